@@ -1,0 +1,24 @@
+# Each target works on a fresh clone: the first one that runs creates .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: sweep test lint smoke clean
+sweep: $(STAMP)  ## predict the OPT family and write the report to runs/sweep
+	$(BIN)/python -m experiments.sweep
+
+test: $(STAMP)  ## the test suite
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,113 @@
+"""Models as shapes: parameters per unit, and the kernels that one forward pass runs.
+
+`zo2sim.model_config` builds them from a Hugging Face config.json; `zo2sim.presets` names them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A weight tensor: name as in `named_parameters()` and logical shape (rows first)."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def rows(self) -> int:
+        """Rows that get a scale of their own in a scaled wire format; a vector is one row."""
+        return prod(self.shape[:-1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gemm:
+    """C[m, n] = A[m, k] B[k, n] with m = ``rows_per_token`` x tokens, run ``count`` times.
+
+    ``rows_per_token`` is below 1 where a router sends each token to some of the experts.
+    """
+
+    n: int
+    k: int
+    count: int = 1
+    rows_per_token: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """Causal (or bidirectional) attention over the whole sequence."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    causal: bool = True
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What moves together: the head, one block, or the tail.
+
+    ``gemms`` and ``attention`` are the matrix kernels of one forward pass; ``elementwise`` is the
+    number of activation elements read or written per token by everything else (norms, residual
+    additions, activation functions, embedding look-ups, biases), ``kernels`` the number of
+    kernels launched per lane. ``linear_shapes`` lists (out, in) of each linear layer, which is
+    where LoRA adapters attach.
+    """
+
+    parameters: tuple[Parameter, ...]
+    gemms: tuple[Gemm, ...] = ()
+    attention: Attention | None = None
+    elementwise: int = 0
+    kernels: int = 0
+    linear_shapes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def elements(self) -> int:
+        return sum(p.elements for p in self.parameters)
+
+    @property
+    def rows(self) -> int:
+        return sum(p.rows for p in self.parameters)
+
+    def lora_elements(self, rank: int) -> int:
+        """Elements of rank-``rank`` adapters on every linear layer: rank x (out + in) each."""
+        return sum(rank * (out + inp) for out, inp in self.linear_shapes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A transformer as units in execution order.
+
+    A parameter that head and tail share (tied embeddings) is listed once, in the head; ``tied``
+    says that the tail reads it too. ``buffers`` are non-parameter tensors kept on the device.
+    """
+
+    name: str
+    family: str
+    hidden: int
+    vocab: int
+    max_positions: int | None
+    tied: bool
+    head: Unit
+    blocks: tuple[Unit, ...]
+    tail: Unit
+    buffer_elements: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise ValueError(f"{self.name}: a model must have at least 1 block; got none")
+
+    @cached_property
+    def elements(self) -> int:
+        """Parameter count; equals ``sum(p.numel() for p in model.parameters())``."""
+        return self.head.elements + sum(b.elements for b in self.blocks) + self.tail.elements
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.blocks)

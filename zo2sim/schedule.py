@@ -1,0 +1,197 @@
+"""The schedule: small frozen operations in issue order, predicted and executed; it exists once.
+
+Three rules give a schedule its meaning:
+
+1. operations on one stream run one at a time, in list order;
+2. an operation starts only after every operation in its ``after`` has finished; an edge that ends
+   in ``^`` points at the operation of that name in the *previous* period;
+3. nothing else happens: no hidden copy, no host synchronisation.
+
+Edges point only backwards, so a schedule cannot deadlock; the constructor checks it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple
+
+HEAD = -1
+"""Unit number of what runs before the blocks: embeddings and, when tied, the LM head's weight."""
+TAIL = -2
+"""Unit number of what runs after the blocks: final norm and LM head."""
+
+_UNIT_NAMES = {HEAD: "head", TAIL: "tail"}
+
+
+class Stream(StrEnum):
+    """An order. What operations contend for is a resource, and belongs to the machine."""
+
+    H2D = "h2d"
+    COMPUTE = "compute"
+    D2H = "d2h"
+    HOST = "host"
+    NVME_READ = "nvme_read"
+    NVME_WRITE = "nvme_write"
+
+
+class Kind(StrEnum):
+    """What an operation does; DESIGN 2 lists them. ``ALLOC`` is a fresh device allocation."""
+
+    READ = "READ"
+    ALLOC = "ALLOC"
+    H2D = "H2D"
+    UPDATE = "UPDATE"
+    FORWARD = "FORWARD"
+    D2H = "D2H"
+    WRITE = "WRITE"
+    ENCODE = "ENCODE"
+    HOST_UPDATE = "HOST_UPDATE"
+    LOSS = "LOSS"
+    JOURNAL = "JOURNAL"
+
+
+LETTERS = {
+    Kind.READ: "R",
+    Kind.ALLOC: "A",
+    Kind.H2D: "H",
+    Kind.UPDATE: "U",
+    Kind.FORWARD: "F",
+    Kind.D2H: "D",
+    Kind.WRITE: "W",
+    Kind.ENCODE: "E",
+    Kind.HOST_UPDATE: "C",
+    Kind.LOSS: "L",
+    Kind.JOURNAL: "J",
+}
+"""One letter per kind: ``F3`` is the FORWARD of block 3, ``C3`` its update on the CPU."""
+
+
+class Space(StrEnum):
+    """Where a buffer lives and what it is for."""
+
+    SLOT = "slot"  # device buffer that streamed blocks pass through
+    RESIDENT = "resident"  # device weights of a unit that stays
+    SCRATCH = "scratch"  # device buffer for W+ and W-
+    ACTIVATIONS = "activations"  # device hidden states of every lane
+    RECORD = "record"  # projected gradients of one step
+    HOST = "host"  # host weights of a block
+    WIRE = "wire"  # host staging in the wire dtype
+    STAGE_IN = "stage_in"  # host staging, NVMe to device
+    STAGE_OUT = "stage_out"  # host staging, device to NVMe
+    NVME = "nvme"  # NVMe weights of a block
+    JOURNAL = "journal"
+
+
+class Buffer(NamedTuple):
+    """One thing that can be read or written; hazards are pairs of accesses to the same buffer."""
+
+    space: Space
+    number: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.space}:{_UNIT_NAMES.get(self.number, str(self.number))}"
+
+
+def unit_name(unit: int) -> str:
+    """``head``, ``tail`` or the block's number."""
+    return _UNIT_NAMES.get(unit, str(unit))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Op:
+    """One operation. Bytes and FLOPs derive from ``kind``, ``unit``, ``lanes`` and ``records``.
+
+    ``step`` counts within the period, ``trip`` numbers the passes over the blocks within a step.
+    ``lanes`` is ``+-`` (dual forward), ``+``, ``-``, ``0`` (unperturbed) or empty.
+    ``records`` is the number of journal records that an update applies; 0 makes it a no-op.
+    """
+
+    kind: Kind
+    stream: Stream
+    unit: int | None = None
+    step: int = 0
+    trip: int = 0
+    slot: int | None = None
+    lanes: str = ""
+    records: int = 0
+    reads: tuple[Buffer, ...] = ()
+    writes: tuple[Buffer, ...] = ()
+    after: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.lanes not in ("", "+-", "+", "-", "0"):
+            raise ValueError(
+                f"{self.name}: lanes must be '', '+-', '+', '-' or '0'; got {self.lanes!r}"
+            )
+        if self.step < 0 or self.trip < 0 or self.records < 0:
+            raise ValueError(
+                f"{self.name}: step, trip and records must be >= 0; "
+                f"got {self.step}, {self.trip}, {self.records}"
+            )
+
+    @property
+    def name(self) -> str:
+        """``F3``; with a trip ``F3.1``; in a later step of the period ``F3.1@2``."""
+        unit = "" if self.unit is None else unit_name(self.unit)
+        trip = f".{self.trip}" if self.trip else ""
+        step = f"@{self.step}" if self.step else ""
+        return f"{LETTERS[self.kind]}{unit}{trip}{step}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Operations of one period of ``steps`` steps, in issue order.
+
+    Raises ``ValueError`` when two operations share a name, or when an edge points at an operation
+    that does not come earlier (or, with ``^``, that the period does not have).
+    """
+
+    name: str
+    steps: int = 1
+    ops: tuple[Op, ...]
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"{self.name}: a period must have at least 1 step; got {self.steps}")
+        names = self.index
+        if len(names) != len(self.ops):
+            raise ValueError(
+                f"{self.name}: operation names must be unique; twice: {_first_twice(self.ops)}"
+            )
+        for i, op in enumerate(self.ops):
+            for edge in op.after:
+                target = names.get(edge.removesuffix("^"))
+                if target is None or (not edge.endswith("^") and target >= i):
+                    raise ValueError(
+                        f"{self.name}: {op.name} waits on {edge}, which must be an earlier "
+                        f"operation, or with ^ one of the previous period"
+                    )
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Position of each operation, by name."""
+        return {op.name: i for i, op in enumerate(self.ops)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """All that a policy generates: the first period, the steady period, flush and evaluation.
+
+    ``prologue`` has the operations of ``period``, without edges to a previous period, and its
+    first step has no record to apply. ``flush`` applies what is pending; ``evaluate`` only reads.
+    """
+
+    prologue: Schedule
+    period: Schedule
+    flush: Schedule
+    evaluate: Schedule
+
+
+def _first_twice(ops: Iterable[Op]) -> str:
+    seen: set[str] = set()
+    for op in ops:
+        if op.name in seen:
+            return op.name
+        seen.add(op.name)
+    return "none"
