@@ -1,0 +1,76 @@
+"""Policies: pure functions from a model's shape, a plan and a recipe to a program of schedules.
+
+A policy declares operations in issue order (`streaming`, `reference`); edges follow from what the
+operations touch (`zo2sim.depend`), from the order that a policy asks for on top, and from nothing
+else.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from zo2sim.depend import with_edges
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.policies.layout import Layout, Shape
+from zo2sim.policies.reference import reference_ops
+from zo2sim.policies.streaming import evaluate_ops, flush_ops, period_ops
+from zo2sim.refusals import check
+from zo2sim.schedule import Op, Program, Schedule
+
+__all__ = ["Layout", "Shape", "build", "flush"]
+
+
+def build(shape: Shape, plan: Plan, recipe: Recipe) -> Program:
+    """The program of a plan.
+
+    Raises ``ValueError`` when the plan and the recipe cannot be combined (`zo2sim.refusals`), or
+    when more blocks are to be resident than the model has.
+    """
+    check(plan, recipe)
+    layout = Layout(shape=shape, plan=plan, recipe=recipe)
+    period = _schedule(layout, "period", _ordered(layout), cyclic=True)
+    return Program(
+        prologue=_first(period),
+        period=period,
+        flush=flush(layout, 0),
+        evaluate=_schedule(layout, "evaluate", evaluate_ops(layout), cyclic=False),
+    )
+
+
+def flush(layout: Layout, step: int) -> Schedule:
+    """Apply what is pending before ``step`` of a period; it starts when the device is idle."""
+    return _schedule(layout, "flush", flush_ops(layout, step), cyclic=False)
+
+
+def _schedule(layout: Layout, part: str, ops: Iterable[Op], *, cyclic: bool) -> Schedule:
+    return Schedule(
+        name=f"{layout.plan.policy}/{part}",
+        steps=layout.plan.write_back_every if part == "period" else 1,
+        ops=with_edges(tuple(ops), cyclic=cyclic),
+    )
+
+
+def _ordered(layout: Layout) -> Iterator[Op]:
+    if layout.plan.policy is Policy.ZO2_REFERENCE:
+        return reference_ops(layout)
+    ops = period_ops(layout)
+    serial = layout.plan.policy is Policy.NAIVE or not layout.plan.overlap
+    return _one_after_another(tuple(ops)) if serial else ops
+
+
+def _one_after_another(ops: tuple[Op, ...]) -> Iterator[Op]:
+    for before, op in zip((ops[-1], *ops), ops, strict=False):
+        wrap = "^" if op is ops[0] else ""
+        yield replace(op, after=(before.name + wrap,))
+
+
+def _first(period: Schedule) -> Schedule:
+    """The first period: nothing precedes it, and step s finds at most s records."""
+    ops = tuple(
+        replace(
+            op,
+            after=tuple(edge for edge in op.after if not edge.endswith("^")),
+            records=op.records if op.trip or op.unit is None else min(op.records, op.step),
+        )
+        for op in period.ops
+    )
+    return replace(period, name=period.name.replace("period", "prologue"), ops=ops)

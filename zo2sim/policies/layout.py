@@ -1,0 +1,128 @@
+"""What a plan fixes for every policy: who is resident, who takes which slot, what is touched."""
+
+from dataclasses import dataclass
+
+from zo2sim.model import Model
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.schedule import HEAD, TAIL, Buffer, Space
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """All that a policy needs to know of a model."""
+
+    num_blocks: int
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num_blocks < 1:
+            raise ValueError(f"num_blocks must be >= 1; got {self.num_blocks}")
+
+    @classmethod
+    def of(cls, model: Model) -> "Shape":
+        return cls(num_blocks=model.num_blocks, tied=model.tied)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Placement of units and the buffers that each operation touches."""
+
+    shape: Shape
+    plan: Plan
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        if self.plan.resident_blocks > self.shape.num_blocks:
+            raise ValueError(
+                f"resident_blocks must be at most the model's {self.shape.num_blocks} blocks; "
+                f"got {self.plan.resident_blocks}"
+            )
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Every unit in execution order."""
+        return (HEAD, *range(self.shape.num_blocks), TAIL)
+
+    @property
+    def num_resident(self) -> int:
+        """Blocks that stay on the device."""
+        everything = self.plan.policy is Policy.RESIDENT
+        return self.shape.num_blocks if everything else self.plan.resident_blocks
+
+    @property
+    def streamed(self) -> tuple[int, ...]:
+        """Blocks that pass through slots."""
+        return tuple(b for b in range(self.shape.num_blocks) if self.is_streamed(b))
+
+    @property
+    def num_slots(self) -> int:
+        """Slots in use: no more than there are streamed blocks."""
+        wanted = 3 if self.plan.policy is Policy.ZO2_REFERENCE else self.plan.num_slots
+        return min(wanted, self.shape.num_blocks - self.num_resident)
+
+    @property
+    def frozen(self) -> bool:
+        """Blocks are only read; the trainable adapters live with the head."""
+        return self.recipe.lora_rank is not None
+
+    @property
+    def in_place(self) -> bool:
+        """A FORWARD changes the weights that it reads; the published code always does."""
+        reference = self.plan.policy is Policy.ZO2_REFERENCE
+        return not self.frozen and (reference or self.recipe.perturbation == "in_place")
+
+    @property
+    def narrow(self) -> bool:
+        """The host encodes a block before it is uploaded."""
+        return self.recipe.wire_dtype is not self.recipe.storage_dtype
+
+    def is_streamed(self, unit: int) -> bool:
+        """Resident blocks are spread evenly, so that the link works while they compute."""
+        if unit < 0:
+            return False
+        count, total = self.num_resident, self.shape.num_blocks
+        return (unit + 1) * count // total == unit * count // total
+
+    def slot(self, block: int) -> int:
+        """The slot of a streamed block; consecutive streamed blocks take consecutive slots."""
+        before = block - block * self.num_resident // self.shape.num_blocks
+        return before % self.num_slots
+
+    def weights(self, unit: int) -> Buffer:
+        """The device buffer that holds a unit's weights while it computes."""
+        if self.is_streamed(unit):
+            return Buffer(Space.SLOT, self.slot(unit))
+        return Buffer(Space.RESIDENT, unit)
+
+    def source(self, block: int) -> Buffer:
+        """The host buffer that an upload reads."""
+        if self.plan.tier == "nvme":
+            return Buffer(Space.STAGE_IN, self.slot(block))
+        if self.narrow:
+            return Buffer(Space.WIRE, self.slot(block))
+        return Buffer(Space.HOST, block)
+
+    def target(self, block: int) -> Buffer:
+        """The host buffer that an offload writes."""
+        if self.plan.tier == "nvme":
+            return Buffer(Space.STAGE_OUT, self.slot(block))
+        return Buffer(Space.HOST, block)
+
+    def read_by_forward(self, unit: int) -> tuple[Buffer, ...]:
+        """The unit's weights, and the head's where the unit shares them or has adapters there."""
+        head = Buffer(Space.RESIDENT, HEAD)
+        shares = (unit == TAIL and self.shape.tied) or (unit >= 0 and self.frozen)
+        return (self.weights(unit), head) if shares else (self.weights(unit),)
+
+    def scratch(self) -> tuple[Buffer, ...]:
+        """Buffers in which W+ and W- are built."""
+        copies = 0 if self.in_place else self.plan.scratch_copies
+        return tuple(Buffer(Space.SCRATCH, i) for i in range(copies))
+
+    def record(self, step: int) -> Buffer:
+        """Where the projected gradients of a step live: a ring of ``write_back_every``."""
+        return Buffer(Space.RECORD, step % self.plan.write_back_every)
+
+    def is_trained(self, unit: int) -> bool:
+        """With LoRA only the adapters are, and they live with the head."""
+        return unit == HEAD or not self.frozen

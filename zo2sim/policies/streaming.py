@@ -1,0 +1,145 @@
+"""`resident`, `naive`, `dual`, `zo2` and `host_update`: one traversal, composed five ways."""
+
+from collections.abc import Iterator
+
+from zo2sim.plan import Policy
+from zo2sim.policies.layout import Layout
+from zo2sim.policies.visit import Visit, close_step
+from zo2sim.schedule import Buffer, Kind, Op, Space, Stream
+
+
+def pending(layout: Layout, unit: int, step: int) -> int:
+    """Records that a unit lacks when ``step`` of the steady period reaches it.
+
+    Block i is written back when (step + i) mod k = 0, so it has missed up to k records; a resident
+    unit misses one. Host weights are updated within the step.
+    """
+    if not layout.is_streamed(unit):
+        return 1
+    return (step + unit - 1) % layout.plan.write_back_every + 1
+
+
+def period_ops(layout: Layout) -> Iterator[Op]:
+    """The operations of one steady period, in issue order, without edges."""
+    for step in range(layout.plan.write_back_every):
+        yield from _STEPS[layout.plan.policy](layout, step)
+
+
+def flush_ops(layout: Layout, step: int) -> Iterator[Op]:
+    """Apply every record that is pending before ``step`` and write the blocks back."""
+    if not _defers(layout):
+        return
+    on_host = layout.plan.policy is Policy.HOST_UPDATE
+    for unit in layout.units:
+        if layout.is_trained(unit) and not (on_host and layout.is_streamed(unit)):
+            records = pending(layout, unit, step)
+            yield from Visit(
+                layout=layout, unit=unit, records=records, record_step=step - 1, save=True
+            ).ops()
+
+
+def evaluate_ops(layout: Layout) -> Iterator[Op]:
+    """One read-only traversal with unperturbed weights."""
+    for unit in layout.units:
+        yield from Visit(layout=layout, unit=unit, lanes="0").ops()
+    yield Op(kind=Kind.LOSS, stream=Stream.COMPUTE, reads=(Buffer(Space.ACTIVATIONS),))
+
+
+def _deferred_step(layout: Layout, step: int) -> Iterator[Op]:
+    """One trip: apply what is pending, run both forwards, write back every k-th step."""
+    if not layout.plan.deferred_update:
+        yield from _dual_step(layout, step)
+        return
+    every = layout.plan.write_back_every
+    for unit in layout.units:
+        due = layout.in_place or (not layout.frozen and (step + unit) % every == 0)
+        yield from Visit(
+            layout=layout,
+            unit=unit,
+            step=step,
+            records=pending(layout, unit, step),
+            record_step=step - 1,
+            lanes="+-",
+            save=due,
+        ).ops()
+    yield from close_step(layout, step)
+
+
+def _dual_step(layout: Layout, step: int) -> Iterator[Op]:
+    """Both forwards in one trip, the update in a second."""
+    yield from _forward_trip(layout, step, trip=0, lanes="+-")
+    yield from close_step(layout, step)
+    yield from _update_trip(layout, step, trip=1)
+
+
+def _naive_step(layout: Layout, step: int) -> Iterator[Op]:
+    """A trip for W+, a trip for W-, a trip for the update."""
+    yield from _forward_trip(layout, step, trip=0, lanes="+")
+    yield from _forward_trip(layout, step, trip=1, lanes="-")
+    yield from close_step(layout, step)
+    yield from _update_trip(layout, step, trip=2)
+
+
+def _host_update_step(layout: Layout, step: int) -> Iterator[Op]:
+    """Nothing is downloaded: the CPU updates the host copy of every streamed block."""
+    for unit in layout.units:
+        records = None if layout.is_streamed(unit) else 1
+        yield from Visit(
+            layout=layout,
+            unit=unit,
+            step=step,
+            records=records,
+            record_step=step - 1,
+            lanes="+-",
+        ).ops()
+    yield from close_step(layout, step)
+    if not layout.frozen:
+        yield from (_host_update(layout, block, step) for block in layout.streamed)
+
+
+def _host_update(layout: Layout, block: int, step: int) -> Op:
+    host = Buffer(Space.HOST, block)
+    return Op(
+        kind=Kind.HOST_UPDATE,
+        stream=Stream.HOST,
+        unit=block,
+        step=step,
+        records=1,
+        reads=(layout.record(step), host),
+        writes=(host,),
+    )
+
+
+def _forward_trip(layout: Layout, step: int, *, trip: int, lanes: str) -> Iterator[Op]:
+    for unit in layout.units:
+        yield from Visit(
+            layout=layout, unit=unit, step=step, trip=trip, lanes=lanes, save=layout.in_place
+        ).ops()
+
+
+def _update_trip(layout: Layout, step: int, *, trip: int) -> Iterator[Op]:
+    for unit in layout.units:
+        if layout.is_trained(unit):
+            yield from Visit(
+                layout=layout,
+                unit=unit,
+                step=step,
+                trip=trip,
+                records=1,
+                record_step=step,
+                save=True,
+            ).ops()
+
+
+def _defers(layout: Layout) -> bool:
+    late = (Policy.RESIDENT, Policy.ZO2, Policy.HOST_UPDATE, Policy.ZO2_REFERENCE)
+    return layout.plan.policy in late and layout.plan.deferred_update
+
+
+_STEPS = {
+    Policy.RESIDENT: _deferred_step,
+    Policy.ZO2: _deferred_step,
+    Policy.DUAL: _dual_step,
+    Policy.NAIVE: _naive_step,
+    Policy.HOST_UPDATE: _host_update_step,
+}

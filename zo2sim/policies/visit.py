@@ -1,0 +1,113 @@
+"""The operations of one unit in one trip: the only place where an operation's accesses are said."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from zo2sim.policies.layout import Layout
+from zo2sim.schedule import HEAD, Buffer, Kind, Op, Space, Stream
+
+ACTIVATIONS = Buffer(Space.ACTIVATIONS)
+JOURNAL = Buffer(Space.JOURNAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One trip's work on one unit: records to apply, lanes to run, whether to write back."""
+
+    layout: Layout
+    unit: int
+    step: int = 0
+    trip: int = 0
+    records: int | None = None
+    record_step: int = 0
+    lanes: str = ""
+    save: bool = False
+
+    def ops(self) -> Iterator[Op]:
+        """The unit's operations in issue order."""
+        streamed = self.layout.is_streamed(self.unit)
+        if streamed:
+            yield from self.arrive()
+        if self.records is not None and self.layout.is_trained(self.unit):
+            yield self.update()
+        if self.lanes:
+            yield self.forward()
+        if streamed and self.save:
+            yield from self.leave()
+
+    def arrive(self) -> Iterator[Op]:
+        """Bring a streamed block into its slot."""
+        source, slot = self.layout.source(self.unit), self.layout.weights(self.unit)
+        if self.layout.plan.tier == "nvme":
+            nvme = Buffer(Space.NVME, self.unit)
+            yield self._op(Kind.READ, Stream.NVME_READ, (nvme,), (source,))
+        elif self.layout.narrow:
+            host = Buffer(Space.HOST, self.unit)
+            yield self._op(Kind.ENCODE, Stream.HOST, (host,), (source,))
+        if not self.layout.plan.reuse_slots:
+            yield self._op(Kind.ALLOC, Stream.H2D, (), (slot,))
+        yield self._op(Kind.H2D, Stream.H2D, (source,), (slot,))
+
+    def update(self) -> Op:
+        """Apply pending records to theta on the device."""
+        records = self.records or 0
+        last = self.record_step
+        rings = {self.layout.record(last - back) for back in range(records)}
+        weights = self.layout.weights(self.unit)
+        reads = (*sorted(rings), weights)
+        return self._op(Kind.UPDATE, Stream.COMPUTE, reads, (weights,), records=records)
+
+    def forward(self) -> Op:
+        """Build W+ and W- and run the lanes."""
+        layout = self.layout
+        perturbed = layout.is_trained(self.unit) or self.unit >= 0
+        scratch = layout.scratch() if perturbed and self.lanes != "0" else ()
+        changed = (layout.weights(self.unit),) if layout.in_place and self.lanes != "0" else ()
+        before = () if self.unit == HEAD else (ACTIVATIONS,)
+        reads = (*layout.read_by_forward(self.unit), *before)
+        writes = (*changed, *scratch, ACTIVATIONS)
+        return self._op(Kind.FORWARD, Stream.COMPUTE, reads, writes, lanes=self.lanes)
+
+    def leave(self) -> Iterator[Op]:
+        """Write a block back."""
+        slot, target = self.layout.weights(self.unit), self.layout.target(self.unit)
+        yield self._op(Kind.D2H, Stream.D2H, (slot,), (target,))
+        if self.layout.plan.tier == "nvme":
+            nvme = Buffer(Space.NVME, self.unit)
+            yield self._op(Kind.WRITE, Stream.NVME_WRITE, (target, JOURNAL), (nvme,))
+
+    def _op(
+        self,
+        kind: Kind,
+        stream: Stream,
+        reads: tuple[Buffer, ...],
+        writes: tuple[Buffer, ...],
+        *,
+        lanes: str = "",
+        records: int = 0,
+    ) -> Op:
+        slots = [b.number for b in (*reads, *writes) if b.space is Space.SLOT]
+        return Op(
+            kind=kind,
+            stream=stream,
+            unit=self.unit,
+            step=self.step,
+            trip=self.trip,
+            reads=reads,
+            writes=writes,
+            slot=slots[0] if slots else None,
+            lanes=lanes,
+            records=records,
+        )
+
+
+def close_step(layout: Layout, step: int, *, journal: bool = True) -> Iterator[Op]:
+    """LOSS turns the lanes' losses into g; JOURNAL makes the step's record durable."""
+    record = layout.record(step)
+    yield Op(
+        kind=Kind.LOSS, stream=Stream.COMPUTE, step=step, reads=(ACTIVATIONS,), writes=(record,)
+    )
+    if journal:
+        yield Op(
+            kind=Kind.JOURNAL, stream=Stream.HOST, step=step, reads=(record,), writes=(JOURNAL,)
+        )

@@ -1,0 +1,101 @@
+"""Combinations of plan and recipe that are refused, each with its reason: one table."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from zo2sim.plan import Plan, Policy, Recipe
+
+
+class Refusal(NamedTuple):
+    """``applies`` says which pairs are refused, ``reason`` why and what to do instead."""
+
+    applies: Callable[[Plan, Recipe], bool]
+    reason: str
+
+
+def _replays(plan: Plan, _: Recipe) -> bool:
+    return plan.write_back_every > 1
+
+
+def _narrow(recipe: Recipe) -> bool:
+    return recipe.wire_dtype.bytes < recipe.storage_dtype.bytes
+
+
+def _host_updates(plan: Plan) -> bool:
+    return plan.policy is Policy.HOST_UPDATE
+
+
+def _in_place(recipe: Recipe) -> bool:
+    return recipe.perturbation == "in_place"
+
+
+def _streams(plan: Plan) -> bool:
+    return plan.policy is not Policy.RESIDENT
+
+
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal(
+        lambda p, r: _replays(p, r) and _in_place(r),
+        "write_back_every > 1 replays records, but in_place perturbation does not restore the "
+        "weights exactly; use perturbation=scratch or write_back_every=1",
+    ),
+    Refusal(
+        lambda p, r: _replays(p, r) and r.noise == "torch",
+        "write_back_every > 1 needs noise that can be drawn again per element, and torch noise is "
+        "sequential; use noise=gaussian or rademacher, or write_back_every=1",
+    ),
+    Refusal(
+        lambda p, r: _replays(p, r) and (p.policy is not Policy.ZO2 or not p.deferred_update),
+        "write_back_every > 1 needs the deferred update of policy=zo2: the others write back, or "
+        "update on the host, in every step; use policy=zo2 or write_back_every=1",
+    ),
+    Refusal(
+        lambda p, r: _host_updates(p) and (_in_place(r) or r.noise == "torch"),
+        "policy=host_update updates a pristine host copy from replayable noise; use "
+        "perturbation=scratch and noise=gaussian or rademacher",
+    ),
+    Refusal(
+        lambda p, r: _host_updates(p) and p.tier == "nvme",
+        "policy=host_update keeps the master weights in host memory; use tier=ram or policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: _streams(p) and _narrow(r) and not _host_updates(p),
+        "a wire narrower than storage never brings the master to the device; use "
+        "policy=host_update, or set storage_dtype to the wire's for a narrow master",
+    ),
+    Refusal(
+        lambda p, r: _narrow(r) and (_in_place(r) or r.noise == "torch"),
+        "a wire narrower than storage needs perturbation=scratch and noise=gaussian or rademacher",
+    ),
+    Refusal(
+        lambda p, r: r.wire_dtype.bytes > r.storage_dtype.bytes,
+        "wire_dtype must not be wider than storage_dtype: it would carry no more information",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.ZO2_REFERENCE and p.tier == "nvme",
+        "policy=zo2_reference stands for the published code, whose disk path is unused; use "
+        "tier=ram or policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: (
+            p.policy is not Policy.ZO2 and not (p.overlap and p.reuse_slots and p.deferred_update)
+        ),
+        "overlap, reuse_slots and deferred_update belong to policy=zo2; switch them off there",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.ZO2_REFERENCE and r.lora_rank is not None,
+        "policy=zo2_reference updates every weight of every block; use trainable=all or policy=zo2",
+    ),
+)
+
+
+def refusal(plan: Plan, recipe: Recipe) -> str | None:
+    """The reason why ``plan`` and ``recipe`` cannot be combined, or None."""
+    return next((r.reason for r in REFUSALS if r.applies(plan, recipe)), None)
+
+
+def check(plan: Plan, recipe: Recipe) -> None:
+    """Raise ``ValueError`` with the reason when the pair is refused."""
+    reason = refusal(plan, recipe)
+    if reason is not None:
+        raise ValueError(f"policy={plan.policy}: {reason}")
