@@ -1,12 +1,13 @@
 """Combinations of plan and recipe that are refused, each with its reason: one table."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from zo2sim.plan import Plan, Policy, Recipe
 
 
-class Refusal(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Refusal:
     """``applies`` says which pairs are refused, ``reason`` why and what to do instead."""
 
     applies: Callable[[Plan, Recipe], bool]
