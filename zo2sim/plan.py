@@ -12,7 +12,7 @@ from zo2sim.dtypes import Dtype
 
 Noise = Literal["gaussian", "rademacher", "torch"]
 Perturbation = Literal["scratch", "in_place"]
-Pinning = Literal["exact", "rounded", "pageable"]
+Pinning = Literal["auto", "exact", "rounded", "pageable"]
 Tier = Literal["ram", "nvme"]
 
 
@@ -88,9 +88,10 @@ class Plan:
 
     ``num_slots`` device buffers for streamed blocks (prefetch depth + 1); ``scratch_copies`` 1
     (W+ then W-) or 2 (both at once); every block is written back each ``write_back_every`` steps;
-    the first ``resident_blocks`` blocks stay on the device. ``pinning`` is ``exact``, ``rounded``
-    (PyTorch's allocator: powers of two) or ``pageable``. The last three switch the features of
-    the ZO2 paper (arXiv:2503.12668, section 5) off, for ablations.
+    ``resident_blocks`` blocks, evenly spread, stay on the device. ``pinning`` of host weights is
+    ``exact``, ``rounded`` (PyTorch's allocator: powers of two) or ``pageable``; ``auto`` becomes
+    what the policy stands for: pageable for the published code, exact otherwise. The last three
+    switch the features of the ZO2 paper (arXiv:2503.12668) off, for ablations.
     """
 
     policy: Policy = Policy.ZO2
@@ -98,7 +99,7 @@ class Plan:
     scratch_copies: int = 1
     write_back_every: int = 1
     resident_blocks: int = 0
-    pinning: Pinning = "exact"
+    pinning: Pinning = "auto"
     tier: Tier = "ram"
     overlap: bool = True
     reuse_slots: bool = True
@@ -109,6 +110,9 @@ class Plan:
         _check_choice(self, "policy", tuple(Policy))
         _check_choice(self, "pinning", get_args(Pinning))
         _check_choice(self, "tier", get_args(Tier))
+        if self.pinning == "auto":
+            published = self.policy is Policy.ZO2_REFERENCE
+            object.__setattr__(self, "pinning", "pageable" if published else "exact")
         if self.scratch_copies not in (1, 2):
             raise ValueError(f"scratch_copies must be 1 or 2; got {self.scratch_copies!r}")
         if not _is_int(self.resident_blocks) or self.resident_blocks < 0:

@@ -64,7 +64,7 @@ class _Place(NamedTuple):
     """Where a schedule starts in the unrolled tuple, and its own positions by name."""
 
     start: int
-    index: dict[str, int]
+    positions: dict[str, int]
 
 
 def _deps(op: Op, prev: int | None, here: _Place, before: _Place) -> tuple[int, ...]:
@@ -75,6 +75,6 @@ def _deps(op: Op, prev: int | None, here: _Place, before: _Place) -> tuple[int, 
 def _targets(after: tuple[str, ...], here: _Place, before: _Place) -> Iterator[int]:
     for edge in after:
         if edge[-1] != "^":
-            yield here.start + here.index[edge]
-        elif (target := before.index.get(edge[:-1])) is not None:
+            yield here.start + here.positions[edge]
+        elif (target := before.positions.get(edge[:-1])) is not None:
             yield before.start + target

@@ -12,7 +12,7 @@ def pending(layout: Layout, unit: int, step: int) -> int:
     """Records that a unit lacks when ``step`` of the steady period reaches it.
 
     Block i is written back when (step + i) mod k = 0, so it has missed up to k records; a resident
-    unit misses one. Host weights are updated within the step.
+    unit misses one.
     """
     if not layout.is_streamed(unit):
         return 1
@@ -29,9 +29,8 @@ def flush_ops(layout: Layout, step: int) -> Iterator[Op]:
     """Apply every record that is pending before ``step`` and write the blocks back."""
     if not _defers(layout):
         return
-    on_host = layout.plan.policy is Policy.HOST_UPDATE
     for unit in layout.units:
-        if layout.is_trained(unit) and not (on_host and layout.is_streamed(unit)):
+        if layout.is_trained(unit):
             records = pending(layout, unit, step)
             yield from Visit(
                 layout=layout, unit=unit, records=records, record_step=step - 1, save=True
@@ -46,7 +45,10 @@ def evaluate_ops(layout: Layout) -> Iterator[Op]:
 
 
 def _deferred_step(layout: Layout, step: int) -> Iterator[Op]:
-    """One trip: apply what is pending, run both forwards, write back every k-th step."""
+    """One trip: apply what is pending (on the device, or on the host), run both forwards.
+
+    Blocks are written back every k-th step, and never where the host updates its own copy.
+    """
     if not layout.plan.deferred_update:
         yield from _dual_step(layout, step)
         return
@@ -80,36 +82,6 @@ def _naive_step(layout: Layout, step: int) -> Iterator[Op]:
     yield from _update_trip(layout, step, trip=2)
 
 
-def _host_update_step(layout: Layout, step: int) -> Iterator[Op]:
-    """Nothing is downloaded: the CPU updates the host copy of every streamed block."""
-    for unit in layout.units:
-        records = None if layout.is_streamed(unit) else 1
-        yield from Visit(
-            layout=layout,
-            unit=unit,
-            step=step,
-            records=records,
-            record_step=step - 1,
-            lanes="+-",
-        ).ops()
-    yield from close_step(layout, step)
-    if not layout.frozen:
-        yield from (_host_update(layout, block, step) for block in layout.streamed)
-
-
-def _host_update(layout: Layout, block: int, step: int) -> Op:
-    host = Buffer(Space.HOST, block)
-    return Op(
-        kind=Kind.HOST_UPDATE,
-        stream=Stream.HOST,
-        unit=block,
-        step=step,
-        records=1,
-        reads=(layout.record(step), host),
-        writes=(host,),
-    )
-
-
 def _forward_trip(layout: Layout, step: int, *, trip: int, lanes: str) -> Iterator[Op]:
     for unit in layout.units:
         yield from Visit(
@@ -141,5 +113,5 @@ _STEPS = {
     Policy.ZO2: _deferred_step,
     Policy.DUAL: _dual_step,
     Policy.NAIVE: _naive_step,
-    Policy.HOST_UPDATE: _host_update_step,
+    Policy.HOST_UPDATE: _deferred_step,
 }

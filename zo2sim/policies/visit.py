@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from zo2sim.plan import Policy
 from zo2sim.policies.layout import Layout
 from zo2sim.schedule import HEAD, Buffer, Kind, Op, Space, Stream
 
@@ -26,13 +27,17 @@ class Visit:
     def ops(self) -> Iterator[Op]:
         """The unit's operations in issue order."""
         streamed = self.layout.is_streamed(self.unit)
-        if streamed:
+        on_host = streamed and self.layout.plan.policy is Policy.HOST_UPDATE
+        updates = self.records is not None and self.layout.is_trained(self.unit)
+        if on_host and updates:
+            yield self.host_update()
+        if streamed and (self.lanes or not on_host):
             yield from self.arrive()
-        if self.records is not None and self.layout.is_trained(self.unit):
+        if updates and not on_host:
             yield self.update()
         if self.lanes:
             yield self.forward()
-        if streamed and self.save:
+        if streamed and self.save and not on_host:
             yield from self.leave()
 
     def arrive(self) -> Iterator[Op]:
@@ -50,12 +55,16 @@ class Visit:
 
     def update(self) -> Op:
         """Apply pending records to theta on the device."""
+        return self._apply(Kind.UPDATE, Stream.COMPUTE, self.layout.weights(self.unit))
+
+    def host_update(self) -> Op:
+        """Apply them to the host copy instead, before it is uploaded."""
+        return self._apply(Kind.HOST_UPDATE, Stream.HOST, Buffer(Space.HOST, self.unit))
+
+    def _apply(self, kind: Kind, stream: Stream, weights: Buffer) -> Op:
         records = self.records or 0
-        last = self.record_step
-        rings = {self.layout.record(last - back) for back in range(records)}
-        weights = self.layout.weights(self.unit)
-        reads = (*sorted(rings), weights)
-        return self._op(Kind.UPDATE, Stream.COMPUTE, reads, (weights,), records=records)
+        rings = {self.layout.record(self.record_step - back) for back in range(records)}
+        return self._op(kind, stream, (*sorted(rings), weights), (weights,), records=records)
 
     def forward(self) -> Op:
         """Build W+ and W- and run the lanes."""

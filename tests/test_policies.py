@@ -1,0 +1,174 @@
+"""Policies as text: what each one issues, and in which order it may run."""
+
+from pathlib import Path
+
+import pytest
+
+from zo2sim.dtypes import Dtype
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.policies import Layout, Shape, build, flush
+from zo2sim.schedule import Kind, Program
+from zo2sim.text import brief, dump, parse
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = {
+    "resident": (Plan(policy=Policy.RESIDENT), Recipe()),
+    "naive": (Plan(policy=Policy.NAIVE), Recipe()),
+    "dual": (Plan(policy=Policy.DUAL), Recipe()),
+    "zo2": (Plan(), Recipe()),
+    "zo2_write_back_2": (Plan(write_back_every=2), Recipe()),
+    "zo2_nvme": (Plan(tier="nvme"), Recipe()),
+    "zo2_in_place": (Plan(), Recipe(perturbation="in_place")),
+    "zo2_lora": (Plan(), Recipe(trainable="lora:8")),
+    "zo2_resident_1": (Plan(resident_blocks=1), Recipe()),
+    "zo2_fresh_slots": (Plan(reuse_slots=False), Recipe()),
+    "zo2_reference_pinned": (Plan(policy=Policy.ZO2_REFERENCE, pinning="exact"), Recipe()),
+    "zo2_reference": (Plan(policy=Policy.ZO2_REFERENCE), Recipe()),
+    "host_update": (Plan(policy=Policy.HOST_UPDATE), Recipe()),
+    "host_update_fp8": (Plan(policy=Policy.HOST_UPDATE), Recipe(wire_dtype=Dtype.FP8)),
+}
+
+
+def program(plan: Plan, recipe: Recipe | None = None, *, blocks: int = 3) -> Program:
+    return build(Shape(num_blocks=blocks), plan, recipe or Recipe())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_period_is_the_golden_one(name: str):
+    """Regenerate a golden file by writing `dump(period)` into it, and read the difference."""
+    period = program(*CASES[name]).period
+    text = (GOLDEN / f"{name}.txt").read_text()
+    assert dump(period) == text
+    assert parse(text) == period
+
+
+def test_zo2_prefetches_across_the_step_boundary():
+    text = brief(program(Plan(num_slots=3)).period)
+    assert text == (
+        "Uhead | Fhead | H0<D0^,F0^ | U0<H0 | F0 | D0<U0 | H1<D1^,F1^ | U1<H1 | F1 | D1<U1 | "
+        "H2<D2^,F2^ | U2<H2 | F2 | D2<U2 | Utail | Ftail | L<J^ | J<L"
+    )
+
+
+def test_scratch_lets_the_download_run_during_the_forward():
+    assert "D0<U0" in brief(program(Plan()).period)
+
+
+def test_in_place_downloads_after_the_forward():
+    assert "D0<F0" in brief(program(Plan(), Recipe(perturbation="in_place")).period)
+
+
+def test_naive_overlaps_nothing():
+    ops = program(Plan(policy=Policy.NAIVE)).period.ops
+    previous = [ops[-1], *ops[:-1]]
+    for op, before in zip(ops, previous, strict=True):
+        waits = {edge.removesuffix("^") for edge in op.after}
+        assert before.name in waits or before.stream is op.stream
+
+
+def test_naive_takes_three_trips_and_dual_two():
+    def uploads(policy: Policy) -> int:
+        return sum(o.kind is Kind.H2D for o in program(Plan(policy=policy)).period.ops)
+
+    assert (uploads(Policy.NAIVE), uploads(Policy.DUAL), uploads(Policy.ZO2)) == (9, 6, 3)
+
+
+def test_write_back_every_k_downloads_each_block_once_in_k_steps():
+    ops = program(Plan(write_back_every=3)).period.ops
+    downloads = [op.name for op in ops if op.kind is Kind.D2H]
+    assert downloads == ["D0", "D2@1", "D1@2"]
+
+
+def test_records_are_those_missed_since_the_last_write_back():
+    ops = program(Plan(write_back_every=3)).period.ops
+    updates = [op.records for op in ops if op.kind is Kind.UPDATE and op.unit == 0]
+    assert updates == [3, 1, 2]
+
+
+def test_the_first_period_finds_no_records_before_its_first_step():
+    ops = program(Plan(write_back_every=3)).prologue.ops
+    assert [op.records for op in ops if op.kind is Kind.UPDATE and op.unit == 0] == [0, 1, 2]
+
+
+def test_resident_blocks_are_spread_and_never_copied():
+    ops = program(Plan(resident_blocks=2), blocks=4).period.ops
+    assert [op.unit for op in ops if op.kind is Kind.H2D] == [0, 2]
+
+
+def test_resident_policy_copies_nothing():
+    kinds = {op.kind for op in program(Plan(policy=Policy.RESIDENT)).period.ops}
+    assert kinds == {Kind.UPDATE, Kind.FORWARD, Kind.LOSS, Kind.JOURNAL}
+
+
+def test_lora_streams_frozen_blocks_read_only():
+    ops = program(Plan(), Recipe(trainable="lora:4")).period.ops
+    assert {op.unit for op in ops if op.kind is Kind.UPDATE} == {-1}
+    assert not [op for op in ops if op.kind is Kind.D2H]
+
+
+def test_host_update_downloads_nothing_and_updates_before_the_next_upload():
+    text = brief(program(Plan(policy=Policy.HOST_UPDATE), blocks=2).period)
+    assert text == (
+        "Uhead | Fhead | C0 | H0<C0 | F0<H0 | C1 | H1<C1 | F1<H1 | Utail | Ftail | L | J<L"
+    )
+
+
+def test_a_narrow_wire_is_encoded_on_the_host_between_update_and_upload():
+    recipe = Recipe(wire_dtype=Dtype.FP8)
+    text = brief(program(Plan(policy=Policy.HOST_UPDATE), recipe, blocks=2).period)
+    assert "C0 | E0 | H0<E0 | F0<H0 | C1 | E1 | H1<E1 | F1<H1" in text
+
+
+def test_slots_in_use_never_exceed_the_plan():
+    for slots in (1, 2, 5):
+        ops = program(Plan(num_slots=slots)).period.ops
+        assert {op.slot for op in ops if op.slot is not None} == set(range(min(slots, 3)))
+
+
+def test_flush_brings_every_unit_up_to_date():
+    text = brief(program(Plan(write_back_every=2)).flush)
+    assert text.startswith("Uhead | H0 | U0<H0 | D0<U0 | H1 | U1<H1")
+
+
+def test_flush_in_the_middle_of_a_period_knows_how_many_records_wait():
+    layout = Layout(shape=Shape(num_blocks=3), plan=Plan(write_back_every=3), recipe=Recipe())
+    records = [op.records for op in flush(layout, 1).ops if op.kind is Kind.UPDATE]
+    assert records == [1, 1, 2, 3, 1]
+
+
+def test_dual_leaves_nothing_to_flush():
+    assert program(Plan(policy=Policy.DUAL)).flush.ops == ()
+
+
+def test_evaluation_only_reads():
+    ops = program(Plan()).evaluate.ops
+    assert {op.kind for op in ops} == {Kind.H2D, Kind.FORWARD, Kind.LOSS}
+    assert {op.lanes for op in ops if op.kind is Kind.FORWARD} == {"0"}
+
+
+def test_the_reference_crosses_no_step_boundary():
+    text = brief(program(Plan(policy=Policy.ZO2_REFERENCE)).period)
+    assert "H0<L^" in text
+
+
+def test_too_many_resident_blocks():
+    with pytest.raises(
+        ValueError, match=r"resident_blocks must be at most the model's 3 blocks; got 4"
+    ):
+        program(Plan(resident_blocks=4))
+
+
+@pytest.mark.parametrize(
+    ("plan", "recipe", "reason"),
+    [
+        (Plan(write_back_every=2), Recipe(perturbation="in_place"), "replays records"),
+        (Plan(write_back_every=2), Recipe(noise="torch"), "torch noise is sequential"),
+        (Plan(write_back_every=2, policy=Policy.DUAL), Recipe(), "deferred update"),
+        (Plan(), Recipe(wire_dtype=Dtype.FP8), "never brings the master"),
+        (Plan(policy=Policy.HOST_UPDATE, tier="nvme"), Recipe(), "use tier=ram"),
+        (Plan(policy=Policy.DUAL, overlap=False), Recipe(), "switch them off there"),
+    ],
+)
+def test_refused_combinations_say_why(plan: Plan, recipe: Recipe, reason: str):
+    with pytest.raises(ValueError, match=reason):
+        program(plan, recipe)

@@ -1,0 +1,150 @@
+"""Simulation: whole logs with integer times, followed by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.machines import costs, rates
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.policies import Shape, build
+from zo2sim.resources import Rates, Resource, Work
+from zo2sim.schedule import Kind, Op, Program, Schedule, Stream
+from zo2sim.simulate import simulate
+from zo2sim.trace import Trace
+
+
+def program(plan: Plan | None = None, *, blocks: int = 3) -> Program:
+    return build(Shape(num_blocks=blocks), plan or Plan(), Recipe())
+
+
+def alone(*ops: Op) -> Program:
+    schedule = Schedule(name="hand/period", ops=ops)
+    return Program(prologue=schedule, period=schedule, flush=schedule, evaluate=schedule)
+
+
+def log(trace: Trace) -> list[tuple[str, float, float]]:
+    return [(s.op.name, s.start_s, s.end_s) for s in trace.spans if s.end_s > s.start_s]
+
+
+def copy(kind: Kind, amount: float, unit: int = 0) -> tuple[Op, Work]:
+    down = kind is Kind.D2H
+    link = Resource.LINK_D2H if down else Resource.LINK_H2D
+    op = Op(kind=kind, stream=Stream.D2H if down else Stream.H2D, unit=unit)
+    return op, Work(amounts={link: amount, Resource.DRAM: amount})
+
+
+def run(pairs: list[tuple[Op, Work]], machine: Rates) -> list[tuple[str, float, float]]:
+    works = {op.name: work for op, work in pairs}
+    ops = alone(*(op for op, _ in pairs))
+    return log(simulate(ops, lambda op: works[op.name], machine, periods=1))
+
+
+def test_first_period_of_zo2_with_two_slots():
+    trace = simulate(program(), costs(h2d=3, forward=4, d2h=2), rates(), periods=1)
+    assert log(trace) == [
+        ("H0", 0, 3),
+        ("F0", 3, 7),
+        ("D0", 3, 5),
+        ("H1", 3, 6),
+        ("F1", 7, 11),
+        ("D1", 7, 9),
+        ("H2", 7, 10),
+        ("F2", 11, 15),
+        ("D2", 11, 13),
+    ]
+
+
+def test_naive_is_the_serial_sum():
+    plan = Plan(policy=Policy.NAIVE)
+    trace = simulate(program(plan), costs(h2d=3, forward=4, d2h=2, update=1), rates())
+    assert trace.step_s == 3 * (2 * (3 + 4) + (3 + 1 + 2))
+
+
+def test_next_step_starts_uploading_before_this_one_ends():
+    trace = simulate(program(blocks=4), costs(h2d=3, forward=4, d2h=2), rates(), periods=2)
+    uploads = [s for s in trace.on(Stream.H2D) if s.step == 1]
+    assert uploads[0].start_s < trace.losses_s[0]
+
+
+def test_hidden_copies_leave_the_compute_time():
+    trace = simulate(program(blocks=4), costs(h2d=3, forward=4, d2h=2), rates())
+    assert trace.step_s == 16
+
+
+def test_a_slow_link_takes_over():
+    trace = simulate(program(blocks=4), costs(h2d=5, forward=4, d2h=2), rates())
+    assert trace.step_s == 20
+
+
+def test_fixed_time_comes_before_the_flow():
+    op = Op(kind=Kind.H2D, stream=Stream.H2D, unit=0)
+    work = Work(fixed_s=2, amounts={Resource.LINK_H2D: 6})
+    assert run([(op, work)], rates(link_h2d=3)) == [("H0", 0, 4)]
+
+
+def test_both_directions_slow_each_other_while_both_flow():
+    """Up 4 of 12 bytes in 4 s at 1 B/s while 8 bytes go down at 2 B/s; then 8 bytes at 4 B/s."""
+    machine = rates(link_h2d=4, link_d2h=4, both_h2d=1, both_d2h=2)
+    pairs = [copy(Kind.H2D, 12), copy(Kind.D2H, 8)]
+    assert run(pairs, machine) == [("H0", 0, 6), ("D0", 0, 4)]
+
+
+def test_dram_is_divided_max_min_fair():
+    """The small user keeps its 1 B/s; the large one gets the remaining 3 of its 8."""
+    machine = rates(link_h2d=8, link_d2h=1, both_h2d=8, both_d2h=1, dram=4)
+    pairs = [copy(Kind.H2D, 12), copy(Kind.D2H, 4)]
+    assert run(pairs, machine) == [("H0", 0, 4), ("D0", 0, 4)]
+
+
+def test_dram_freed_by_one_speeds_the_other():
+    machine = rates(link_h2d=8, link_d2h=8, both_h2d=8, both_d2h=8, dram=4)
+    pairs = [copy(Kind.H2D, 12), copy(Kind.D2H, 4)]
+    assert run(pairs, machine) == [("H0", 0, 4), ("D0", 0, 2)]
+
+
+def test_simulation_is_deterministic():
+    def once() -> Trace:
+        return simulate(program(), costs(h2d=3, forward=4, d2h=2), rates(both_h2d=0.5))
+
+    assert once() == once()
+
+
+def test_spans_start_after_their_waits():
+    trace = simulate(program(), costs(h2d=3, forward=4, d2h=2, update=1), rates(both_h2d=0.5))
+    ends = {(s.step, s.op.name): s.end_s for s in trace.spans}
+    for span in trace.spans:
+        for edge in span.op.after:
+            step = span.step - 1 if edge.endswith("^") else span.step
+            assert span.start_s >= ends[step, edge.removesuffix("^")]
+
+
+times = st.integers(min_value=0, max_value=9)
+
+
+@given(times, times, times, st.integers(min_value=1, max_value=4))
+def test_time_scales_with_units(h2d: int, forward: int, d2h: int, slots: int):
+    plan = Plan(num_slots=slots)
+    one = simulate(program(plan), costs(h2d=h2d, forward=forward, d2h=d2h), rates())
+    ten = costs(h2d=10 * h2d, forward=10 * forward, d2h=10 * d2h)
+    assert simulate(program(plan), ten, rates()).makespan_s == pytest.approx(10 * one.makespan_s)
+
+
+@given(times, times, times, st.sampled_from(["h2d", "forward", "d2h"]))
+def test_a_faster_resource_never_slows_an_uncontended_schedule(
+    h2d: int, forward: int, d2h: int, faster: str
+):
+    before = {"h2d": h2d, "forward": forward, "d2h": d2h}
+    after = {**before, faster: before[faster] / 2}
+    slow = simulate(program(), costs(**before), rates())
+    fast = simulate(program(), costs(**after), rates())
+    assert fast.makespan_s <= slow.makespan_s + 1e-9
+
+
+@given(times, times, times, st.sampled_from([0.25, 0.5, 1.0]))
+def test_bytes_are_conserved(h2d: int, forward: int, d2h: int, both: float):
+    """A copy takes between its bytes at the full rate and its bytes at the both-ways rate."""
+    machine = rates(both_h2d=both, both_d2h=both)
+    trace = simulate(program(), costs(h2d=h2d, forward=forward, d2h=d2h), machine)
+    for stream, amount in ((Stream.H2D, h2d), (Stream.D2H, d2h)):
+        for span in trace.on(stream):
+            assert amount - 1e-9 <= span.duration_s <= amount / both + 1e-9

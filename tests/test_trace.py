@@ -1,0 +1,52 @@
+"""Traces: steady period, busy, exposed and bubble time."""
+
+import pytest
+
+from tests.machines import costs, rates
+from zo2sim.plan import Plan, Recipe
+from zo2sim.policies import Shape, build
+from zo2sim.schedule import Kind, Op, Stream
+from zo2sim.simulate import simulate
+from zo2sim.trace import Span, Trace, Window, breakdown
+
+
+def span(stream: Stream, start: float, end: float, kind: Kind = Kind.FORWARD) -> Span:
+    return Span(Op(kind=kind, stream=stream, unit=0), 0, start, end)
+
+
+def trace(*spans: Span) -> Trace:
+    return Trace(name="t", steps_per_period=1, spans=spans)
+
+
+def test_time_is_compute_exposed_or_bubble():
+    parts = breakdown(
+        trace(
+            span(Stream.COMPUTE, 0, 4),
+            span(Stream.H2D, 2, 6, Kind.H2D),
+            span(Stream.D2H, 5, 7, Kind.D2H),
+            span(Stream.COMPUTE, 9, 10),
+        ),
+        Window(0, 10),
+    )
+    assert parts.busy_s == {Stream.H2D: 4, Stream.COMPUTE: 5, Stream.D2H: 2}
+    assert (parts.exposed_s, parts.bubble_s) == (3, 2)
+
+
+def test_a_window_cuts_spans():
+    parts = breakdown(trace(span(Stream.COMPUTE, 0, 4)), Window(3, 5))
+    assert (parts.busy_s[Stream.COMPUTE], parts.bubble_s) == (1, 1)
+
+
+def test_steady_period_is_from_loss_to_loss():
+    program = build(Shape(num_blocks=4), Plan(write_back_every=2), Recipe())
+    result = simulate(program, costs(h2d=1, forward=4, loss=1), rates(), periods=3)
+    assert len(result.losses_s) == 6
+    assert result.steady == Window(result.losses_s[3], result.losses_s[5])
+    assert result.step_s == 17
+
+
+def test_one_period_has_no_steady_state():
+    program = build(Shape(num_blocks=2), Plan(), Recipe())
+    result = simulate(program, costs(h2d=1), rates(), periods=1)
+    with pytest.raises(ValueError, match="needs at least 2 periods of 1 steps; the trace has 1"):
+        _ = result.steady

@@ -1,0 +1,168 @@
+"""Discrete-event simulation (SimPy) of a program on a machine whose resources are shared.
+
+Each stream is a process that runs its operations in order. An operation waits for its edges,
+takes its fixed time, then flows through its resources; a fluid model divides what several
+operations want at once, max-min fair.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from itertools import groupby
+
+import simpy
+
+from zo2sim.resources import Rates, Resource, Work
+from zo2sim.schedule import Op, Program
+from zo2sim.trace import Span, Trace
+from zo2sim.unroll import Unrolled, unroll
+
+PERIODS = 4
+"""Periods to run: the first fills the pipeline, the last is the steady state."""
+
+_FINISHED = 1e-12  # share of an operation that is rounding, not work
+
+
+def simulate(
+    program: Program, work_of: Callable[[Op], Work], rates: Rates, *, periods: int = PERIODS
+) -> Trace:
+    """Run the prologue and ``periods - 1`` periods; deterministic.
+
+    ``work_of`` gives the cost of an operation on the machine that ``rates`` describe.
+    """
+    ops = unroll(program, periods=periods)
+    run = _Run(simpy.Environment(), ops, rates, work_of)
+    spans = run.spans()
+    return Trace(name=program.period.name, steps_per_period=program.period.steps, spans=spans)
+
+
+class _Run:
+    """One simulation: a process per stream, an event per operation that ended."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        ops: tuple[Unrolled, ...],
+        rates: Rates,
+        work_of: Callable[[Op], Work],
+    ) -> None:
+        self._env = env
+        self._ops = ops
+        self._fabric = Fabric(env, rates)
+        self._work_of = work_of
+        self._done = [env.event() for _ in ops]
+        self._times: list[tuple[float, float]] = [(0.0, 0.0)] * len(ops)
+
+    def spans(self) -> tuple[Span, ...]:
+        order = sorted(range(len(self._ops)), key=lambda i: self._ops[i].op.stream)
+        for _, numbers in groupby(order, key=lambda i: self._ops[i].op.stream):
+            self._env.process(self._stream(list(numbers)))
+        self._env.run()
+        return tuple(
+            Span(item.op, item.step, *times)
+            for item, times in zip(self._ops, self._times, strict=True)
+        )
+
+    def _stream(self, numbers: list[int]) -> Generator[simpy.Event, None, None]:
+        for number in numbers:
+            for dep in self._ops[number].deps:
+                if not self._done[dep].processed:
+                    yield self._done[dep]
+            start = self._env.now
+            work = self._work_of(self._ops[number].op)
+            if work.fixed_s > 0.0:
+                yield self._env.timeout(work.fixed_s)
+            if any(amount > 0.0 for amount in work.amounts.values()):
+                yield self._fabric.run(work)
+            self._times[number] = (start, self._env.now)
+            self._done[number].succeed()
+
+
+@dataclass(slots=True)
+class _Flow:
+    """An operation that flows: the share that is left, and its speed in shares per second."""
+
+    work: Work
+    done: simpy.Event
+    left: float = 1.0
+    speed: float = 0.0
+
+
+class Fabric:
+    """Resources shared by the operations that flow at the same time.
+
+    Link, cores, NVMe and device serve one stream each, so an operation's own speed limit is its
+    slowest private resource. Host DRAM is shared by all of them: bytes per second are divided
+    max-min fair, so no operation could get more without one with less getting even less.
+    """
+
+    def __init__(self, env: simpy.Environment, rates: Rates) -> None:
+        self._env = env
+        self._rates = rates
+        self._flows: list[_Flow] = []
+        self._since = 0.0
+        self._generation = 0
+
+    def run(self, work: Work) -> simpy.Event:
+        """An event that fires when ``work``'s amounts have flowed."""
+        self._advance()
+        flow = _Flow(work, self._env.event())
+        self._flows.append(flow)
+        self._reschedule()
+        return flow.done
+
+    def _advance(self) -> None:
+        elapsed = self._env.now - self._since
+        for flow in self._flows:
+            flow.left -= elapsed * flow.speed
+        self._since = self._env.now
+
+    def _reschedule(self) -> None:
+        self._generation += 1
+        if not self._flows:
+            return
+        self._set_speeds()
+        first = min(flow.left / flow.speed for flow in self._flows)
+        timeout = self._env.timeout(max(first, 0.0), value=self._generation)
+        callbacks: list[Callable[[simpy.Timeout], None]] = timeout.callbacks  # pyright: ignore
+        callbacks.append(self._on_timeout)
+
+    def _on_timeout(self, timeout: simpy.Timeout) -> None:
+        if timeout.value != self._generation:
+            return  # the flows have changed since; a later timeout stands for them
+        self._advance()
+        ended = [f for f in self._flows if f.left <= _FINISHED]
+        self._flows = [f for f in self._flows if f.left > _FINISHED]
+        for flow in ended:
+            flow.done.succeed()
+        self._reschedule()
+
+    def _set_speeds(self) -> None:
+        both = self._flows_on(Resource.LINK_H2D) and self._flows_on(Resource.LINK_D2H)
+        for flow in self._flows:
+            flow.speed = min(
+                self._rate(r, both=both) / amount
+                for r, amount in flow.work.amounts.items()
+                if amount > 0.0
+            )
+        self._share_dram()
+
+    def _flows_on(self, resource: Resource) -> bool:
+        return any(resource in flow.work.amounts for flow in self._flows)
+
+    def _rate(self, resource: Resource, *, both: bool) -> float:
+        if both and resource is Resource.LINK_H2D:
+            return self._rates.both_h2d
+        if both and resource is Resource.LINK_D2H:
+            return self._rates.both_d2h
+        return self._rates.of(resource)
+
+    def _share_dram(self) -> None:
+        """Water-filling: who wants least is served first, the rest share what is left."""
+        users = [f for f in self._flows if f.work.amounts.get(Resource.DRAM, 0.0) > 0.0]
+        users.sort(key=lambda f: f.speed * f.work.amounts[Resource.DRAM])
+        free = self._rates.dram
+        for position, flow in enumerate(users):
+            amount = flow.work.amounts[Resource.DRAM]
+            share = free / (len(users) - position)
+            flow.speed = min(flow.speed, share / amount)
+            free -= flow.speed * amount
