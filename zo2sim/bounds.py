@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zo2sim.fast import Walk
 from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Op, Program, Stream
+from zo2sim.walk import Walk
 
 _STREAM_RESOURCE = {
     Stream.H2D: Resource.LINK_H2D,
@@ -34,12 +34,12 @@ class Bound:
     @property
     def step_s(self) -> float:
         """No step of this schedule can be faster in the steady state."""
-        return max(self.limits_s.values())
+        return max(self.limits_s.values(), default=0.0)
 
     @property
     def binding(self) -> str:
         """The limit that decides; dependencies only where they exceed every resource."""
-        return max(self.limits_s, key=lambda name: self.limits_s[name])
+        return max(self.limits_s, key=lambda name: self.limits_s[name], default="nothing")
 
 
 def bound(program: Program, work_of: Callable[[Op], Work], rates: Rates) -> Bound:
@@ -84,7 +84,7 @@ def serial_s(program: Program, work_of: Callable[[Op], Work], rates: Rates) -> f
 
 
 def _chain_s(program: Program, work_of: Callable[[Op], Work], rates: Rates) -> float:
-    walk = Walk.of(program, lambda op: op.name)
+    walk = Walk.of(program, lambda op: (op.name, op.records))
     durations = np.array([[float(work_of(op).alone_s(rates))] for op in walk.classes])
     return float(walk.step_s(durations)[0])
 

@@ -29,23 +29,28 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What fixes the bits of a run.
-
-    ``batch`` is the number of sequences in one microbatch, so a step reads
-    ``microbatches * batch * sequence`` tokens; ``samples`` noise directions share them.
-    ``trainable`` is ``all`` or ``lora:r`` with rank r (adapters on every linear layer of a block).
-    """
+    """What fixes the bits of a run. A step reads microbatches x batch x sequence tokens."""
 
     batch: int = 1
+    """Sequences in one microbatch."""
     sequence: int = 2048
+    """Tokens in one sequence."""
     microbatches: int = 1
+    """Microbatches per step: more work per upload (gradient accumulation)."""
     samples: int = 1
+    """Noise directions per step; they share the step's data."""
     trainable: str = "all"
+    """'all', or 'lora:R': adapters of rank R on every linear layer of a block."""
     storage_dtype: Dtype = Dtype.FP16
+    """Format of the master weights."""
     wire_dtype: Dtype = Dtype.FP16
+    """Format in which a block is uploaded; narrower than storage with host_update only."""
     compute_dtype: Dtype = Dtype.FP16
+    """Format of the perturbed weights and the activations."""
     noise: Noise = "gaussian"
+    """Distribution of z; 'torch' is MeZO's own generator."""
     perturbation: Perturbation = "scratch"
+    """'scratch' builds W+ and W- beside theta; 'in_place' changes theta as MeZO does."""
 
     def __post_init__(self) -> None:
         _check_counts(self, "batch", "sequence", "microbatches", "samples")
@@ -84,26 +89,29 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Where and when: nothing in here changes a bit of the result.
-
-    ``num_slots`` device buffers for streamed blocks (prefetch depth + 1); ``scratch_copies`` 1
-    (W+ then W-) or 2 (both at once); every block is written back each ``write_back_every`` steps;
-    ``resident_blocks`` blocks, evenly spread, stay on the device. ``pinning`` of host weights is
-    ``exact``, ``rounded`` (PyTorch's allocator: powers of two) or ``pageable``; ``auto`` becomes
-    what the policy stands for: pageable for the published code, exact otherwise. The last three
-    switch the features of the ZO2 paper (arXiv:2503.12668) off, for ablations.
-    """
+    """Where and when: nothing in here changes a bit of the result."""
 
     policy: Policy = Policy.ZO2
+    """Who decides the order of the operations."""
     num_slots: int = 2
+    """Device buffers for streamed blocks: prefetch depth + 1."""
     scratch_copies: int = 1
+    """1: W+ then W- in one buffer; 2: both at once, from one draw of the noise."""
     write_back_every: int = 1
+    """Each block is downloaded every k-th step; the device replays records in between."""
     resident_blocks: int = 0
+    """Blocks that stay on the device, evenly spread."""
     pinning: Pinning = "auto"
+    """Host weights: 'exact' or 'rounded' (to powers of two, as PyTorch does) page-locked memory,
+    or 'pageable'; 'auto' becomes pageable for the published code, exact otherwise."""
     tier: Tier = "ram"
+    """Where the streamed blocks live."""
     overlap: bool = True
+    """Off: no two operations at once (ablation of the paper's dynamic scheduler)."""
     reuse_slots: bool = True
+    """Off: a fresh allocation per upload (ablation of the paper's reusable memory)."""
     deferred_update: bool = True
+    """Off: the update takes a trip of its own (ablation of the paper's deferred update)."""
 
     def __post_init__(self) -> None:
         _check_counts(self, "num_slots", "write_back_every")

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from typing import Any
+
+import numpy as np
 
 Number = Any
 """A float, or an array with one value per plan: the cost formulas serve both."""
@@ -55,7 +58,11 @@ class Work:
     fixed_s: Number = 0.0
     amounts: Mapping[Resource, Number]
 
-    def alone_s(self, rates: Rates) -> float:
+    def alone_s(self, rates: Rates) -> Number:
         """Duration when nothing else runs: the fixed time, then the slowest resource."""
-        flowing = (amount / rates.of(r) for r, amount in self.amounts.items())
-        return self.fixed_s + max(flowing, default=0.0)
+        return self.fixed_s + self.flow_s(rates)
+
+    def flow_s(self, rates: Rates) -> Number:
+        """Duration of the flow alone: the slowest resource."""
+        times = [amount / rates.of(r) for r, amount in self.amounts.items()]
+        return reduce(np.maximum, times, 0.0)

@@ -15,11 +15,10 @@ from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Op, Program
 from zo2sim.trace import Span, Trace
 from zo2sim.unroll import Unrolled, unroll
+from zo2sim.walk import PERIODS
 
-PERIODS = 4
-"""Periods to run: the first fills the pipeline, the last is the steady state."""
-
-_FINISHED = 1e-12  # share of an operation that is rounding, not work
+_NEGLIGIBLE_S = 1e-15  # a flow this short is over at once: its speed would overflow
+_TOGETHER = 1 + 1e-12  # flows whose ends differ by rounding alone end together
 
 
 def simulate(
@@ -47,6 +46,7 @@ class _Run:
     ) -> None:
         self._env = env
         self._ops = ops
+        self._rates = rates
         self._fabric = Fabric(env, rates)
         self._work_of = work_of
         self._done = [env.event() for _ in ops]
@@ -71,13 +71,13 @@ class _Run:
             work = self._work_of(self._ops[number].op)
             if work.fixed_s > 0.0:
                 yield self._env.timeout(work.fixed_s)
-            if any(amount > 0.0 for amount in work.amounts.values()):
+            if work.flow_s(self._rates) > _NEGLIGIBLE_S:
                 yield self._fabric.run(work)
             self._times[number] = (start, self._env.now)
             self._done[number].succeed()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Flow:
     """An operation that flows: the share that is left, and its speed in shares per second."""
 
@@ -99,6 +99,7 @@ class Fabric:
         self._env = env
         self._rates = rates
         self._flows: list[_Flow] = []
+        self._next: list[_Flow] = []
         self._since = 0.0
         self._generation = 0
 
@@ -121,8 +122,9 @@ class Fabric:
         if not self._flows:
             return
         self._set_speeds()
-        first = min(flow.left / flow.speed for flow in self._flows)
-        timeout = self._env.timeout(max(first, 0.0), value=self._generation)
+        first = max(0.0, min(flow.left / flow.speed for flow in self._flows))
+        self._next = [f for f in self._flows if f.left <= first * f.speed * _TOGETHER]
+        timeout = self._env.timeout(first, value=self._generation)
         callbacks: list[Callable[[simpy.Timeout], None]] = timeout.callbacks  # pyright: ignore
         callbacks.append(self._on_timeout)
 
@@ -130,8 +132,8 @@ class Fabric:
         if timeout.value != self._generation:
             return  # the flows have changed since; a later timeout stands for them
         self._advance()
-        ended = [f for f in self._flows if f.left <= _FINISHED]
-        self._flows = [f for f in self._flows if f.left > _FINISHED]
+        ended = self._next
+        self._flows = [flow for flow in self._flows if flow not in ended]
         for flow in ended:
             flow.done.succeed()
         self._reschedule()

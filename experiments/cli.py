@@ -1,0 +1,87 @@
+"""What every command shares: parsing, one-line errors, exit codes, JSON output.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no.
+"""
+
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+DONE, FAILED, USAGE, NO = 0, 1, 2, 3
+
+C = TypeVar("C")
+
+
+def run(
+    main: Callable[[C], int], config: Callable[..., C], argv: Sequence[str] | None = None
+) -> int:
+    """Parse arguments, run a command, and turn its errors into one line and an exit code."""
+    try:
+        return main(parse(config, argv))
+    except ValueError as error:
+        return _fail(str(error), USAGE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        return _fail(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", FAILED)
+
+
+def parse(config: Callable[..., C], argv: Sequence[str] | None = None) -> C:
+    """The command's dataclass from its flags. Raises ``ValueError`` with one line."""
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(
+                config,
+                args=argv,
+                config=(
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.EnumChoicesFromValues,
+                    tyro.conf.FlagCreatePairsOff,
+                ),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(_one_line(message.getvalue())) from None
+
+
+def write_json(target: str, content: Any) -> None:
+    """Write versioned JSON to a file, or to stdout for ``-``; never a half-written file."""
+    text = json.dumps({"schema": 1, **content}, indent=2, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        write_file(Path(target), text.encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that it is whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _one_line(box: str) -> str:
+    """The message inside the frame that the parser draws."""
+    lines = [re.sub(r"[╭╮╰╯│─]+", " ", line).strip() for line in box.splitlines()]
+    body = [line for line in lines[1:] if line]
+    stop = next((i for i, line in enumerate(body) if line.startswith("For full helptext")), None)
+    return " ".join(body[:stop])

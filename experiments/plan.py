@@ -1,0 +1,104 @@
+"""Will it fit, how fast, what limits it, what to change first.
+
+python -m experiments.plan --model opt-175b --machine rtx-4090-24gb --device-memory 18GB
+"""
+
+import sys
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.advice import advise
+from experiments.cli import DONE, NO, run, write_json
+from experiments.records import summary
+from experiments.sizes import show_bytes, show_seconds
+from experiments.target import Target
+from zo2sim.memory_account import Fit, Place
+from zo2sim.predict import Prediction, predict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Target):
+    """Will it fit, how fast, what limits it, what to change first. Exit code 3: it does not fit."""
+
+    json: str | None = None
+    """Write the answer as JSON to this file, or to stdout with '-'."""
+
+
+def main(config: Config) -> int:
+    prediction = predict(config.spec.case())
+    if config.json is not None:
+        write_json(config.json, summary(prediction))
+    if config.json != "-":
+        _print(prediction, Console())
+    return DONE if prediction.fit else NO
+
+
+def _print(prediction: Prediction, console: Console) -> None:
+    case = prediction.case
+    verdict = "[bold green]fits[/]" if prediction.fit else "[bold red]does not fit[/]"
+    console.print(f"{case.model.name} on {case.machine.name}, {case.plan.policy}: {verdict}")
+    for place in prediction.fits:
+        if place.needed_bytes:
+            console.print(_room(place), highlight=False)
+    console.print(_speed(prediction))
+    for place in (Place.DEVICE, Place.HOST):
+        console.print(_memory(prediction, place))
+    _print_advice(prediction, console)
+    for topic, text in prediction.provenance.items():
+        console.print(f"[dim]{topic}: {text}[/]", highlight=False)
+
+
+def _room(place: Fit) -> str:
+    mark = "[green]ok [/]" if place.fits else "[red]NO [/]"
+    return f"  {mark} {place.sentence}"
+
+
+def _speed(prediction: Prediction) -> Table:
+    table = Table.grid(padding=(0, 2))
+    bound = prediction.bound
+    rows = (
+        ("step", show_seconds(prediction.step_s)),
+        ("tokens/s", f"{prediction.tokens_per_s:.4g}"),
+        ("lower bound", f"{show_seconds(bound.step_s)} ({prediction.gap:.1%} below the step)"),
+        ("binds", bound.binding),
+        ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the step"),
+        ("first step", show_seconds(prediction.trace.first_step_s)),
+    )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _share(prediction: Prediction, seconds: float) -> str:
+    return f"{seconds / prediction.steady.length_s:.1%}"
+
+
+def _memory(prediction: Prediction, place: Place) -> Table:
+    table = Table(title=f"{place} memory", title_justify="left", box=None, padding=(0, 2))
+    table.add_column("item")
+    table.add_column("size", justify="right")
+    for name, nbytes in prediction.memory.itemised(place).items():
+        table.add_row(name, show_bytes(nbytes))
+    return table
+
+
+def _print_advice(prediction: Prediction, console: Console) -> None:
+    advice = advise(prediction)
+    if not advice:
+        console.print("No single change of the plan that was tried helps.")
+        return
+    console.print("What to change first:")
+    for item in advice:
+        after = item.prediction
+        gain = after.tokens_per_s / prediction.tokens_per_s
+        console.print(
+            f"  {item.change}: {after.tokens_per_s:.4g} tokens/s ({gain:.2f}x), "
+            f"device {show_bytes(after.memory.device_bytes)}, then {after.bound.binding} binds",
+            highlight=False,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Config))

@@ -1,0 +1,62 @@
+"""A case by name: what a command asks, as plain data that can be hashed, stored and sent."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from zo2sim.case import Case
+from zo2sim.machine import Machine, replace_all
+from zo2sim.machine_file import resolve as resolve_machine
+from zo2sim.model import Model
+from zo2sim.plan import Plan, Recipe
+from zo2sim.presets import resolve as resolve_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """Model and machine by name or path, machine constants changed for a what-if, plan, recipe."""
+
+    model: str
+    machine: str
+    plan: Plan
+    recipe: Recipe
+    changes: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every setting, flat; changed machine constants by their dotted key."""
+        return {
+            "model": self.model,
+            "machine": self.machine,
+            **asdict(self.plan),
+            **asdict(self.recipe),
+            **dict(self.changes),
+        }
+
+    @property
+    def config_hash(self) -> str:
+        """Identifies the question: 16 hexadecimal digits of SHA-256 over the settings."""
+        text = json.dumps(self.fields, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def case(self) -> Case:
+        """Load what the names stand for. Raises ``ValueError`` for an unknown name or key."""
+        return Case(
+            model=_model(self.model),
+            machine=_machine(self.machine, self.changes),
+            plan=self.plan,
+            recipe=self.recipe,
+        )
+
+
+@lru_cache(maxsize=64)
+def _model(name: str) -> Model:
+    return resolve_model(name)
+
+
+@lru_cache(maxsize=1024)
+def _machine(name: str, changes: tuple[tuple[str, float], ...]) -> Machine:
+    machine = resolve_machine(name)
+    return replace_all(machine, dict(changes), source="set on the command line")

@@ -1,0 +1,85 @@
+"""Print a schedule, or prove it free of races.
+
+python -m experiments.verify --policy zo2 --num-slots 3 --blocks 4 --show
+python -m experiments.verify --file schedule.txt
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.cli import DONE, NO, run, write_json
+from zo2sim.plan import Plan, Recipe
+from zo2sim.policies import Layout, Shape, build
+from zo2sim.schedule import Program, Schedule
+from zo2sim.text import brief, dump, parse
+from zo2sim.verify import Hazard, check_versions, verify
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Print a schedule, or prove it free of races. Exit code 3: a hazard was found."""
+
+    plan: Plan
+    recipe: Recipe
+    blocks: int = 4
+    """Blocks of the model."""
+    tied: bool = False
+    """The LM head shares the embedding's weight."""
+    file: Path | None = None
+    """Check the schedule of a text file instead (the period of a program)."""
+    show: bool = False
+    """Print the names and edges of the period."""
+    text: bool = False
+    """Print the period's text form, which --file reads."""
+    json: str | None = None
+    """Write the answer as JSON to this file, or to stdout with '-'."""
+
+
+def main(config: Config) -> int:
+    program, num_slots = _program(config)
+    hazards = (*verify(program, num_slots=num_slots), *check_versions(program))
+    if config.json is not None:
+        write_json(config.json, _summary(program, hazards))
+    if config.json != "-":
+        _print(config, program, hazards)
+    return NO if hazards else DONE
+
+
+def _program(config: Config) -> tuple[Program, int | None]:
+    if config.file is None:
+        shape = Shape(num_blocks=config.blocks, tied=config.tied)
+        layout = Layout(shape=shape, plan=config.plan, recipe=config.recipe)
+        return build(shape, config.plan, config.recipe), layout.num_slots
+    period = parse(config.file.read_text(), where=str(config.file))
+    nothing = Schedule(name="nothing", ops=())
+    return Program(prologue=period, period=period, flush=nothing, evaluate=nothing), None
+
+
+def _summary(program: Program, hazards: tuple[Hazard, ...]) -> dict[str, object]:
+    return {
+        "schedule": program.period.name,
+        "steps": program.period.steps,
+        "num_ops": len(program.period.ops),
+        "num_edges": sum(len(op.after) for op in program.period.ops),
+        "hazards": [str(hazard) for hazard in hazards],
+    }
+
+
+def _print(config: Config, program: Program, hazards: tuple[Hazard, ...]) -> None:
+    if config.show:
+        print(brief(program.period))
+    if config.text:
+        print(dump(program.period), end="")
+    for hazard in hazards:
+        print(hazard)
+    if not hazards and not (config.show or config.text):
+        edges = sum(len(op.after) for op in program.period.ops)
+        print(
+            f"{program.period.name}: {len(program.period.ops)} operations, {edges} edges, "
+            "no hazard: every pair of conflicting accesses is ordered"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Config))

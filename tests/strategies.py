@@ -1,0 +1,85 @@
+"""Every hypothesis strategy of the tests: shapes, plans, recipes, and schedules at random."""
+
+from typing import get_args
+
+from hypothesis import strategies as st
+
+from zo2sim.dtypes import Dtype
+from zo2sim.plan import Pinning, Plan, Policy, Recipe
+from zo2sim.policies import Shape
+from zo2sim.refusals import refusal
+from zo2sim.schedule import Buffer, Kind, Op, Schedule, Space, Stream
+
+MAX_BLOCKS = 3
+
+
+def shapes(max_blocks: int = MAX_BLOCKS) -> st.SearchStrategy[Shape]:
+    """Models of 1 to ``max_blocks`` blocks, tied or not."""
+    return st.builds(Shape, num_blocks=st.integers(1, max_blocks), tied=st.booleans())
+
+
+@st.composite
+def plans(draw: st.DrawFn, shape: Shape) -> Plan:
+    """Any plan for a model, with the switches that only `zo2` has drawn only there."""
+    policy = draw(st.sampled_from(Policy))
+    switch = st.booleans() if policy is Policy.ZO2 else st.just(True)
+    periods = st.integers(1, 3) if policy is Policy.ZO2 else st.just(1)
+    on_disk = policy not in (Policy.HOST_UPDATE, Policy.ZO2_REFERENCE)
+    return Plan(
+        policy=policy,
+        num_slots=draw(st.integers(1, 3)),
+        scratch_copies=draw(st.integers(1, 2)),
+        write_back_every=draw(periods),
+        resident_blocks=draw(st.integers(0, shape.num_blocks)),
+        pinning=draw(st.sampled_from(get_args(Pinning))),
+        tier=draw(st.sampled_from(("ram", "nvme") if on_disk else ("ram",))),
+        overlap=draw(switch),
+        reuse_slots=draw(switch),
+        deferred_update=draw(switch),
+    )
+
+
+def recipes() -> st.SearchStrategy[Recipe]:
+    """What matters to a schedule: what is trained, how it is perturbed, what the wire carries."""
+    return st.builds(
+        Recipe,
+        trainable=st.sampled_from(("all", "lora:2")),
+        wire_dtype=st.sampled_from((Dtype.FP16, Dtype.FP8)),
+        perturbation=st.sampled_from(("scratch", "in_place")),
+        noise=st.sampled_from(("gaussian", "torch")),
+    )
+
+
+def choices(max_blocks: int = MAX_BLOCKS) -> st.SearchStrategy[tuple[Shape, Plan, Recipe]]:
+    """A shape with a plan and a recipe that are not refused together."""
+    drawn = shapes(max_blocks).flatmap(lambda s: st.tuples(st.just(s), plans(s), recipes()))
+    return drawn.filter(lambda choice: refusal(*choice[1:]) is None)
+
+
+_STREAMS = (Stream.H2D, Stream.COMPUTE, Stream.D2H)
+_BUFFERS = tuple(Buffer(Space.SLOT, number) for number in range(3))
+
+
+@st.composite
+def schedules(draw: st.DrawFn, max_ops: int = 6) -> Schedule:
+    """Operations that touch anything from any stream, with any legal edges; racy or not."""
+    some_buffers = st.lists(st.sampled_from(_BUFFERS), max_size=2, unique=True).map(tuple)
+    count = draw(st.integers(1, max_ops))
+    names = [f"F{i}" for i in range(count)]
+    ops = (
+        Op(
+            kind=Kind.FORWARD,
+            unit=i,
+            stream=draw(st.sampled_from(_STREAMS)),
+            reads=draw(some_buffers),
+            writes=draw(some_buffers),
+            after=draw(_edges(names[:i], names)),
+        )
+        for i in range(count)
+    )
+    return Schedule(name="random", ops=tuple(ops))
+
+
+def _edges(earlier: list[str], names: list[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    targets = [*earlier, *(name + "^" for name in names)]
+    return st.lists(st.sampled_from(targets), max_size=3, unique=True).map(tuple)

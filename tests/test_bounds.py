@@ -1,0 +1,68 @@
+"""Bounds: below every prediction, and the name of what binds."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.machines import costs, rates
+from tests.strategies import choices
+from zo2sim.bounds import both_ways_s, bound, serial_s
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.policies import Shape, build
+from zo2sim.simulate import simulate
+
+times = st.integers(min_value=0, max_value=9)
+
+
+def limits(plan: Plan, blocks: int = 4, **seconds: float) -> dict[str, float]:
+    program = build(Shape(num_blocks=blocks), plan, Recipe())
+    return dict(bound(program, costs(**seconds), rates()).limits_s)
+
+
+def test_the_busiest_stream_binds():
+    assert limits(Plan(), h2d=5, forward=4, d2h=2) == {
+        "link_h2d": 20,
+        "compute": 16,
+        "link_d2h": 8,
+        "dram": 0.028,
+    }
+
+
+def test_one_slot_binds_by_its_round_trip():
+    program = build(Shape(num_blocks=4), Plan(num_slots=1), Recipe())
+    result = bound(program, costs(h2d=3, forward=4, d2h=2), rates())
+    assert (result.binding, result.step_s) == ("dependencies", 4 * (3 + 4))
+
+
+def test_both_ways_traffic_binds_where_the_link_halves():
+    machine = rates(link_h2d=2, link_d2h=2, both_h2d=1, both_d2h=2)
+    assert both_ways_s(8, 8, machine) == 4 + 2
+    program = build(Shape(num_blocks=4), Plan(num_slots=3), Recipe())
+    result = bound(program, costs(h2d=2, d2h=2, forward=0.5), machine)
+    assert (result.binding, result.step_s) == ("link_both_ways", 6)
+
+
+def test_both_ways_is_not_used_where_taking_turns_is_faster():
+    machine = rates(link_h2d=4, link_d2h=4, both_h2d=1, both_d2h=1)
+    assert both_ways_s(8, 8, machine) == 2 + 2
+
+
+@given(choices(), times, times, times, times, st.sampled_from([0.5, 0.75, 1.0]))
+def test_step_lies_between_bound_and_serial_sum(
+    choice: tuple[Shape, Plan, Recipe], h2d: int, forward: int, d2h: int, update: int, both: float
+):
+    """The serial sum counts copies at the both-ways rate, the slowest that they can be."""
+    program = build(*choice)
+    work = costs(h2d=h2d, forward=forward, d2h=d2h, update=update, read=1, write=2, host_update=2)
+    machine = rates(both_h2d=both, both_d2h=both)
+    slowest = rates(link_h2d=both, link_d2h=both, both_h2d=both, both_d2h=both)
+    step_s = simulate(program, work, machine, periods=8).step_s
+    assert bound(program, work, machine).step_s <= step_s + 1e-9
+    assert step_s <= serial_s(program, work, slowest) + 1e-9
+
+
+def test_naive_reaches_its_serial_sum():
+    program = build(Shape(num_blocks=3), Plan(policy=Policy.NAIVE), Recipe())
+    work = costs(h2d=3, forward=4, d2h=2, update=1, latency=1)
+    step_s = simulate(program, work, rates()).step_s
+    assert step_s == pytest.approx(serial_s(program, work, rates()))

@@ -1,0 +1,50 @@
+"""The arithmetic of a program equals its simulation where nothing contends."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.machines import costs, rates
+from tests.strategies import choices
+from zo2sim.plan import Plan, Recipe
+from zo2sim.policies import Shape, build
+from zo2sim.simulate import simulate
+from zo2sim.walk import Walk
+
+times = st.floats(min_value=0.0, max_value=9.0)
+
+
+@given(choices(4), times, times, times, times)
+def test_ends_equal_the_simulation(
+    choice: tuple[Shape, Plan, Recipe], h2d: float, forward: float, d2h: float, other: float
+):
+    program = build(*choice)
+    work = costs(
+        h2d=h2d,
+        forward=forward,
+        d2h=d2h,
+        update=other,
+        read=other,
+        write=h2d,
+        host_update=other,
+        encode=d2h,
+        ends=forward,
+        loss=other,
+        journal=other,
+        latency=0.5,
+    )
+    walk = Walk.of(program, lambda op: (op.name, op.records))
+    durations = np.array([[work(op).alone_s(rates())] for op in walk.classes])
+    trace = simulate(program, work, rates())
+    assert walk.ends_s(durations)[:, 0] == pytest.approx([s.end_s for s in trace.spans], rel=1e-9)
+
+
+def test_many_plans_in_one_pass():
+    program = build(Shape(num_blocks=4), Plan(), Recipe())
+    walk = Walk.of(program, lambda op: (op.kind, op.records))
+    kinds = [op.kind.value.lower() for op in walk.classes]
+    seconds = np.linspace(1, 7, 3000)
+    durations = np.array([seconds if k == "h2d" else np.full(3000, k == "forward") for k in kinds])
+    alone = np.concatenate([walk.step_s(durations[:, i : i + 1]) for i in range(0, 3000, 997)])
+    assert walk.step_s(durations)[::997] == pytest.approx(alone, rel=1e-12)

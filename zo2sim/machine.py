@@ -1,0 +1,315 @@
+"""Machines: what a device, its link, its host and its NVMe can do, and who says so.
+
+Every number is a `Quantity` in SI base units with the unit in its name, and carries its
+provenance (DESIGN 9). `zo2sim.machine_file` reads and writes them as TOML. A dotted key such as
+``link.h2d_bytes_per_s`` names one number; ``device.flops_per_s.bf16`` and
+``device.bf16_flops_per_s`` name the same one.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Literal, NoReturn, get_args
+
+from zo2sim.dtypes import Dtype
+from zo2sim.machine_keys import KERNEL_TABLES, check_plausible, closest, key_of
+from zo2sim.plan import Noise
+
+Provenance = Literal["datasheet", "measured", "fitted", "assumed"]
+Architecture = Literal["ampere", "hopper", "ada", "volta", "turing", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A positive number with who says so; ``low`` and ``high`` are its 95 % interval if known."""
+
+    value: float
+    provenance: Provenance
+    source: str
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("value", "low", "high"):
+            if field == "value" or getattr(self, field) is not None:
+                object.__setattr__(self, field, positive(field, getattr(self, field)))
+        check_choice("provenance", self.provenance, get_args(Provenance))
+        check_text("source", self.source)
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        if not low <= self.value <= high:
+            raise ValueError(
+                f"low <= value <= high must hold; got {low:g}, {self.value:g}, {high:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What computes. Rates of a format that the card lacks are None.
+
+    ``context_bytes`` is what the driver's context and the libraries occupy; ``launch_s`` is the
+    time per kernel launch when the host runs ahead; ``alloc_s`` one fresh allocation and its
+    release. Noise rates are those of fused generation and use, limited by arithmetic alone.
+    ``kernel_table`` names the measured kernel times that apply, if any do.
+    """
+
+    name: str
+    memory_bytes: Quantity
+    memory_bytes_per_s: Quantity
+    num_sms: Quantity
+    context_bytes: Quantity
+    launch_s: Quantity
+    alloc_s: Quantity
+    fp32_flops_per_s: Quantity
+    fp16_flops_per_s: Quantity | None = None
+    bf16_flops_per_s: Quantity | None = None
+    gaussian_noise_elements_per_s: Quantity
+    rademacher_noise_elements_per_s: Quantity
+    torch_noise_elements_per_s: Quantity
+    kernel_table: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text("device.name", self.name)
+        if self.kernel_table is not None:
+            check_choice("device.kernel_table", self.kernel_table, KERNEL_TABLES)
+        _check_part("device", self)
+
+    def flops_per_s(self, dtype: Dtype) -> Quantity:
+        """Peak rate of dense matrix products; ``ValueError`` when the card lacks the format."""
+        rate = self._flops.get(dtype)
+        if rate is None:
+            have = " or ".join(d for d, known in self._flops.items() if known is not None)
+            raise ValueError(f"{self.name} lacks {dtype} arithmetic; use {have}")
+        return rate
+
+    @property
+    def half_flops_per_s(self) -> Quantity:
+        """The rate of bf16, of fp16 where the card lacks bf16, of fp32 where it lacks both."""
+        rates = (self.bf16_flops_per_s, self.fp16_flops_per_s)
+        return next((rate for rate in rates if rate is not None), self.fp32_flops_per_s)
+
+    def noise_elements_per_s(self, noise: Noise) -> Quantity:
+        """Elements per second of fused noise generation and use."""
+        return {
+            "gaussian": self.gaussian_noise_elements_per_s,
+            "rademacher": self.rademacher_noise_elements_per_s,
+            "torch": self.torch_noise_elements_per_s,
+        }[noise]
+
+    @property
+    def _flops(self) -> dict[Dtype, Quantity | None]:
+        return {
+            Dtype.BF16: self.bf16_flops_per_s,
+            Dtype.FP16: self.fp16_flops_per_s,
+            Dtype.FP32: self.fp32_flops_per_s,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Copies between host and device: a direction alone, and (``both_``) with the other one busy.
+
+    A copy of n bytes alone takes latency_s + (half_size_bytes + n) / rate: latency apart, a copy
+    of ``half_size_bytes`` reaches half of the rate.
+    """
+
+    latency_s: Quantity
+    half_size_bytes: Quantity
+    h2d_bytes_per_s: Quantity
+    d2h_bytes_per_s: Quantity
+    both_h2d_bytes_per_s: Quantity
+    both_d2h_bytes_per_s: Quantity
+    pageable_h2d_bytes_per_s: Quantity
+    pageable_d2h_bytes_per_s: Quantity
+
+    def __post_init__(self) -> None:
+        _check_part("link", self)
+        for way in ("h2d", "d2h"):
+            both, alone = (f"{prefix}{way}_bytes_per_s" for prefix in ("both_", ""))
+            if getattr(self, both).value > getattr(self, alone).value:
+                raise ValueError(
+                    f"link.{both} must not exceed link.{alone} (a direction is no faster with the "
+                    f"other one busy); got {getattr(self, both).value:g} "
+                    f"and {getattr(self, alone).value:g} B/s"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Memory and cores beside the device. Update and encode rates are those of one core.
+
+    ``encode_bytes_per_s`` counts the bytes read; ``stream_handover_s`` is the time from the end
+    of one thread's work to the start of the next thread's.
+    """
+
+    memory_bytes: Quantity
+    dram_bytes_per_s: Quantity
+    num_cores: Quantity
+    gaussian_update_elements_per_s: Quantity
+    rademacher_update_elements_per_s: Quantity
+    encode_bytes_per_s: Quantity
+    fsync_s: Quantity
+    stream_handover_s: Quantity
+
+    def __post_init__(self) -> None:
+        _check_part("host", self)
+
+    def update_elements_per_s(self, noise: Noise) -> Quantity:
+        """Elements per second and core of theta + c z, z generated on the way."""
+        if noise == "torch":
+            raise ValueError(
+                "noise must be gaussian or rademacher for an update on the host; got torch, "
+                "whose values depend on the device that draws them"
+            )
+        if noise == "gaussian":
+            return self.gaussian_update_elements_per_s
+        return self.rademacher_update_elements_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nvme:
+    """Storage below the host's memory."""
+
+    capacity_bytes: Quantity
+    read_bytes_per_s: Quantity
+    write_bytes_per_s: Quantity
+    latency_s: Quantity
+
+    def __post_init__(self) -> None:
+        _check_part("nvme", self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One device, its link and its host; ``nvme`` is None where there is none."""
+
+    name: str
+    description: str
+    architecture: Architecture
+    device: Device
+    link: Link
+    host: Host
+    nvme: Nvme | None = None
+
+    def __post_init__(self) -> None:
+        check_text("machine.name", self.name)
+        check_text("machine.description", self.description)
+        check_choice("machine.class", self.architecture, get_args(Architecture))
+
+    @property
+    def quantities(self) -> dict[str, Quantity]:
+        """Every number that this machine has, by dotted key."""
+        parts = {"device": self.device, "link": self.link, "host": self.host, "nvme": self.nvme}
+        return {key: q for name, part in parts.items() for key, q in _quantities(name, part)}
+
+
+def replace(
+    machine: Machine,
+    key: str,
+    value: float,
+    *,
+    provenance: Provenance = "assumed",
+    source: str = "set for a what-if",
+) -> Machine:
+    """The machine with one number changed; ``key`` is dotted and may carry another unit.
+
+    Raises ``ValueError`` for an unknown key (naming the closest ones) and for a machine that
+    breaks a rule with the new number; `replace_all` changes numbers that depend on each other.
+    """
+    return replace_all(machine, {key: value}, provenance=provenance, source=source)
+
+
+def replace_all(
+    machine: Machine,
+    values: Mapping[str, float],
+    *,
+    provenance: Provenance = "assumed",
+    source: str = "set for a what-if",
+) -> Machine:
+    """As `replace`, for several numbers at once: the rules must hold when all are in place."""
+    parts: dict[str, dict[str, Quantity]] = {}
+    for written, value in values.items():
+        key, unit = key_of(written) or _unknown(written)
+        part, _, field = key.partition(".")
+        if getattr(machine, part) is None:
+            raise ValueError(f"{written} needs a machine with [{part}]; {machine.name} has none")
+        si = unit.to_si(positive(written, value))
+        parts.setdefault(part, {})[field] = Quantity(si, provenance, source)
+    changes: dict[str, Any] = {
+        part: dataclasses.replace(getattr(machine, part), **fields)
+        for part, fields in parts.items()
+    }
+    return dataclasses.replace(machine, **changes)
+
+
+def scale_link(machine: Machine, factor: float) -> Machine:
+    """The machine with every rate of its link multiplied: a narrower or a wider link."""
+    rates = {
+        key: q.value * positive("factor", factor)
+        for key, q in machine.quantities.items()
+        if key.startswith("link.") and key.endswith("_bytes_per_s")
+    }
+    return replace_all(machine, rates, source=f"{factor:g} times the link of {machine.name}")
+
+
+def with_device_memory(machine: Machine, memory_bytes: float) -> Machine:
+    """The machine with another amount of device memory."""
+    return replace(machine, "device.memory_bytes", memory_bytes)
+
+
+def with_host_memory(machine: Machine, memory_bytes: float) -> Machine:
+    """The machine with another amount of host memory."""
+    return replace(machine, "host.memory_bytes", memory_bytes)
+
+
+def positive(name: str, value: object) -> float:
+    """The number as a float; ``ValueError`` unless it is positive and finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a number; got {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if not isfinite(number) or number <= 0:
+        raise ValueError(f"{name} must be positive and finite; got {number:g}")
+    return number
+
+
+def check_text(name: str, value: object) -> None:
+    """``ValueError`` unless the value is a string that says something."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name} must be a non-empty string; got {shown(value)}")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """``ValueError`` unless the value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """The value on one short line, whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # whole numbers of thousands of digits, deep nesting
+        text = f"a very large {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _unknown(key: str) -> NoReturn:
+    raise ValueError(
+        f"a key must name a number of a machine; got {shown(key)}; closest: {closest(key)}"
+    )
+
+
+def _quantities(name: str, part: Any) -> Iterator[tuple[str, Quantity]]:
+    for field in dataclasses.fields(part) if part is not None else ():
+        value = getattr(part, field.name)
+        if isinstance(value, Quantity):
+            yield f"{name}.{field.name}", value
+
+
+def _check_part(name: str, part: Any) -> None:
+    for key, quantity in _quantities(name, part):
+        check_plausible(key, quantity.value)

@@ -1,0 +1,109 @@
+"""The answer to one case: time, bound, memory, whether it fits, and where the numbers come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from zo2sim.bounds import Bound, bound
+from zo2sim.case import Case
+from zo2sim.memory import account
+from zo2sim.memory_account import Fit, MemoryAccount, fits
+from zo2sim.plan import Policy
+from zo2sim.schedule import TAIL
+from zo2sim.simulate import simulate
+from zo2sim.trace import Breakdown, Trace, breakdown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What is predicted for a case; every figure is per step of the steady state."""
+
+    case: Case
+    trace: Trace
+    bound: Bound
+    memory: MemoryAccount
+    fits: tuple[Fit, ...]
+
+    @property
+    def step_s(self) -> float:
+        """Seconds per step."""
+        return self.trace.step_s
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Data tokens per second; lanes and samples of the same token count once."""
+        return self.case.recipe.tokens_per_step / self.step_s
+
+    @property
+    def gap(self) -> float:
+        """How far the step is above its lower bound, as a share of the bound."""
+        return self.step_s / self.bound.step_s - 1.0
+
+    @property
+    def fit(self) -> bool:
+        """Device, host and NVMe all have room."""
+        return all(place.fits for place in self.fits)
+
+    @cached_property
+    def steady(self) -> Breakdown:
+        """Where the steady period's time goes; divide by its steps for one step."""
+        return breakdown(self.trace, self.trace.steady)
+
+    @cached_property
+    def provenance(self) -> Mapping[str, str]:
+        """By topic: what the numbers rest on."""
+        return {
+            "compute": self._compute_source(),
+            "link": self.case.machine.link.h2d_bytes_per_s.source,
+            "assumed": ", ".join(_assumed(self.case)) or "nothing",
+            "extrapolated": ", ".join(extrapolations(self.case)) or "nothing",
+        }
+
+    def _compute_source(self) -> str:
+        kernels = self.case.cost.kernels
+        return f"{kernels.name}: {kernels.source}"
+
+
+def predict(case: Case) -> Prediction:
+    """Simulate a case and account for its memory; says also what does not fit.
+
+    Raises ``ValueError`` when the combination is refused or the device lacks a format.
+    """
+    program, cost = case.program, case.cost
+    memory = account(case.model, case.plan, case.recipe)
+    return Prediction(
+        case=case,
+        trace=simulate(program, cost, cost.rates),
+        bound=bound(program, cost, cost.rates),
+        memory=memory,
+        fits=fits(memory, case.machine),
+    )
+
+
+def extrapolations(case: Case) -> tuple[str, ...]:
+    """Matrix shapes of the case that lie outside what was measured."""
+    kernels, recipe = case.cost.kernels, case.recipe
+    tokens = recipe.batch * recipe.sequence
+    units = {id(u): u for u in (case.cost.unit(n) for n in (0, TAIL))}.values()
+    found: list[str] = []
+    for unit in units:
+        for gemm in unit.gemms:
+            rows = max(1.0, tokens * gemm.rows_per_token)
+            if kernels.gemm_extrapolated(rows, gemm.n, gemm.k):
+                found.append(f"GEMM {rows:.0f}x{gemm.n}x{gemm.k}")
+        a = unit.attention
+        if a is not None and kernels.attention_extrapolated(
+            recipe.batch, recipe.sequence, a.heads, a.kv_heads, a.head_dim
+        ):
+            found.append(f"attention {recipe.batch}x{recipe.sequence}x{a.heads}x{a.head_dim}")
+    return tuple(dict.fromkeys(found))
+
+
+def _assumed(case: Case) -> tuple[str, ...]:
+    """Machine constants that nobody measured and that this case's prediction uses."""
+    unused = {"nvme"} if case.plan.tier == "ram" else set[str]()
+    unused |= {"host"} if case.plan.policy is Policy.RESIDENT else set[str]()
+    keys = case.machine.quantities.items()
+    return tuple(
+        k for k, q in keys if q.provenance == "assumed" and k.partition(".")[0] not in unused
+    )
