@@ -9,11 +9,15 @@ it is a lower bound (`contends` tells which).
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 
 import numpy as np
 
 from zo2sim.case import Case
-from zo2sim.cost import CostModel, Load
+from zo2sim.cost import CostModel, Load, cost_key
+from zo2sim.model import Model
+from zo2sim.plan import Plan, Recipe
+from zo2sim.policies import Shape, build
 from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Kind
 from zo2sim.walk import Floats, Walk
@@ -67,7 +71,15 @@ def _grouped(cases: Sequence[Case], key: Callable[[Case], object]) -> dict[objec
 
 
 def _walk(case: Case) -> Walk:
-    return Walk.of(case.program, case.cost.key)
+    one = replace(case.recipe, batch=1, sequence=1, microbatches=1, samples=1)
+    return _shared_walk(case.model, case.plan, one)
+
+
+@lru_cache(maxsize=512)
+def _shared_walk(model: Model, plan: Plan, recipe: Recipe) -> Walk:
+    """The walk of every case that differs in numbers only."""
+    program = build(Shape.of(model), plan, recipe)
+    return Walk.of(program, partial(cost_key, model))
 
 
 def _durations(walk: Walk, cases: Sequence[Case]) -> Floats:
@@ -90,7 +102,8 @@ def _joint_cost(cases: Sequence[Case]) -> CostModel:
         microbatches=_column(r.microbatches for r in recipes),
         samples=_column(r.samples for r in recipes),
     )
-    return replace(cases[0].cost, load=load)
+    setting = cases[0].cost.setting
+    return CostModel(setting=replace(setting, load=load))
 
 
 def _column(values: Iterable[int]) -> Floats:

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from zo2sim.dtypes import Dtype
+
+TENSOR_GRAIN_BYTES = 256
+"""Every tensor of a buffer starts at a multiple of this: aligned loads, and cuBLAS wants 16."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
@@ -72,8 +77,26 @@ class Unit:
         return sum(p.elements for p in self.parameters)
 
     @property
+    def kernels_and_sizes(self) -> object:
+        """All that time and memory depend on: everything but the names of the parameters."""
+        shapes = tuple(p.shape for p in self.parameters)
+        return (
+            shapes,
+            self.gemms,
+            self.attention,
+            self.elementwise,
+            self.kernels,
+            self.linear_shapes,
+        )
+
+    @property
     def rows(self) -> int:
         return sum(p.rows for p in self.parameters)
+
+    def buffer_bytes(self, dtype: Dtype) -> int:
+        """The unit as one flat buffer: its tensors and row scales, each at a multiple of 256."""
+        sizes = (p.elements * dtype.bytes + p.rows * dtype.row_scale_bytes for p in self.parameters)
+        return sum(-(-size // TENSOR_GRAIN_BYTES) * TENSOR_GRAIN_BYTES for size in sizes)
 
     def lora_elements(self, rank: int) -> int:
         """Elements of rank-``rank`` adapters on every linear layer: rank x (out + in) each."""
@@ -108,6 +131,16 @@ class Model:
         """Parameter count; equals ``sum(p.numel() for p in model.parameters())``."""
         return self.head.elements + sum(b.elements for b in self.blocks) + self.tail.elements
 
+    @cached_property
+    def first_alike(self) -> tuple[int, ...]:
+        """For every block the number of the first block that equals it but for names."""
+        first: dict[object, int] = {}
+        keys = (block.kernels_and_sizes for block in self.blocks)
+        return tuple(first.setdefault(key, number) for number, key in enumerate(keys))
+
     @property
     def num_blocks(self) -> int:
         return len(self.blocks)
+
+    def __hash__(self) -> int:
+        return hash((self.name, len(self.blocks), self.tied))

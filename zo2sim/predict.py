@@ -60,7 +60,7 @@ class Prediction:
         }
 
     def _compute_source(self) -> str:
-        kernels = self.case.cost.kernels
+        kernels = self.case.cost.setting.kernels
         return f"{kernels.name}: {kernels.source}"
 
 
@@ -70,7 +70,8 @@ def predict(case: Case) -> Prediction:
     Raises ``ValueError`` when the combination is refused or the device lacks a format.
     """
     program, cost = case.program, case.cost
-    memory = account(case.model, case.plan, case.recipe)
+    context_bytes = int(case.machine.device.context_bytes.value)
+    memory = account(case.model, case.plan, case.recipe, context_bytes=context_bytes)
     return Prediction(
         case=case,
         trace=simulate(program, cost, cost.rates),
@@ -82,9 +83,9 @@ def predict(case: Case) -> Prediction:
 
 def extrapolations(case: Case) -> tuple[str, ...]:
     """Matrix shapes of the case that lie outside what was measured."""
-    kernels, recipe = case.cost.kernels, case.recipe
+    kernels, recipe = case.cost.setting.kernels, case.recipe
     tokens = recipe.batch * recipe.sequence
-    units = {id(u): u for u in (case.cost.unit(n) for n in (0, TAIL))}.values()
+    units = {id(u): u for u in (case.cost.setting.unit(n) for n in (0, TAIL))}.values()
     found: list[str] = []
     for unit in units:
         for gemm in unit.gemms:

@@ -1,0 +1,207 @@
+"""Measured kernel times as tables: shapes, seconds, and how a roofline predicts them."""
+
+import csv
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zo2sim.kernels.attention import AttentionRoofline, AttentionShape, Mask
+from zo2sim.kernels.gemm import GemmRoofline
+from zo2sim.kernels.residual import Component
+from zo2sim.kernels.roofline import Array, Rates
+
+Rows = NDArray[np.bool_]
+
+SOURCE = "NVIDIA AIConfigurator 095f58a (Apache-2.0), measured with vLLM 0.14.0"
+
+TABLE_RATES = {
+    "a100-sxm-80gb": Rates(flops_per_s=312e12, bytes_per_s=2.039e12, num_sms=108),
+    "h100-sxm-80gb": Rates(flops_per_s=989e12, bytes_per_s=3.35e12, num_sms=132),
+    "l40s-48gb": Rates(flops_per_s=362.05e12, bytes_per_s=0.864e12, num_sms=142),
+}
+"""Data sheets of the measured devices, dense bf16."""
+
+# FlashAttention-3 (arXiv:2407.08608, figure 5), forward, not causal, 16k keys, H100, TFLOP/s with
+# heads of 64 and 128: 497 and 648 (FlashAttention-3), 324 and 370 (FlashAttention-2, which the
+# other devices run). Time per pair is proportional to head_dim + depth, solved for depth.
+SOFTMAX_DEPTH = {"a100-sxm-80gb": 21.0, "h100-sxm-80gb": 56.0, "l40s-48gb": 21.0, "class": 21.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KernelTable(ABC):
+    """Measurements of one kind of kernel on one device; ``sizes`` are its shape's arguments."""
+
+    gpu: str
+    sizes: tuple[Array, ...]
+    seconds: Array
+
+    components: ClassVar[tuple[Component, ...]]
+    noise_variance: ClassVar[float]
+
+    @property
+    @abstractmethod
+    def place(self) -> tuple[Array, Array, Array]:
+        """Coordinates of each row in the grid of the correction."""
+
+    @property
+    @abstractmethod
+    def pair(self) -> NDArray[np.int64]:
+        """Number of the pair of sizes that is held out as a whole."""
+
+    @property
+    @abstractmethod
+    def regions(self) -> dict[str, Rows]:
+        """Rows by region of shapes that errors are stated for."""
+
+    @abstractmethod
+    def start(self, depth: float) -> Any:
+        """Roofline from which the search starts, and towards which it is regularised."""
+
+    @abstractmethod
+    def roofline_s(self, roofline: Any) -> Array:
+        """Seconds of every row by the roofline alone, at the device's peak rates."""
+
+    @property
+    def rates(self) -> Rates:
+        return TABLE_RATES[self.gpu]
+
+    def rows(self, chosen: Rows) -> Self:
+        """The table of some rows."""
+        sizes = tuple(size[chosen] for size in self.sizes)
+        return replace(self, sizes=sizes, seconds=self.seconds[chosen])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GemmTable(KernelTable):
+    """Sizes are m, n, k. Component lengths are octaves of them, chosen by cross-validation."""
+
+    components: ClassVar = (Component(0.02, (0.4, 0.2, 1.0)), Component(0.02, (2.0, 2.0, 2.0)))
+    noise_variance: ClassVar = 0.003
+
+    @property
+    def place(self) -> tuple[Array, Array, Array]:
+        m, n, k = self.sizes
+        return m, n, k
+
+    @property
+    def pair(self) -> NDArray[np.int64]:
+        _, n, k = self.sizes
+        return _numbered(n, k)
+
+    @property
+    def regions(self) -> dict[str, Rows]:
+        m, n, k = self.sizes
+        return {
+            "main": (m >= 128) & (n >= 2048) & (k >= 2048),
+            "large": (m >= 2048) & (np.maximum(n, k) >= 12288),
+            "all": np.ones(m.size, dtype=bool),
+        }
+
+    def start(self, depth: float) -> GemmRoofline:
+        return GemmRoofline(
+            launch_s=4e-6,
+            setup_depth=200.0,
+            overhead_128x256=0.1,
+            overhead_256x128=0.1,
+            overhead_128x128=0.2,
+            overhead_64x128=0.4,
+            split_overhead=0.6,
+            memory_overhead=0.25,
+            l2_bytes=4e7,
+            l2_speedup=1.0,
+            sharpness=3.0,
+        )
+
+    def roofline_s(self, roofline: GemmRoofline) -> Array:
+        return roofline.time_s(*self.place, self.rates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AttentionTable(KernelTable):
+    """Sizes are batch, seq, heads (as many key-value heads), head_dim; causal, no window."""
+
+    components: ClassVar = (Component(0.03, (0.5, 1.0, 2.0)), Component(0.03, (2.0, 2.0, 2.0)))
+    noise_variance: ClassVar = 0.001
+
+    @property
+    def place(self) -> tuple[Array, Array, Array]:
+        return self._shape.place
+
+    @property
+    def pair(self) -> NDArray[np.int64]:
+        _, seq, heads, _ = self.sizes
+        return _numbered(seq, heads)
+
+    @property
+    def regions(self) -> dict[str, Rows]:
+        _, seq, _, _ = self.sizes
+        return {"long": seq >= 1024, "all": np.ones(seq.size, dtype=bool)}
+
+    def start(self, depth: float) -> AttentionRoofline:
+        return AttentionRoofline(
+            launch_s=8e-6,
+            overhead=0.8,
+            row_keys=200.0,
+            longest_row_overhead=1.5,
+            memory_overhead=0.25,
+            l2_bytes=4e7,
+            l2_speedup=1.0,
+            sharpness=2.0,
+            softmax_depth=depth,
+        )
+
+    def roofline_s(self, roofline: AttentionRoofline) -> Array:
+        return roofline.time_s(self._shape, self.rates)
+
+    @property
+    def _shape(self) -> AttentionShape:
+        batch, seq, heads, head_dim = self.sizes
+        return AttentionShape(Mask(), batch, seq, heads, heads, head_dim)
+
+
+def read_gemm(path: Path) -> list[GemmTable]:
+    """One table per device, from columns gpu, m, n, k, latency_us."""
+    return [
+        GemmTable(gpu=gpu, sizes=sizes, seconds=seconds)
+        for gpu, sizes, seconds in _read(path, ("m", "n", "k"))
+    ]
+
+
+def read_attention(path: Path) -> list[AttentionTable]:
+    """One table per device, from columns gpu, batch, seq, heads, head_dim, latency_us."""
+    return [
+        AttentionTable(gpu=gpu, sizes=sizes, seconds=seconds)
+        for gpu, sizes, seconds in _read(path, ("batch", "seq", "heads", "head_dim"))
+    ]
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> list[tuple[str, tuple[Array, ...], Array]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        rows = list(reader)
+    missing = {"gpu", *columns, "latency_us"} - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"{path.name} must have the columns {sorted(missing)}; it lacks them")
+    devices = sorted({row["gpu"] for row in rows})
+    if not set(devices) <= set(TABLE_RATES):
+        raise ValueError(f"{path.name} must name devices of {list(TABLE_RATES)}; got {devices}")
+    return [_device(gpu, [row for row in rows if row["gpu"] == gpu], columns) for gpu in devices]
+
+
+def _device(
+    gpu: str, rows: Sequence[Mapping[str, str]], columns: tuple[str, ...]
+) -> tuple[str, tuple[Array, ...], Array]:
+    def column(name: str) -> Array:
+        return np.array([float(row[name]) for row in rows])
+
+    return gpu, tuple(column(name) for name in columns), column("latency_us") * 1e-6
+
+
+def _numbered(first: Array, second: Array) -> NDArray[np.int64]:
+    pairs = np.stack([first, second], axis=1)
+    return np.unique(pairs, axis=0, return_inverse=True)[1].ravel()

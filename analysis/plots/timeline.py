@@ -1,0 +1,179 @@
+# pyright: reportUnknownMemberType=false
+"""A Gantt chart of a trace: a whole window, and a few blocks of it enlarged."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from analysis.style import (
+    BLACK,
+    BLUE,
+    FULL_IN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    new_figure,
+    styled,
+)
+from zo2sim.schedule import Kind, Stream
+from zo2sim.trace import COPY_STREAMS, Span, Trace, Window
+
+ZOOM_BLOCKS = 4
+"""Blocks in the enlarged panel."""
+
+_COLOURS = {
+    Kind.H2D: ORANGE,
+    Kind.UPDATE: GREEN,
+    Kind.FORWARD: BLUE,
+    Kind.D2H: SKY,
+    Kind.ALLOC: PURPLE,
+    Kind.LOSS: BLACK,
+    Kind.JOURNAL: BLACK,
+}
+_TITLES = {
+    Kind.H2D: "upload",
+    Kind.UPDATE: "update",
+    Kind.FORWARD: "dual forward",
+    Kind.D2H: "offload",
+    Kind.ALLOC: "allocation",
+    Kind.LOSS: "loss, journal",
+    Kind.JOURNAL: "loss, journal",
+}
+_HEIGHT = 0.72
+
+Interval = tuple[float, float]
+
+
+@styled
+def timeline(trace: Trace, window: Window, *, width_in: float = FULL_IN) -> Figure:
+    """Streams as rows, operations as bars; red is time in which the device copies but waits.
+
+    The upper panel shows ``window``, the lower one `ZOOM_BLOCKS` blocks from its middle.
+    """
+    streams = tuple(s for s in trace.streams if _in(trace.on(s), window))
+    figure = new_figure(width_in, 1.0 + 0.38 * len(streams) + 0.5)
+    whole, part = figure.subplots(2, 1)
+    _panel(whole, trace, window, streams)
+    whole.set_xlabel("time (s)", labelpad=1)
+    zoom = zoom_window(trace, window)
+    _panel(part, trace, zoom, streams, scale=1e3, named=True)
+    part.set_xlabel("time (ms), from the middle of the step", labelpad=1)
+    figure.legend(handles=_legend(trace, window), loc="outside upper center", ncols=7)
+    return figure
+
+
+def zoom_window(trace: Trace, window: Window) -> Window:
+    """From the middle of the window, `ZOOM_BLOCKS` forwards and the gaps between them."""
+    forwards = [
+        span
+        for span in _in(trace.on(Stream.COMPUTE), window)
+        if span.op.kind is Kind.FORWARD and (span.op.unit or 0) >= 0
+    ]
+    if len(forwards) <= ZOOM_BLOCKS:
+        return window
+    first = (len(forwards) - ZOOM_BLOCKS) // 2
+    return Window(forwards[first].start_s, forwards[first + ZOOM_BLOCKS].start_s)
+
+
+def exposed(trace: Trace, window: Window) -> tuple[Interval, ...]:
+    """Stretches of the window in which the device copies but does not compute."""
+    copies = [span for stream in COPY_STREAMS for span in trace.on(stream)]
+    computing = _merged(_clip(trace.on(Stream.COMPUTE), window))
+    return tuple(
+        gap for copy in _merged(_clip(copies, window)) for gap in _without(copy, computing)
+    )
+
+
+def _panel(
+    axes: Axes,
+    trace: Trace,
+    window: Window,
+    streams: tuple[Stream, ...],
+    *,
+    scale: float = 1.0,
+    named: bool = False,
+) -> None:
+    def seconds(interval: Interval) -> Interval:
+        return (interval[0] - window.start_s) * scale, (interval[1] - interval[0]) * scale
+
+    for start, length in map(seconds, exposed(trace, window)):
+        axes.axvspan(start, start + length, color=VERMILLION, alpha=0.22, lw=0)
+    for row, stream in enumerate(streams):
+        for kind, spans in _by_kind(_in(trace.on(stream), window)).items():
+            bars = [seconds(interval) for interval in _clip(spans, window)]
+            colour = _COLOURS.get(kind, GREY)
+            axes.broken_barh(
+                bars, (row - _HEIGHT / 2, _HEIGHT), facecolor=colour, edgecolor="white", lw=0.15
+            )
+            if named:
+                _name(axes, spans, window, row, scale)
+    axes.set_yticks(range(len(streams)), [stream.value for stream in streams])
+    axes.set_ylim(len(streams) - 0.5, -0.5)
+    axes.set_xlim(0.0, window.length_s * scale)
+    axes.tick_params(axis="y", length=0)
+
+
+def _name(axes: Axes, spans: Sequence[Span], window: Window, row: int, scale: float) -> None:
+    """Operation names in the bars that are wide enough for them."""
+    for span, (start, end) in zip(spans, _clip(spans, window), strict=True):
+        if end - start > 0.035 * window.length_s:
+            x = ((start + end) / 2 - window.start_s) * scale
+            ink = "white" if span.op.kind in (Kind.FORWARD, Kind.LOSS, Kind.UPDATE) else BLACK
+            axes.text(x, row, span.op.name, ha="center", va="center", fontsize=6.5, color=ink)
+
+
+def _legend(trace: Trace, window: Window) -> list[Patch]:
+    shown = {s.op.kind for s in _in(trace.spans, window)}
+    kinds = [kind for kind in (*_TITLES, *Kind) if kind in shown]
+    titles = {_TITLES.get(kind, "other"): _COLOURS.get(kind, GREY) for kind in kinds}
+    patches = [Patch(color=colour, label=title) for title, colour in titles.items()]
+    if exposed(trace, window):
+        patches.append(Patch(color=VERMILLION, alpha=0.22, lw=0, label="exposed copy"))
+    return patches
+
+
+def _by_kind(spans: Sequence[Span]) -> dict[Kind, list[Span]]:
+    kinds: dict[Kind, list[Span]] = {}
+    for span in spans:
+        kinds.setdefault(span.op.kind, []).append(span)
+    return kinds
+
+
+def _in(spans: Sequence[Span], window: Window) -> list[Span]:
+    """Spans that take some time of the window."""
+    return [s for s in spans if min(s.end_s, window.end_s) > max(s.start_s, window.start_s)]
+
+
+def _clip(spans: Sequence[Span], window: Window) -> list[Interval]:
+    return [
+        (max(s.start_s, window.start_s), min(s.end_s, window.end_s)) for s in _in(spans, window)
+    ]
+
+
+def _merged(intervals: Sequence[Interval]) -> list[Interval]:
+    """The union, as disjoint intervals in order."""
+    merged: list[Interval] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _without(interval: Interval, holes: Sequence[Interval]) -> list[Interval]:
+    """What is left of an interval; ``holes`` are disjoint and in order."""
+    left: list[Interval] = []
+    start, end = interval
+    for hole_start, hole_end in holes:
+        if hole_end <= start or hole_start >= end:
+            continue
+        if hole_start > start:
+            left.append((start, hole_start))
+        start = max(start, hole_end)
+    return [*left, (start, end)] if end > start else left

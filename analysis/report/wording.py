@@ -1,0 +1,64 @@
+"""Numbers as words: three significant digits, units, ranges."""
+
+from collections.abc import Callable, Iterable
+
+from analysis.plots.rows import GIB
+
+SPACE = "\u00a0"
+"""Between a number and its unit, where no line may break."""
+DASH = "\u2013"
+"""What stands for a number that is not known."""
+NARROW_SPACE = "\u202f"
+"""Between thousands."""
+
+
+def number(value: float) -> str:
+    """Three significant digits without an exponent: 0.0123, 1.23, 123, 12 345."""
+    if value != value:
+        return DASH
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", NARROW_SPACE)
+    digits = 0
+    while abs(value) * 10**digits < 99.95 and digits < 6:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def gib(nbytes: float) -> str:
+    """A size, e.g. ``18.0 GiB``."""
+    return f"{number(nbytes / GIB)}{SPACE}GiB"
+
+
+def seconds(value: float) -> str:
+    """A time, in ms below a second."""
+    return f"{number(1e3 * value)}{SPACE}ms" if value < 1.0 else f"{number(value)}{SPACE}s"
+
+
+def percent(share: float) -> str:
+    """A share without a sign, e.g. ``4.2 %``."""
+    return DASH if share != share else f"{100 * share:.1f}{SPACE}%"
+
+
+def signed_percent(share: float) -> str:
+    """A deviation with its sign, e.g. ``+4.2 %``; what rounds to zero has none."""
+    if abs(share) < 0.0005:
+        return percent(0.0)
+    return DASH if share != share else f"{100 * share:+.1f}{SPACE}%".replace("-", "\u2212")
+
+
+def between(values: Iterable[float], show: Callable[[float], str] = number) -> str:
+    """Smallest to largest, or the one value where both look the same."""
+    known = [value for value in values if value == value]
+    low, high = show(min(known)), show(max(known))
+    return low if low == high else f"{low} to {high}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 figure``, ``2 figures``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

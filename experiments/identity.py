@@ -1,0 +1,51 @@
+"""Where a number comes from: commit, code, versions, command."""
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from experiments.store import code_version
+
+
+def run_id(parts: Iterable[str]) -> str:
+    """Identifies a run by what it asks: 12 hexadecimal digits."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def commit() -> str:
+    """The commit of the checkout, with ``+changes`` where it was edited; 'unknown' outside one."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        return head + ("+changes" if _git(root, "status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def provenance(*, seed: int, machines: Iterable[str]) -> dict[str, str]:
+    """What the report and the trace say of themselves."""
+    return {
+        "commit": commit(),
+        "code and data": code_version(),
+        "machine files": ", ".join(sorted(set(machines))),
+        "seed": str(seed),
+        "command": "python -m " + " ".join([_module(), *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "numpy": importlib.metadata.version("numpy"),
+        "simpy": importlib.metadata.version("simpy"),
+    }
+
+
+def _module() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None else Path(sys.argv[0]).name
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", *words], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()

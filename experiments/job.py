@@ -1,0 +1,45 @@
+"""One row of a sweep: a question that it belongs to, the name of its series, and a case."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from experiments.records import metrics
+from experiments.spec import Spec
+from zo2sim.memory_published import adamw_account
+from zo2sim.predict import predict
+
+Account = Literal["predict", "adamw"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """``account`` ``adamw`` is a memory account only; the schedule of AdamW is not predicted."""
+
+    question: str
+    label: str
+    spec: Spec
+    account: Account = "predict"
+
+    @property
+    def key(self) -> str:
+        """Jobs of equal key ask for the same numbers, whatever they are wanted for."""
+        return f"{self.account}-{self.spec.config_hash}"
+
+
+def answer(job: Job) -> dict[str, Any]:
+    """The numbers of one job: the metrics of `experiments.records`, and what binds."""
+    case = job.spec.case()
+    if job.account == "adamw":
+        memory = adamw_account(case.model, case.recipe)
+        room = case.machine.device.memory_bytes.value
+        return {
+            "device_bytes": float(memory.device_bytes),
+            "host_bytes": float(memory.host_bytes),
+            "model_elements": float(case.model.elements),
+            "fits_device": float(memory.device_bytes <= room),
+            "binding_resource": "",
+        }
+    prediction = predict(case)
+    numbers = {k: v for k, v in metrics(prediction).items() if math.isfinite(v)}
+    return {**numbers, "binding_resource": prediction.bound.binding}

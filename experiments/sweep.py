@@ -1,0 +1,157 @@
+"""Predict a whole grid of cases and write a report.
+
+    python -m experiments.sweep
+    python -m experiments.sweep --preset throughput --axis machine=h100-sxm-80gb,l40s-48gb
+    python -m experiments.sweep --preset none --model qwen3-8b --axis num-slots=1,2,4
+
+An interrupted sweep goes on where it stopped when it is started again with the same --out.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import tyro
+
+from analysis.plots.sweep import sweep_figures
+from analysis.report.sweep import sweep_document
+from experiments import folder, tables
+from experiments.cli import DONE, run, write_json
+from experiments.grid import expand, parse_axes
+from experiments.identity import provenance, run_id
+from experiments.job import Job
+from experiments.pool import run_jobs
+from experiments.presets import PRESETS
+from experiments.published import kernel_errors, memory_claims
+from experiments.sizes import show_seconds
+from experiments.store import Store
+from experiments.target import Target
+from zo2sim.memory import slot_bytes
+from zo2sim.plan import Plan, Recipe
+from zo2sim.predict import Prediction, predict
+
+Preset = Literal[
+    "none", "paper", "memory", "throughput", "ablation", "timeline", "break-even", "both-ways"
+]
+assert {"none", *PRESETS} == set(Preset.__args__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Target):
+    """Predict a whole grid of cases and write a report."""
+
+    preset: Preset = "paper"
+    """Questions to answer; 'none' takes the one case that the other flags describe."""
+    axis: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Values to multiply with, e.g. 'num-slots=1,2,4' or 'link.latency_us=5,10'; repeatable."""
+    out: Path = Path("runs/sweep")
+    """Folder of the run."""
+    jobs: int | None = None
+    """Worker processes; otherwise one per core."""
+    seed: int = 0
+    """Recorded with the run; a prediction draws nothing at random."""
+    no_report: bool = False
+    """Write the records only."""
+    json: str | None = None
+    """Write the summary as JSON to this file, or to stdout with '-'."""
+
+
+def main(config: Config) -> int:
+    jobs = _jobs(config)
+    store = Store.open(config.out / "answers.jsonl")
+    run_jobs(jobs, store, workers=config.jobs)
+    table = tables.wide(jobs, store.answers)
+    summary = _summary(jobs, table)
+    folder.write_config(config.out, jobs)
+    folder.write_records(config.out, tables.long(jobs, store.answers, summary["run_id"]))
+    folder.write_summary(config.out, summary)
+    if not config.no_report:
+        _report(config, jobs, table)
+    if config.json is not None:
+        write_json(config.json, summary)
+    if config.json != "-":
+        print(f"{len(jobs)} predictions; report and records in {config.out}")
+    return DONE
+
+
+def _jobs(config: Config) -> tuple[Job, ...]:
+    """The preset's jobs, or the flags' case, with every combination of the axes."""
+    if config.jobs is not None and config.jobs < 1:
+        raise ValueError(f"--jobs must be >= 1; got {config.jobs}")
+    base: Sequence[Job] = (Job(question="grid", label=config.plan.policy, spec=config.spec),)
+    if config.preset != "none":
+        if config.spec != Target(plan=Plan(), recipe=Recipe()).spec:
+            raise ValueError(
+                "the flags of a plan describe a case, and --preset "
+                f"{config.preset} brings its own; use --preset none, or --axis FIELD=VALUE,..."
+            )
+        base = tuple(PRESETS[config.preset]())
+    return tuple(expand(base, parse_axes(config.axis)))
+
+
+def _summary(jobs: Sequence[Job], table: pd.DataFrame) -> dict[str, Any]:
+    predicted = table.dropna(subset=["step_s"]) if "step_s" in table else table.head(0)
+    return {
+        "run_id": run_id(f"{job.question}/{job.label}/{job.key}" for job in jobs),
+        "num_jobs": len(jobs),
+        "num_models": int(table["model"].nunique()),
+        "num_fitting": int(predicted["fits"].sum()) if len(predicted) else 0,
+        "fastest_tokens_per_s": _best(predicted, "tokens_per_s"),
+        "slowest_step_s": _best(predicted, "step_s"),
+        "largest_gap_to_bound": _gap(predicted),
+    }
+
+
+def _best(table: pd.DataFrame, column: str) -> float | None:
+    return float(table[column].max()) if len(table) else None
+
+
+def _gap(table: pd.DataFrame) -> float | None:
+    return float((table["step_s"] / table["lower_bound_s"] - 1.0).max()) if len(table) else None
+
+
+def _report(config: Config, jobs: Sequence[Job], table: pd.DataFrame) -> None:
+    source = provenance(seed=config.seed, machines=(job.spec.machine for job in jobs))
+    traced = _traced(jobs)
+    claims = memory_claims()
+    trace = traced.trace if traced is not None else None
+    document = sweep_document(
+        table,
+        claims,
+        trace=trace,
+        summary=_glance(jobs, table),
+        provenance=source,
+        kernels=kernel_errors(),
+    )
+    if traced is not None:
+        case = traced.case
+        size = slot_bytes(case.model, case.plan, case.recipe)
+        name = f"{case.model.name} on {case.machine.name}"
+        folder.write_trace(config.out, traced.trace, name=name, slot_bytes=size, metadata=source)
+    folder.write_report(config.out, document, sweep_figures(table, claims, trace=trace))
+
+
+def _traced(jobs: Sequence[Job]) -> Prediction | None:
+    """The case whose timeline is drawn: the one that asks for it, or a run's only case."""
+    wanted = [job for job in jobs if job.question == "timeline"]
+    if not wanted and len(jobs) == 1:
+        wanted = [*jobs]
+    return predict(wanted[0].spec.case()) if wanted else None
+
+
+def _glance(jobs: Sequence[Job], table: pd.DataFrame) -> dict[str, str]:
+    summary = _summary(jobs, table)
+    slowest = summary["slowest_step_s"]
+    return {
+        "predictions": str(summary["num_jobs"]),
+        "models": str(summary["num_models"]),
+        "fit device and host": str(summary["num_fitting"]),
+        "slowest step": show_seconds(slowest) if slowest is not None else "none",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Config))

@@ -1,0 +1,54 @@
+"""A sweep's answers as tables: wide for figures, long for files, both in the order of the jobs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from experiments.job import Job
+from experiments.records import UNITS
+
+_PROVENANCE = "predicted"
+
+
+def wide(jobs: Sequence[Job], answers: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per job: question, label, every setting, every metric."""
+    rows = [
+        {"question": job.question, "label": job.label, **job.spec.fields, **answers[job.key]}
+        for job in jobs
+    ]
+    table = pd.DataFrame(rows)
+    for column in ("fits", "fits_device"):
+        if column in table:
+            table[column] = table[column].fillna(0.0).astype(bool)
+    return table
+
+
+def long(
+    jobs: Sequence[Job], answers: Mapping[str, Mapping[str, Any]], run_id: str
+) -> pd.DataFrame:
+    """One row per job and metric: run_id, config_hash, metric, value, unit, low, high, provenance.
+
+    Settings stand beside each row. ``low`` and ``high`` are empty: no error band is known yet.
+    ``text`` holds what is no number, such as the binding resource.
+    """
+    rows = [
+        {
+            "run_id": run_id,
+            "config_hash": job.spec.config_hash,
+            "question": job.question,
+            "label": job.label,
+            **job.spec.fields,
+            "metric": metric,
+            "value": None if isinstance(value, str) else value,
+            "text": value if isinstance(value, str) else None,
+            "unit": UNITS.get(metric, ""),
+            "low": None,
+            "high": None,
+            "provenance": _PROVENANCE,
+        }
+        for job in jobs
+        for metric, value in answers[job.key].items()
+    ]
+    table = pd.DataFrame(rows)
+    return table.astype({"value": "float64", "low": "float64", "high": "float64", "text": "string"})

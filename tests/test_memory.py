@@ -1,0 +1,239 @@
+"""The memory account: items, sums, and what fits where."""
+
+from dataclasses import replace
+
+import pytest
+
+from zo2sim.dtypes import Dtype
+from zo2sim.machine import Machine, with_device_memory, with_host_memory
+from zo2sim.machine_file import named
+from zo2sim.memory import account, slot_dtype
+from zo2sim.memory_account import Item, MemoryAccount, Place, fit, fits, require
+from zo2sim.memory_published import mezo_account
+from zo2sim.memory_workspace import block_workspace_elements
+from zo2sim.model import Attention, Model, Parameter, Unit
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.presets import names, preset
+
+GIB = 1 << 30
+NO_CONTEXT = 0
+
+
+def _unit(name: str, *shapes: tuple[int, ...]) -> Unit:
+    parameters = tuple(Parameter(name=f"{name}.{i}", shape=s) for i, s in enumerate(shapes))
+    linear = tuple((s[0], s[1]) for s in shapes if len(s) == 2)
+    return Unit(parameters=parameters, linear_shapes=linear)
+
+
+TINY = Model(
+    name="tiny",
+    family="test",
+    hidden=64,
+    vocab=1000,
+    max_positions=32,
+    tied=False,
+    head=_unit("head", (1000, 64)),
+    blocks=tuple(_unit(f"b{i}", (256, 64), (64, 256), (64,)) for i in range(4)),
+    tail=_unit("tail", (64,), (1000, 64)),
+)
+SHORT = Recipe(sequence=32)
+BLOCK_BYTES = 2 * (256 * 64 + 64 * 256) + 256
+
+
+def device(plan: Plan, recipe: Recipe = SHORT, model: Model = TINY) -> dict[str, int]:
+    return account(model, plan, recipe, context_bytes=NO_CONTEXT).itemised(Place.DEVICE)
+
+
+def host(plan: Plan, recipe: Recipe = SHORT) -> dict[str, int]:
+    return account(TINY, plan, recipe, context_bytes=NO_CONTEXT).itemised(Place.HOST)
+
+
+def test_every_tensor_starts_at_a_multiple_of_256_bytes():
+    assert _unit("u", (1,), (129,)).buffer_bytes(Dtype.FP16) == 256 + 512
+
+
+def test_a_scaled_format_brings_a_scale_per_row():
+    assert _unit("u", (64, 64)).buffer_bytes(Dtype.FP8) == 64 * 64 + 64 * 4
+
+
+def test_every_device_item_of_a_tiny_model():
+    assert device(Plan(num_slots=3)) == {
+        "resident units": 128_000 + 256 + 128_000,
+        "slots": 3 * BLOCK_BYTES,
+        "scratch": 128_000 + 256,
+        "hidden states": 2 * 32 * 64 * 2,
+        "workspace of one lane": 32 * (1000 * (2 + 4) + 64 * 2),
+        "tokens and labels": 32 * 16,
+        "journal records": 64,
+        "noise table": 65536 * 4,
+        "cuBLAS workspace": 32 << 20,
+        "reserved by the allocator, not in use": 8 * (2 << 20) - 1_048_896,  # 8 small items
+    }
+
+
+def test_slots_are_no_more_than_streamed_blocks():
+    plan = Plan(num_slots=3, resident_blocks=2)
+    assert device(plan)["slots"] == 2 * BLOCK_BYTES
+    assert device(plan)["resident blocks"] == 2 * BLOCK_BYTES
+    assert "slots" not in device(Plan(policy=Policy.RESIDENT))
+
+
+def test_a_second_scratch_copy_doubles_it_and_in_place_has_none():
+    one, two = device(Plan())["scratch"], device(Plan(scratch_copies=2))["scratch"]
+    assert two == 2 * one
+    assert "scratch" not in device(Plan(), replace(SHORT, perturbation="in_place"))
+
+
+def test_scratch_is_in_the_compute_dtype_and_residents_in_the_storage_dtype():
+    wide = device(Plan(), replace(SHORT, compute_dtype=Dtype.FP32))
+    assert wide["scratch"] == 2 * 128_000 + 256
+    assert wide["resident units"] == device(Plan())["resident units"]
+
+
+def test_lora_perturbs_the_adapters_only():
+    lora = device(Plan(), replace(SHORT, trainable="lora:8"))
+    adapters = 8 * (256 + 64) * 2 * 2
+    assert lora["scratch"] == adapters
+    assert lora["LoRA adapters"] == 4 * adapters
+
+
+def test_every_lane_has_a_hidden_state_and_one_lane_a_workspace():
+    many = device(Plan(), replace(SHORT, samples=2, microbatches=3))
+    assert many["hidden states"] == 6 * device(Plan())["hidden states"]
+    assert many["workspace of one lane"] == device(Plan())["workspace of one lane"]
+
+
+def test_a_narrow_wire_makes_narrow_slots_and_staging():
+    recipe = replace(SHORT, wire_dtype=Dtype.FP8)
+    plan = Plan(policy=Policy.HOST_UPDATE)
+    assert slot_dtype(recipe) is Dtype.FP8
+    assert slot_dtype(replace(SHORT, wire_dtype=Dtype.FP32)) is Dtype.FP16
+    assert device(plan, recipe)["slots"] == 2 * TINY.blocks[0].buffer_bytes(Dtype.FP8)
+    assert host(plan, recipe)["wire staging"] > 0
+    assert "wire staging" not in host(plan)
+
+
+def test_host_weights_by_pinning():
+    assert host(Plan(pinning="exact"))["streamed blocks, exact"] == 4 * 69_632
+    rounded = host(Plan(pinning="rounded"))["streamed blocks, rounded"]
+    assert rounded == 4 * (2 * 32_768 + 128)
+
+
+def test_nvme_holds_two_versions_and_the_host_only_stages():
+    found = account(TINY, Plan(tier="nvme"), SHORT)
+    assert found.nvme_bytes == 2 * 4 * BLOCK_BYTES
+    assert found.itemised(Place.HOST)["NVMe staging"] == 2 * 2 * 69_632
+    assert "streamed blocks, exact" not in found.itemised(Place.HOST)
+
+
+def test_the_snapshot_is_on_disk():
+    assert account(TINY, Plan(), SHORT).disk_bytes == 2 * TINY.elements
+
+
+def test_a_fused_attention_needs_no_scores_and_a_gate_needs_one_more_width():
+    attention = Attention(heads=8, kv_heads=2, head_dim=64)
+    plain = Unit(parameters=(), attention=attention, linear_shapes=((128, 64), (64, 128)))
+    gated = replace(plain, linear_shapes=((128, 64), (128, 64), (64, 128)))
+    assert block_workspace_elements(plain, 64) == 2 * 8 * 64 + 2 * 2 * 64 + 64
+    small = replace(attention, heads=1, kv_heads=1)
+    assert block_workspace_elements(replace(plain, attention=small), 64) == 3 * 64 + 2 * 128
+    assert block_workspace_elements(replace(gated, attention=small), 64) == 3 * 64 + 3 * 128
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_opt_175b_fits_18_gb(tied: bool):
+    found = account(preset("opt-175b", tied=tied), Plan(), Recipe())
+    assert 14e9 < found.device_bytes < 18e9
+
+
+def test_opt_175b_pinned_by_matrix_and_exactly():
+    model = preset("opt-175b", tied=False)
+    by_matrix = account(model, Plan(pinning="rounded"), Recipe()).itemised(Place.HOST)
+    exact = account(model, Plan(pinning="exact"), Recipe()).itemised(Place.HOST)
+    assert round(by_matrix["streamed blocks, rounded"] / GIB) == 576
+    assert round(exact["streamed blocks, exact"] / GIB) == 324
+
+
+def test_the_reference_pins_by_matrix_whatever_the_plan_says():
+    plan = Plan(policy=Policy.ZO2_REFERENCE, pinning="exact")
+    found = account(preset("opt-175b", tied=False), plan, Recipe())
+    assert round(found.itemised(Place.HOST)["streamed blocks, pinned"] / GIB) == 576
+
+
+def test_allocated_leaves_out_context_and_slack():
+    found = account(TINY, Plan(), SHORT, context_bytes=1000)
+    assert found.device_bytes == account(TINY, Plan(), SHORT, context_bytes=0).device_bytes + 1000
+    slack = found.itemised(Place.DEVICE)["reserved by the allocator, not in use"]
+    assert found.device_allocated_bytes == found.device_nvml_bytes - 1000 - slack
+
+
+def test_in_place_resident_is_the_published_mezo_code():
+    model, recipe = preset("opt-1.3b"), Recipe(perturbation="in_place")
+    found = account(model, Plan(policy=Policy.RESIDENT), recipe)
+    assert found == mezo_account(model, recipe)
+
+
+def test_the_peak_of_the_reference_is_attention_when_small_and_the_update_when_large():
+    plan = Plan(policy=Policy.ZO2_REFERENCE)
+    small = account(preset("opt-1.3b", tied=False), plan, Recipe()).itemised(Place.DEVICE)
+    large = account(preset("opt-175b", tied=False), plan, Recipe()).itemised(Place.DEVICE)
+    assert small["attention scores"] == 8 * 32 * 2048**2
+    assert "attention scores" not in large
+    assert large["temporaries of perturbation and update"] == 3 * 4 * 12288**2 * 2
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("policy", tuple(Policy))
+def test_every_preset_has_an_account(name: str, policy: Policy):
+    found = account(preset(name), Plan(policy=policy), Recipe(sequence=256))
+    weights = found.itemised(Place.DEVICE)["resident units"]
+    assert 0 < weights < found.device_allocated_bytes <= found.device_bytes
+
+
+def machine(device_gib: float, host_gib: float, *, nvme: bool) -> Machine:
+    box = named("rtx-4090-24gb")
+    box = with_device_memory(with_host_memory(box, host_gib * GIB), device_gib * GIB)
+    return replace(box, name="box", nvme=box.nvme if nvme else None)
+
+
+def _items(**gib: int) -> MemoryAccount:
+    return MemoryAccount(
+        title="m",
+        items=tuple(
+            Item(place=Place(place), name=f"the {place} part", num_bytes=n * GIB, cause="test")
+            for place, n in gib.items()
+        ),
+    )
+
+
+def test_what_fits_says_so():
+    found = fit(_items(device=14), Place.DEVICE, 18 * GIB)
+    assert (found.fits, found.missing_bytes) == (True, 0)
+    assert found.sentence == "device: needs 14.0 GiB of 18.0 GiB, fits"
+
+
+def test_what_does_not_fit_says_how_much_is_missing_and_why():
+    found = fit(_items(device=20), Place.DEVICE, 18 * GIB)
+    assert not found.fits
+    assert found.sentence == (
+        "device: needs 20.0 GiB of 18.0 GiB, 2.0 GiB missing; the largest part: the device part"
+    )
+
+
+def test_a_machine_without_nvme_has_none():
+    places = [(f.place, f.fits) for f in fits(_items(device=1, nvme=1), machine(2, 2, nvme=False))]
+    assert places == [(Place.DEVICE, True), (Place.HOST, True), (Place.NVME, False)]
+    assert all(f.fits for f in fits(_items(device=1, nvme=1), machine(2, 2, nvme=True)))
+
+
+def test_require_names_every_place_that_is_too_small():
+    require(_items(device=2, host=2), machine(2, 2, nvme=False))
+    with pytest.raises(ValueError, match=r"m must fit box: device: .* 1\.0 GiB missing.*; host: "):
+        require(_items(device=3, host=3), machine(2, 2, nvme=False))
+
+
+def test_amounts_are_not_negative():
+    with pytest.raises(ValueError, match="must be >= 0; got -1"):
+        Item(place=Place.HOST, name="x", num_bytes=-1, cause="")
+    with pytest.raises(ValueError, match="must be >= 0; got -1"):
+        fit(_items(host=1), Place.HOST, -1)

@@ -1,0 +1,94 @@
+"""What an operation costs: from shapes and machine constants to fixed time and amounts.
+
+Every formula takes numbers or arrays (one value per plan) alike, so the simulator and the
+vectorised fast path share it. The sources of the constants stand in the machine file.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from zo2sim.cost import forward, passes, transfer
+from zo2sim.cost.setting import Load, Setting
+from zo2sim.machine import Machine
+from zo2sim.model import Model
+from zo2sim.plan import Plan, Recipe
+from zo2sim.resources import Rates, Resource, Work
+from zo2sim.schedule import Kind, Op
+
+__all__ = ["CostModel", "Key", "Load", "Setting", "cost_key"]
+
+Key = tuple[Kind, int | None, str, int]
+"""Kind, unit, lanes and records: operations that agree on these cost the same."""
+
+
+def cost_key(model: Model, op: Op) -> Key:
+    """What an operation's cost depends on: equal blocks share their first one's number."""
+    unit = op.unit
+    if unit is not None and unit >= 0:
+        unit = model.first_alike[unit]
+    return op.kind, unit, op.lanes, op.records
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostModel:
+    """Costs of the operations of one setting; what is alike is computed once.
+
+    Raises ``ValueError`` when the device lacks the compute dtype, or a tier that the plan needs.
+    """
+
+    setting: Setting
+
+    @classmethod
+    def of(cls, model: Model, machine: Machine, plan: Plan, recipe: Recipe) -> "CostModel":
+        load = Load.of(recipe)
+        return cls(
+            setting=Setting(model=model, machine=machine, plan=plan, recipe=recipe, load=load)
+        )
+
+    @property
+    def rates(self) -> Rates:
+        """What the machine offers under this plan."""
+        return transfer.rates(self.setting)
+
+    def __call__(self, op: Op) -> Work:
+        """The work of one operation."""
+        key = cost_key(self.setting.model, op)
+        if key not in self._works:
+            self._works[key] = self._price(*key)
+        return self._works[key]
+
+    @cached_property
+    def _works(self) -> dict[Key, Work]:
+        return {}
+
+    def _price(self, kind: Kind, unit: int | None, lanes: str, records: int) -> Work:
+        s = self.setting
+        match kind:
+            case Kind.LOSS:
+                return forward.loss(s)
+            case Kind.JOURNAL:
+                return Work(fixed_s=s.machine.host.fsync_s.value, amounts={})
+            case Kind.ALLOC:
+                return Work(fixed_s=s.machine.device.alloc_s.value, amounts={})
+            case _ if unit is None:
+                raise ValueError(f"{kind} must name a unit; got none")
+            case Kind.FORWARD:
+                return forward.forward(s, unit, lanes)
+            case Kind.UPDATE:
+                return passes.update(s, unit, records)
+            case Kind.HOST_UPDATE:
+                return passes.host_update(s, unit, records)
+            case Kind.ENCODE:
+                return transfer.encode(s, unit)
+            case Kind.H2D | Kind.D2H:
+                return transfer.copy(s, unit, _RESOURCES[kind])
+            case Kind.READ | Kind.WRITE:
+                return transfer.disk(s, unit, _RESOURCES[kind])
+
+
+_RESOURCES = {
+    Kind.H2D: Resource.LINK_H2D,
+    Kind.D2H: Resource.LINK_D2H,
+    Kind.READ: Resource.NVME_READ,
+    Kind.WRITE: Resource.NVME_WRITE,
+}

@@ -1,0 +1,80 @@
+"""Noise passes: applying updates and building W+ and W-, on the device and on the host."""
+
+import numpy as np
+
+from zo2sim.cost.setting import Setting
+from zo2sim.resources import Number, Resource, Work
+
+UNFUSED_PERTURB_BYTES = 8
+"""Element accesses of one unfused perturbation: write z; read z, write s z; read, write times
+eps; read, read, write theta."""
+UNFUSED_UPDATE_BYTES = 13
+"""The same for an update: z 1, g z 2, wd theta 2, their sum 3, times lr 2, theta minus it 3."""
+UNFUSED_PERTURB_KERNELS = 4
+UNFUSED_UPDATE_KERNELS = 6
+
+IN_PLACE_BUILDS = {"+-": 3, "+": 1, "-": 2}
+"""+eps, -2 eps, +eps: the trip of W- also restores."""
+
+
+def update(s: Setting, unit: int, records: int) -> Work:
+    """Replay records in one pass over the weights; each draws its own noise."""
+    elements = s.trained(unit)
+    if records == 0 or elements == 0:
+        return Work(amounts={})
+    size = s.recipe.storage_dtype.bytes
+    draws = elements * records * s.load.samples
+    if s.unfused:
+        kernels = UNFUSED_UPDATE_KERNELS * len(s.unit(unit).parameters)
+        nbytes = UNFUSED_UPDATE_BYTES * elements * size * s.load.samples
+        return _compute(_pass_s(s, nbytes, draws, kernels))
+    return _compute(_pass_s(s, 2 * elements * size, draws, 1))
+
+
+def host_update(s: Setting, unit: int, records: int) -> Work:
+    """Draw the noise, read and write the weights; every core takes part."""
+    if records == 0:
+        return Work(amounts={})
+    draws = s.trained(unit) * records * s.load.samples
+    rate = s.machine.host.update_elements_per_s(s.recipe.noise).value
+    nbytes = 2 * s.unit_bytes(unit, s.recipe.storage_dtype)
+    return Work(amounts={Resource.CPU: draws / rate, Resource.DRAM: nbytes})
+
+
+def build_s(s: Setting, unit: int, lanes: str) -> Number:
+    """Seconds to build W+ and W- in scratch, or to perturb in place, for every sample."""
+    elements = s.perturbed(unit)
+    if elements == 0:
+        return 0.0
+    return s.load.samples * _builds_s(s, unit, elements, lanes)
+
+
+def _builds_s(s: Setting, unit: int, elements: int, lanes: str) -> Number:
+    read = (s.recipe.wire_dtype if unit >= 0 else s.recipe.storage_dtype).bytes
+    written = s.recipe.compute_dtype.bytes
+    if s.unfused:
+        kernels = UNFUSED_PERTURB_KERNELS * len(s.unit(unit).parameters)
+        one = _pass_s(s, UNFUSED_PERTURB_BYTES * elements * read, elements, kernels)
+        return IN_PLACE_BUILDS[lanes] * one
+    if s.recipe.perturbation == "in_place":
+        return IN_PLACE_BUILDS[lanes] * _pass_s(s, 2 * elements * read, elements, 1)
+    if s.plan.scratch_copies == 2 and lanes == "+-":
+        return _pass_s(s, elements * (read + 2 * written), elements, 1)
+    return len(lanes) * _pass_s(s, elements * (read + written), elements, 1)
+
+
+def _pass_s(s: Setting, nbytes: Number, draws: Number, kernels: Number) -> Number:
+    """An element-wise pass: memory, noise arithmetic or launches, whichever is slowest."""
+    device = s.machine.device
+    noise = "torch" if s.unfused else s.recipe.noise
+    return np.maximum(
+        np.maximum(
+            nbytes / device.memory_bytes_per_s.value,
+            draws / device.noise_elements_per_s(noise).value,
+        ),
+        kernels * device.launch_s.value,
+    )
+
+
+def _compute(seconds: Number) -> Work:
+    return Work(amounts={Resource.COMPUTE: seconds})

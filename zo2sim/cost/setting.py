@@ -1,0 +1,93 @@
+"""What every cost is computed from, and the sizes that several of them need."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from zo2sim.dtypes import Dtype
+from zo2sim.kernels import KernelModel, for_machine
+from zo2sim.machine import Machine
+from zo2sim.model import Model, Unit
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.resources import Number
+from zo2sim.schedule import HEAD, TAIL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How much data one step processes: numbers, or arrays with one value per plan."""
+
+    batch: Number
+    sequence: Number
+    microbatches: Number
+    samples: Number
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Load":
+        return cls(
+            batch=recipe.batch,
+            sequence=recipe.sequence,
+            microbatches=recipe.microbatches,
+            samples=recipe.samples,
+        )
+
+    @property
+    def lane_tokens(self) -> Number:
+        """Tokens that one lane carries: one microbatch."""
+        return self.batch * self.sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Model, machine, plan and recipe, and the load, which may be arrays."""
+
+    model: Model
+    machine: Machine
+    plan: Plan
+    recipe: Recipe
+    load: Load
+
+    @property
+    def published(self) -> bool:
+        """The published code of ZO2: a copy per tensor."""
+        return self.plan.policy is Policy.ZO2_REFERENCE
+
+    @property
+    def unfused(self) -> bool:
+        """Noise as MeZO and ZO2 draw it: a tensor of z per parameter, and a kernel per operator."""
+        return self.published or self.recipe.noise == "torch"
+
+    @property
+    def pageable(self) -> bool:
+        """Host weights are not page-locked."""
+        return self.plan.pinning == "pageable"
+
+    @cached_property
+    def kernels(self) -> KernelModel:
+        """Times of matrix kernels at this machine's half-precision rate."""
+        return for_machine(self.machine)
+
+    def unit(self, number: int) -> Unit:
+        """The unit of that number."""
+        if number == HEAD:
+            return self.model.head
+        return self.model.tail if number == TAIL else self.model.blocks[number]
+
+    def unit_bytes(self, number: int, dtype: Dtype) -> int:
+        """Bytes of a unit's flat buffer in a format."""
+        return self.unit(number).buffer_bytes(dtype)
+
+    def trained(self, number: int) -> int:
+        """Elements that an update draws noise for; the adapters of LoRA live with the head."""
+        rank = self.recipe.lora_rank
+        if rank is None:
+            return self.unit(number).elements
+        if number == HEAD:
+            return sum(block.lora_elements(rank) for block in self.model.blocks)
+        return 0
+
+    def perturbed(self, number: int) -> int:
+        """Elements of W+ that this unit's lanes need."""
+        rank = self.recipe.lora_rank
+        if rank is None:
+            return self.unit(number).elements
+        return self.unit(number).lora_elements(rank) if number >= 0 else 0

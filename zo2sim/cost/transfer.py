@@ -1,0 +1,62 @@
+"""Moving a block: over the link, to and from NVMe, and encoding it for a narrow wire."""
+
+from zo2sim.cost.setting import Setting
+from zo2sim.resources import Rates, Resource, Work
+
+PAGEABLE_DRAM_PASSES = 3
+"""Read the source, write the driver's bounce buffer, read it again."""
+
+
+def rates(s: Setting) -> Rates:
+    """Capacities under this plan; pageable copies go at the pageable rate in every state."""
+    link, host, nvme = s.machine.link, s.machine.host, s.machine.nvme
+    h2d, d2h = link.h2d_bytes_per_s.value, link.d2h_bytes_per_s.value
+    both = link.both_h2d_bytes_per_s.value, link.both_d2h_bytes_per_s.value
+    if s.pageable:
+        h2d, d2h = link.pageable_h2d_bytes_per_s.value, link.pageable_d2h_bytes_per_s.value
+        both = min(both[0], h2d), min(both[1], d2h)
+    return Rates(
+        link_h2d=h2d,
+        link_d2h=d2h,
+        both_h2d=both[0],
+        both_d2h=both[1],
+        dram=host.dram_bytes_per_s.value,
+        cpu=host.num_cores.value,
+        nvme_read=nvme.read_bytes_per_s.value if nvme else float("nan"),
+        nvme_write=nvme.write_bytes_per_s.value if nvme else float("nan"),
+    )
+
+
+def copy(s: Setting, unit: int, resource: Resource) -> Work:
+    """One copy of the flat block; a copy per tensor in the published code."""
+    link = s.machine.link
+    nbytes = s.unit_bytes(unit, s.recipe.wire_dtype)
+    copies = len(s.unit(unit).parameters) if s.published else 1
+    ramp_s = link.half_size_bytes.value / rates(s).of(resource)
+    dram = nbytes * (PAGEABLE_DRAM_PASSES if s.pageable else 1)
+    return Work(
+        fixed_s=copies * (link.latency_s.value + ramp_s),
+        amounts={resource: nbytes, Resource.DRAM: dram},
+    )
+
+
+def disk(s: Setting, unit: int, resource: Resource) -> Work:
+    """A block between NVMe and host staging. Raises ``ValueError`` on a machine without NVMe."""
+    if s.machine.nvme is None:
+        raise ValueError(
+            f"{s.machine.name}: tier=nvme needs an [nvme] section in the machine file; "
+            "it has none; use tier=ram"
+        )
+    nbytes = s.unit_bytes(unit, s.recipe.storage_dtype)
+    return Work(
+        fixed_s=s.machine.nvme.latency_s.value,
+        amounts={resource: nbytes, Resource.DRAM: nbytes},
+    )
+
+
+def encode(s: Setting, unit: int) -> Work:
+    """Master to wire format on the host; every core takes part."""
+    read = s.unit_bytes(unit, s.recipe.storage_dtype)
+    written = s.unit_bytes(unit, s.recipe.wire_dtype)
+    core_s = read / s.machine.host.encode_bytes_per_s.value
+    return Work(amounts={Resource.CPU: core_s, Resource.DRAM: read + written})

@@ -1,0 +1,188 @@
+"""The static memory account of a run: device, host, NVMe and disk, item by item (DESIGN 9).
+
+    account(model, plan, recipe) -> MemoryAccount
+
+`zo2_reference`, and `resident` with in_place perturbation, are the published ZO2 and MeZO codes
+(`zo2sim.memory_published`); everything else is this project's runtime, which allocates once,
+before the first step.
+"""
+
+from collections.abc import Iterable
+
+from zo2sim.caching_allocator import LARGE_GRAIN_BYTES, round_up
+from zo2sim.dtypes import Dtype
+from zo2sim.memory_account import CACHED, Item, MemoryAccount, Place
+from zo2sim.memory_constants import load_constants
+from zo2sim.memory_published import context_item, mezo_account, zo2_reference_account
+from zo2sim.memory_workspace import workspace_items
+from zo2sim.model import Model, Unit
+from zo2sim.pinned import host_bytes, whole_pages
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.policies import Layout, Shape
+
+CUBLAS_WORKSPACE_BYTES = 32 << 20
+"""PyTorch's default on compute capability 9.0, `:4096:8` KiB; smaller cards use 8 MiB."""
+NOISE_TABLE_BYTES = 65536 * 4
+"""Quantiles of the gaussian noise, fp32 (DESIGN 5)."""
+JOURNAL_RECORD_BYTES = 64
+"""Key, coefficient and bookkeeping of one sample's record on the device, padded."""
+JOURNAL_BUFFER_BYTES = 1 << 20
+"""Lines that wait for an fsync; a record has well under 1 KiB."""
+
+
+def account(
+    model: Model, plan: Plan, recipe: Recipe, *, context_bytes: int | None = None
+) -> MemoryAccount:
+    """What a run needs at its peak; ``context_bytes`` of the machine, or the fitted constant.
+
+    Says nothing about room: `fits` and `require` compare the account with a machine.
+    """
+    if plan.policy is Policy.ZO2_REFERENCE:
+        return zo2_reference_account(model, recipe, context_bytes=context_bytes)
+    if plan.policy is Policy.RESIDENT and recipe.perturbation == "in_place":
+        return mezo_account(model, recipe, context_bytes=context_bytes)
+    device = (
+        *_weights(model, plan, recipe),
+        *workspace_items(model, recipe),
+        *_small(model, plan, recipe),
+    )
+    context = context_item(context_bytes)
+    return MemoryAccount(
+        title=f"{model.name} with policy={plan.policy}",
+        items=(
+            *device,
+            _rounding(device),
+            context,
+            *_host_items(model, plan, recipe),
+            *_nvme_items(model, plan, recipe),
+            _item(
+                Place.DISK,
+                "base snapshot",
+                model.elements * recipe.storage_dtype.bytes,
+                "immutable start of the journal",
+            ),
+        ),
+    )
+
+
+def slot_dtype(recipe: Recipe) -> Dtype:
+    """What a slot holds: the storage dtype, or the wire's where that is narrower (DESIGN 3)."""
+    narrow = recipe.wire_dtype.bytes < recipe.storage_dtype.bytes
+    return recipe.wire_dtype if narrow else recipe.storage_dtype
+
+
+def slot_bytes(model: Model, plan: Plan, recipe: Recipe) -> int:
+    """One slot: the largest streamed block in the dtype that it has on the device."""
+    return _largest(_blocks(model, plan, recipe, streamed=True), slot_dtype(recipe))
+
+
+def _blocks(model: Model, plan: Plan, recipe: Recipe, *, streamed: bool) -> tuple[Unit, ...]:
+    """Blocks that pass through slots, or those that stay."""
+    layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
+    return tuple(b for i, b in enumerate(model.blocks) if layout.is_streamed(i) is streamed)
+
+
+def _num_slots(model: Model, plan: Plan, recipe: Recipe) -> int:
+    return Layout(shape=Shape.of(model), plan=plan, recipe=recipe).num_slots
+
+
+def _largest(units: Iterable[Unit], dtype: Dtype) -> int:
+    return max((unit.buffer_bytes(dtype) for unit in units), default=0)
+
+
+def _weights(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    staying = _blocks(model, plan, recipe, streamed=False)
+    dtype = recipe.storage_dtype
+    ends = model.head.buffer_bytes(dtype) + model.tail.buffer_bytes(dtype)
+    slots, slot = _num_slots(model, plan, recipe), slot_bytes(model, plan, recipe)
+    return (
+        _device("resident units", ends, "head and tail, in the storage dtype"),
+        _device(
+            "resident blocks",
+            sum(b.buffer_bytes(slot_dtype(recipe)) for b in staying),
+            f"{len(staying)} blocks that never move",
+        ),
+        _device("LoRA adapters", _adapter_bytes(model, recipe), "trained, so they stay"),
+        _device("slots", slots * slot, f"{slots} x the largest streamed block"),
+        _scratch(model, plan, recipe),
+    )
+
+
+def _adapter_bytes(model: Model, recipe: Recipe) -> int:
+    rank = recipe.lora_rank
+    if rank is None:
+        return 0
+    return sum(b.lora_elements(rank) for b in model.blocks) * recipe.storage_dtype.bytes
+
+
+def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
+    if recipe.perturbation == "in_place":
+        return _device("scratch", 0, "none: weights are perturbed in place")
+    rank, compute = recipe.lora_rank, recipe.compute_dtype
+    if rank is None:
+        nbytes = _largest((model.head, *model.blocks, model.tail), compute)
+    else:
+        nbytes = max(b.lora_elements(rank) for b in model.blocks) * compute.bytes
+    copies = plan.scratch_copies
+    return _device("scratch", copies * nbytes, f"{copies} x the largest perturbed unit")
+
+
+def _small(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    records = plan.write_back_every * recipe.samples * JOURNAL_RECORD_BYTES
+    table = NOISE_TABLE_BYTES if recipe.noise == "gaussian" else 0
+    return (
+        _device("buffers", model.buffer_elements * 4, "rotary tables and the like, fp32"),
+        _device("tokens and labels", recipe.tokens_per_step * 16, "two int64 per token"),
+        _device("journal records", records, "pending keys and coefficients"),
+        _device("noise table", table, "quantiles of the gaussian"),
+        _device("cuBLAS workspace", CUBLAS_WORKSPACE_BYTES, "one stream computes"),
+    )
+
+
+def _rounding(items: Iterable[Item]) -> Item:
+    """Segments are multiples of 2 MiB, one per item."""
+    slack = sum(round_up(i.num_bytes, LARGE_GRAIN_BYTES) - i.num_bytes for i in items)
+    return _device(CACHED, slack, "segments of the caching allocator are multiples of 2 MiB")
+
+
+def _host_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    streamed = _blocks(model, plan, recipe, streamed=True)
+    slots = _num_slots(model, plan, recipe)
+    stage = whole_pages(slot_bytes(model, plan, recipe))
+    narrow = slot_dtype(recipe) is not recipe.storage_dtype
+    nvme = plan.tier == "nvme"
+    weights = 0 if nvme else _pinned_bytes(streamed, plan, recipe)
+    return (
+        _host(f"streamed blocks, {plan.pinning}", weights, "the master weights"),
+        _host("wire staging", slots * stage if narrow else 0, f"{slots} encoded blocks"),
+        _host("NVMe staging", 2 * slots * stage if nvme else 0, f"{slots} blocks in, {slots} out"),
+        _host("journal buffer", JOURNAL_BUFFER_BYTES, "records before their fsync"),
+        _host("process", load_constants().process_bytes, "Python, PyTorch and CUDA libraries"),
+    )
+
+
+def _pinned_bytes(streamed: Iterable[Unit], plan: Plan, recipe: Recipe) -> int:
+    size = recipe.storage_dtype.bytes
+    return sum(
+        host_bytes([p.elements * size for p in u.parameters], plan.pinning) for u in streamed
+    )
+
+
+def _nvme_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    if plan.tier != "nvme":
+        return ()
+    streamed = _blocks(model, plan, recipe, streamed=True)
+    blocks = sum(unit.buffer_bytes(recipe.storage_dtype) for unit in streamed)
+    return (_item(Place.NVME, "streamed blocks", 2 * blocks, "two versions of each block"),)
+
+
+def _item(place: Place, name: str, num_bytes: int, cause: str) -> Item:
+    return Item(place=place, name=name, num_bytes=num_bytes, cause=cause)
+
+
+def _device(name: str, num_bytes: int, cause: str) -> Item:
+    return _item(Place.DEVICE, name, num_bytes, cause)
+
+
+def _host(name: str, num_bytes: int, cause: str) -> Item:
+    return _item(Place.HOST, name, num_bytes, cause)

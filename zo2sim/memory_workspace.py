@@ -1,0 +1,49 @@
+"""Activations of this project's runtime: hidden states of every lane, workspace of one."""
+
+from zo2sim.memory_account import Item, Place
+from zo2sim.model import Model, Unit
+from zo2sim.plan import Recipe
+
+LOG_SOFTMAX_BYTES = 4
+"""Losses are computed from fp32 log-probabilities."""
+
+
+def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
+    """Lanes run in lockstep, one at a time within a unit: all hidden states, one workspace.
+
+    The tail's workspace follows that of the blocks, so the larger one counts.
+    """
+    lane_tokens = recipe.batch * recipe.sequence
+    size = recipe.compute_dtype.bytes
+    hidden = recipe.num_lanes * lane_tokens * model.hidden * size
+    block = max(block_workspace_elements(b, model.hidden) for b in model.blocks)
+    block_bytes = lane_tokens * block * size
+    tail_bytes = lane_tokens * (model.vocab * (size + LOG_SOFTMAX_BYTES) + model.hidden * size)
+    place = "the tail: logits and their fp32 log-softmax"
+    if block_bytes > tail_bytes:
+        place = "a block: attention or MLP, without a score matrix"
+    return (
+        _device("hidden states", hidden, f"{recipe.num_lanes} lanes between two units"),
+        _device("workspace of one lane", max(block_bytes, tail_bytes), place),
+    )
+
+
+def block_workspace_elements(unit: Unit, hidden: int) -> int:
+    """Elements per token alive at once in one lane's pass through a block, input apart.
+
+    Attention: the norm's output, queries, keys, values and the result, with a fused kernel that
+    stores no scores. MLP: residual, norm's output, the wide activations with the result of the
+    activation function (a gated MLP has two), and the block's output.
+    """
+    attention = 0
+    if unit.attention is not None:
+        a = unit.attention
+        attention = 2 * a.heads * a.head_dim + 2 * a.kv_heads * a.head_dim + hidden
+    into_mlp = [out for out, inp in unit.linear_shapes if inp == hidden and out > hidden]
+    width = max(into_mlp, default=4 * hidden)
+    wide = min(2, into_mlp.count(width)) + 1
+    return max(attention, 3 * hidden + wide * width)
+
+
+def _device(name: str, num_bytes: int, cause: str) -> Item:
+    return Item(place=Place.DEVICE, name=name, num_bytes=num_bytes, cause=cause)
