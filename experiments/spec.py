@@ -10,7 +10,7 @@ from zo2sim.case import Case
 from zo2sim.machine import Machine, replace_all
 from zo2sim.machine_file import resolve as resolve_machine
 from zo2sim.model import Model
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.presets import resolve as resolve_model
 
 
@@ -42,9 +42,13 @@ class Spec:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def case(self) -> Case:
-        """Load what the names stand for. Raises ``ValueError`` for an unknown name or key."""
+        """Load what the names stand for. Raises ``ValueError`` for an unknown name or key.
+
+        The published code of ZO2 runs untied models only, so that is what it gets.
+        """
+        model = _model(self.model)
         return Case(
-            model=_model(self.model),
+            model=model.untied() if self.plan.policy is Policy.ZO2_REFERENCE else model,
             machine=_machine(self.machine, self.changes),
             plan=self.plan,
             recipe=self.recipe,

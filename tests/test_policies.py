@@ -22,7 +22,10 @@ CASES = {
     "zo2_lora": (Plan(), Recipe(trainable="lora:8")),
     "zo2_resident_1": (Plan(resident_blocks=1), Recipe()),
     "zo2_fresh_slots": (Plan(reuse_slots=False), Recipe()),
-    "zo2_reference_pinned": (Plan(policy=Policy.ZO2_REFERENCE, pinning="exact"), Recipe()),
+    "zo2_reference_pageable": (
+        Plan(policy=Policy.ZO2_REFERENCE, pinning="pageable"),
+        Recipe(),
+    ),
     "zo2_reference": (Plan(policy=Policy.ZO2_REFERENCE), Recipe()),
     "host_update": (Plan(policy=Policy.HOST_UPDATE), Recipe()),
     "host_update_fp8": (Plan(policy=Policy.HOST_UPDATE), Recipe(wire_dtype=Dtype.FP8)),

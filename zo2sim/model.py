@@ -3,7 +3,7 @@
 `zo2sim.model_config` builds them from a Hugging Face config.json; `zo2sim.presets` names them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -141,6 +141,15 @@ class Model:
     @property
     def num_blocks(self) -> int:
         return len(self.blocks)
+
+    def untied(self) -> "Model":
+        """The model with an LM head of its own where it shares the embedding's weight."""
+        if not self.tied:
+            return self
+        shared = next(p for p in self.head.parameters if p.shape[0] == self.vocab)
+        weight = Parameter(name="lm_head.weight", shape=shared.shape)
+        tail = replace(self.tail, parameters=(*self.tail.parameters, weight))
+        return replace(self, name=f"{self.name}:untied", tied=False, tail=tail)
 
     def __hash__(self) -> int:
         return hash((self.name, len(self.blocks), self.tied))

@@ -103,7 +103,7 @@ class Plan:
     """Blocks that stay on the device, evenly spread."""
     pinning: Pinning = "auto"
     """Host weights: 'exact' or 'rounded' (to powers of two, as PyTorch does) page-locked memory,
-    or 'pageable'; 'auto' becomes pageable for the published code, exact otherwise."""
+    or 'pageable'; 'auto' becomes rounded for the published code, exact otherwise."""
     tier: Tier = "ram"
     """Where the streamed blocks live."""
     overlap: bool = True
@@ -120,7 +120,7 @@ class Plan:
         _check_choice(self, "tier", get_args(Tier))
         if self.pinning == "auto":
             published = self.policy is Policy.ZO2_REFERENCE
-            object.__setattr__(self, "pinning", "pageable" if published else "exact")
+            object.__setattr__(self, "pinning", "rounded" if published else "exact")
         if self.scratch_copies not in (1, 2):
             raise ValueError(f"scratch_copies must be 1 or 2; got {self.scratch_copies!r}")
         if not _is_int(self.resident_blocks) or self.resident_blocks < 0:

@@ -8,6 +8,7 @@ from zo2sim.bounds import Bound, bound
 from zo2sim.case import Case
 from zo2sim.memory import account
 from zo2sim.memory_account import Fit, MemoryAccount, fits
+from zo2sim.memory_published import mezo_account
 from zo2sim.plan import Policy
 from zo2sim.schedule import TAIL
 from zo2sim.simulate import simulate
@@ -16,12 +17,17 @@ from zo2sim.trace import Breakdown, Trace, breakdown
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What is predicted for a case; every figure is per step of the steady state."""
+    """What is predicted for a case; every figure is per step of the steady state.
+
+    ``memory`` is what the plan needs. ``published`` is what published figures count: for
+    `resident` the code of MeZO with untied embeddings, for every other policy the same account.
+    """
 
     case: Case
     trace: Trace
     bound: Bound
     memory: MemoryAccount
+    published: MemoryAccount
     fits: tuple[Fit, ...]
 
     @property
@@ -77,8 +83,15 @@ def predict(case: Case) -> Prediction:
         trace=simulate(program, cost, cost.rates),
         bound=bound(program, cost, cost.rates),
         memory=memory,
+        published=_published(case, memory, context_bytes),
         fits=fits(memory, case.machine),
     )
+
+
+def _published(case: Case, memory: MemoryAccount, context_bytes: int) -> MemoryAccount:
+    if case.plan.policy is not Policy.RESIDENT:
+        return memory
+    return mezo_account(case.model.untied(), case.recipe, context_bytes=context_bytes)
 
 
 def extrapolations(case: Case) -> tuple[str, ...]:

@@ -3,8 +3,11 @@
 Facts from liangyuwang/zo2 (optimizer/mezo_sgd/zo2.py and the model's inner_zo_forward): one host
 thread issues everything. Before it issues an upload it waits for the upload stream; before an
 offload for the offload and the compute stream; before a block's computation for the compute and
-the upload stream; at both ends of a step for the device. Copies to and from pageable memory, which
-is what the code uses, hold the host thread until they end.
+the upload stream; at both ends of a step for the device.
+
+`tensor.to("cpu", non_blocking=True)` returns page-locked memory of PyTorch's allocator, so from
+the second step on the code copies from and to that. With ``pinning=pageable`` a copy holds the
+host thread until it ends, which is what the first step does.
 """
 
 from collections.abc import Iterator
