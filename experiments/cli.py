@@ -19,15 +19,21 @@ DONE, FAILED, USAGE, NO = 0, 1, 2, 3
 
 C = TypeVar("C")
 
+_HELP = ("For full helptext", "Argument helptext")  # where the parser's message ends
+
 
 def run(
     main: Callable[[C], int], config: Callable[..., C], argv: Sequence[str] | None = None
 ) -> int:
     """Parse arguments, run a command, and turn its errors into one line and an exit code."""
     try:
-        return main(parse(config, argv))
+        code = main(parse(config, argv))
+        sys.stdout.flush()
+        return code
     except ValueError as error:
         return _fail(str(error), USAGE)
+    except OverflowError:
+        return _fail("numbers must stay below 1e308; some product of the given ones is not", USAGE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
@@ -60,6 +66,8 @@ def parse(config: Callable[..., C], argv: Sequence[str] | None = None) -> C:
 def write_json(target: str, content: Any) -> None:
     """Write versioned JSON to a file, or to stdout for ``-``; never a half-written file."""
     text = json.dumps({"schema": 1, **content}, indent=2, allow_nan=False) + "\n"
+    if not target:
+        raise ValueError("--json must name a file, or be - for stdout; got an empty name")
     if target == "-":
         sys.stdout.write(text)
     else:
@@ -70,8 +78,11 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a file under a temporary name and rename it, so that it is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _fail(message: str, code: int) -> int:
@@ -80,8 +91,8 @@ def _fail(message: str, code: int) -> int:
 
 
 def _one_line(box: str) -> str:
-    """The message inside the frame that the parser draws."""
-    lines = [re.sub(r"[╭╮╰╯│─]+", " ", line).strip() for line in box.splitlines()]
+    """The message inside the frame that the parser draws, in box characters or in ASCII."""
+    lines = [re.sub(r"[╭╮╰╯│─]+|-{5,}", " ", line).strip() for line in box.splitlines()]
     body = [line for line in lines[1:] if line]
-    stop = next((i for i, line in enumerate(body) if line.startswith("For full helptext")), None)
+    stop = next((i for i, line in enumerate(body) if line.startswith(_HELP)), None)
     return " ".join(body[:stop])

@@ -29,17 +29,23 @@ class Job:
 
 def answer(job: Job) -> dict[str, Any]:
     """The numbers of one job: the metrics of `experiments.records`, and what binds."""
-    case = job.spec.case()
-    if job.account == "adamw":
-        memory = adamw_account(case.model, case.recipe)
-        room = case.machine.device.memory_bytes.value
-        return {
-            "device_bytes": float(memory.device_bytes),
-            "host_bytes": float(memory.host_bytes),
-            "model_elements": float(case.model.elements),
-            "fits_device": float(memory.device_bytes <= room),
-            "binding_resource": "",
-        }
-    prediction = predict(case)
+    size = {"model_elements": float(job.spec.model_elements)}
+    return {**size, **(_adamw(job) if job.account == "adamw" else _predicted(job))}
+
+
+def _predicted(job: Job) -> dict[str, Any]:
+    prediction = predict(job.spec.case())
     numbers = {k: v for k, v in metrics(prediction).items() if math.isfinite(v)}
     return {**numbers, "binding_resource": prediction.bound.binding}
+
+
+def _adamw(job: Job) -> dict[str, Any]:
+    case = job.spec.case()
+    memory = adamw_account(case.model, case.recipe)
+    room = case.machine.device.memory_bytes.value
+    return {
+        "device_bytes": float(memory.device_bytes),
+        "host_bytes": float(memory.host_bytes),
+        "fits_device": float(memory.device_bytes <= room),
+        "binding_resource": "",
+    }

@@ -17,6 +17,9 @@ from experiments.target import Target
 from zo2sim.memory_account import Fit, Place
 from zo2sim.predict import Prediction, predict
 
+_NAMED = 3  # sources named per topic on the screen
+_SHOWN_BYTES = 1 << 20  # smaller items are summed up
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Target):
@@ -46,8 +49,7 @@ def _print(prediction: Prediction, console: Console) -> None:
     for place in (Place.DEVICE, Place.HOST):
         console.print(_memory(prediction, place))
     _print_advice(prediction, console)
-    for topic, text in prediction.provenance.items():
-        console.print(f"[dim]{topic}: {text}[/]", highlight=False)
+    _print_sources(prediction, console)
 
 
 def _room(place: Fit) -> str:
@@ -61,7 +63,7 @@ def _speed(prediction: Prediction) -> Table:
     rows = (
         ("step", show_seconds(prediction.step_s)),
         ("tokens/s", f"{prediction.tokens_per_s:.4g}"),
-        ("lower bound", f"{show_seconds(bound.step_s)} ({prediction.gap:.1%} below the step)"),
+        ("lower bound", f"{show_seconds(bound.step_s)}; the step is {prediction.gap:.1%} above it"),
         ("binds", bound.binding),
         ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the step"),
         ("first step", show_seconds(prediction.trace.first_step_s)),
@@ -79,8 +81,13 @@ def _memory(prediction: Prediction, place: Place) -> Table:
     table = Table(title=f"{place} memory", title_justify="left", box=None, padding=(0, 2))
     table.add_column("item")
     table.add_column("size", justify="right")
-    for name, nbytes in prediction.memory.itemised(place).items():
-        table.add_row(name, show_bytes(nbytes))
+    items = prediction.memory.itemised(place)
+    for name, nbytes in items.items():
+        if nbytes >= _SHOWN_BYTES:
+            table.add_row(name, show_bytes(nbytes))
+    small = sum(nbytes for nbytes in items.values() if nbytes < _SHOWN_BYTES)
+    if small:
+        table.add_row("smaller items", show_bytes(small))
     return table
 
 
@@ -89,15 +96,28 @@ def _print_advice(prediction: Prediction, console: Console) -> None:
     if not advice:
         console.print("No single change of the plan that was tried helps.")
         return
-    console.print("What to change first:")
+    table = Table(title="what to change first", title_justify="left", box=None, padding=(0, 2))
+    for heading in ("change", "tokens/s", "gain", "device", "then binds"):
+        table.add_column(heading, no_wrap=True)
     for item in advice:
         after = item.prediction
-        gain = after.tokens_per_s / prediction.tokens_per_s
-        console.print(
-            f"  {item.change}: {after.tokens_per_s:.4g} tokens/s ({gain:.2f}x), "
-            f"device {show_bytes(after.memory.device_bytes)}, then {after.bound.binding} binds",
-            highlight=False,
+        table.add_row(
+            item.change,
+            f"{after.tokens_per_s:.4g}",
+            f"{after.tokens_per_s / prediction.tokens_per_s:.2f}x",
+            show_bytes(after.memory.device_bytes),
+            after.bound.binding,
         )
+    console.print(table)
+
+
+def _print_sources(prediction: Prediction, console: Console) -> None:
+    table = Table.grid(padding=(0, 2))
+    for topic, text in prediction.provenance.items():
+        names = text.split(", ")
+        more = f", and {len(names) - _NAMED} more (--json has all)" if len(names) > _NAMED else ""
+        table.add_row(topic, ", ".join(names[:_NAMED]) + more, style="dim")
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,6 @@ def metrics(prediction: Prediction) -> dict[str, float]:
         "d2h_busy_s": busy[Stream.D2H],
         "exposed_s": steady.exposed_s / steps,
         "bubble_s": steady.bubble_s / steps,
-        "model_elements": float(case.model.elements),
         "h2d_bytes_per_s": case.machine.link.h2d_bytes_per_s.value,
         "fits": float(prediction.fit),
         "fits_device": float(all(f.fits for f in prediction.fits if f.place is Place.DEVICE)),

@@ -5,7 +5,7 @@ import re
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {p + "B": 1000**i for i, p in enumerate("KMGT", 1)}
 _UNITS |= {p + "iB": 1024**i for i, p in enumerate("KMGT", 1)}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B?)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B?)", re.ASCII)
 
 
 def parse_bytes(text: str, *, flag: str) -> float:
@@ -17,10 +17,11 @@ def parse_bytes(text: str, *, flag: str) -> float:
 
 
 def show_bytes(nbytes: float) -> str:
-    """Three significant digits in GiB, or MiB below one."""
-    if nbytes >= 1 << 30:
-        return f"{nbytes / (1 << 30):.2f} GiB"
-    return f"{nbytes / (1 << 20):.1f} MiB"
+    """Three significant digits, in the unit that suits."""
+    for unit, size, digits in (("GiB", 1 << 30, 2), ("MiB", 1 << 20, 1), ("KiB", 1 << 10, 1)):
+        if nbytes >= size:
+            return f"{nbytes / size:.{digits}f} {unit}"
+    return f"{nbytes:.0f} B"
 
 
 def show_seconds(seconds: float) -> str:

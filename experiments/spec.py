@@ -41,6 +41,11 @@ class Spec:
         text = json.dumps(self.fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def model_elements(self) -> int:
+        """Parameters of the model as it is named, whatever the policy makes of it."""
+        return _model(self.model).elements
+
     def case(self) -> Case:
         """Load what the names stand for. Raises ``ValueError`` for an unknown name or key.
 

@@ -22,6 +22,8 @@ from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Kind
 from zo2sim.walk import Floats, Walk
 
+_ON_DEVICE = (Kind.FORWARD, Kind.UPDATE)
+
 
 def step_s(cases: Sequence[Case]) -> Floats:
     """Steady step time of every case, (cases,), as if nothing contended.
@@ -83,14 +85,24 @@ def _shared_walk(model: Model, plan: Plan, recipe: Recipe) -> Walk:
 
 
 def _durations(walk: Walk, cases: Sequence[Case]) -> Floats:
-    """Durations alone, (classes, plans): one vectorised look-up per machine."""
+    """Durations alone, (classes, plans): one vectorised look-up per machine.
+
+    What only the device decides is looked up once for machines that share their device.
+    """
+    by_machine = _joint_costs(cases, lambda case: id(case.machine))
+    by_device = _joint_costs(cases, lambda case: id(case.machine.device))
     table = np.empty((len(walk.classes), len(cases)))
-    for numbers in _grouped(cases, lambda case: id(case.machine)).values():
-        cost = _joint_cost([cases[i] for i in numbers])
-        rates = cost.rates
-        for row, op in enumerate(walk.classes):
-            table[row, numbers] = cost(op).alone_s(rates)
+    for row, op in enumerate(walk.classes):
+        for numbers, cost in by_device if op.kind in _ON_DEVICE else by_machine:
+            table[row, numbers] = cost(op).alone_s(cost.rates)
     return table
+
+
+def _joint_costs(
+    cases: Sequence[Case], key: Callable[[Case], object]
+) -> list[tuple[list[int], CostModel]]:
+    groups = _grouped(cases, key).values()
+    return [(numbers, _joint_cost([cases[i] for i in numbers])) for numbers in groups]
 
 
 def _joint_cost(cases: Sequence[Case]) -> CostModel:

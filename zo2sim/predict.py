@@ -14,6 +14,9 @@ from zo2sim.schedule import TAIL
 from zo2sim.simulate import simulate
 from zo2sim.trace import Breakdown, Trace, breakdown
 
+MAX_WRITE_BACK_EVERY = 256
+"""A period has as many steps, and an update reads as many records: time grows with its square."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -73,8 +76,14 @@ class Prediction:
 def predict(case: Case) -> Prediction:
     """Simulate a case and account for its memory; says also what does not fit.
 
-    Raises ``ValueError`` when the combination is refused or the device lacks a format.
+    Raises ``ValueError`` when the combination is refused, the device lacks a format, or a period
+    is too long to simulate.
     """
+    if case.plan.write_back_every > MAX_WRITE_BACK_EVERY:
+        raise ValueError(
+            f"write_back_every must be at most {MAX_WRITE_BACK_EVERY} to be predicted; "
+            f"got {case.plan.write_back_every}"
+        )
     program, cost = case.program, case.cost
     context_bytes = int(case.machine.device.context_bytes.value)
     memory = account(case.model, case.plan, case.recipe, context_bytes=context_bytes)

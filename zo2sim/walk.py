@@ -4,7 +4,7 @@ An operation starts when everything that it waits for has ended, and takes its o
 the simulator does where operations do not slow each other.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,9 @@ class Walk:
 
     def ends_s(self, durations: Floats) -> Floats:
         """End of every operation, (operations, plans), from durations (classes, plans)."""
-        ends = np.empty((len(self.class_of), durations.shape[1]))
+        return self._ends_s(durations, np.empty((len(self.class_of), durations.shape[1])))
+
+    def _ends_s(self, durations: Floats, ends: Floats) -> Floats:
         for number, (cost, deps) in enumerate(zip(self.class_of, self.deps, strict=True)):
             row = ends[number]
             if not deps:
@@ -70,13 +72,14 @@ class Walk:
     def step_s(self, durations: Floats) -> Floats:
         """Mean step time of the last period, (plans,), from durations (classes, plans)."""
         last, before = self.losses[-1], self.losses[-1 - self.steps_per_period]
-        parts = [
-            (ends[last] - ends[before]) / self.steps_per_period
-            for ends in map(self.ends_s, _chunks(durations))
-        ]
+        room = np.empty((len(self.class_of), min(_CHUNK, durations.shape[1])))
+        parts: list[Floats] = []
+        for chunk in _chunks(durations):
+            ends = self._ends_s(chunk, room[:, : chunk.shape[1]])
+            parts.append((ends[last] - ends[before]) / self.steps_per_period)
         return np.concatenate(parts)
 
 
-def _chunks(durations: Floats) -> Iterable[Floats]:
+def _chunks(durations: Floats) -> Iterator[Floats]:
     for start in range(0, durations.shape[1], _CHUNK):
         yield durations[:, start : start + _CHUNK]
