@@ -10,8 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.report.document import Document
-from analysis.report.html import html_text
-from analysis.report.pdf import pdf_bytes
 from analysis.style import svg_text
 from experiments.cli import write_file, write_json
 from experiments.job import Job
@@ -47,7 +45,17 @@ def write_trace(
 
 
 def write_report(out: Path, document: Document, figures: Mapping[str, Figure]) -> None:
-    """Figures as SVG, the report as PDF and as one HTML file."""
+    """Figures as SVG, the report as PDF and as one HTML file.
+
+    Raises ``ValueError`` where the packages that typeset it are not installed.
+    """
+    try:
+        from analysis.report.html import html_text
+        from analysis.report.pdf import pdf_bytes
+    except ImportError as error:
+        raise ValueError(
+            f"a report needs the package {error.name}; install 'zo2sim[report]', or use --no-report"
+        ) from None
     drawn = {key: svg_text(figure) for key, figure in figures.items()}
     for key, svg in drawn.items():
         write_file(out / "figures" / f"{key}.svg", svg.encode())

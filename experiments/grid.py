@@ -1,6 +1,7 @@
 """Grids: axes of the form ``num-slots=1,2,4``, multiplied with a base of jobs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from itertools import product
@@ -27,6 +28,10 @@ def parse_axes(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
             raise ValueError(
                 f"an axis must be a plan's field, model, machine or a dotted machine constant; "
                 f"got {name!r}" + (f"; did you mean {close[0]}?" if close else "")
+            )
+        if field in axes:
+            raise ValueError(
+                f"an axis must be given once, with all of its values; got {name!r} again"
             )
         axes[field] = tuple(v.strip() for v in values.split(",") if v.strip())
         if not axes[field]:
@@ -73,7 +78,7 @@ def _merged(owner: Any, texts: dict[str, str]) -> Any:
 def _value(text: str) -> object:
     if text in ("true", "false"):
         return text == "true"
-    return int(text) if text.lstrip("-").isdecimal() else text
+    return int(text) if re.fullmatch(r"-?[0-9]{1,400}", text) else text
 
 
 def _number(key: str, text: str) -> float:
@@ -81,8 +86,3 @@ def _number(key: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"{key} must be a number; got {text!r}") from None
-
-
-def base_jobs(job: Job, preset: Sequence[Job] | None) -> Sequence[Job]:
-    """The jobs that a grid multiplies: a preset's, or the one case that the flags describe."""
-    return preset if preset is not None else (job,)

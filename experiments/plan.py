@@ -5,16 +5,19 @@ python -m experiments.plan --model opt-175b --machine rtx-4090-24gb --device-mem
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.advice import advise
-from experiments.cli import DONE, NO, run, write_json
+from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.records import summary
 from experiments.sizes import show_bytes, show_seconds
 from experiments.target import Target
-from zo2sim.memory_account import Fit, Place
+from zo2sim.memory_account import Place
+from zo2sim.plan_file import dump
 from zo2sim.predict import Prediction, predict
 
 _NAMED = 3  # sources named per topic on the screen
@@ -25,12 +28,16 @@ _SHOWN_BYTES = 1 << 20  # smaller items are summed up
 class Config(Target):
     """Will it fit, how fast, what limits it, what to change first. Exit code 3: it does not fit."""
 
+    write_plan: Path | None = None
+    """Write plan and recipe to this TOML file, which --plan reads."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
 
 def main(config: Config) -> int:
     prediction = predict(config.spec.case())
+    if config.write_plan is not None:
+        write_file(config.write_plan, dump(*config.chosen).encode())
     if config.json is not None:
         write_json(config.json, summary(prediction))
     if config.json != "-":
@@ -41,10 +48,9 @@ def main(config: Config) -> int:
 def _print(prediction: Prediction, console: Console) -> None:
     case = prediction.case
     verdict = "[bold green]fits[/]" if prediction.fit else "[bold red]does not fit[/]"
-    console.print(f"{case.model.name} on {case.machine.name}, {case.plan.policy}: {verdict}")
-    for place in prediction.fits:
-        if place.needed_bytes:
-            console.print(_room(place), highlight=False)
+    name = escape(f"{case.model.name} on {case.machine.name}, {case.plan.policy}")
+    console.print(f"{name}: {verdict}")
+    console.print(_room(prediction))
     console.print(_speed(prediction))
     for place in (Place.DEVICE, Place.HOST):
         console.print(_memory(prediction, place))
@@ -52,9 +58,12 @@ def _print(prediction: Prediction, console: Console) -> None:
     _print_sources(prediction, console)
 
 
-def _room(place: Fit) -> str:
-    mark = "[green]ok [/]" if place.fits else "[red]NO [/]"
-    return f"  {mark} {place.sentence}"
+def _room(prediction: Prediction) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for place in prediction.fits:
+        if place.needed_bytes:
+            table.add_row("[green]  ok[/]" if place.fits else "[red]  NO[/]", place.sentence)
+    return table
 
 
 def _speed(prediction: Prediction) -> Table:
@@ -116,7 +125,7 @@ def _print_sources(prediction: Prediction, console: Console) -> None:
     for topic, text in prediction.provenance.items():
         names = text.split(", ")
         more = f", and {len(names) - _NAMED} more (--json has all)" if len(names) > _NAMED else ""
-        table.add_row(topic, ", ".join(names[:_NAMED]) + more, style="dim")
+        table.add_row(topic, escape(", ".join(names[:_NAMED]) + more), style="dim")
     console.print(table)
 
 

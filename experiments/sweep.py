@@ -81,7 +81,7 @@ def _jobs(config: Config) -> tuple[Job, ...]:
     """The preset's jobs, or the flags' case, with every combination of the axes."""
     if config.jobs is not None and config.jobs < 1:
         raise ValueError(f"--jobs must be >= 1; got {config.jobs}")
-    base: Sequence[Job] = (Job(question="grid", label=config.plan.policy, spec=config.spec),)
+    base: Sequence[Job] = (Job(question="grid", label=config.spec.plan.policy, spec=config.spec),)
     if config.preset != "none":
         if config.spec != Target(plan=Plan(), recipe=Recipe()).spec:
             raise ValueError(

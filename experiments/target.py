@@ -1,10 +1,15 @@
 """The flags that every command which asks about a case shares."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from experiments.sizes import parse_bytes
 from experiments.spec import Spec
 from zo2sim.plan import Plan, Recipe
+from zo2sim.plan_file import parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +22,26 @@ class Target:
     """Preset, or a folder or config.json in Hugging Face's format."""
     machine: str = "a100-pcie-80gb"
     """Machine of the catalogue, or a TOML file."""
+    plan_file: Annotated[Path | None, tyro.conf.arg(name="plan")] = None
+    """Read plan and recipe from this TOML file instead of flags."""
     device_memory: str | None = None
     """Device memory to plan for, e.g. 18GB or 24GiB; otherwise the machine's."""
     host_memory: str | None = None
     """Host memory to plan for; otherwise the machine's."""
 
     @property
+    def chosen(self) -> tuple[Plan, Recipe]:
+        """Plan and recipe of the file, or of the flags; ``ValueError`` where both are given."""
+        if self.plan_file is None:
+            return self.plan, self.recipe
+        if (self.plan, self.recipe) != (Plan(), Recipe()):
+            raise ValueError(f"give --plan {self.plan_file} or the flags of a plan, not both")
+        return parse(self.plan_file.read_text(), where=str(self.plan_file))
+
+    @property
     def spec(self) -> Spec:
-        """The case by name. Raises ``ValueError`` where a size cannot be read."""
+        """The case by name. Raises ``ValueError`` where a size or the plan cannot be read."""
+        plan, recipe = self.chosen
         sizes = (
             ("device.memory_bytes", "--device-memory", self.device_memory),
             ("host.memory_bytes", "--host-memory", self.host_memory),
@@ -35,7 +52,7 @@ class Target:
         return Spec(
             model=self.model,
             machine=self.machine,
-            plan=self.plan,
-            recipe=self.recipe,
+            plan=plan,
+            recipe=recipe,
             changes=changes,
         )

@@ -15,6 +15,8 @@ from zo2sim.schedule import Program, Schedule
 from zo2sim.text import brief, dump, parse
 from zo2sim.verify import Hazard, check_versions, verify
 
+_MOST_VISITS = 10_000  # blocks in a period
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -48,12 +50,24 @@ def main(config: Config) -> int:
 
 def _program(config: Config) -> tuple[Program, int | None]:
     if config.file is None:
+        if config.blocks * config.plan.write_back_every > _MOST_VISITS:
+            raise ValueError(
+                f"--blocks times --write-back-every must be at most {_MOST_VISITS}; "
+                f"got {config.blocks} and {config.plan.write_back_every}"
+            )
         shape = Shape(num_blocks=config.blocks, tied=config.tied)
         layout = Layout(shape=shape, plan=config.plan, recipe=config.recipe)
         return build(shape, config.plan, config.recipe), layout.num_slots
-    period = parse(config.file.read_text(), where=str(config.file))
+    period = parse(_text(config.file), where=str(config.file))
     nothing = Schedule(name="nothing", ops=())
     return Program(prologue=period, period=period, flush=nothing, evaluate=nothing), None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: must be text in UTF-8; {error}") from None
 
 
 def _summary(program: Program, hazards: tuple[Hazard, ...]) -> dict[str, object]:

@@ -16,6 +16,13 @@ _ENUMS = {
     "compute_dtype": Dtype,
 }
 
+_TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("overlap", "reuse_slots", "deferred_update"), (bool, "true or false")),
+    "scratch_copies": (int, "1 or 2"),
+    "trainable": (str, "'all' or 'lora:R' with a rank R >= 1"),
+}
+"""Fields whose type the dataclass does not check, and what their value must be."""
+
 T = TypeVar("T", Plan, Recipe)
 
 
@@ -31,7 +38,7 @@ def parse(text: str, *, where: str = "plan file") -> tuple[Plan, Recipe]:
     """
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a deep nest exhausts the parser's stack
         raise ValueError(f"{where}: must be TOML; {error}") from None
     unknown = sorted(set(tables) - {"recipe", "plan"})
     if unknown:
@@ -78,6 +85,7 @@ def _value(key: str, value: Any) -> Any:
         except ValueError:
             choices = ", ".join(_ENUMS[key])
             raise ValueError(f"{key} must be one of {choices}; got {value!r}") from None
-    if key in ("overlap", "reuse_slots", "deferred_update") and not isinstance(value, bool):
-        raise ValueError(f"{key} must be true or false; got {value!r}")
+    kind, rule = _TYPES.get(key, (object, ""))
+    if kind is not object and type(value) is not kind:
+        raise ValueError(f"{key} must be {rule}; got {value!r}")
     return value

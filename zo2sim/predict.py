@@ -14,7 +14,7 @@ from zo2sim.schedule import TAIL
 from zo2sim.simulate import simulate
 from zo2sim.trace import Breakdown, Trace, breakdown
 
-MAX_WRITE_BACK_EVERY = 256
+MAX_WRITE_BACK_EVERY = 64
 """A period has as many steps, and an update reads as many records: time grows with its square."""
 
 

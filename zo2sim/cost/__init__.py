@@ -7,6 +7,8 @@ vectorised fast path share it. The sources of the constants stand in the machine
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from zo2sim.cost import forward, passes, transfer
 from zo2sim.cost.setting import Load, Setting
 from zo2sim.machine import Machine
@@ -16,6 +18,8 @@ from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Kind, Op
 
 __all__ = ["CostModel", "Key", "Load", "Setting", "cost_key"]
+
+_MOST = 1e100  # clocks that add such times stay finite
 
 Key = tuple[Kind, int | None, str, int]
 """Kind, unit, lanes and records: operations that agree on these cost the same."""
@@ -51,15 +55,28 @@ class CostModel:
         return transfer.rates(self.setting)
 
     def __call__(self, op: Op) -> Work:
-        """The work of one operation."""
+        """The work of one operation. Raises ``ValueError`` where it is too much for a number."""
         key = cost_key(self.setting.model, op)
         if key not in self._works:
-            self._works[key] = self._price(*key)
+            self._works[key] = self._bounded(key)
         return self._works[key]
 
     @cached_property
     def _works(self) -> dict[Key, Work]:
         return {}
+
+    def _bounded(self, key: Key) -> Work:
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                work = self._price(*key)
+        except OverflowError:  # a whole number that no float holds
+            work = Work(fixed_s=np.inf, amounts={})
+        if all(np.all(amount < _MOST) for amount in (work.fixed_s, *work.amounts.values())):
+            return work
+        raise ValueError(
+            f"{key[0]}: an operation must take less than {_MOST:g} bytes or seconds; batch, "
+            "sequence, microbatches, samples and rank ask for more, so make them smaller"
+        )
 
     def _price(self, kind: Kind, unit: int | None, lanes: str, records: int) -> Work:
         s = self.setting
