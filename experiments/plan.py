@@ -69,10 +69,11 @@ def _room(prediction: Prediction) -> Table:
 def _speed(prediction: Prediction) -> Table:
     table = Table.grid(padding=(0, 2))
     bound = prediction.bound
+    gap = round(prediction.gap, 4) + 0.0  # never "-0.0%"
     rows = (
         ("step", show_seconds(prediction.step_s)),
         ("tokens/s", f"{prediction.tokens_per_s:.4g}"),
-        ("lower bound", f"{show_seconds(bound.step_s)}; the step is {prediction.gap:.1%} above it"),
+        ("lower bound", f"{show_seconds(bound.step_s)}; the step is {gap:.1%} above it"),
         ("binds", bound.binding),
         ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the step"),
         ("first step", show_seconds(prediction.trace.first_step_s)),

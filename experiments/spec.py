@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from zo2sim.case import Case
@@ -37,8 +38,12 @@ class Spec:
 
     @property
     def config_hash(self) -> str:
-        """Identifies the question: 16 hexadecimal digits of SHA-256 over the settings."""
-        text = json.dumps(self.fields, sort_keys=True)
+        """Identifies the question: 16 hexadecimal digits of SHA-256.
+
+        Over the settings, and over the content of files that they name.
+        """
+        contents = {name: _digest(name) for name in (self.model, self.machine)}
+        text = json.dumps([self.fields, contents], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -58,6 +63,16 @@ class Spec:
             plan=self.plan,
             recipe=self.recipe,
         )
+
+
+@lru_cache(maxsize=64)
+def _digest(name: str) -> str | None:
+    """SHA-256 of the file, or of the folder's config.json; None for a name that is neither."""
+    try:
+        path = Path(name) / "config.json" if Path(name).is_dir() else Path(name)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError):  # ValueError: a null character
+        return None
 
 
 @lru_cache(maxsize=64)

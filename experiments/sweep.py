@@ -8,7 +8,7 @@ An interrupted sweep goes on where it stopped when it is started again with the 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -64,12 +64,12 @@ def main(config: Config) -> int:
     store = Store.open(config.out / "answers.jsonl")
     run_jobs(jobs, store, workers=config.jobs)
     table = tables.wide(jobs, store.answers)
-    summary = _summary(jobs, table)
+    summary = _summary(jobs, store)
     folder.write_config(config.out, jobs)
     folder.write_records(config.out, tables.long(jobs, store.answers, summary["run_id"]))
     folder.write_summary(config.out, summary)
     if not config.no_report:
-        _report(config, jobs, table)
+        _report(config, jobs, table, summary)
     if config.json is not None:
         write_json(config.json, summary)
     if config.json != "-":
@@ -92,28 +92,25 @@ def _jobs(config: Config) -> tuple[Job, ...]:
     return tuple(expand(base, parse_axes(config.axis)))
 
 
-def _summary(jobs: Sequence[Job], table: pd.DataFrame) -> dict[str, Any]:
-    predicted = table.dropna(subset=["step_s"]) if "step_s" in table else table.head(0)
+def _summary(jobs: Sequence[Job], store: Store) -> dict[str, Any]:
+    """Headline numbers; None where nothing was predicted."""
+    answers = [store.answers[job.key] for job in jobs]
+    timed = [answer for answer in answers if "step_s" in answer]
+    gaps = [answer["step_s"] / answer["lower_bound_s"] - 1.0 for answer in timed]
     return {
         "run_id": run_id(f"{job.question}/{job.label}/{job.key}" for job in jobs),
         "num_jobs": len(jobs),
-        "num_models": int(table["model"].nunique()),
-        "num_fitting": int(predicted["fits"].sum()) if len(predicted) else 0,
-        "fastest_tokens_per_s": _best(predicted, "tokens_per_s"),
-        "slowest_step_s": _best(predicted, "step_s"),
-        "largest_gap_to_bound": _gap(predicted),
+        "num_models": len({job.spec.model for job in jobs}),
+        "num_fitting": sum(answer["fits"] for answer in timed),
+        "fastest_tokens_per_s": max((a["tokens_per_s"] for a in timed), default=None),
+        "slowest_step_s": max((a["step_s"] for a in timed), default=None),
+        "largest_gap_to_bound": max(gaps, default=None),
     }
 
 
-def _best(table: pd.DataFrame, column: str) -> float | None:
-    return float(table[column].max()) if len(table) else None
-
-
-def _gap(table: pd.DataFrame) -> float | None:
-    return float((table["step_s"] / table["lower_bound_s"] - 1.0).max()) if len(table) else None
-
-
-def _report(config: Config, jobs: Sequence[Job], table: pd.DataFrame) -> None:
+def _report(
+    config: Config, jobs: Sequence[Job], table: pd.DataFrame, summary: Mapping[str, Any]
+) -> None:
     source = provenance(seed=config.seed, machines=(job.spec.machine for job in jobs))
     traced = _traced(jobs)
     claims = memory_claims()
@@ -122,7 +119,7 @@ def _report(config: Config, jobs: Sequence[Job], table: pd.DataFrame) -> None:
         table,
         claims,
         trace=trace,
-        summary=_glance(jobs, table),
+        summary=_glance(summary),
         provenance=source,
         kernels=kernel_errors(),
     )
@@ -142,13 +139,12 @@ def _traced(jobs: Sequence[Job]) -> Prediction | None:
     return predict(wanted[0].spec.case()) if wanted else None
 
 
-def _glance(jobs: Sequence[Job], table: pd.DataFrame) -> dict[str, str]:
-    summary = _summary(jobs, table)
+def _glance(summary: Mapping[str, Any]) -> dict[str, str]:
     slowest = summary["slowest_step_s"]
     return {
         "predictions": str(summary["num_jobs"]),
         "models": str(summary["num_models"]),
-        "fit device and host": str(summary["num_fitting"]),
+        "fit device and host": f"{summary['num_fitting']:.0f}",
         "slowest step": show_seconds(slowest) if slowest is not None else "none",
     }
 

@@ -34,7 +34,7 @@ class Mask:
     def pairs(self, seq: Array, reach: float) -> Array:
         """Pairs (query, key) kept, in a sequence of ``seq`` positions or tiles."""
         before = np.minimum(reach, seq - 1)
-        kept = before * seq - before * before / 2
+        kept = before * seq - before * (before + 1) / 2
         return seq + kept * self._sides
 
     def longest_row(self, seq: Array, reach: float) -> Array:
