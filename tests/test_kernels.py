@@ -95,6 +95,25 @@ def test_no_attention_is_free_or_beats_the_peak_arithmetic(
         assert float(shape.flops) / model.rates.flops_per_s <= seconds < inf
 
 
+def test_the_peak_holds_where_a_correction_would_break_it():
+    grid = np.array([1.0, 1e6])
+    tenfold = GridResidual(
+        axes=(grid, grid, grid),
+        components=(Component(1.0, (inf, inf, inf)),),
+        weights=np.full((2, 2, 2), -np.log(10) / 8),
+    )
+    faster = replace(
+        A100,
+        gemm=replace(A100.gemm, residual=tenfold),
+        attention=replace(A100.attention, residual=tenfold),
+    )
+    peak = A100.rates.flops_per_s
+    assert faster.gemm_s(8192, 8192, 8192) == pytest.approx(2 * 8192**3 / peak)
+    pairs = 8192 * 8193 / 2
+    expected_s = 4 * 64 * 32 * 128 * pairs / peak
+    assert faster.attention_s(64, 8192, 32, 32, 128) == pytest.approx(expected_s)
+
+
 @pytest.mark.parametrize("shape", [(4096, 4096), (49152, 12288), (12288, 49152)])
 def test_more_tokens_hardly_ever_take_less_time(model: KernelModel, shape: tuple[int, int]):
     seconds = np.asarray(model.gemm_s(np.geomspace(1, 1e5, 300), *shape))
