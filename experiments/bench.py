@@ -24,7 +24,7 @@ from zo2sim.machine_file import named
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.presets import preset
 from zo2sim.simulate import simulate
-from zo2sim.walk import PERIODS
+from zo2sim.steady import PERIODS
 
 _CHECKED = 40  # plans that are simulated one by one, too
 

@@ -74,6 +74,14 @@ def write_json(target: str, content: Any) -> None:
         write_file(Path(target), text.encode())
 
 
+def read_text(path: Path) -> str:
+    """The text of a file. Raises ``ValueError`` that names a file which holds no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: must be text in UTF-8; {error}") from None
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file under a temporary name and rename it, so that it is whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -69,8 +69,8 @@ def _changed(job: Job, values: dict[str, str]) -> Job:
 
 def _merged(owner: Any, texts: dict[str, str]) -> Any:
     values = {f.name: getattr(owner, f.name) for f in fields(owner)}
-    if "policy" in texts:
-        values["pinning"] = "auto"
+    if "policy" in texts and owner.pinning == Plan(policy=owner.policy).pinning:
+        values["pinning"] = "auto"  # nobody chose it: it follows the policy
     values |= {key: _value(text) for key, text in texts.items()}
     return from_fields(type(owner), values)
 

@@ -16,6 +16,7 @@ from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.records import summary
 from experiments.sizes import show_bytes, show_seconds
 from experiments.target import Target
+from zo2sim.memory import streamed_bytes
 from zo2sim.memory_account import Place
 from zo2sim.plan_file import dump
 from zo2sim.predict import Prediction, predict
@@ -95,6 +96,10 @@ def _memory(prediction: Prediction, place: Place) -> Table:
     for name, nbytes in items.items():
         if nbytes >= _SHOWN_BYTES:
             table.add_row(name, show_bytes(nbytes))
+    if place is Place.HOST and prediction.case.plan.tier == "ram":
+        case = prediction.case
+        rounded = streamed_bytes(case.model, case.plan, case.recipe, "rounded")
+        table.add_row("pinned by PyTorch, they take", show_bytes(rounded), style="dim")
     small = sum(nbytes for nbytes in items.values() if nbytes < _SHOWN_BYTES)
     if small:
         table.add_row("smaller items", show_bytes(small))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from experiments.job import Job
-from experiments.spec import Spec
+from experiments.spec import LINK_DUPLEX, LINK_SCALE, Spec
 from zo2sim.machine_file import named
 from zo2sim.plan import Plan, Policy, Recipe
 
@@ -80,9 +80,9 @@ def break_even() -> Iterator[Job]:
     for microbatches in MICROBATCHES:
         step = replace(recipe, microbatches=microbatches)
         resident = _spec("opt-13b", Plan(policy=Policy.RESIDENT), step)
-        yield Job(question="break_even", label="MeZO", spec=resident)
+        yield Job(question="break_even", label="resident", spec=resident)
         for rate in LINK_GB_PER_S:
-            changes = _scaled_link(rate * 1e9 / own)
+            changes = ((LINK_SCALE, rate * 1e9 / own),)
             spec = replace(_spec("opt-13b", plan, step), changes=changes)
             yield Job(question="break_even", label="zo2", spec=spec)
 
@@ -90,14 +90,9 @@ def break_even() -> Iterator[Job]:
 def both_ways() -> Iterator[Job]:
     """One-way rates in both directions at once, against what is measured both ways."""
     plan, recipe = ZO2
-    link = named(MACHINE).link
-    ideal = (
-        ("link.both_h2d_bytes_per_s", link.h2d_bytes_per_s.value),
-        ("link.both_d2h_bytes_per_s", link.d2h_bytes_per_s.value),
-    )
     links: Mapping[str, tuple[tuple[str, float], ...]] = {
         "measured both ways": (),
-        "as fast as one way": ideal,
+        "as fast as one way": ((LINK_DUPLEX, 1.0),),
     }
     for label, changes in links.items():
         for every in WRITE_BACK:
@@ -107,16 +102,6 @@ def both_ways() -> Iterator[Job]:
 
 def _spec(model: str, plan: Plan, recipe: Recipe) -> Spec:
     return Spec(model=model, machine=MACHINE, plan=plan, recipe=recipe)
-
-
-def _scaled_link(factor: float) -> tuple[tuple[str, float], ...]:
-    """Every rate of the link times a factor: a narrower or a wider link of the same kind."""
-    rates = named(MACHINE).quantities.items()
-    return tuple(
-        (key, q.value * factor)
-        for key, q in rates
-        if key.startswith("link.") and key.endswith("_bytes_per_s")
-    )
 
 
 PRESETS: Mapping[str, Callable[[], Iterator[Job]]] = {

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from zo2sim.memory import streamed_bytes
 from zo2sim.memory_account import Place
+from zo2sim.plan import Pinning
 from zo2sim.predict import Prediction
 from zo2sim.schedule import Stream
 
@@ -29,11 +31,14 @@ UNITS = {
 }
 """Every numeric metric with its unit."""
 
+PINNED: tuple[Pinning, ...] = ("exact", "rounded")
+"""Ways to page-lock: one's own buffer, or PyTorch's allocator with its powers of two."""
+
 
 def metrics(prediction: Prediction) -> dict[str, float]:
     """One number per metric of `UNITS`, per step where it is a time."""
     case, memory, steady = prediction.case, prediction.memory, prediction.steady
-    steps = prediction.trace.steps_per_period
+    steps = prediction.trace.steady_steps
     busy = {stream: steady.busy_s.get(stream, 0.0) / steps for stream in Stream}
     return {
         "step_s": prediction.step_s,
@@ -76,8 +81,14 @@ def summary(prediction: Prediction) -> dict[str, Any]:
         "device_nvml_bytes": prediction.published.device_nvml_bytes,
         "host_bytes": memory.host_bytes,
         "nvme_bytes": memory.nvme_bytes,
+        "host_pinned_bytes": {way: _streamed(prediction, way) for way in PINNED},
         "device": memory.itemised(Place.DEVICE),
         "host": memory.itemised(Place.HOST),
         "nvme": memory.itemised(Place.NVME),
         "provenance": dict(prediction.provenance),
     }
+
+
+def _streamed(prediction: Prediction, pinning: Pinning) -> int:
+    case = prediction.case
+    return streamed_bytes(case.model, case.plan, case.recipe, pinning)

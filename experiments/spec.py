@@ -2,28 +2,40 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from zo2sim.case import Case
-from zo2sim.machine import Machine, replace_all
+from zo2sim.machine import Machine, replace_all, scale_link
 from zo2sim.machine_file import resolve as resolve_machine
 from zo2sim.model import Model
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.presets import resolve as resolve_model
 
+LINK_SCALE = "link.scale"
+LINK_DUPLEX = "link.duplex"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """Model and machine by name or path, machine constants changed for a what-if, plan, recipe."""
+    """Model and machine by name or path, machine constants changed for a what-if, plan, recipe.
+
+    A change is a dotted constant with its new value, or `LINK_SCALE`, a factor for every rate of
+    the link, or `LINK_DUPLEX`, 1 for both directions at once as fast as one alone.
+    """
 
     model: str
     machine: str
     plan: Plan
     recipe: Recipe
     changes: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.plan.policy is Policy.ZO2_REFERENCE:  # the published code knows nothing else
+            recipe = replace(self.recipe, noise="torch", perturbation="in_place")
+            object.__setattr__(self, "recipe", recipe)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -82,5 +94,10 @@ def _model(name: str) -> Model:
 
 @lru_cache(maxsize=1024)
 def _machine(name: str, changes: tuple[tuple[str, float], ...]) -> Machine:
-    machine = resolve_machine(name)
-    return replace_all(machine, dict(changes), source="set on the command line")
+    values = dict(changes)
+    machine = scale_link(resolve_machine(name), values.pop(LINK_SCALE, 1.0))
+    if values.pop(LINK_DUPLEX, 0.0):
+        link = machine.link
+        values["link.both_h2d_bytes_per_s"] = link.h2d_bytes_per_s.value
+        values["link.both_d2h_bytes_per_s"] = link.d2h_bytes_per_s.value
+    return replace_all(machine, values, source="set for a what-if")

@@ -54,7 +54,9 @@ def code_version() -> str:
     """16 hexadecimal digits over the sources and data that predictions depend on."""
     root = Path(zo2sim.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-        digest.update(str(path.relative_to(root)).encode())
-        digest.update(path.read_bytes())
+    here = [Path(__file__).with_name(name) for name in ("job.py", "records.py", "spec.py")]
+    for path in (*sorted(root.rglob("*")), *here):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from experiments.cli import read_text
 from experiments.sizes import parse_bytes
 from experiments.spec import Spec
 from zo2sim.plan import Plan, Recipe
@@ -36,7 +37,7 @@ class Target:
             return self.plan, self.recipe
         if (self.plan, self.recipe) != (Plan(), Recipe()):
             raise ValueError(f"give --plan {self.plan_file} or the flags of a plan, not both")
-        return parse(self.plan_file.read_text(), where=str(self.plan_file))
+        return parse(read_text(self.plan_file), where=str(self.plan_file))
 
     @property
     def spec(self) -> Spec:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.cli import DONE, NO, run, write_json
+from experiments.cli import DONE, NO, read_text, run, write_json
 from zo2sim.plan import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build
 from zo2sim.schedule import Program, Schedule
@@ -29,7 +29,7 @@ class Config:
     tied: bool = False
     """The LM head shares the embedding's weight."""
     file: Path | None = None
-    """Check the schedule of a text file instead (the period of a program)."""
+    """Check the schedule of a text file instead (the period of a program) for races."""
     show: bool = False
     """Print the names and edges of the period."""
     text: bool = False
@@ -40,7 +40,9 @@ class Config:
 
 def main(config: Config) -> int:
     program, num_slots = _program(config)
-    hazards = (*verify(program, num_slots=num_slots), *check_versions(program))
+    hazards = verify(program, num_slots=num_slots)
+    if config.file is None:  # a file holds a period alone, and versions need what precedes it
+        hazards = (*hazards, *check_versions(program))
     if config.json is not None:
         write_json(config.json, _summary(program, hazards))
     if config.json != "-":
@@ -58,16 +60,9 @@ def _program(config: Config) -> tuple[Program, int | None]:
         shape = Shape(num_blocks=config.blocks, tied=config.tied)
         layout = Layout(shape=shape, plan=config.plan, recipe=config.recipe)
         return build(shape, config.plan, config.recipe), layout.num_slots
-    period = parse(_text(config.file), where=str(config.file))
+    period = parse(read_text(config.file), where=str(config.file))
     nothing = Schedule(name="nothing", ops=())
     return Program(prologue=period, period=period, flush=nothing, evaluate=nothing), None
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: must be text in UTF-8; {error}") from None
 
 
 def _summary(program: Program, hazards: tuple[Hazard, ...]) -> dict[str, object]:

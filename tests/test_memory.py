@@ -7,7 +7,7 @@ import pytest
 from zo2sim.dtypes import Dtype
 from zo2sim.machine import Machine, with_device_memory, with_host_memory
 from zo2sim.machine_file import named
-from zo2sim.memory import account, slot_dtype
+from zo2sim.memory import account
 from zo2sim.memory_account import Item, MemoryAccount, Place, fit, fits, require
 from zo2sim.memory_published import mezo_account
 from zo2sim.memory_workspace import block_workspace_elements
@@ -62,12 +62,12 @@ def test_every_device_item_of_a_tiny_model():
         "slots": 3 * BLOCK_BYTES,
         "scratch": 128_000 + 256,
         "hidden states": 2 * 32 * 64 * 2,
-        "workspace of one lane": 32 * (1000 * (2 + 4) + 64 * 2),
+        "workspace of one lane": 32 * (1000 * (2 + 8) + 64 * 2),
         "tokens and labels": 32 * 16,
         "journal records": 64,
         "noise table": 65536 * 4,
         "cuBLAS workspace": 32 << 20,
-        "reserved by the allocator, not in use": 8 * (2 << 20) - 1_048_896,  # 8 small items
+        "reserved by the allocator, not in use": 8 * (2 << 20) - 1_176_896,  # 8 small items
     }
 
 
@@ -106,8 +106,6 @@ def test_every_lane_has_a_hidden_state_and_one_lane_a_workspace():
 def test_a_narrow_wire_makes_narrow_slots_and_staging():
     recipe = replace(SHORT, wire_dtype=Dtype.FP8)
     plan = Plan(policy=Policy.HOST_UPDATE)
-    assert slot_dtype(recipe) is Dtype.FP8
-    assert slot_dtype(replace(SHORT, wire_dtype=Dtype.FP32)) is Dtype.FP16
     assert device(plan, recipe)["slots"] == 2 * TINY.blocks[0].buffer_bytes(Dtype.FP8)
     assert host(plan, recipe)["wire staging"] > 0
     assert "wire staging" not in host(plan)
@@ -154,10 +152,10 @@ def test_opt_175b_pinned_by_matrix_and_exactly():
     assert round(exact["streamed blocks, exact"] / GIB) == 324
 
 
-def test_the_reference_pins_by_matrix_whatever_the_plan_says():
-    plan = Plan(policy=Policy.ZO2_REFERENCE, pinning="exact")
+def test_the_published_code_pins_by_matrix():
+    plan = Plan(policy=Policy.ZO2_REFERENCE)
     found = account(preset("opt-175b", tied=False), plan, Recipe())
-    assert round(found.itemised(Place.HOST)["streamed blocks, pinned"] / GIB) == 576
+    assert round(found.itemised(Place.HOST)["streamed blocks, rounded"] / GIB) == 576
 
 
 def test_allocated_leaves_out_context_and_slack():

@@ -48,5 +48,5 @@ def test_steady_period_is_from_loss_to_loss():
 def test_one_period_has_no_steady_state():
     program = build(Shape(num_blocks=2), Plan(), Recipe())
     result = simulate(program, costs(h2d=1), rates(), periods=1)
-    with pytest.raises(ValueError, match="needs at least 2 periods of 1 steps; the trace has 1"):
+    with pytest.raises(ValueError, match="needs more than 1 steps; the trace has 1"):
         _ = result.steady

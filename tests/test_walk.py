@@ -10,6 +10,7 @@ from tests.strategies import choices
 from zo2sim.plan import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.simulate import simulate
+from zo2sim.steady import PERIODS
 from zo2sim.walk import Walk
 
 times = st.floats(min_value=0.0, max_value=9.0)
@@ -34,15 +35,15 @@ def test_ends_equal_the_simulation(
         journal=other,
         latency=0.5,
     )
-    walk = Walk.of(program, lambda op: (op.name, op.records))
+    walk = Walk(program, lambda op: (op.name, op.records))
     durations = np.array([[work(op).alone_s(rates())] for op in walk.classes])
-    trace = simulate(program, work, rates())
+    trace = simulate(program, work, rates(), periods=PERIODS)
     assert walk.ends_s(durations)[:, 0] == pytest.approx([s.end_s for s in trace.spans], rel=1e-9)
 
 
 def test_many_plans_in_one_pass():
     program = build(Shape(num_blocks=4), Plan(), Recipe())
-    walk = Walk.of(program, lambda op: (op.kind, op.records))
+    walk = Walk(program, lambda op: (op.kind, op.records))
     kinds = [op.kind.value.lower() for op in walk.classes]
     seconds = np.linspace(1, 7, 3000)
     durations = np.array([seconds if k == "h2d" else np.full(3000, k == "forward") for k in kinds])

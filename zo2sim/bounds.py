@@ -77,14 +77,8 @@ def both_ways_s(up_bytes: float, down_bytes: float, rates: Rates) -> float:
     return shared + max(up_left, 0.0) + max(down_left, 0.0)
 
 
-def serial_s(program: Program, work_of: Callable[[Op], Work], rates: Rates) -> float:
-    """One period with nothing overlapped, per step: no sensible schedule is slower."""
-    total = sum(float(work_of(op).alone_s(rates)) for op in program.period.ops)
-    return total / program.period.steps
-
-
 def _chain_s(program: Program, work_of: Callable[[Op], Work], rates: Rates) -> float:
-    walk = Walk.of(program, lambda op: (op.name, op.records))
+    walk = Walk(program, lambda op: (op.name, op.records))
     durations = np.array([[float(work_of(op).alone_s(rates))] for op in walk.classes])
     return float(walk.step_s(durations)[0])
 

@@ -7,7 +7,7 @@ it is a lower bound (`contends` tells which).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -20,7 +20,8 @@ from zo2sim.plan import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Kind
-from zo2sim.walk import Floats, Walk
+from zo2sim.steady import Floats
+from zo2sim.walk import Walk
 
 _ON_DEVICE = (Kind.FORWARD, Kind.UPDATE)
 
@@ -62,7 +63,7 @@ def _structure(case: Case) -> object:
     """Cases of equal structure share a program; batch, samples and machine are only numbers."""
     r = case.recipe
     fixed = (r.trainable, r.storage_dtype, r.wire_dtype, r.compute_dtype, r.noise, r.perturbation)
-    return case.model.name, case.plan, fixed
+    return case.model, case.plan, fixed
 
 
 def _grouped(cases: Sequence[Case], key: Callable[[Case], object]) -> dict[object, list[int]]:
@@ -81,7 +82,7 @@ def _walk(case: Case) -> Walk:
 def _shared_walk(model: Model, plan: Plan, recipe: Recipe) -> Walk:
     """The walk of every case that differs in numbers only."""
     program = build(Shape.of(model), plan, recipe)
-    return Walk.of(program, partial(cost_key, model))
+    return Walk(program, partial(cost_key, model))
 
 
 def _durations(walk: Walk, cases: Sequence[Case]) -> Floats:
@@ -89,8 +90,9 @@ def _durations(walk: Walk, cases: Sequence[Case]) -> Floats:
 
     What only the device decides is looked up once for machines that share their device.
     """
-    by_machine = _joint_costs(cases, lambda case: id(case.machine))
-    by_device = _joint_costs(cases, lambda case: id(case.machine.device))
+    load = _joint_load(cases)
+    by_machine = _joint_costs(cases, load, lambda case: id(case.machine))
+    by_device = _joint_costs(cases, load, lambda case: id(case.machine.device))
     table = np.empty((len(walk.classes), len(cases)))
     for row, op in enumerate(walk.classes):
         for numbers, cost in by_device if op.kind in _ON_DEVICE else by_machine:
@@ -98,25 +100,24 @@ def _durations(walk: Walk, cases: Sequence[Case]) -> Floats:
     return table
 
 
-def _joint_costs(
-    cases: Sequence[Case], key: Callable[[Case], object]
-) -> list[tuple[list[int], CostModel]]:
-    groups = _grouped(cases, key).values()
-    return [(numbers, _joint_cost([cases[i] for i in numbers])) for numbers in groups]
-
-
-def _joint_cost(cases: Sequence[Case]) -> CostModel:
-    """One cost model for cases that differ only in how much data they process."""
+def _joint_load(cases: Sequence[Case]) -> Load:
+    """How much data each case processes, as arrays."""
     recipes = [case.recipe for case in cases]
-    load = Load(
-        batch=_column(r.batch for r in recipes),
-        sequence=_column(r.sequence for r in recipes),
-        microbatches=_column(r.microbatches for r in recipes),
-        samples=_column(r.samples for r in recipes),
+    return Load(
+        batch=np.array([r.batch for r in recipes], dtype=np.float64),
+        sequence=np.array([r.sequence for r in recipes], dtype=np.float64),
+        microbatches=np.array([r.microbatches for r in recipes], dtype=np.float64),
+        samples=np.array([r.samples for r in recipes], dtype=np.float64),
     )
-    setting = cases[0].cost.setting
-    return CostModel(setting=replace(setting, load=load))
 
 
-def _column(values: Iterable[int]) -> Floats:
-    return np.fromiter(values, dtype=np.float64)
+def _joint_costs(
+    cases: Sequence[Case], load: Load, key: Callable[[Case], object]
+) -> list[tuple[list[int], CostModel]]:
+    """A cost model for each group of cases that differ only in how much data they process."""
+    groups = _grouped(cases, key).values()
+    return [(numbers, _joint_cost(cases[numbers[0]], load.of_plans(numbers))) for numbers in groups]
+
+
+def _joint_cost(case: Case, load: Load) -> CostModel:
+    return CostModel(setting=replace(case.cost.setting, load=load))

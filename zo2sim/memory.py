@@ -17,7 +17,7 @@ from zo2sim.memory_published import context_item, mezo_account, zo2_reference_ac
 from zo2sim.memory_workspace import workspace_items
 from zo2sim.model import Model, Unit
 from zo2sim.pinned import host_bytes, whole_pages
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan import Pinning, Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape
 
 CUBLAS_WORKSPACE_BYTES = 32 << 20
@@ -38,7 +38,9 @@ def account(
     Says nothing about room: `fits` and `require` compare the account with a machine.
     """
     if plan.policy is Policy.ZO2_REFERENCE:
-        return zo2_reference_account(model, recipe, context_bytes=context_bytes)
+        return zo2_reference_account(
+            model, recipe, pinning=plan.pinning, context_bytes=context_bytes
+        )
     if plan.policy is Policy.RESIDENT and recipe.perturbation == "in_place":
         return mezo_account(model, recipe, context_bytes=context_bytes)
     device = (
@@ -65,15 +67,9 @@ def account(
     )
 
 
-def slot_dtype(recipe: Recipe) -> Dtype:
-    """What a slot holds: the storage dtype, or the wire's where that is narrower (DESIGN 3)."""
-    narrow = recipe.wire_dtype.bytes < recipe.storage_dtype.bytes
-    return recipe.wire_dtype if narrow else recipe.storage_dtype
-
-
 def slot_bytes(model: Model, plan: Plan, recipe: Recipe) -> int:
     """One slot: the largest streamed block in the dtype that it has on the device."""
-    return _largest(_blocks(model, plan, recipe, streamed=True), slot_dtype(recipe))
+    return _largest(_blocks(model, plan, recipe, streamed=True), recipe.wire_dtype)
 
 
 def _blocks(model: Model, plan: Plan, recipe: Recipe, *, streamed: bool) -> tuple[Unit, ...]:
@@ -99,12 +95,13 @@ def _weights(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
         _device("resident units", ends, "head and tail, in the storage dtype"),
         _device(
             "resident blocks",
-            sum(b.buffer_bytes(slot_dtype(recipe)) for b in staying),
+            sum(b.buffer_bytes(dtype) for b in staying),
             f"{len(staying)} blocks that never move",
         ),
         _device("LoRA adapters", _adapter_bytes(model, recipe), "trained, so they stay"),
         _device("slots", slots * slot, f"{slots} x the largest streamed block"),
         _scratch(model, plan, recipe),
+        _noise_temporaries(model, recipe),
     )
 
 
@@ -120,11 +117,26 @@ def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
         return _device("scratch", 0, "none: weights are perturbed in place")
     rank, compute = recipe.lora_rank, recipe.compute_dtype
     if rank is None:
-        nbytes = _largest((model.head, *model.blocks, model.tail), compute)
-    else:
-        nbytes = max(b.lora_elements(rank) for b in model.blocks) * compute.bytes
-    copies = plan.scratch_copies
-    return _device("scratch", copies * nbytes, f"{copies} x the largest perturbed unit")
+        tail = model.tail.buffer_bytes(compute) + model.shared_elements * compute.bytes
+        nbytes = max(_largest((model.head, *model.blocks), compute), tail)
+        return _device(
+            "scratch",
+            plan.scratch_copies * nbytes,
+            f"{plan.scratch_copies} x the largest perturbed unit",
+        )
+    adapters = max(b.lora_elements(rank) for b in model.blocks) * compute.bytes
+    decoded = _largest(model.blocks, compute) if recipe.wire_dtype is not compute else 0
+    return _device(
+        "scratch", plan.scratch_copies * adapters + decoded, "adapters, and decoded frozen weights"
+    )
+
+
+def _noise_temporaries(model: Model, recipe: Recipe) -> Item:
+    """`torch` noise is drawn as a tensor: z and two products of a parameter's size are alive."""
+    units = (model.head, *model.blocks, model.tail)
+    largest = max(p.elements for unit in units for p in unit.parameters)
+    nbytes = 3 * largest * recipe.storage_dtype.bytes if recipe.noise == "torch" else 0
+    return _device("noise temporaries", nbytes, "z and two products, of the largest parameter")
 
 
 def _small(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
@@ -146,26 +158,24 @@ def _rounding(items: Iterable[Item]) -> Item:
 
 
 def _host_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
-    streamed = _blocks(model, plan, recipe, streamed=True)
     slots = _num_slots(model, plan, recipe)
     stage = whole_pages(slot_bytes(model, plan, recipe))
-    narrow = slot_dtype(recipe) is not recipe.storage_dtype
     nvme = plan.tier == "nvme"
-    weights = 0 if nvme else _pinned_bytes(streamed, plan, recipe)
+    weights = 0 if nvme else streamed_bytes(model, plan, recipe, plan.pinning)
     return (
         _host(f"streamed blocks, {plan.pinning}", weights, "the master weights"),
-        _host("wire staging", slots * stage if narrow else 0, f"{slots} encoded blocks"),
+        _host("wire staging", slots * stage if recipe.recoded else 0, f"{slots} encoded blocks"),
         _host("NVMe staging", 2 * slots * stage if nvme else 0, f"{slots} blocks in, {slots} out"),
         _host("journal buffer", JOURNAL_BUFFER_BYTES, "records before their fsync"),
         _host("process", load_constants().process_bytes, "Python, PyTorch and CUDA libraries"),
     )
 
 
-def _pinned_bytes(streamed: Iterable[Unit], plan: Plan, recipe: Recipe) -> int:
+def streamed_bytes(model: Model, plan: Plan, recipe: Recipe, pinning: Pinning) -> int:
+    """Host memory of the streamed blocks, by how it is pinned."""
     size = recipe.storage_dtype.bytes
-    return sum(
-        host_bytes([p.elements * size for p in u.parameters], plan.pinning) for u in streamed
-    )
+    streamed = _blocks(model, plan, recipe, streamed=True)
+    return sum(host_bytes([p.elements * size for p in u.parameters], pinning) for u in streamed)
 
 
 def _nvme_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:

@@ -4,7 +4,7 @@ from zo2sim.memory_account import CACHED, CONTEXT, Item, MemoryAccount, Place
 from zo2sim.memory_constants import load_constants
 from zo2sim.model import Model
 from zo2sim.pinned import host_bytes
-from zo2sim.plan import Recipe
+from zo2sim.plan import Pinning, Recipe
 from zo2sim.published_steps import trace_mezo, trace_zo2
 from zo2sim.published_trace import Trace
 
@@ -13,7 +13,11 @@ MEZO_SOURCE = "liangyuwang/zo2, zo2/optimizer/mezo_sgd/zo.py"
 
 
 def zo2_reference_account(
-    model: Model, recipe: Recipe, *, context_bytes: int | None = None
+    model: Model,
+    recipe: Recipe,
+    *,
+    pinning: Pinning = "rounded",
+    context_bytes: int | None = None,
 ) -> MemoryAccount:
     """The published ZO2 code: what is alive at its peak, and what NVML sees.
 
@@ -22,13 +26,15 @@ def zo2_reference_account(
     run, reserved_bytes = trace_zo2(model, recipe)
     storage = recipe.storage_dtype.bytes
     pinned = sum(
-        host_bytes([p.elements * storage for p in b.parameters], "rounded") for b in model.blocks
+        host_bytes([p.elements * storage for p in b.parameters], pinning) for b in model.blocks
     )
     return MemoryAccount(
         title=f"{model.name} by the published ZO2 code",
         items=(
             *_device_items(run, reserved_bytes, ZO2_SOURCE, context_bytes),
-            _host("streamed blocks, pinned", pinned, "`.to('cpu', non_blocking=True)` per tensor"),
+            _host(
+                f"streamed blocks, {pinning}", pinned, "`.to('cpu', non_blocking=True)` per tensor"
+            ),
             _process(),
         ),
     )

@@ -4,8 +4,8 @@ from zo2sim.memory_account import Item, Place
 from zo2sim.model import Model, Unit
 from zo2sim.plan import Recipe
 
-LOG_SOFTMAX_BYTES = 4
-"""Losses are computed from fp32 log-probabilities."""
+LOSS_BYTES_PER_LOGIT = 8
+"""The loss takes the logits in fp32 and their log-softmax in fp32."""
 
 
 def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
@@ -18,8 +18,8 @@ def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
     hidden = recipe.num_lanes * lane_tokens * model.hidden * size
     block = max(block_workspace_elements(b, model.hidden) for b in model.blocks)
     block_bytes = lane_tokens * block * size
-    tail_bytes = lane_tokens * (model.vocab * (size + LOG_SOFTMAX_BYTES) + model.hidden * size)
-    place = "the tail: logits and their fp32 log-softmax"
+    tail_bytes = lane_tokens * (model.vocab * (size + LOSS_BYTES_PER_LOGIT) + model.hidden * size)
+    place = "the tail: logits, their fp32 copy and its log-softmax"
     if block_bytes > tail_bytes:
         place = "a block: attention or MLP, without a score matrix"
     return (

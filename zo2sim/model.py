@@ -142,12 +142,20 @@ class Model:
     def num_blocks(self) -> int:
         return len(self.blocks)
 
+    @property
+    def shared_elements(self) -> int:
+        """Elements of the head's weight that the tail of a tied model reads, too."""
+        return self._embedding.elements if self.tied else 0
+
+    @property
+    def _embedding(self) -> Parameter:
+        return next(p for p in self.head.parameters if p.shape[0] == self.vocab)
+
     def untied(self) -> "Model":
         """The model with an LM head of its own where it shares the embedding's weight."""
         if not self.tied:
             return self
-        shared = next(p for p in self.head.parameters if p.shape[0] == self.vocab)
-        weight = Parameter(name="lm_head.weight", shape=shared.shape)
+        weight = Parameter(name="lm_head.weight", shape=self._embedding.shape)
         tail = replace(self.tail, parameters=(*self.tail.parameters, weight))
         return replace(self, name=f"{self.name}:untied", tied=False, tail=tail)
 

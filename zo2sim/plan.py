@@ -57,7 +57,8 @@ class Recipe:
         _check_choice(self, "noise", get_args(Noise))
         _check_choice(self, "perturbation", get_args(Perturbation))
         for field in ("storage_dtype", "wire_dtype", "compute_dtype"):
-            _check_choice(self, field, tuple(Dtype))
+            if not isinstance(getattr(self, field), Dtype):
+                raise ValueError(f"{field} must be a Dtype; got {getattr(self, field)!r}")
         if self.compute_dtype is Dtype.FP8:
             raise ValueError(
                 "compute_dtype must be fp32, fp16 or bf16 (fp8 is a wire format); got fp8"
@@ -69,12 +70,17 @@ class Recipe:
         """Rank of the adapters, or None when every weight is trained."""
         if self.trainable == "all":
             return None
-        prefix, _, rank = self.trainable.partition(":")
+        prefix, _, rank = str(self.trainable).partition(":")
         if prefix != "lora" or not rank.isdecimal() or int(rank) < 1:
             raise ValueError(
                 f"trainable must be 'all' or 'lora:R' with a rank R >= 1; got {self.trainable!r}"
             )
         return int(rank)
+
+    @property
+    def recoded(self) -> bool:
+        """A block changes its format on the way to the device (the wire codec)."""
+        return self.wire_dtype is not self.storage_dtype
 
     @property
     def tokens_per_step(self) -> int:
@@ -121,7 +127,10 @@ class Plan:
         if self.pinning == "auto":
             published = self.policy is Policy.ZO2_REFERENCE
             object.__setattr__(self, "pinning", "rounded" if published else "exact")
-        if self.scratch_copies not in (1, 2):
+        for field in ("overlap", "reuse_slots", "deferred_update"):
+            if not isinstance(getattr(self, field), bool):
+                raise ValueError(f"{field} must be true or false; got {getattr(self, field)!r}")
+        if not _is_int(self.scratch_copies) or self.scratch_copies not in (1, 2):
             raise ValueError(f"scratch_copies must be 1 or 2; got {self.scratch_copies!r}")
         if not _is_int(self.resident_blocks) or self.resident_blocks < 0:
             raise ValueError(

@@ -1,6 +1,6 @@
 """The answer to one case: time, bound, memory, whether it fits, and where the numbers come from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +9,7 @@ from zo2sim.case import Case
 from zo2sim.memory import account
 from zo2sim.memory_account import Fit, MemoryAccount, fits
 from zo2sim.memory_published import mezo_account
+from zo2sim.model import Unit
 from zo2sim.plan import Policy
 from zo2sim.schedule import TAIL
 from zo2sim.simulate import simulate
@@ -69,8 +70,7 @@ class Prediction:
         }
 
     def _compute_source(self) -> str:
-        kernels = self.case.cost.setting.kernels
-        return f"{kernels.name}: {kernels.source}"
+        return self.case.cost.setting.kernels.provenance
 
 
 def predict(case: Case) -> Prediction:
@@ -104,22 +104,25 @@ def _published(case: Case, memory: MemoryAccount, context_bytes: int) -> MemoryA
 
 
 def extrapolations(case: Case) -> tuple[str, ...]:
-    """Matrix shapes of the case that lie outside what was measured."""
-    kernels, recipe = case.cost.setting.kernels, case.recipe
-    tokens = recipe.batch * recipe.sequence
-    units = {id(u): u for u in (case.cost.setting.unit(n) for n in (0, TAIL))}.values()
-    found: list[str] = []
-    for unit in units:
-        for gemm in unit.gemms:
-            rows = max(1.0, tokens * gemm.rows_per_token)
-            if kernels.gemm_extrapolated(rows, gemm.n, gemm.k):
-                found.append(f"GEMM {rows:.0f}x{gemm.n}x{gemm.k}")
-        a = unit.attention
-        if a is not None and kernels.attention_extrapolated(
-            recipe.batch, recipe.sequence, a.heads, a.kv_heads, a.head_dim
-        ):
-            found.append(f"attention {recipe.batch}x{recipe.sequence}x{a.heads}x{a.head_dim}")
+    """Matrix kernels of the case that lie outside what was measured, dtype included."""
+    numbers = (*dict.fromkeys(case.model.first_alike), TAIL)
+    found = (text for n in numbers for text in _extrapolated(case, case.cost.setting.unit(n)))
     return tuple(dict.fromkeys(found))
+
+
+def _extrapolated(case: Case, unit: Unit) -> Iterator[str]:
+    kernels, recipe = case.cost.setting.kernels, case.recipe
+    dtype = recipe.compute_dtype
+    for gemm in unit.gemms:
+        rows = max(1.0, recipe.batch * recipe.sequence * gemm.rows_per_token)
+        if kernels.gemm_extrapolated(rows, gemm.n, gemm.k, dtype):
+            yield f"{dtype} GEMM {rows:.0f}x{gemm.n}x{gemm.k}"
+    a = unit.attention
+    if a is None:
+        return
+    shape = (recipe.batch, recipe.sequence, a.heads, a.kv_heads, a.head_dim)
+    if kernels.attention_extrapolated(*shape, causal=a.causal, window=a.window, dtype=dtype):
+        yield f"{dtype} attention {shape[0]}x{shape[1]}x{a.heads}x{a.head_dim}"
 
 
 def _assumed(case: Case) -> tuple[str, ...]:

@@ -18,10 +18,6 @@ def _replays(plan: Plan, _: Recipe) -> bool:
     return plan.write_back_every > 1
 
 
-def _narrow(recipe: Recipe) -> bool:
-    return recipe.wire_dtype.bytes < recipe.storage_dtype.bytes
-
-
 def _host_updates(plan: Plan) -> bool:
     return plan.policy is Policy.HOST_UPDATE
 
@@ -60,13 +56,14 @@ REFUSALS: tuple[Refusal, ...] = (
         "policy=host_update keeps the master weights in host memory; use tier=ram or policy=zo2",
     ),
     Refusal(
-        lambda p, r: _streams(p) and _narrow(r) and not _host_updates(p),
-        "a wire narrower than storage never brings the master to the device; use "
+        lambda p, r: _streams(p) and r.recoded and not _host_updates(p),
+        "a wire that differs from storage never brings the master to the device; use "
         "policy=host_update, or set storage_dtype to the wire's for a narrow master",
     ),
     Refusal(
-        lambda p, r: _narrow(r) and (_in_place(r) or r.noise == "torch"),
-        "a wire narrower than storage needs perturbation=scratch and noise=gaussian or rademacher",
+        lambda p, r: r.recoded and (_in_place(r) or r.noise == "torch"),
+        "a wire that differs from storage needs perturbation=scratch and replayable noise: use "
+        "noise=gaussian or rademacher",
     ),
     Refusal(
         lambda p, r: r.wire_dtype.bytes > r.storage_dtype.bytes,
@@ -82,6 +79,28 @@ REFUSALS: tuple[Refusal, ...] = (
             p.policy is not Policy.ZO2 and not (p.overlap and p.reuse_slots and p.deferred_update)
         ),
         "overlap, reuse_slots and deferred_update belong to policy=zo2; switch them off there",
+    ),
+    Refusal(
+        lambda p, r: r.recoded and r.lora_rank is not None,
+        "frozen blocks are encoded once; set storage_dtype to the wire's",
+    ),
+    Refusal(
+        lambda p, r: _in_place(r) and r.lora_rank is not None,
+        "adapters are perturbed in scratch, beside frozen weights; use perturbation=scratch",
+    ),
+    Refusal(
+        lambda p, r: _in_place(r) and r.storage_dtype is not r.compute_dtype,
+        "in_place perturbation computes on the stored weights; set compute_dtype to storage_dtype, "
+        "or use perturbation=scratch",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.ZO2_REFERENCE and (r.samples > 1 or r.microbatches > 1),
+        "policy=zo2_reference stands for the published code, which has one sample and one "
+        "microbatch per step; use policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.ZO2_REFERENCE and p.resident_blocks > 0,
+        "policy=zo2_reference is accounted for with every block offloaded; use policy=zo2",
     ),
     Refusal(
         lambda p, r: p.policy is Policy.ZO2_REFERENCE and r.lora_rank is not None,

@@ -6,32 +6,52 @@ operations want at once, max-min fair.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
+import numpy as np
 import simpy
 
 from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Op, Program
+from zo2sim.steady import MOST_PERIODS, PERIODS, Floats, cycles, forced, lengths
 from zo2sim.trace import Span, Trace
 from zo2sim.unroll import Unrolled, unroll
-from zo2sim.walk import PERIODS
 
 _NEGLIGIBLE_S = 1e-15  # a flow this short is over at once: its speed would overflow
 _TOGETHER = 1 + 1e-12  # flows whose ends differ by rounding alone end together
 
 
 def simulate(
-    program: Program, work_of: Callable[[Op], Work], rates: Rates, *, periods: int = PERIODS
+    program: Program,
+    work_of: Callable[[Op], Work],
+    rates: Rates,
+    *,
+    periods: int | None = None,
 ) -> Trace:
-    """Run the prologue and ``periods - 1`` periods; deterministic.
+    """Run the prologue and ``periods - 1`` periods, or until the program repeats itself.
 
-    ``work_of`` gives the cost of an operation on the machine that ``rates`` describe.
+    ``work_of`` gives the cost of an operation on the machine that ``rates`` describe. The same
+    arguments give the same trace.
     """
-    ops = unroll(program, periods=periods)
-    run = _Run(simpy.Environment(), ops, rates, work_of)
-    spans = run.spans()
-    return Trace(name=program.period.name, steps_per_period=program.period.steps, spans=spans)
+    if periods is not None:
+        return _trace(program, work_of, rates, periods)
+    trace = _trace(program, work_of, rates, PERIODS)
+    for length in lengths():
+        trace = trace if length == PERIODS else _trace(program, work_of, rates, length)
+        cycle = int(cycles(_ends(trace, length))[0])
+        if cycle:
+            return replace(trace, cycle=cycle)
+    return replace(trace, cycle=forced(MOST_PERIODS))
+
+
+def _ends(trace: Trace, periods: int) -> Floats:
+    return np.array([span.end_s for span in trace.spans]).reshape(periods, -1, 1)
+
+
+def _trace(program: Program, work_of: Callable[[Op], Work], rates: Rates, periods: int) -> Trace:
+    run = _Run(simpy.Environment(), unroll(program, periods=periods), rates, work_of)
+    return Trace(name=program.period.name, steps_per_period=program.period.steps, spans=run.spans())
 
 
 class _Run:

@@ -37,10 +37,14 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """Spans in issue order of a program that ran for some periods of ``steps_per_period`` steps."""
+    """Spans in issue order of a program that ran for some periods of ``steps_per_period`` steps.
+
+    In the steady state the program repeats itself every ``cycle`` periods.
+    """
 
     name: str
     steps_per_period: int
+    cycle: int = 1
     spans: tuple[Span, ...]
 
     @property
@@ -60,19 +64,24 @@ class Trace:
 
     @property
     def steady(self) -> Window:
-        """The last period, from loss to loss. Raises ``ValueError`` for a trace of one period."""
-        losses, k = self.losses_s, self.steps_per_period
+        """The last cycle, from loss to loss; ``ValueError`` for a trace that is too short."""
+        losses, k = self.losses_s, self.steady_steps
         if len(losses) <= k:
             raise ValueError(
-                f"{self.name}: a steady period needs at least 2 periods of {k} steps; "
+                f"{self.name}: the steady state needs more than {k} steps; "
                 f"the trace has {len(losses)} steps"
             )
         return Window(losses[-1 - k], losses[-1])
 
     @property
     def step_s(self) -> float:
-        """Mean time of a step in the steady period."""
-        return self.steady.length_s / self.steps_per_period
+        """Mean time of a step in the steady state."""
+        return self.steady.length_s / self.steady_steps
+
+    @property
+    def steady_steps(self) -> int:
+        """Steps in the steady window."""
+        return self.cycle * self.steps_per_period
 
     def on(self, stream: Stream) -> tuple[Span, ...]:
         """Spans of one stream, in order."""

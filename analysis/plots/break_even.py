@@ -25,7 +25,9 @@ for rounding, so the line for 1 is drawn where a thousandth is missing."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """``ratio[i, j]``: throughput relative to MeZO's at ``tokens[i]`` and ``bytes_per_s[j]``.
+    """Throughput relative to the resident model's, ``ratio[i, j]``, by size of step and link.
+
+    ``i`` counts ``tokens`` per step, ``j`` the link's ``bytes_per_s``.
 
     Both axes ascend; a point without a prediction is NaN.
     """
@@ -39,21 +41,21 @@ class Grid:
         return int(np.abs(np.log(self.bytes_per_s / bytes_per_s)).argmin())
 
     def tokens_needed(self, column: int, share: float) -> float:
-        """Fewest tokens per step of the grid that reach a share of MeZO's throughput, or NaN."""
+        """Fewest tokens per step of the grid that reach a share of the resident model's, or NaN."""
         enough = self.tokens[self.ratio[:, column] >= share]
         return float(enough.min()) if len(enough) else np.nan
 
 
 @styled
 def break_even(table: Table, *, links_gb_per_s: Mapping[str, float] = LINKS_GB_PER_S) -> Figure:
-    """Heat map of throughput relative to MeZO on the device, question ``break_even``."""
+    """Heat map of throughput relative to the resident model, question ``break_even``."""
     grid = ratios(table)
     figure = new_figure(COLUMN_IN, 2.5)
     axes = figure.add_subplot()
     x, y, z = grid.bytes_per_s / 1e9, grid.tokens, np.ma.masked_invalid(grid.ratio)
     mesh = axes.pcolormesh(x, y, z, cmap="cividis", vmin=0.0, vmax=1.0, shading="gouraud")
     mesh.set_rasterized(True)
-    figure.colorbar(mesh, ax=axes, label="throughput, ZO2 / MeZO", pad=0.02, aspect=25)
+    figure.colorbar(mesh, ax=axes, label="throughput, ZO2 / resident", pad=0.02, aspect=25)
     axes.set_xscale("log")
     axes.set_yscale("log")
     _contours(axes, grid)

@@ -32,15 +32,15 @@ def break_even_section(table: Table) -> Section | None:
         return None
     models = listed(map(model_title, unique(of_question(table, "break_even"), "model")))
     words = (
-        f" shows ZO2's throughput relative to MeZO's for {models}, by link rate and tokens per "
-        "step. A step moves every block, however many tokens it reads, and computes in proportion "
+        f" shows ZO2's throughput relative to the resident model's for {models}, by link rate and "
+        "tokens per step. A step moves every block, however many tokens it reads, and computes in proportion "
         "to them: more tokens hide a slower link. ",
         Ref("tokens-needed"),
         " reads off it how many tokens per step are enough.",
     )
     caption = (
-        "Throughput of ZO2 relative to MeZO on the device, with contours and measured rates of "
-        "x16 links.",
+        "Throughput of ZO2 relative to the model resident on the device, with contours and "
+        "measured rates of x16 links.",
     )
     return Section(
         "Break-even",
@@ -57,8 +57,8 @@ def _needed_table(grid: Grid) -> TableBlock:
     return TableBlock(
         key="tokens-needed",
         caption=(
-            "Fewest tokens per step of the grid that reach a share of MeZO's throughput, at the "
-            "grid's rate nearest to each link; a dash where none does.",
+            "Fewest tokens per step of the grid that reach a share of the resident model's "
+            "throughput, at the grid's rate nearest to each link; a dash where none does.",
         ),
         header=("link", "GB/s", "50 %", "90 %", "99 %"),
         rows=tuple(

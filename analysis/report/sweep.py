@@ -97,6 +97,6 @@ def _tokens(table: Table) -> str:
     if tokens != tokens:
         return ""
     return (
-        f"At {number(grid.bytes_per_s[column] / 1e9)}{SPACE}GB/s it reaches 90{SPACE}% of MeZO's "
-        f"throughput from {number(tokens)} tokens per step on."
+        f"At {number(grid.bytes_per_s[column] / 1e9)}{SPACE}GB/s it reaches 90{SPACE}% of what the "
+        f"resident model would from {number(tokens)} tokens per step on."
     )

@@ -2,29 +2,36 @@
 
 import numpy as np
 
-from zo2sim.cost.passes import build_s
+from zo2sim.cost.passes import build_s, decode_s
 from zo2sim.cost.setting import Setting
 from zo2sim.model import Unit
 from zo2sim.resources import Number, Resource, Work
 from zo2sim.schedule import TAIL
 
-LOSS_BYTES_PER_LOGIT = 8
-"""Log-softmax in fp32, written and read; reading the logits comes on top."""
+LOSS_BYTES_PER_LOGIT = 16
+"""The fp32 copy written and read, log-softmax written and read; reading the logits comes on top."""
+EAGER_BYTES_PER_SCORE = 24
+"""What eager attention moves beyond the fused kernel: q k^T 2, + mask 4, max 4, softmax in fp32 6,
+cast back 6, times v 2."""
+ADAPTER_KERNELS = 3
+"""Per adapted linear layer: into the rank, out of it, and the sum."""
 
 
 def forward(s: Setting, unit: int, lanes: str) -> Work:
     """Perturb, then every lane; unperturbed lanes (``0``) run once per microbatch."""
     if lanes == "0":
-        return Work(amounts={Resource.COMPUTE: lane_s(s, unit) * s.load.microbatches})
+        seconds = lane_s(s, unit) * s.load.microbatches + decode_s(s, unit)
+        return Work(amounts={Resource.COMPUTE: seconds})
     count = len(lanes) * s.load.microbatches * s.load.samples
     seconds = lane_s(s, unit) * count + build_s(s, unit, lanes)
     return Work(amounts={Resource.COMPUTE: seconds})
 
 
 def lane_s(s: Setting, unit: int) -> Number:
-    """One lane through one unit: its kernels, or their launches where these take longer.
+    """One lane through one unit: its kernels, or what the host does where that takes longer.
 
-    The tail's lane ends with its loss.
+    The tail's lane ends with its loss. In this project's runtime each lane hands over to the next
+    at a unit's boundary; the published codes run lane after lane in one thread.
     """
     shape, device = s.unit(unit), s.machine.device
     tokens = s.load.lane_tokens
@@ -32,8 +39,31 @@ def lane_s(s: Setting, unit: int) -> Number:
     nbytes = shape.elementwise * tokens * size
     if unit == TAIL:
         nbytes = nbytes + s.model.vocab * tokens * (size + LOSS_BYTES_PER_LOGIT)
-    seconds = nbytes / device.memory_bytes_per_s.value + _matrix_s(s, shape)
-    return np.maximum(seconds, shape.kernels * device.launch_s.value)
+    if s.eager and shape.attention is not None:
+        scores = shape.attention.heads * tokens * s.load.sequence
+        nbytes = nbytes + EAGER_BYTES_PER_SCORE * scores
+    seconds = nbytes / device.memory_bytes_per_s.value + _matrix_s(s, shape) + _adapters_s(s, shape)
+    handover_s = 0.0 if s.eager else s.machine.host.stream_handover_s.value
+    return np.maximum(seconds, _launches(s, shape) * device.launch_s.value + handover_s)
+
+
+def _launches(s: Setting, unit: Unit) -> int:
+    adapted = 0 if s.recipe.lora_rank is None else len(unit.linear_shapes)
+    return unit.kernels + ADAPTER_KERNELS * adapted
+
+
+def _adapters_s(s: Setting, unit: Unit) -> Number:
+    """LoRA's two products and one sum for every linear layer."""
+    rank = s.recipe.lora_rank
+    if rank is None:
+        return 0.0
+    tokens, seconds = s.load.lane_tokens, 0.0
+    for out, inp in unit.linear_shapes:
+        seconds = (
+            seconds + s.kernels.gemm_s(tokens, rank, inp) + s.kernels.gemm_s(tokens, out, rank)
+        )
+    nbytes = 3 * sum(out for out, _ in unit.linear_shapes) * s.recipe.compute_dtype.bytes
+    return seconds + tokens * nbytes / s.machine.device.memory_bytes_per_s.value
 
 
 def loss(s: Setting) -> Work:
@@ -59,10 +89,4 @@ def _matrix_s(s: Setting, unit: Unit) -> Number:
             causal=a.causal,
             window=a.window,
         )
-    return seconds * _slower_than_half(s)
-
-
-def _slower_than_half(s: Setting) -> float:
-    """Peak of half precision over that of the compute dtype; refuses what the card lacks."""
-    device = s.machine.device
-    return device.half_flops_per_s.value / device.flops_per_s(s.recipe.compute_dtype).value
+    return seconds

@@ -3,6 +3,8 @@
 import numpy as np
 
 from zo2sim.cost.setting import Setting
+from zo2sim.dtypes import Dtype
+from zo2sim.plan import Policy
 from zo2sim.resources import Number, Resource, Work
 
 UNFUSED_PERTURB_BYTES = 8
@@ -42,25 +44,43 @@ def host_update(s: Setting, unit: int, records: int) -> Work:
 
 
 def build_s(s: Setting, unit: int, lanes: str) -> Number:
-    """Seconds to build W+ and W- in scratch, or to perturb in place, for every sample."""
+    """Seconds to build W+ and W- in scratch, or to perturb in place, for every sample.
+
+    Frozen weights are only brought to the compute dtype.
+    """
     elements = s.perturbed(unit)
-    if elements == 0:
+    frozen = s.recipe.lora_rank is not None
+    build = s.load.samples * _builds_s(s, unit, elements, lanes) if elements else 0.0
+    return build + (decode_s(s, unit) if frozen else 0.0)
+
+
+def decode_s(s: Setting, unit: int) -> Number:
+    """Unperturbed weights from the format that the device holds to the compute dtype."""
+    held, compute = held_dtype(s, unit), s.recipe.compute_dtype
+    if held is compute:
         return 0.0
-    return s.load.samples * _builds_s(s, unit, elements, lanes)
+    return _pass_s(s, s.unit(unit).elements * (held.bytes + compute.bytes), 0, 1)
+
+
+def held_dtype(s: Setting, unit: int) -> Dtype:
+    """What the device holds: head and tail in storage, a block in the wire's format."""
+    return s.recipe.wire_dtype if unit >= 0 else s.recipe.storage_dtype
 
 
 def _builds_s(s: Setting, unit: int, elements: int, lanes: str) -> Number:
-    read = (s.recipe.wire_dtype if unit >= 0 else s.recipe.storage_dtype).bytes
-    written = s.recipe.compute_dtype.bytes
+    read, written = held_dtype(s, unit).bytes, s.recipe.compute_dtype.bytes
+    in_place = s.recipe.perturbation == "in_place"
+    builds = IN_PLACE_BUILDS[lanes] if in_place else len(lanes)
     if s.unfused:
         kernels = UNFUSED_PERTURB_KERNELS * len(s.unit(unit).parameters)
-        one = _pass_s(s, UNFUSED_PERTURB_BYTES * elements * read, elements, kernels)
-        return IN_PLACE_BUILDS[lanes] * one
-    if s.recipe.perturbation == "in_place":
-        return IN_PLACE_BUILDS[lanes] * _pass_s(s, 2 * elements * read, elements, 1)
+        return builds * _pass_s(s, UNFUSED_PERTURB_BYTES * elements * read, elements, kernels)
+    if in_place:
+        return builds * _pass_s(s, 2 * elements * read, elements, 1)
+    if s.plan.policy is Policy.RESIDENT and s.recipe.recoded and unit >= 0:
+        read += s.recipe.storage_dtype.bytes + read  # the codec, applied on the device
     if s.plan.scratch_copies == 2 and lanes == "+-":
         return _pass_s(s, elements * (read + 2 * written), elements, 1)
-    return len(lanes) * _pass_s(s, elements * (read + written), elements, 1)
+    return builds * _pass_s(s, elements * (read + written), elements, 1)
 
 
 def _pass_s(s: Setting, nbytes: Number, draws: Number, kernels: Number) -> Number:

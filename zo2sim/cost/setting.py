@@ -1,10 +1,11 @@
 """What every cost is computed from, and the sizes that several of them need."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from zo2sim.dtypes import Dtype
-from zo2sim.kernels import KernelModel, for_machine
+from zo2sim.kernels import KernelModel, for_machine, scaled_model
 from zo2sim.machine import Machine
 from zo2sim.model import Model, Unit
 from zo2sim.plan import Plan, Policy, Recipe
@@ -28,6 +29,15 @@ class Load:
             sequence=recipe.sequence,
             microbatches=recipe.microbatches,
             samples=recipe.samples,
+        )
+
+    def of_plans(self, numbers: Sequence[int]) -> "Load":
+        """The load of some of the plans, where it is arrays."""
+        return Load(
+            batch=self.batch[numbers],
+            sequence=self.sequence[numbers],
+            microbatches=self.microbatches[numbers],
+            samples=self.samples[numbers],
         )
 
     @property
@@ -57,14 +67,30 @@ class Setting:
         return self.published or self.recipe.noise == "torch"
 
     @property
+    def eager(self) -> bool:
+        """The published codes of ZO2 and MeZO compute attention operator by operator."""
+        return self.unfused and self.recipe.perturbation == "in_place"
+
+    @property
     def pageable(self) -> bool:
         """Host weights are not page-locked."""
         return self.plan.pinning == "pageable"
 
     @cached_property
     def kernels(self) -> KernelModel:
-        """Times of matrix kernels at this machine's half-precision rate."""
-        return for_machine(self.machine)
+        """Times of matrix kernels; fp32 has no table and takes the roofline at its own rates.
+
+        Raises ``ValueError`` when the device lacks the compute dtype.
+        """
+        if self.recipe.compute_dtype is not Dtype.FP32:
+            _ = self.machine.device.flops_per_s(self.recipe.compute_dtype)
+            return for_machine(self.machine)
+        device = self.machine.device
+        return scaled_model(
+            device.fp32_flops_per_s.value,
+            device.memory_bytes_per_s.value / 2,  # tables count 2 bytes per element
+            int(device.num_sms.value),
+        )
 
     def unit(self, number: int) -> Unit:
         """The unit of that number."""
@@ -86,8 +112,9 @@ class Setting:
         return 0
 
     def perturbed(self, number: int) -> int:
-        """Elements of W+ that this unit's lanes need."""
+        """Elements of W+ that this unit's lanes need; the tail builds a shared weight again."""
         rank = self.recipe.lora_rank
         if rank is None:
-            return self.unit(number).elements
+            shared = self.model.shared_elements if number == TAIL else 0
+            return self.unit(number).elements + shared
         return self.unit(number).lora_elements(rank) if number >= 0 else 0

@@ -71,11 +71,6 @@ class Layout:
         reference = self.plan.policy is Policy.ZO2_REFERENCE
         return not self.frozen and (reference or self.recipe.perturbation == "in_place")
 
-    @property
-    def narrow(self) -> bool:
-        """The host encodes a block before it is uploaded."""
-        return self.recipe.wire_dtype is not self.recipe.storage_dtype
-
     def is_streamed(self, unit: int) -> bool:
         """Resident blocks are spread evenly, so that the link works while they compute."""
         if unit < 0:
@@ -98,7 +93,7 @@ class Layout:
         """The host buffer that an upload reads."""
         if self.plan.tier == "nvme":
             return Buffer(Space.STAGE_IN, self.slot(block))
-        if self.narrow:
+        if self.recipe.recoded:
             return Buffer(Space.WIRE, self.slot(block))
         return Buffer(Space.HOST, block)
 
@@ -110,9 +105,20 @@ class Layout:
 
     def read_by_forward(self, unit: int) -> tuple[Buffer, ...]:
         """The unit's weights, and the head's where the unit shares them or has adapters there."""
-        head = Buffer(Space.RESIDENT, HEAD)
-        shares = (unit == TAIL and self.shape.tied) or (unit >= 0 and self.frozen)
-        return (self.weights(unit), head) if shares else (self.weights(unit),)
+        shares = self.shares_head(unit) or (unit >= 0 and self.frozen)
+        head = (Buffer(Space.RESIDENT, HEAD),) if shares else ()
+        return (self.weights(unit), *head)
+
+    def changed_by_forward(self, unit: int) -> tuple[Buffer, ...]:
+        """Weights that in-place perturbation writes."""
+        if not self.in_place:
+            return ()
+        head = (Buffer(Space.RESIDENT, HEAD),) if self.shares_head(unit) else ()
+        return (self.weights(unit), *head)
+
+    def shares_head(self, unit: int) -> bool:
+        """The tail of a tied model reads the embedding's weight."""
+        return unit == TAIL and self.shape.tied
 
     def scratch(self) -> tuple[Buffer, ...]:
         """Buffers in which W+ and W- are built."""

@@ -46,7 +46,7 @@ class Visit:
         if self.layout.plan.tier == "nvme":
             nvme = Buffer(Space.NVME, self.unit)
             yield self._op(Kind.READ, Stream.NVME_READ, (nvme,), (source,))
-        elif self.layout.narrow:
+        elif self.layout.recipe.recoded:
             host = Buffer(Space.HOST, self.unit)
             yield self._op(Kind.ENCODE, Stream.HOST, (host,), (source,))
         if not self.layout.plan.reuse_slots:
@@ -71,7 +71,7 @@ class Visit:
         layout = self.layout
         perturbed = layout.is_trained(self.unit) or self.unit >= 0
         scratch = layout.scratch() if perturbed and self.lanes != "0" else ()
-        changed = (layout.weights(self.unit),) if layout.in_place and self.lanes != "0" else ()
+        changed = layout.changed_by_forward(self.unit) if self.lanes != "0" else ()
         before = () if self.unit == HEAD else (ACTIVATIONS,)
         reads = (*layout.read_by_forward(self.unit), *before)
         writes = (*changed, *scratch, ACTIVATIONS)
