@@ -21,6 +21,7 @@ from zo2sim.memory_account import Place
 from zo2sim.plan_file import dump
 from zo2sim.predict import Prediction, predict
 
+_LISTS = ("assumed", "extrapolated")
 _NAMED = 3  # sources named per topic on the screen
 _SHOWN_BYTES = 1 << 20  # smaller items are summed up
 
@@ -129,7 +130,7 @@ def _print_advice(prediction: Prediction, console: Console) -> None:
 def _print_sources(prediction: Prediction, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for topic, text in prediction.provenance.items():
-        names = text.split(", ")
+        names = text.split(", ") if topic in _LISTS else [text]
         more = f", and {len(names) - _NAMED} more (--json has all)" if len(names) > _NAMED else ""
         table.add_row(topic, escape(", ".join(names[:_NAMED]) + more), style="dim")
     console.print(table)

@@ -94,8 +94,9 @@ def _model(name: str) -> Model:
 
 @lru_cache(maxsize=1024)
 def _machine(name: str, changes: tuple[tuple[str, float], ...]) -> Machine:
-    values = dict(changes)
-    machine = scale_link(resolve_machine(name), values.pop(LINK_SCALE, 1.0))
+    machine, values = resolve_machine(name), dict(changes)
+    if LINK_SCALE in values:
+        machine = scale_link(machine, values.pop(LINK_SCALE))
     if values.pop(LINK_DUPLEX, 0.0):
         link = machine.link
         values["link.both_h2d_bytes_per_s"] = link.h2d_bytes_per_s.value

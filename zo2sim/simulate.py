@@ -14,7 +14,7 @@ import simpy
 
 from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Op, Program
-from zo2sim.steady import MOST_PERIODS, PERIODS, Floats, cycles, forced, lengths
+from zo2sim.steady import MOST_PERIODS, Floats, cycles, forced, lengths
 from zo2sim.trace import Span, Trace
 from zo2sim.unroll import Unrolled, unroll
 
@@ -36,17 +36,20 @@ def simulate(
     """
     if periods is not None:
         return _trace(program, work_of, rates, periods)
-    trace = _trace(program, work_of, rates, PERIODS)
+    trace = None
     for length in lengths():
-        trace = trace if length == PERIODS else _trace(program, work_of, rates, length)
+        trace = replace(_trace(program, work_of, rates, length + 1), trailing=1)
         cycle = int(cycles(_ends(trace, length))[0])
         if cycle:
             return replace(trace, cycle=cycle)
+    assert trace is not None, "there is at least one length to try"
     return replace(trace, cycle=forced(MOST_PERIODS))
 
 
 def _ends(trace: Trace, periods: int) -> Floats:
-    return np.array([span.end_s for span in trace.spans]).reshape(periods, -1, 1)
+    """Ends of the first periods. The last one has the link to itself, as nothing follows it."""
+    ends = np.array([span.end_s for span in trace.spans])
+    return ends.reshape(periods + 1, -1, 1)[:-1]
 
 
 def _trace(program: Program, work_of: Callable[[Op], Work], rates: Rates, periods: int) -> Trace:

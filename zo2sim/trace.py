@@ -39,12 +39,14 @@ class Window:
 class Trace:
     """Spans in issue order of a program that ran for some periods of ``steps_per_period`` steps.
 
-    In the steady state the program repeats itself every ``cycle`` periods.
+    In the steady state the program repeats itself every ``cycle`` periods; ``trailing`` periods at
+    the end do not count, because nothing follows them that would contend with them.
     """
 
     name: str
     steps_per_period: int
     cycle: int = 1
+    trailing: int = 0
     spans: tuple[Span, ...]
 
     @property
@@ -65,7 +67,8 @@ class Trace:
     @property
     def steady(self) -> Window:
         """The last cycle, from loss to loss; ``ValueError`` for a trace that is too short."""
-        losses, k = self.losses_s, self.steady_steps
+        k = self.steady_steps
+        losses = self.losses_s[: len(self.losses_s) - self.trailing * self.steps_per_period]
         if len(losses) <= k:
             raise ValueError(
                 f"{self.name}: the steady state needs more than {k} steps; "

@@ -33,8 +33,8 @@ def break_even_section(table: Table) -> Section | None:
     models = listed(map(model_title, unique(of_question(table, "break_even"), "model")))
     words = (
         f" shows ZO2's throughput relative to the resident model's for {models}, by link rate and "
-        "tokens per step. A step moves every block, however many tokens it reads, and computes in proportion "
-        "to them: more tokens hide a slower link. ",
+        "tokens per step. A step moves every block, however many tokens it reads, and computes in "
+        "proportion to them: more tokens hide a slower link. ",
         Ref("tokens-needed"),
         " reads off it how many tokens per step are enough.",
     )

@@ -1,0 +1,51 @@
+"""`bench`: figures with their range, from plans that are drawn by the seed."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from experiments import bench
+from experiments.bench import random_cases, uncontended
+from tests.commands import call
+from zo2sim.fast import contends
+from zo2sim.machine_file import named
+
+QUICK = ("--repeats", "1", "--plans", "100")
+
+
+def test_figures_are_positive_and_inside_their_range(tmp_path: Path):
+    """One quick run, which writes the figures and prints them one per line."""
+    file = tmp_path / "bench.json"
+    lines = call(bench, *QUICK, "--json", str(file)).out.splitlines()
+    found = json.loads(file.read_text())
+    assert [line.split()[0] for line in lines] == [*found][1:]
+    assert found.pop("fast_path_max_relative_error") < 1e-9
+    assert min(found.values()) > 0
+    for stem, unit in (("simulate_opt175b_run", "_s"), ("fast_path_plans_per_s", "")):
+        low, middle, high = (found[f"{stem}{end}{unit}"] for end in ("_low", "", "_high"))
+        assert low <= middle <= high
+
+
+def test_the_seed_draws_the_plans():
+    machine = uncontended(named("a100-pcie-80gb"))
+
+    def drawn(seed: int) -> list[object]:
+        cases = random_cases(random.Random(seed), machine, 20)
+        return [(c.plan, c.recipe, c.machine.link) for c in cases]
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+
+
+def test_most_drawn_plans_can_be_checked():
+    cases = random_cases(random.Random(0), uncontended(named("a100-pcie-80gb")), 50)
+    assert sum(not contends(case) for case in cases) > 25
+
+
+@pytest.mark.parametrize("arguments", [("--repeats", "0"), ("--plans", "99"), ("--plans", "-1")])
+def test_too_little_is_refused(arguments: tuple[str, ...]):
+    outcome = call(bench, *arguments)
+    assert outcome.code == 2
+    assert "--repeats must be >= 1 and --plans >= 100" in outcome.complaint

@@ -1,0 +1,200 @@
+"""What every command shares: exit codes, one line per error, JSON that is only JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments import bench, fit_memory, plan, sweep, verify
+from experiments.cli import write_file, write_json
+from experiments.sizes import parse_bytes, show_bytes, show_seconds
+from tests.commands import call
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ("--model", "opt-125m")
+
+
+def shell(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, at a terminal of 80 columns."""
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "80", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# In a process of its own
+
+
+def test_done_is_exit_code_0_and_json_is_all_of_stdout():
+    done = shell("experiments.plan", *SMALL, "--json", "-")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["schema"] == 1
+
+
+def test_an_error_is_one_line_where_the_terminal_has_no_box_characters():
+    done = shell("experiments.plan", "--batch", "x", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "error: Error parsing --batch: invalid literal for int() with base 10: 'x'\n"
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    pipe = subprocess.Popen(
+        [sys.executable, "-m", "experiments.verify", "--blocks", "2000", "--text"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert pipe.stdout is not None
+    assert pipe.stderr is not None
+    pipe.stdout.readline()
+    pipe.stdout.close()
+    assert (pipe.stderr.read(), pipe.wait(timeout=60)) == (b"", 0)
+    pipe.stderr.close()
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize("command", [plan, sweep, verify, bench, fit_memory])
+def test_every_command_refuses_an_unknown_flag(command):
+    outcome = call(command, "--nope")
+    assert outcome.code == 2
+    assert "--nope" in outcome.complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--batch", "0"), "batch must be a whole number >= 1; got 0"),
+        (("--batch", "1e400"), "invalid literal for int() with base 10: '1e400'"),
+        (("--num-slots", "-1"), "num_slots must be a whole number >= 1; got -1"),
+        (("--scratch-copies", "3"), "scratch_copies must be 1 or 2; got 3"),
+        (("--policy", "x"), "Expected one of ('resident', 'naive', 'dual', 'zo2'"),
+        (("--bacth", "3"), "Perhaps you meant: --batch"),
+        (("--json", ""), "--json must name a file, or be - for stdout"),
+        (("--resident-blocks", "13"), "at most the model's 12 blocks; got 13"),
+        (("--compute-dtype", "fp8"), "compute_dtype must be fp32, fp16 or bf16"),
+        (("--write-back-every", "1000000"), "write_back_every must be at most 64"),
+        (("--batch", "1" + "0" * 300), "an operation must take less than 1e+100"),
+        (("--microbatches", "1" + "0" * 400), "an operation must take less than 1e+100"),
+        (("--trainable", "lora:1" + "0" * 400), "must"),
+        (("--batch", "9" * 5000), "4300 digits"),
+        (("--wire-dtype", "fp8"), "use policy=host_update"),
+        (("--machine", "this-host", "--tier", "nvme"), "needs an [nvme] section"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_line(arguments: tuple[str, ...], message: str):
+    outcome = call(plan, *SMALL, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.complaint
+
+
+def test_a_large_number_is_predicted_as_any_other():
+    assert call(plan, *SMALL, "--batch", str(10**30), "--json", "-").json["fits"] is False
+
+
+@settings(deadline=None, max_examples=60)
+@given(text=st.text(st.characters(codec="utf-8"), max_size=12))
+def test_no_text_breaks_a_size(text: str):
+    outcome = call(plan, *SMALL, f"--device-memory={text}", "--json", "-")
+    assert outcome.code in (0, 3) or (outcome.code == 2 and outcome.complaint)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    flag=st.sampled_from(("model", "machine", "batch", "trainable", "noise", "tier", "policy")),
+    text=st.text(st.characters(codec="utf-8"), max_size=12),
+)
+def test_no_text_breaks_a_flag(flag: str, text: str):
+    outcome = call(plan, *SMALL, f"--{flag}={text}", "--json", "-")
+    assert outcome.code in (0, 3) or (outcome.code == 2 and outcome.complaint)
+
+
+# Files
+
+
+@pytest.mark.parametrize("flag", ["--model", "--machine"])
+def test_a_missing_file_is_wrong_usage(flag: str, tmp_path: Path):
+    outcome = call(plan, flag, str(tmp_path / "absent.toml"))
+    assert outcome.code == 2
+    assert "absent.toml" in outcome.complaint
+
+
+def test_a_file_that_cannot_be_written_is_a_failure(tmp_path: Path):
+    outcome = call(plan, *SMALL, "--json", str(tmp_path))
+    assert outcome.code == 1
+    assert str(tmp_path) in outcome.complaint
+    assert list(tmp_path.parent.glob("*.partial")) == []
+
+
+def test_a_file_is_whole_or_absent(tmp_path: Path):
+    write_file(tmp_path / "new" / "file", b"text")
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["file"]
+    (tmp_path / "file").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_file(tmp_path / "file", b"text")
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_json_has_a_schema_and_no_number_that_json_lacks(tmp_path: Path):
+    write_json(str(tmp_path / "a.json"), {"x": 1.5})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"schema": 1, "x": 1.5}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(str(tmp_path / "b.json"), {"x": float("nan")})
+    assert not (tmp_path / "b.json").exists()
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"),
+    [
+        ("18GB", 18e9),
+        ("18GiB", 18 * 2**30),
+        (" 1.5 TB ", 1.5e12),
+        ("7", 7),
+        ("7B", 7),
+        ("2KiB", 2048),
+        ("3MB", 3e6),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text: str, nbytes: float):
+    assert parse_bytes(text, flag="--x") == nbytes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "0GB", "-1GB", "nan", "inf", "GB", "1XB", "18gb", "1e9", "1GBit", "٣GB"]
+)
+def test_anything_else_is_no_size(text: str):
+    with pytest.raises(ValueError, match="--x must be a size above 0 such as 18GB or 64GiB; got"):
+        parse_bytes(text, flag="--x")
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "text"),
+    [(3 * 2**30, "3.00 GiB"), (2**20, "1.0 MiB"), (1536, "1.5 KiB"), (64, "64 B")],
+)
+def test_sizes_are_shown_in_the_unit_that_suits(nbytes: float, text: str):
+    assert show_bytes(nbytes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(2e-6, "2 us"), (0.0123, "12.3 ms"), (21.8, "21.8 s"), (1200, "20 min")],
+)
+def test_times_are_shown_in_the_unit_that_suits(seconds: float, text: str):
+    assert show_seconds(seconds) == text

@@ -1,0 +1,218 @@
+"""`plan`: the answer as JSON and on an 80-column screen, published memory, and files as input."""
+
+import json
+import re
+import tomllib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments import plan
+from tests.commands import call
+from zo2sim.machine_file import dump, named
+from zo2sim.predict import MAX_WRITE_BACK_EVERY
+
+GIB = 2**30
+OPT_175B = ("--model", "opt-175b", "--machine", "rtx-4090-24gb", "--device-memory", "18GB")
+SMALL = ("--model", "opt-125m")
+
+
+def answer(*arguments: str) -> Any:
+    return call(plan, *arguments, "--json", "-").json
+
+
+# The answer
+
+
+def test_opt_175b_is_planned_on_18_gb():
+    outcome = call(plan, *OPT_175B, "--json", "-")
+    assert outcome.code == 0
+    assert outcome.json["fits"] is True
+    assert outcome.json["device_bytes"] <= 18e9
+
+
+def test_the_json_says_time_bound_memory_and_sources():
+    found = answer(*SMALL)
+    assert found["schema"] == 1
+    assert found["lower_bound_s"] <= found["step_s"] * (1 + 1e-9)
+    assert found["tokens_per_s"] == pytest.approx(2048 / found["step_s"])
+    assert found["binding_resource"] in found["limits_s"]
+    assert found["limits_s"][found["binding_resource"]] == found["lower_bound_s"]
+    assert sorted(found["provenance"]) == ["assumed", "compute", "extrapolated", "link"]
+
+
+@pytest.mark.parametrize("policy", ["resident", "naive", "dual", "zo2", "zo2_reference"])
+def test_items_sum_to_the_totals(policy: str):
+    found = answer(*SMALL, "--policy", policy)
+    assert sum(found["device"].values()) == found["device_bytes"]
+    assert sum(found["host"].values()) == found["host_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "place"), [("--device-memory", "device"), ("--host-memory", "host")]
+)
+def test_what_does_not_fit_is_the_answer_no(flag: str, place: str):
+    outcome = call(plan, *SMALL, flag, "1GB")
+    assert outcome.code == 3
+    assert outcome.err == ""
+    assert re.search(rf"NO +{place}: needs .* missing; the largest part: ", outcome.out)
+
+
+def test_the_same_question_has_the_same_answer():
+    assert answer(*SMALL) == answer(*SMALL)
+
+
+def test_json_goes_to_a_file_beside_the_screen(tmp_path: Path):
+    outcome = call(plan, *SMALL, "--json", str(tmp_path / "new" / "a.json"))
+    assert outcome.out.startswith("opt-125m on a100-pcie-80gb, zo2: fits")
+    assert json.loads((tmp_path / "new" / "a.json").read_text()) == answer(*SMALL)
+
+
+def test_a_long_period_is_refused_before_it_is_simulated():
+    outcome = call(plan, *SMALL, "--write-back-every", str(MAX_WRITE_BACK_EVERY + 1))
+    assert (outcome.code, "write_back_every" in outcome.complaint) == (2, True)
+
+
+# The screen
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        OPT_175B,
+        (*SMALL, "--device-memory", "1GB"),
+        ("--policy", "resident", "--host-memory", "1GB"),
+    ],
+)
+def test_no_line_is_wider_than_the_screen(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call(plan, *arguments).out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if re.search(r"-0\.0%|nan|inf\b|None", line)]
+
+
+def test_advice_is_predicted_to_help():
+    out = call(plan, *OPT_175B).out
+    gains = [float(gain) for gain in re.findall(r"--[\w-]+ .*?([\d.]+)x", out)]
+    assert gains == sorted(gains, reverse=True)
+    assert min(gains) > 1.02
+
+
+def test_names_with_markup_are_printed_as_they_are(tmp_path: Path):
+    """Square brackets of a file are no commands to the terminal."""
+    text = dump(named("l40s-48gb")).replace('name = "l40s-48gb"', 'name = "lab [/x] [red]"')
+    text = text.replace('source = "', 'source = "[/y] ')
+    file = tmp_path / "m.toml"
+    file.write_text(text)
+    out = call(plan, *SMALL, "--machine", str(file)).out
+    assert out.startswith("opt-125m on lab [/x] [red], zo2: fits")
+    assert "[/y]" in out
+
+
+# Published memory
+
+
+@cache
+def published(claim: str) -> dict[str, float]:
+    """Bytes by model, the figure read as GiB."""
+    text = files("zo2sim").joinpath("data/published.toml").read_text(encoding="utf-8")
+    claims = {row["id"]: row["values"] for row in tomllib.loads(text)["claim"]}
+    return {model: value * GIB for model, value in claims[claim].items()}
+
+
+@pytest.mark.parametrize(
+    ("claim", "policy", "metric", "tolerance"),
+    [
+        ("zo2-allocated-memory-fp16", "zo2_reference", "device_allocated_bytes", 0.07),
+        ("zo2-nvml-memory", "zo2_reference", "device_nvml_bytes", 0.06),
+        ("mezo-memory-fp16", "resident", "device_nvml_bytes", 0.06),
+    ],
+)
+def test_published_memory_is_reproduced(claim: str, policy: str, metric: str, tolerance: float):
+    rows = published(claim)
+    assert len(rows) == (3 if policy == "resident" else 7)
+    predicted = {m: answer("--model", m, "--policy", policy)[metric] for m in rows}
+    assert predicted == pytest.approx(rows, rel=tolerance)
+
+
+# Files as input
+
+MODEL = {
+    "model_type": "opt",
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "ffn_dim": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+MACHINE = dump(named("a100-pcie-80gb"))
+AWKWARD = st.sampled_from([0, -1, 1.5, "12", None, [], {}, True, 10**30, float("nan"), 1e300])
+
+
+def refused_or_answered(*arguments: str) -> None:
+    outcome = call(plan, *arguments, "--json", "-")
+    assert outcome.code in (0, 3) or (outcome.code == 2 and outcome.complaint)
+
+
+def test_a_folder_with_a_config_is_a_model(tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps(MODEL))
+    assert answer("--model", str(tmp_path))["model"] == tmp_path.name
+
+
+@settings(deadline=None, max_examples=40)
+@given(key=st.sampled_from([*MODEL]), value=AWKWARD)
+def test_no_value_breaks_a_model(key: str, value: object, tmp_path_factory: pytest.TempPathFactory):
+    file = tmp_path_factory.mktemp("model") / "config.json"
+    file.write_text(json.dumps(MODEL | {key: value}))
+    refused_or_answered("--model", str(file))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    line=st.integers(0, MACHINE.count("\n")),
+    text=st.text(max_size=6),
+    exponent=st.integers(-30, 400),
+)
+def test_no_line_breaks_a_machine(
+    line: int, text: str, exponent: int, tmp_path_factory: pytest.TempPathFactory
+):
+    """One line loses its number's size, or its quotes, or everything."""
+    lines = MACHINE.split("\n")
+    lines[line] = re.sub(r"value = [^,]*", f"value = 1e{exponent}", lines[line]) + text
+    file = tmp_path_factory.mktemp("machine") / "m.toml"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    refused_or_answered(*SMALL, "--machine", str(file))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"{", b"[]", b"5", b"[" * 100_000])
+@pytest.mark.parametrize("flag", ["--model", "--machine", "--plan"])
+def test_a_malformed_file_is_named(flag: str, content: bytes, tmp_path: Path):
+    file = tmp_path / "odd.json"
+    file.write_bytes(content)
+    outcome = call(plan, flag, str(file), "--json", "-")
+    if (flag, content) != ("--plan", b""):  # an empty plan file leaves every default
+        assert outcome.code == 2
+        assert "odd" in outcome.complaint
+
+
+def test_a_plan_file_stands_for_the_flags(tmp_path: Path):
+    file = tmp_path / "plan.toml"
+    chosen = ("--num-slots", "3", "--microbatches", "4")
+    assert call(plan, *SMALL, *chosen, "--write-plan", str(file)).code == 0
+    assert answer(*SMALL, "--plan", str(file)) == answer(*SMALL, *chosen)
+
+
+def test_a_plan_file_and_the_flags_of_a_plan_exclude_each_other(tmp_path: Path):
+    file = tmp_path / "plan.toml"
+    file.write_text("")
+    outcome = call(plan, *SMALL, "--plan", str(file), "--num-slots", "3")
+    assert outcome.code == 2
+    assert "not both" in outcome.complaint
