@@ -1,0 +1,188 @@
+"""A recorded fake of PyTorch's device-generic interface: everything runs at once, on the CPU.
+
+`install` puts it in PyTorch's place while a test runs. Every call is logged in one total order,
+with the thread that made it, so that the order which the calls promise can be derived afterwards.
+"""
+
+from threading import Lock, get_ident, local
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+DEVICE = torch.device("cuda", 0)
+
+
+class Call(NamedTuple):
+    """One logged call; ``stream`` and ``event`` are the fakes' numbers."""
+
+    name: str
+    thread: int
+    stream: int | None = None
+    event: int | None = None
+    detail: Any = None
+
+
+class FakeStream:
+    def __init__(self, fake: "FakeAccelerator", device: torch.device) -> None:
+        assert device == fake.device
+        self.fake, self.number, self.before = fake, fake.next_number(), list[Any]()
+
+    def __enter__(self) -> "FakeStream":
+        self.before.append(self.fake.current)
+        self.fake.current = self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.fake.current = self.before.pop()
+
+    def wait_event(self, event: "FakeEvent") -> None:
+        assert event.time_ms is not None, "waits for an event that nobody recorded"
+        self.fake.add("wait_event", self.number, event.number)
+
+
+class FakeEvent:
+    def __init__(self, fake: "FakeAccelerator", enable_timing: bool) -> None:
+        self.fake, self.number, self.enable_timing = fake, fake.next_number(), enable_timing
+        self.time_ms: float | None = None
+
+    def record(self, stream: FakeStream) -> None:
+        if self.fake.record_error is not None:
+            raise self.fake.record_error
+        self.time_ms = perf_counter() * 1e3
+        self.fake.add("record", stream.number, self.number)
+
+    def query(self) -> bool:
+        self.fake.add("query", None, self.number)
+        return True
+
+    def synchronize(self) -> None:
+        assert self.time_ms is not None, "waits for an event that nobody recorded"
+        if self.fake.device_error is not None:
+            raise self.fake.device_error
+        self.fake.add("event.synchronize", None, self.number)
+
+    def elapsed_time(self, end: "FakeEvent") -> float:
+        assert self.enable_timing
+        assert end.enable_timing
+        assert self.time_ms is not None
+        assert end.time_ms is not None
+        return end.time_ms - self.time_ms
+
+
+class FakeRuntime:
+    """The two functions of CUDA's own runtime that lock pages."""
+
+    def __init__(self, fake: "FakeAccelerator") -> None:
+        self.fake = fake
+
+    def cudaHostRegister(self, address: int, nbytes: int, flags: int) -> int:
+        assert address % 4096 == 0
+        assert flags == 1
+        if self.fake.register_error:
+            return self.fake.register_error
+        self.fake.locked[address] = nbytes
+        self.fake.add("cudaHostRegister", detail=nbytes)
+        return 0
+
+    def cudaHostUnregister(self, address: int) -> int:
+        self.fake.add("cudaHostUnregister", detail=self.fake.locked.pop(address))
+        return 0
+
+
+class FakeAccelerator:
+    """The log, and the switches that make the fake fail."""
+
+    def __init__(self, device: torch.device | None = DEVICE) -> None:
+        self.device = device
+        self.log: list[Call] = []
+        self.locked: dict[int, int] = {}
+        self.on_device: dict[int, int] = {}
+        self.device_error: RuntimeError | None = None
+        self.record_error: RuntimeError | None = None
+        self.register_error = 0
+        self._number = 0
+        self._lock = Lock()
+        self._local = local()
+
+    @property
+    def current(self) -> FakeStream | None:
+        """The stream of the calling thread."""
+        return getattr(self._local, "stream", None)
+
+    @current.setter
+    def current(self, stream: FakeStream | None) -> None:
+        self._local.stream = stream
+
+    def next_number(self) -> int:
+        with self._lock:
+            self._number += 1
+            return self._number
+
+    def add(
+        self, name: str, stream: int | None = None, event: int | None = None, detail: Any = None
+    ) -> None:
+        with self._lock:
+            self.log.append(Call(name, get_ident(), stream, event, detail))
+
+    def mark(self, detail: Any) -> None:
+        """Log that work reached this point, on the calling thread's stream if it has one."""
+        self.add("work", None if self.current is None else self.current.number, None, detail)
+
+    def calls(self, name: str) -> list[Call]:
+        return [call for call in self.log if call.name == name]
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeAccelerator":
+        """Replace what the backend uses of PyTorch until the test ends."""
+        empty, copy_ = torch.empty, torch.Tensor.copy_
+
+        def fake_empty(
+            size: int, *, dtype: torch.dtype, device: Any = "cpu", pin_memory: bool = False
+        ) -> torch.Tensor:
+            room = empty(size + 255, dtype=dtype)
+            room = room.narrow(0, -room.data_ptr() % 256, size)
+            if pin_memory or torch.device(device).type != "cpu":
+                self.on_device[room.data_ptr()] = size
+                self.add("empty", detail=size)
+            return room
+
+        def fake_copy(
+            to: torch.Tensor, of: torch.Tensor, non_blocking: bool = False
+        ) -> torch.Tensor:
+            number = None if self.current is None else self.current.number
+            self.add("copy_", number, None, non_blocking)
+            return copy_(to, of)
+
+        replaced: dict[Any, dict[str, Any]] = {
+            torch: {
+                "Stream": lambda device: FakeStream(self, device),
+                "Event": lambda enable_timing=False: FakeEvent(self, enable_timing),
+                "empty": fake_empty,
+            },
+            torch.Tensor: {"copy_": fake_copy, "is_pinned": lambda tensor: self.is_pinned(tensor)},
+            torch.cuda: {"cudart": lambda: FakeRuntime(self)},
+            torch.accelerator: {
+                "current_accelerator": lambda: self.device,
+                "is_available": lambda: self.device is not None,
+                "current_device_index": lambda: 0,
+                "set_device_index": lambda index: self.add("set_device_index", detail=index),
+                "synchronize": self.synchronize,
+                "max_memory_allocated": lambda device: sum(self.on_device.values()),
+            },
+        }
+        for owner, names in replaced.items():
+            for name, value in names.items():
+                monkeypatch.setattr(owner, name, value)
+        return self
+
+    def synchronize(self) -> None:
+        if self.device_error is not None:
+            raise self.device_error
+        self.add("synchronize")
+
+    def is_pinned(self, tensor: torch.Tensor) -> bool:
+        """Memory of the fake device passes as well: the backend must not ask about that."""
+        address = tensor.data_ptr()
+        places = (*self.locked.items(), *self.on_device.items())
+        return any(start <= address < start + nbytes for start, nbytes in places)

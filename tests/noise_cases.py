@@ -1,0 +1,55 @@
+"""What the noise tests share: stored weights of every format, and records."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zo2rt.noise import Place, Record, reference
+from zo2rt.noise.place import Kind
+from zo2rt.noise.rounding import narrow, widen
+from zo2sim.dtypes import Dtype
+
+FORMATS = (Dtype.FP32, Dtype.FP16, Dtype.BF16)
+KINDS: tuple[Kind, ...] = ("gaussian", "rademacher")
+KEY = 0xFEDCBA9876543210
+_EDGES = (0.0, -0.0, 6e-8, 2e-8, -6.1e-5, 6.1035e-5, 65504.0, 65519.9, -3e4, 1e-40, -1e-42, 3e38)
+
+
+def stored(dtype: Dtype, count: int, seed: int = 0) -> NDArray[Any]:
+    """Weights over many magnitudes, the formats' edges first: float32, float16, uint16 (bf16)."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal(count) * 10.0 ** rng.integers(-9, 5, count)
+    values[: len(_EDGES)] = _EDGES[:count]
+    return narrow(values.astype(np.float32), dtype)
+
+
+def same_bits(left: NDArray[Any], right: NDArray[Any]) -> bool:
+    """Equal in every bit, signs of zeros included."""
+    return left.dtype == right.dtype and left.tobytes() == right.tobytes()
+
+
+def record(step: int, samples: int, *, lr: float = 1e-2, weight_decay: float = 0.1) -> Record:
+    """A record with keys and gradients that depend on step and sample."""
+    return Record(
+        step=step,
+        sample_keys=tuple((KEY + 977 * step + i) % 2**64 for i in range(samples)),
+        projected_gradients=tuple(1.7 * (-0.6) ** i + 0.1 * step for i in range(samples)),
+        lr=lr,
+        weight_decay=weight_decay,
+        eps=1e-3,
+    )
+
+
+def still(samples: int, *, lr: float = 1e-2, weight_decay: float = 0.0) -> Record:
+    """A record whose gradients are all zero."""
+    moving = record(0, samples, lr=lr, weight_decay=weight_decay)
+    return replace(moving, projected_gradients=(0.0,) * samples)
+
+
+def perturbed(theta: NDArray[Any], dtype: Dtype, place: Place, kind: Kind) -> NDArray[Any]:
+    """What the reference says that W is."""
+    values = widen(theta, dtype)
+    exact = reference.perturbed(values, place, key=KEY, coefficient=1e-3, kind=kind)
+    return narrow(exact, dtype)

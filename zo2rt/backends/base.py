@@ -1,0 +1,173 @@
+"""What an executor needs of a machine: eleven primitives, the same for every backend.
+
+A stream is named by the schedule's `Stream` and comes into being at its first use. `launch` and
+`copy` only enqueue; what is enqueued on one stream runs one after another, in that order. Order
+across streams comes from `record` and `wait` and from nothing else.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from zo2sim.schedule import Stream
+
+Work = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When one launch or copy ran, in seconds on the backend's clock; it starts after its waits."""
+
+    label: str
+    stream: Stream
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryFigures:
+    """Bytes that a backend has handed out, and the most that the device ever had in use.
+
+    ``device_peak_bytes`` counts everybody's tensors where the device has an allocator that counts
+    (cuda), and equals ``device_bytes`` where "the device" is host memory.
+    """
+
+    device_bytes: int
+    device_peak_bytes: int
+    pinned_bytes: int
+    pageable_bytes: int
+
+
+class Event:
+    """The end of everything that a stream had been given when `Backend.record` was called last."""
+
+    __slots__ = ("__weakref__", "stream", "ticket")
+
+    def __init__(self, stream: Stream, ticket: Any) -> None:
+        self.stream = stream
+        self.ticket = ticket
+
+    @classmethod
+    def marked(cls, event: "Event | None", stream: Stream, ticket: Any) -> "Event":
+        """A new event, or the given one recorded anew."""
+        if event is None:
+            return cls(stream, ticket)
+        event.stream, event.ticket = stream, ticket
+        return event
+
+
+class StreamFailed(RuntimeError):
+    """Work on a stream raised; the original exception is the cause. The backend is of no use."""
+
+
+class Backend(ABC):
+    """Streams, events and buffers of one machine. Used from one thread, the caller's.
+
+    **Failure.** If work raises, nothing that is enqueued later or still waiting runs, and the next
+    call of `launch`, `copy`, `record`, `wait`, `query`, `synchronize` or `timings` raises
+    `StreamFailed` from the original exception. It never hangs.
+
+    **Ambient modes.** Work runs under the grad mode, inference mode and autocast that the caller
+    had when it launched, on whichever thread it runs.
+    """
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where `device_buffer` allocates and work computes."""
+
+    @abstractmethod
+    def device_buffer(self, nbytes: int) -> torch.Tensor:
+        """Uninitialised uint8 tensor (nbytes,), 256-byte aligned, kept until `close`."""
+
+    @abstractmethod
+    def host_buffer(self, nbytes: int, *, pinned: bool = True) -> torch.Tensor:
+        """Uninitialised uint8 tensor (nbytes,) in host memory, 256-byte aligned.
+
+        Page-locked where ``pinned`` says so and the machine knows the difference.
+        """
+
+    @abstractmethod
+    def launch(self, stream: Stream, work: Work, *, label: str) -> None:
+        """Enqueue ``work``. It may be called on another thread, at once or later, and once."""
+
+    @abstractmethod
+    def transfer(self, stream: Stream, target: torch.Tensor, source: torch.Tensor) -> None:
+        """Copy flat uint8 tensors of equal length; called by work that was launched on ``stream``.
+
+        On h2d and d2h it takes the link. Ended when the work's end is: no need to wait for it.
+        """
+
+    def copy(
+        self, stream: Stream, target: torch.Tensor, source: torch.Tensor, *, label: str
+    ) -> None:
+        """Launch work that is one `transfer`."""
+        check_copy(target, source)
+        self.launch(stream, lambda: self.transfer(stream, target, source), label=label)
+
+    @abstractmethod
+    def record(self, stream: Stream, event: Event | None = None) -> Event:
+        """Mark the end of what ``stream`` has been given so far.
+
+        ``event`` is recorded anew if given, and may belong to another stream before.
+        """
+
+    @abstractmethod
+    def wait(self, stream: Stream, event: Event) -> None:
+        """What ``stream`` is given from now on runs after what ``event`` marks *now*.
+
+        A later `record` of the same event does not move a wait that was asked for before.
+        """
+
+    @abstractmethod
+    def query(self, event: Event) -> bool:
+        """Whether what ``event`` marks has ended. Never blocks; polling makes progress."""
+
+    @abstractmethod
+    def synchronize(self, event: Event | None = None) -> None:
+        """Block the caller until what ``event`` marks has ended; None: everything."""
+
+    @abstractmethod
+    def timings(self) -> tuple[Timing, ...]:
+        """Every launch and copy since the last call, in the order of the calls.
+
+        Waits for everything first. All times are on one clock, which starts with the backend.
+        """
+
+    @abstractmethod
+    def memory(self) -> MemoryFigures:
+        """Bytes in use. Costs nothing on the device."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Wait for what runs, end threads, release page locks. Safe to call twice, never raises."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_copy(target: torch.Tensor, source: torch.Tensor) -> None:
+    """Raise ``ValueError`` unless both are flat, contiguous uint8 of one length."""
+    for name, tensor in (("target", target), ("source", source)):
+        if tensor.dtype is not torch.uint8 or tensor.dim() != 1 or not tensor.is_contiguous():
+            raise ValueError(
+                f"the {name} of a copy must be a flat, contiguous uint8 tensor; got "
+                f"{tensor.dtype} of shape {tuple(tensor.shape)}; copy views of the buffers"
+            )
+    if len(target) != len(source):
+        raise ValueError(
+            f"source and target of a copy must have the same length; "
+            f"got {len(source)} and {len(target)} bytes"
+        )

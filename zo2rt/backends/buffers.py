@@ -1,0 +1,68 @@
+"""Flat buffers that start where they should, and the account of what was handed out."""
+
+from dataclasses import dataclass
+
+import torch
+
+from zo2rt.backends.base import MemoryFigures
+from zo2sim.model import TENSOR_GRAIN_BYTES
+
+PAGE_BYTES = 4096
+"""Memory is page-locked in units of this."""
+
+
+def aligned_buffer(nbytes: int, grain_bytes: int = TENSOR_GRAIN_BYTES) -> torch.Tensor:
+    """Uninitialised host memory, (nbytes,) uint8, at a multiple of ``grain_bytes``."""
+    check_size(nbytes)
+    room = torch.empty(nbytes + grain_bytes - 1, dtype=torch.uint8, device="cpu")
+    return room.narrow(0, -room.data_ptr() % grain_bytes, nbytes)
+
+
+def check_size(nbytes: int) -> None:
+    """Raise ``ValueError`` for a buffer without bytes."""
+    if nbytes < 1:
+        raise ValueError(f"a buffer must have at least 1 byte; got {nbytes}")
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Bytes handed out so far."""
+
+    device_bytes: int = 0
+    pinned_bytes: int = 0
+    pageable_bytes: int = 0
+
+    def add_host(self, nbytes: int, *, pinned: bool) -> None:
+        if pinned:
+            self.pinned_bytes += nbytes
+        else:
+            self.pageable_bytes += nbytes
+
+    def figures(self, *, device_peak_bytes: int) -> MemoryFigures:
+        """With the peak as the device counts it."""
+        return MemoryFigures(
+            device_bytes=self.device_bytes,
+            device_peak_bytes=device_peak_bytes,
+            pinned_bytes=self.pinned_bytes,
+            pageable_bytes=self.pageable_bytes,
+        )
+
+
+class HostMemory:
+    """Buffers of a machine whose device is the host: all alike, told apart in the account."""
+
+    def __init__(self) -> None:
+        self._ledger = Ledger()
+
+    def device(self, nbytes: int) -> torch.Tensor:
+        buffer = aligned_buffer(nbytes)
+        self._ledger.device_bytes += nbytes
+        return buffer
+
+    def host(self, nbytes: int, *, pinned: bool) -> torch.Tensor:
+        buffer = aligned_buffer(nbytes)
+        self._ledger.add_host(nbytes, pinned=pinned)
+        return buffer
+
+    def figures(self) -> MemoryFigures:
+        return self._ledger.figures(device_peak_bytes=self._ledger.device_bytes)

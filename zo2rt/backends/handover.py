@@ -1,0 +1,36 @@
+"""What a hand-over costs: from the end of one stream's work to the start of the next one's."""
+
+from itertools import pairwise
+from statistics import median
+from time import sleep
+
+from zo2rt.backends.base import Backend
+from zo2sim.schedule import Stream
+
+PING, PONG = Stream.H2D, Stream.D2H
+
+
+def handover_s(backend: Backend, *, count: int = 100, repeats: int = 3) -> float:
+    """Median seconds between two streams that wait for each other, the best of some runs.
+
+    All is launched before the first operation ends, so the launching does not count. The best,
+    because whatever else the machine does can only add to it.
+    """
+    return min(_median_s(backend, count) for _ in range(repeats))
+
+
+def _median_s(backend: Backend, count: int) -> float:
+    backend.timings()
+    backend.launch(Stream.HOST, lambda: sleep(count * 1e-4), label="until all is launched")
+    end = backend.record(Stream.HOST)
+    for number in range(count):
+        stream = (PING, PONG)[number % 2]
+        backend.wait(stream, end)
+        backend.launch(stream, _nothing, label="handover")
+        end = backend.record(stream)
+    chain = backend.timings()[1:]
+    return median(b.start_s - a.end_s for a, b in pairwise(chain))
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,92 @@
+"""`host`: a real offloading machine in miniature. Threads are streams, a memcpy is the link."""
+
+from collections.abc import Callable
+
+import torch
+
+from zo2rt.backends.ambient import Ambient
+from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work, check_copy
+from zo2rt.backends.buffers import HostMemory
+from zo2rt.backends.threads import Failure, Gate, StreamThread
+from zo2rt.backends.throttle import LinkLimit, Throttle
+from zo2rt.backends.timing_log import TimingLog
+from zo2sim.schedule import Stream
+
+
+class HostBackend(Backend):
+    """One thread per stream; times are wall-clock. With ``limit`` the memcpy is a slow link."""
+
+    def __init__(self, limit: LinkLimit | None = None) -> None:
+        self._throttle = Throttle(limit)
+        self._memory = HostMemory()
+        self._log = TimingLog()
+        self._failure = Failure()
+        self._threads: dict[Stream, StreamThread] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def device_buffer(self, nbytes: int) -> torch.Tensor:
+        return self._memory.device(nbytes)
+
+    def host_buffer(self, nbytes: int, *, pinned: bool = True) -> torch.Tensor:
+        return self._memory.host(nbytes, pinned=pinned)
+
+    def launch(self, stream: Stream, work: Work, *, label: str) -> None:
+        self._failure.check()
+        ambient, entry, log = Ambient.current(), self._log.open(stream, label), self._log
+
+        def timed() -> None:
+            with ambient.entered():
+                entry.start_s = log.now_s()
+                work()
+                entry.end_s = log.now_s()
+
+        self._thread(stream).put(lambda: self._failure.guard(stream, label, timed))
+
+    def transfer(self, stream: Stream, target: torch.Tensor, source: torch.Tensor) -> None:
+        check_copy(target, source)
+        self._throttle.copy(stream, target, source)
+
+    def record(self, stream: Stream, event: Event | None = None) -> Event:
+        self._failure.check()
+        gate = Gate()
+        self._thread(stream).put(gate.open)
+        return Event.marked(event, stream, gate)
+
+    def wait(self, stream: Stream, event: Event) -> None:
+        self._failure.check()
+        gate: Gate = event.ticket
+        if not gate.is_open and event.stream is not stream:
+            self._thread(stream).put(gate.wait)
+
+    def query(self, event: Event) -> bool:
+        self._failure.check()
+        return event.ticket.is_open
+
+    def synchronize(self, event: Event | None = None) -> None:
+        gates = self._ends() if event is None else [event.ticket.wait]
+        for wait in gates:
+            wait()
+        self._failure.check()
+
+    def _ends(self) -> list[Callable[[], None]]:
+        return [self.record(stream).ticket.wait for stream in self._threads]
+
+    def timings(self) -> tuple[Timing, ...]:
+        self.synchronize()
+        return self._log.drain()
+
+    def memory(self) -> MemoryFigures:
+        return self._memory.figures()
+
+    def close(self) -> None:
+        if self._failure.close():
+            for thread in self._threads.values():
+                thread.close()
+
+    def _thread(self, stream: Stream) -> StreamThread:
+        if stream not in self._threads:
+            self._threads[stream] = StreamThread(stream)
+        return self._threads[stream]

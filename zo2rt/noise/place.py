@@ -1,0 +1,36 @@
+"""Which noise a flat buffer takes: its parameter, and where in it the buffer begins."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Kind = Literal["gaussian", "rademacher"]
+"""The element-addressable distributions of z."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A run of elements of one parameter, row-major in its logical shape."""
+
+    p: int
+    """Index among the de-duplicated ``named_parameters()`` of the whole model."""
+    first_element: int = 0
+    """Element of the parameter that the buffer's first element is."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p < 2**32:
+            raise ValueError(f"p must be a parameter's index in 0 .. 2^32 - 1; got {self.p!r}")
+        if not 0 <= self.first_element < 2**63:
+            raise ValueError(f"first_element must be in 0 .. 2^63 - 1; got {self.first_element!r}")
+
+    def advanced(self, num_elements: int) -> "Place":
+        """The place ``num_elements`` further on in the same parameter."""
+        return Place(p=self.p, first_element=self.first_element + num_elements)
+
+
+def check_kind(kind: str) -> None:
+    """Refuse a distribution that has no element addresses."""
+    if kind not in get_args(Kind):
+        raise ValueError(
+            f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r} "
+            "(MeZO's sequential noise, 'torch', is drawn by zo2rt.noise.mezo)"
+        )

@@ -1,0 +1,64 @@
+"""What one step did to the weights: enough to do it again, bit for bit."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One step's update for one parameter group; the journal holds these."""
+
+    step: int
+    """Step that computed the gradients."""
+    sample_keys: tuple[int, ...]
+    """Philox key of every sample (`sample_key`); with `torch` noise, the seed of the step."""
+    projected_gradients: tuple[float, ...]
+    """g of every sample; the update averages over them."""
+    lr: float
+    """Learning rate of this step and group."""
+    weight_decay: float
+    """Decay of this group; the weights shrink by the factor 1 - lr weight_decay."""
+    eps: float
+    """Size of the perturbation that measured g; the update does not use it."""
+    skipped: bool = False
+    """A loss was NaN or infinite: no update, no decay."""
+
+    def __post_init__(self) -> None:
+        if not self.sample_keys or len(self.sample_keys) != len(self.projected_gradients):
+            raise ValueError(
+                f"step {self.step}: a record needs one projected gradient per sample key, and at "
+                f"least one; got {len(self.sample_keys)} keys and "
+                f"{len(self.projected_gradients)} gradients"
+            )
+        for key in self.sample_keys:
+            if not 0 <= key < 2**64:
+                raise ValueError(f"step {self.step}: keys must be in 0 .. 2^64 - 1; got {key!r}")
+        if not self.skipped:
+            self._check_finite()
+
+    def _check_finite(self) -> None:
+        numbers = (*self.coefficients, self.decay)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(
+                f"step {self.step}: lr g / q and 1 - lr wd must be finite in fp32; got {numbers} "
+                f"from g = {self.projected_gradients}, lr = {self.lr}, weight_decay = "
+                f"{self.weight_decay}; a step that diverged must be recorded with skipped=True"
+            )
+
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        """a_i = fp32(lr g_i / q), computed in float64 from left to right."""
+        num_samples = len(self.projected_gradients)
+        return tuple(_fp32(self.lr * g / num_samples) for g in self.projected_gradients)
+
+    @property
+    def decay(self) -> float:
+        """d = fp32(1 - lr weight_decay), computed in float64."""
+        return _fp32(1.0 - self.lr * self.weight_decay)
+
+
+def _fp32(value: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))

@@ -1,0 +1,286 @@
+"""The CUDA kernels: one pass over the weights, z only in registers, the bits of the reference.
+
+Import this module only where triton is installed. Every launch says ``enable_fp_fusion=False``:
+products are rounded before sums. Programs take tiles that begin at a multiple of a rademacher
+call, so a call is never computed by two of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton  # pyright: ignore[reportMissingImports]
+import triton.language as tl  # pyright: ignore[reportMissingImports]
+from torch import Tensor
+
+from zo2rt.noise.buffers import check_equal_lengths
+from zo2rt.noise.place import Kind, Place, check_kind
+from zo2rt.noise.record import Record
+from zo2rt.noise.table import quantiles
+
+COMPILE_OPTIONS = {"enable_fp_fusion": False}
+"""Said at every launch: Triton fuses products and sums by default."""
+
+BF16_BITS = tl.constexpr(tl.int16)
+"""bf16 weights enter as raw bits: Triton's interpreter truncates them and loses subnormals."""
+
+_TILE = 1024
+_ALIGNMENT = 128
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def device_table(device: torch.device | str) -> Tensor:
+    """T on the device, 256 KiB; made once and passed to every launch."""
+    return torch.from_numpy(quantiles().copy()).to(device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRecords:
+    """Journal records on the device; made once per step and group, used for every parameter."""
+
+    keys: Tensor
+    """int64, the bits of every sample's key."""
+    coefficients: Tensor
+    """fp32, a_i of every sample."""
+    ends: Tensor
+    """int32, per record: how many samples it and those before it have."""
+    decays: Tensor
+    """fp32, d of every record."""
+
+
+def device_records(records: Sequence[Record], device: torch.device | str) -> DeviceRecords:
+    """The records in the order given, without the skipped ones, copied to the device."""
+    applied = [record for record in records if not record.skipped]
+    sizes = torch.tensor([len(record.sample_keys) for record in applied], dtype=torch.int32)
+    keys = [key - 2**64 * (key >> 63) for record in applied for key in record.sample_keys]
+    coefficients = [a for record in applied for a in record.coefficients]
+    decays = [record.decay for record in applied]
+    return DeviceRecords(
+        keys=torch.tensor(keys, dtype=torch.int64).to(device),
+        coefficients=torch.tensor(coefficients, dtype=torch.float32).to(device),
+        ends=torch.cumsum(sizes, 0, dtype=torch.int32).to(device),
+        decays=torch.tensor(decays, dtype=torch.float32).to(device),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TritonNoise:
+    """Perturbation and update on one device, on its current stream; nothing is synchronised."""
+
+    kind: Kind
+    table: Tensor
+    """`device_table` of the device."""
+    stochastic_rounding: bool = False
+    """Round updates of fp16 and bf16 weights stochastically."""
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind)
+
+    def perturb(
+        self, out: Tensor, theta: Tensor, place: Place, *, key: int, coefficient: float
+    ) -> None:
+        """``out = rn(theta + c z)``; see `zo2rt.noise.cpu.perturb`."""
+        check_equal_lengths(out, theta)
+        _check(out, theta)
+        _launch(
+            _perturb,
+            theta,
+            place,
+            _raw(out),
+            _raw(theta),
+            self.table,
+            key,
+            coefficient,
+            GAUSSIAN=self._gaussian,
+        )
+
+    def update(self, theta: Tensor, place: Place, *, records: DeviceRecords) -> None:
+        """Apply the records to ``theta`` in order, in one pass; see `zo2rt.noise.cpu.update`."""
+        _check(theta)
+        _launch(
+            _update,
+            theta,
+            place,
+            _raw(theta),
+            self.table,
+            records.keys,
+            records.coefficients,
+            records.ends,
+            records.decays,
+            records.decays.numel(),
+            GAUSSIAN=self._gaussian,
+            ROUNDING=self.stochastic_rounding and theta.dtype != torch.float32,
+        )
+
+    @property
+    def _gaussian(self) -> bool:
+        return self.kind == "gaussian"
+
+
+def _raw(weights: Tensor) -> Tensor:
+    return weights.view(torch.int16) if weights.dtype == torch.bfloat16 else weights
+
+
+def _check(*buffers: Tensor) -> None:
+    for buffer in buffers:
+        if buffer.dtype not in _DTYPES or not buffer.is_contiguous():
+            raise ValueError(
+                "a buffer must be a contiguous fp32, fp16 or bf16 tensor; got "
+                f"{buffer.dtype}, shape {tuple(buffer.shape)}, strides {tuple(buffer.stride())}"
+            )
+
+
+def _launch(
+    kernel: Any, theta: Tensor, place: Place, *arguments: object, **constants: bool
+) -> None:
+    count = theta.numel()
+    lead = place.first_element % _ALIGNMENT
+    grid = (triton.cdiv(lead + count, _TILE),)
+    if count:
+        kernel[grid](
+            *arguments,
+            place.first_element,
+            place.p,
+            count,
+            TILE=_TILE,
+            **COMPILE_OPTIONS,
+            **constants,
+        )
+
+
+@triton.jit(do_not_specialize=["key", "first", "p", "count"])
+def _perturb(  # noqa: PLR0913 - a kernel takes pointers and numbers, not objects
+    out, theta, table, key, c, first, p, count, TILE: tl.constexpr, GAUSSIAN: tl.constexpr
+):
+    base, offset, inside = _range(first, count, TILE)
+    x = _load(theta, offset, inside)
+    w = x + c * _noise(key, base, p, table, TILE, GAUSSIAN)
+    _store(out, offset, inside, _round(w, out.dtype.element_ty))
+
+
+@triton.jit(do_not_specialize=["num_records", "first", "p", "count"])
+def _update(  # noqa: PLR0913
+    theta, table, keys, coefficients, ends, decays, num_records, first, p, count,
+    TILE: tl.constexpr, GAUSSIAN: tl.constexpr, ROUNDING: tl.constexpr,
+):  # fmt: skip
+    base, offset, inside = _range(first, count, TILE)
+    x = _load(theta, offset, inside)
+    begin = 0
+    for r in range(num_records):
+        end = tl.load(ends + r)
+        # The first product on its own: 0 + (-0) would change a sign, and tl.full drops that of -0.
+        key = tl.load(keys + begin)
+        s = tl.load(coefficients + begin) * _noise(key, base, p, table, TILE, GAUSSIAN)
+        for i in range(begin + 1, end):
+            z = _noise(tl.load(keys + i), base, p, table, TILE, GAUSSIAN)
+            s = s + tl.load(coefficients + i) * z
+        x = x * tl.load(decays + r) - s
+        if ROUNDING:
+            x = _round_stochastically(x, _halves(key, base, p, 1, TILE), theta.dtype.element_ty)
+        else:
+            x = _round(x, theta.dtype.element_ty)
+        begin = end
+    _store(theta, offset, inside, x)
+
+
+@triton.jit
+def _range(first, count, TILE: tl.constexpr):
+    """First element of the tile, offsets into the buffer, and which of them lie within it."""
+    start = tl.to_tensor(first).to(tl.int64)
+    base = start // 128 * 128 + tl.program_id(0).to(tl.int64) * TILE
+    offset = base + tl.arange(0, TILE) - start
+    return base, offset, (offset >= 0) & (offset < count)
+
+
+@triton.jit
+def _noise(key, base, p, table, TILE: tl.constexpr, GAUSSIAN: tl.constexpr):
+    if GAUSSIAN:
+        z = tl.load(table + _halves(key, base, p, 0, TILE).to(tl.int32))
+    else:
+        e = tl.arange(0, TILE)
+        word = tl.gather(_flat_words(key, base // 128, p, TILE // 128), e // 32, axis=0)
+        bit = (word >> (e % 32).to(tl.uint32)) & 1
+        z = 1.0 - 2.0 * bit.to(tl.float32)
+    return z
+
+
+@triton.jit
+def _halves(key, base, p, word3, TILE: tl.constexpr):
+    w0, w1, w2, w3 = _words(key, base // 8, p, word3, TILE // 8)
+    column = tl.arange(0, 8)[None, :]
+    index = column // 2
+    lower = tl.where(index == 0, w0[:, None], w1[:, None])
+    upper = tl.where(index == 2, w2[:, None], w3[:, None])
+    word = tl.where(index < 2, lower, upper)
+    half = (word >> (16 * (column % 2)).to(tl.uint32)) & 0xFFFF
+    return tl.reshape(half, (TILE,))
+
+
+@triton.jit
+def _flat_words(key, first_call, p, CALLS: tl.constexpr):
+    """The words of the calls, in order."""
+    w0, w1, w2, w3 = _words(key, first_call, p, 0, CALLS)
+    return tl.reshape(tl.join(tl.join(w0, w2), tl.join(w1, w3)), (CALLS * 4,))
+
+
+@triton.jit
+def _words(key, first_call, p, word3, CALLS: tl.constexpr):
+    j = first_call + tl.arange(0, CALLS)
+    low, high = (j & 0xFFFFFFFF).to(tl.uint32), (j >> 32).to(tl.uint32)
+    c2 = tl.zeros_like(low) + tl.to_tensor(p).to(tl.uint32)
+    c3 = tl.zeros_like(low) + tl.to_tensor(word3).to(tl.uint32)
+    return tl.philox(key, low, high, c2, c3)
+
+
+@triton.jit
+def _load(weights, offset, inside):
+    stored = tl.load(weights + offset, mask=inside, other=0)
+    if weights.dtype.element_ty == BF16_BITS:
+        bits = stored.to(tl.uint16, bitcast=True).to(tl.uint32) << 16
+        x = bits.to(tl.float32, bitcast=True)
+    else:
+        x = stored.to(tl.float32)
+    return x
+
+
+@triton.jit
+def _store(weights, offset, inside, x):
+    """x lies on the grid of the weights' format already."""
+    if weights.dtype.element_ty == BF16_BITS:
+        half = (x.to(tl.uint32, bitcast=True) >> 16).to(tl.uint16)
+        stored = half.to(tl.int16, bitcast=True)
+    else:
+        stored = x.to(weights.dtype.element_ty)
+    tl.store(weights + offset, stored, mask=inside)
+
+
+@triton.jit
+def _round(x, dtype: tl.constexpr):
+    """fp32 on the grid of the format, to nearest even."""
+    if dtype == BF16_BITS:
+        bits = x.to(tl.uint32, bitcast=True)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        rounded = tl.where((bits & 0x7FFFFFFF) > 0x7F800000, 0x7FC00000, rounded)
+        y = rounded.to(tl.float32, bitcast=True)
+    else:
+        y = x.to(dtype).to(tl.float32)
+    return y
+
+
+@triton.jit
+def _round_stochastically(x, draw, dtype: tl.constexpr):
+    bits = x.to(tl.uint32, bitcast=True)
+    magnitude = bits & 0x7FFFFFFF
+    if dtype == BF16_BITS:
+        up = tl.where(magnitude >= 0x7F800000, magnitude, (magnitude + draw) & 0xFFFF0000)
+    else:
+        cut = (magnitude + (draw >> 3)) & 0xFFFFE000
+        points = magnitude.to(tl.float32, bitcast=True) * 16777216.0
+        whole = tl.floor(points)
+        carry = (points - whole) * 65536.0 >= 65536.0 - draw.to(tl.float32)
+        small = (whole + carry.to(tl.float32)) * 5.9604644775390625e-08
+        up = tl.where(magnitude < 0x38800000, small.to(tl.uint32, bitcast=True), cut)
+        up = tl.where(up >= 0x47800000, 0x7F800000, up)
+        up = tl.where(magnitude > 0x7F800000, magnitude, up)
+    return (up | (bits & 0x80000000)).to(tl.float32, bitcast=True)
