@@ -40,7 +40,8 @@ def _changes(case: Case) -> Iterator[tuple[str, Case]]:
 def _variants(plan: Plan, recipe: Recipe, blocks: int) -> Iterator[tuple[str, Plan, Recipe]]:
     """One axis at a time."""
     if plan.policy is not Policy.ZO2:
-        yield "--policy zo2", replace(plan, policy=Policy.ZO2, pinning="auto"), recipe
+        own = replace(recipe, noise="gaussian", perturbation="scratch")
+        yield "--policy zo2", replace(plan, policy=Policy.ZO2, pinning="auto"), own
     for microbatches in (4, 16):
         more = recipe.microbatches * microbatches
         yield f"--microbatches {more}", plan, replace(recipe, microbatches=more)

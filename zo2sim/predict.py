@@ -64,10 +64,22 @@ class Prediction:
         """By topic: what the numbers rest on."""
         return {
             "compute": self._compute_source(),
+            "memory": self._memory_source(),
             "link": self.case.machine.link.h2d_bytes_per_s.source,
             "assumed": ", ".join(_assumed(self.case)) or "nothing",
             "extrapolated": ", ".join(extrapolations(self.case)) or "nothing",
         }
+
+    def _memory_source(self) -> str:
+        """Of what code the account is: this project's, or published code, which is OPT's."""
+        case = self.case
+        in_place = case.recipe.perturbation == "in_place"
+        mezo = case.plan.policy is Policy.RESIDENT and in_place
+        if not mezo and case.plan.policy is not Policy.ZO2_REFERENCE:
+            return "this runtime's buffers, item by item"
+        family = case.model.family
+        note = "" if family == "opt" else f", extrapolated to {family}: the code is OPT's"
+        return f"allocations of the published code, traced{note}"
 
     def _compute_source(self) -> str:
         return self.case.cost.setting.kernels.provenance
