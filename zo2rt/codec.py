@@ -1,0 +1,177 @@
+"""Wire codecs: the tensors of a unit into one flat byte buffer, and back.
+
+Every tensor starts at a multiple of 256 bytes, and a buffer has exactly
+`zo2sim.model.Unit.buffer_bytes` bytes. fp8 is e4m3 (Micikevicius et al., arXiv:2209.05433: largest
+value 448, no infinity) with one fp32 scale per row; the scales stand at the end of the tensor's
+piece, so that both values and scales are aligned. A row is all but the last dimension's index; a
+vector is one row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from zo2sim.dtypes import Dtype
+from zo2sim.model import TENSOR_GRAIN_BYTES
+
+TORCH_DTYPES = {
+    Dtype.FP32: torch.float32,
+    Dtype.FP16: torch.float16,
+    Dtype.BF16: torch.bfloat16,
+    Dtype.FP8: torch.float8_e4m3fn,
+}
+
+_VIEW_GRAIN_BYTES = 4  # PyTorch views no fp32 at other offsets; backends align the address
+_FP8_MAX = 448.0
+_SCALE_MIN = torch.finfo(torch.float32).tiny
+_SCALE_MAX = torch.finfo(torch.float32).max / _FP8_MAX  # in fp32 too, 448 of it stay finite
+_ELEMENTS_AT_ONCE = 2**18  # 1 MiB of fp32: what encoding fp8 holds beside the buffer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Where one tensor lies in the buffer: its values first, its scales last."""
+
+    shape: tuple[int, ...]
+    start: int
+    end: int
+    values_end: int
+    scales_start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A flat buffer of ``num_bytes`` for tensors in a wire format, in the order given."""
+
+    dtype: Dtype
+    pieces: tuple[Piece, ...]
+
+    @classmethod
+    def of(cls, dtype: Dtype, shapes: Sequence[tuple[int, ...]]) -> Self:
+        """The layout of tensors with these logical shapes."""
+        pieces: list[Piece] = []
+        for shape in shapes:
+            pieces.append(_piece(dtype, tuple(shape), pieces[-1].end if pieces else 0))
+        return cls(dtype=dtype, pieces=tuple(pieces))
+
+    @property
+    def num_bytes(self) -> int:
+        return self.pieces[-1].end if self.pieces else 0
+
+
+def encode(tensors: Sequence[Tensor], buffer: Tensor, layout: Layout) -> None:
+    """Fill ``buffer`` (num_bytes, uint8) on the tensors' device; gaps become zero.
+
+    fp32, fp16 and bf16 round to nearest even, as ``Tensor.to`` does: what is too large becomes
+    infinite. fp8 scales the largest magnitude of each row to 448 and saturates, so finite rows
+    stay finite; a NaN makes its row NaN. Equal tensors give equal bytes.
+    """
+    _check(tensors, buffer, layout)
+    for tensor, piece in zip(tensors, layout.pieces, strict=True):
+        buffer[piece.values_end : piece.end].zero_()
+        values = _values(buffer, piece, layout.dtype)
+        if layout.dtype is not Dtype.FP8:
+            values.copy_(tensor)
+        elif tensor.numel():
+            _encode_fp8(_rows(tensor), _rows(values), _scales(buffer, piece))
+
+
+def decode(buffer: Tensor, layout: Layout, tensors: Sequence[Tensor]) -> None:
+    """Fill ``tensors``, of any float format, from ``buffer``, on one device.
+
+    fp8 values are multiplied by their row's scale in fp32, then rounded to the tensor's format.
+    """
+    _check(tensors, buffer, layout)
+    for tensor, piece in zip(tensors, layout.pieces, strict=True):
+        values = _values(buffer, piece, layout.dtype)
+        if layout.dtype is not Dtype.FP8:
+            tensor.copy_(values)
+        elif tensor.numel():
+            _decode_fp8(_rows(values), _scales(buffer, piece), _rows(tensor))
+
+
+def views(buffer: Tensor, layout: Layout) -> tuple[Tensor, ...]:
+    """The tensors of an unscaled buffer without a copy: writing to them writes to the buffer.
+
+    Of an fp8 buffer these are the values before they are scaled; `scales` has the rest.
+    """
+    _check_buffer(buffer, layout)
+    return tuple(_values(buffer, piece, layout.dtype) for piece in layout.pieces)
+
+
+def scales(buffer: Tensor, layout: Layout) -> tuple[Tensor, ...]:
+    """Per tensor the fp32 scales (rows,), without a copy; empty for an unscaled format."""
+    _check_buffer(buffer, layout)
+    return tuple(_scales(buffer, piece) for piece in layout.pieces)
+
+
+def _piece(dtype: Dtype, shape: tuple[int, ...], start: int) -> Piece:
+    values_end = start + prod(shape) * dtype.bytes
+    scale_bytes = prod(shape[:-1]) * dtype.row_scale_bytes
+    end = -(-(values_end + scale_bytes) // TENSOR_GRAIN_BYTES) * TENSOR_GRAIN_BYTES
+    return Piece(
+        shape=shape, start=start, end=end, values_end=values_end, scales_start=end - scale_bytes
+    )
+
+
+def _values(buffer: Tensor, piece: Piece, dtype: Dtype) -> Tensor:
+    return buffer[piece.start : piece.values_end].view(TORCH_DTYPES[dtype]).view(piece.shape)
+
+
+def _scales(buffer: Tensor, piece: Piece) -> Tensor:
+    return buffer[piece.scales_start : piece.end].view(torch.float32)
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """(rows, row length), without a copy."""
+    return tensor.view(-1, tensor.shape[-1]) if tensor.dim() else tensor.view(1, 1)
+
+
+def _encode_fp8(source: Tensor, values: Tensor, row_scales: Tensor) -> None:
+    at_once = max(1, _ELEMENTS_AT_ONCE // source.shape[1])
+    parts = (source.split(at_once), values.split(at_once), row_scales.split(at_once))
+    for rows, out, scale in zip(*parts, strict=True):
+        exact = rows.to(torch.float32)
+        torch.amax(exact.abs(), dim=1, out=scale)
+        scale.div_(_FP8_MAX).clamp_(_SCALE_MIN, _SCALE_MAX)
+        # Not every version of torch saturates: the cast alone may make NaN of what is too large.
+        out.copy_((exact / scale[:, None]).clamp_(-_FP8_MAX, _FP8_MAX))
+
+
+def _decode_fp8(values: Tensor, row_scales: Tensor, out: Tensor) -> None:
+    at_once = max(1, _ELEMENTS_AT_ONCE // values.shape[1])
+    parts = (values.split(at_once), row_scales.split(at_once), out.split(at_once))
+    for rows, scale, target in zip(*parts, strict=True):
+        target.copy_(rows.to(torch.float32).mul_(scale[:, None]))
+
+
+def _check(tensors: Sequence[Tensor], buffer: Tensor, layout: Layout) -> None:
+    _check_buffer(buffer, layout)
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    expected = [piece.shape for piece in layout.pieces]
+    if shapes != expected:
+        raise ValueError(f"tensors must have the shapes of the layout, {expected}; got {shapes}")
+    for number, tensor in enumerate(tensors):
+        if tensor.device != buffer.device or not tensor.is_contiguous():
+            raise ValueError(
+                f"tensor {number} must be contiguous and on {buffer.device}, as the buffer is; "
+                f"it has strides {tensor.stride()} on {tensor.device}; copy it first"
+            )
+
+
+def _check_buffer(buffer: Tensor, layout: Layout) -> None:
+    flat = buffer.dtype is torch.uint8 and buffer.dim() == 1 and buffer.is_contiguous()
+    if (
+        not flat
+        or buffer.numel() != layout.num_bytes
+        or buffer.storage_offset() % _VIEW_GRAIN_BYTES
+    ):
+        raise ValueError(
+            f"a buffer must be ({layout.num_bytes},) torch.uint8, contiguous, at a multiple of "
+            f"{_VIEW_GRAIN_BYTES} bytes in its storage; got {tuple(buffer.shape)} {buffer.dtype} "
+            f"at {buffer.storage_offset()}"
+        )

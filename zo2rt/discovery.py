@@ -1,0 +1,109 @@
+"""Where a model keeps its blocks, found without knowing the model.
+
+A Hugging Face model says in ``_no_split_modules`` which classes must stay whole; the
+``nn.ModuleList`` that holds modules of such a class holds the blocks. Wrappers (PEFT, containers
+of the user) change neither.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """The blocks in execution order, and the name of the list that holds them."""
+
+    path: str
+    modules: tuple[nn.Module, ...]
+
+    def __post_init__(self) -> None:
+        if not self.modules:
+            raise ValueError(f"{self.path}: a model must have at least 1 block; got none")
+        seen: dict[int, int] = {}
+        for number, module in enumerate(self.modules):
+            first = seen.setdefault(id(module), number)
+            if first != number:
+                raise ValueError(
+                    f"{self.path}: every block must be a module of its own; blocks {first} and "
+                    f"{number} are the same module, which would run twice in one traversal"
+                )
+
+    def name(self, block: int) -> str:
+        """Name of a block as in ``named_modules()``."""
+        return f"{self.path}.{block}"
+
+    def block_of(self, name: str) -> int | None:
+        """The block that a parameter or buffer of this name belongs to, or None."""
+        if not name.startswith(self.path + "."):
+            return None
+        return int(name[len(self.path) + 1 :].partition(".")[0])
+
+    def ancestors(self, model: nn.Module) -> tuple[nn.Module, ...]:
+        """Modules around the list, outermost first: a forward pass enters each of them once."""
+        parts = self.path.split(".")[:-1]
+        return tuple(model.get_submodule(".".join(parts[:n])) for n in range(len(parts) + 1))
+
+
+def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
+    """The blocks of a model; ``path`` names their list where the model does not decide it.
+
+    Raises ``ValueError`` when there is no such list, or more than one (encoder and decoder, vision
+    and text): the blocks of the list that is not chosen stay on the device.
+    """
+    if path is not None:
+        return _blocks_at(model, path)
+    classes = _unsplit_classes(model)
+    if not classes:
+        raise ValueError(
+            f"{type(model).__name__}: a model must name its block classes in _no_split_modules, "
+            "and this one names none; say where its blocks are, as in path='model.layers'"
+        )
+    found = tuple(_outermost(_lists_of(model, classes)))
+    if len(found) != 1:
+        raise ValueError(
+            f"{type(model).__name__}: exactly one nn.ModuleList must hold blocks of class "
+            f"{' or '.join(sorted(classes))}; got {', '.join(found) or 'none'}; choose one with "
+            "path='...'"
+        )
+    return _blocks_at(model, found[0])
+
+
+def _blocks_at(model: nn.Module, path: str) -> Blocks:
+    module = dict(model.named_modules()).get(path)
+    if not isinstance(module, nn.ModuleList):
+        got = "nothing" if module is None else type(module).__name__
+        raise ValueError(f"path must name an nn.ModuleList of the model; got {path!r}, {got}")
+    return Blocks(path=path, modules=tuple(module))
+
+
+def _unsplit_classes(model: nn.Module) -> frozenset[str]:
+    """Of every module, because a wrapper does not repeat what the model inside says."""
+    stated = (getattr(module, "_no_split_modules", None) for module in model.modules())
+    return frozenset(name for names in stated for name in names or ())
+
+
+def _lists_of(model: nn.Module, classes: frozenset[str]) -> Iterator[str]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) > 0:  # noqa: SIM102 (two questions)
+            if all(_holds(entry, classes) for entry in module):
+                yield name
+
+
+def _holds(entry: nn.Module, classes: frozenset[str]) -> bool:
+    """The entry is a block, or a wrapper whose only content is one."""
+    while type(entry).__name__ not in classes:
+        children = tuple(entry.children())
+        if len(children) != 1:
+            return False
+        entry = children[0]
+    return True
+
+
+def _outermost(names: Iterator[str]) -> Iterator[str]:
+    last: str | None = None
+    for name in names:  # parents come before their children
+        if last is None or not name.startswith(last + "."):
+            last = name
+            yield name

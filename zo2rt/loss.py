@@ -1,0 +1,71 @@
+"""What a lane runs: the user's loss function, any Python."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LossFn = Callable[[nn.Module, Any], Tensor | float]
+"""(model, batch) -> a scalar: a tensor of one element, or a number."""
+
+
+def model_loss(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    """The model's own loss of a batch that contains labels."""
+    loss = model(**batch).loss
+    if loss is None:
+        raise ValueError(
+            f"{type(model).__name__} must return a loss, and returned none for a batch of "
+            f"{', '.join(batch)}; add labels to the batch, or give a loss function of your own"
+        )
+    return loss
+
+
+def scalar(loss: object) -> Tensor:
+    """The loss in float64, without dimensions, on its own device: no wait for the device."""
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        return loss.detach().to(torch.float64).reshape(())
+    if isinstance(loss, (int, float)):
+        return torch.tensor(float(loss), dtype=torch.float64, device="cpu")
+    got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss)
+    raise ValueError(f"a loss function must return a scalar tensor or a number; got {got}")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode; afterwards each has its own flag back."""
+    trained = [module for module in model.modules() if module.training]
+    try:
+        for module in trained:
+            module.training = False
+        yield
+    finally:
+        for module in trained:
+            module.training = True
+
+
+def refuse_dropout(model: nn.Module) -> None:
+    """Raise ``ValueError`` that names the modules whose dropout is switched on.
+
+    Besides ``nn.Dropout`` and its kind, a module counts that is in training mode and keeps a
+    positive number under a name with "drop" in it, as Hugging Face's OPT does.
+    """
+    active = [name or type(m).__name__ for name, m in model.named_modules() if _drops(m)]
+    if active:
+        more = f" and {len(active) - 3} more" if len(active) > 3 else ""
+        raise ValueError(
+            f"dropout must be off, because lanes run in eval mode; it is on in "
+            f"{', '.join(active[:3])}{more}; call model.eval() first"
+        )
+
+
+def _drops(module: nn.Module) -> bool:
+    if not module.training:
+        return False
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    return any(
+        isinstance(value, float) and value > 0 and "drop" in name
+        for name, value in vars(module).items()
+    )

@@ -1,0 +1,124 @@
+"""Before anything is trained: do lanes in lockstep give the bits of the whole model's forward?
+
+Two lanes run with different weights, so a model that keeps something of a forward outside the
+lane's own frames (on a module, in a global) is found out.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zo2rt.binding import bound
+from zo2rt.lanes import Traversal
+from zo2rt.loss import LossFn, evaluating, refuse_dropout, scalar
+from zo2rt.units import Units, find_units
+
+Log = list[tuple[str, Tensor]]
+"""What one forward computed: the output of every block by name, and the loss."""
+
+
+def self_test(
+    model: nn.Module, loss_fn: LossFn, batch: Any, *, units: Units | None = None
+) -> Units:
+    """Compare lockstep lanes with whole forwards of ``loss_fn`` on ``batch``, bit for bit.
+
+    Lane 0 has the model's weights; lane 1 has those of the first unit that owns any in reverse
+    order. Returns the units that it worked with. Raises ``ValueError`` that names the first
+    difference; the model is left as it was. Needs the whole model on one device, and room for a
+    copy of one unit.
+    """
+    refuse_dropout(model)
+    units = find_units(model, loss_fn, batch) if units is None else units
+    changed = next(unit.parameters for unit in units.order if unit.parameters)
+    with torch.no_grad(), evaluating(model):
+        reversed_weights = [p.tensor.detach().flatten().flip(0).view(p.shape) for p in changed]
+        weights: list[Callable[[], Any]] = [
+            nullcontext,
+            lambda: bound(changed, reversed_weights),
+        ]
+        alone = [_alone(model, units, loss_fn, batch, binding) for binding in weights]
+        _compare(
+            "the whole forward", "a second one", alone[0], _alone(model, units, loss_fn, batch)
+        )
+        together = _together(model, units, loss_fn, batch, weights)
+    for lane, (expected, got) in enumerate(zip(alone, together, strict=True)):
+        _compare("the whole forward", f"lane {lane} in lockstep", expected, got)
+    return units
+
+
+def _alone(
+    model: nn.Module,
+    units: Units,
+    loss_fn: LossFn,
+    batch: Any,
+    binding: Callable[[], Any] = nullcontext,
+) -> Log:
+    log: Log = []
+    with _logging(units, lambda: log), binding():
+        log.append(("the loss", scalar(loss_fn(model, batch))))
+    return log
+
+
+def _together(
+    model: nn.Module,
+    units: Units,
+    loss_fn: LossFn,
+    batch: Any,
+    weights: list[Callable[[], Any]],
+) -> list[Log]:
+    logs: list[Log] = [[] for _ in weights]
+    running = 0
+    with (
+        _logging(units, lambda: logs[running]),
+        Traversal(model, units, loss_fn, [batch] * len(weights)) as traversal,
+    ):
+        while traversal.unfinished:
+            for unit in units.order:
+                for running in traversal.unfinished:
+                    with weights[running]():
+                        traversal.advance(running, unit.number)
+        for log, loss in zip(logs, traversal.losses(), strict=True):
+            log.append(("the loss", loss))
+    return logs
+
+
+@contextmanager
+def _logging(units: Units, log: Callable[[], Log]) -> Iterator[None]:
+    """Every block appends a copy of its output to the log of the lane that runs."""
+
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: object, output: Any) -> None:
+            hidden = output if isinstance(output, Tensor) else output[0]
+            log().append((name, hidden.detach().clone()))
+
+        return hook
+
+    with ExitStack() as stack:
+        for number, block in enumerate(units.blocks.modules):
+            name = f"block {number} ({units.blocks.name(number)})"
+            stack.enter_context(block.register_forward_hook(hook_of(name)))
+        yield
+
+
+def _compare(what: str, other: str, expected: Log, got: Log) -> None:
+    if len(expected) != len(got):
+        raise ValueError(
+            f"self-test: {what} and {other} must run equally many blocks; "
+            f"they ran {len(expected) - 1} and {len(got) - 1}"
+        )
+    for (name, a), (_, b) in zip(expected, got, strict=True):
+        if not _same_bits(a, b):
+            raise ValueError(
+                f"self-test: {what} and {other} must give the same bits; they differ in {name}; "
+                "does the model or the loss function draw random numbers, or keep results of a "
+                "forward on a module?"
+            )
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))

@@ -1,0 +1,215 @@
+"""Units of a real model: the head, each block, the tail, and what every one of them owns.
+
+[Note: shared parameters] A parameter that one block alone reads belongs to that block. Everything
+else is resident and belongs to the head, or to the tail where nothing before it reads it. So a
+parameter is updated once, at its first use; later readers borrow it (a tied LM head borrows the
+embedding), and need the owner's W+ and W- while they run.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from zo2rt.codec import Layout
+from zo2rt.decay import DecayRule, by_type
+from zo2rt.discovery import Blocks, find_blocks
+from zo2rt.loss import LossFn
+from zo2rt.uses import Uses, trace_uses
+from zo2sim import model as shapes
+from zo2sim.dtypes import Dtype
+from zo2sim.schedule import HEAD, TAIL, unit_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitParameter:
+    """A parameter of the model and what the noise, the journal and the update must know of it.
+
+    ``index`` is p of the noise specification: the place among ``named_parameters()`` of the whole
+    model, each counted once, frozen ones included.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+    decays: bool
+    tensor: nn.Parameter = field(repr=False, compare=False)
+
+    @property
+    def described(self) -> shapes.Parameter:
+        """The same as the predictor knows it."""
+        return shapes.Parameter(name=self.name, shape=self.shape)
+
+    @property
+    def elements(self) -> int:
+        return self.described.elements
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What moves together, in ascending order of ``index``.
+
+    ``parameters`` are owned, and make up the unit's flat buffer. ``borrowed`` ones belong to a
+    resident unit and are read here too. ``buffers`` (rotary tables, masks), by name, never move.
+    """
+
+    number: int
+    parameters: tuple[UnitParameter, ...]
+    borrowed: tuple[UnitParameter, ...] = ()
+    buffers: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return unit_name(self.number)
+
+    @property
+    def trained(self) -> tuple[UnitParameter, ...]:
+        """The parameters that an update changes; each draws one noise value per element."""
+        return tuple(p for p in self.parameters if p.trainable)
+
+    @property
+    def elements(self) -> int:
+        return sum(p.elements for p in self.parameters)
+
+    @property
+    def noise_elements(self) -> int:
+        """Elements that are perturbed and updated; 0 for a frozen unit, which has no UPDATE."""
+        return sum(p.elements for p in self.trained)
+
+    def trainable_bytes(self, dtype: Dtype) -> int:
+        """Bytes of the flat buffer that an update may change."""
+        return Layout.of(dtype, [p.shape for p in self.trained]).num_bytes
+
+    def layout(self, dtype: Dtype) -> Layout:
+        """Where each of ``parameters`` lies in the flat buffer: from a multiple of 256 bytes on.
+
+        Its size equals ``buffer_bytes`` of a `zo2sim.model.Unit` with the same parameters.
+        """
+        return Layout.of(dtype, [p.shape for p in self.parameters])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Units:
+    """Every unit of a model; ``units[HEAD]``, ``units[3]``, and in execution order by iteration."""
+
+    blocks: Blocks
+    by_number: Mapping[int, Unit]
+
+    def __getitem__(self, number: int) -> Unit:
+        return self.by_number[number]
+
+    @property
+    def order(self) -> tuple[Unit, ...]:
+        """Head, blocks, tail."""
+        return tuple(self.by_number[n] for n in (HEAD, *range(self.num_blocks), TAIL))
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.blocks.modules)
+
+    @property
+    def tied(self) -> bool:
+        """The tail reads a parameter that the head owns."""
+        return bool(self.by_number[TAIL].borrowed)
+
+    @property
+    def parameters(self) -> tuple[UnitParameter, ...]:
+        """Every parameter of the model once, in ascending order of its index."""
+        owned = (p for unit in self.by_number.values() for p in unit.parameters)
+        return tuple(sorted(owned, key=lambda p: p.index))
+
+
+def find_units(
+    model: nn.Module,
+    loss_fn: LossFn,
+    batch: Any,
+    *,
+    blocks: Blocks | None = None,
+    decays: DecayRule = by_type,
+    adapters_with_head: bool = False,
+) -> Units:
+    """The units of a model, told apart by running ``loss_fn`` once on ``batch`` (a small one).
+
+    A resident parameter that this run does not read belongs to the head where it is registered
+    before the blocks, else to the tail. With ``adapters_with_head`` the trainable parameters of a
+    block that also has frozen ones stay on the device, as the schedules of LoRA have it.
+    """
+    blocks = find_blocks(model) if blocks is None else blocks
+    readers = _readers(model, blocks, trace_uses(model, blocks, loss_fn, batch))
+    parameters = _described(model, decays)
+    if adapters_with_head:
+        readers |= _adapter_readers(parameters, readers)
+    owners = {p.name: _owner(readers[p.name]) for p in parameters}
+    numbers = (HEAD, *range(len(blocks.modules)), TAIL)
+    return Units(
+        blocks=blocks,
+        by_number={
+            n: Unit(
+                number=n,
+                parameters=tuple(p for p in parameters if owners[p.name] == n),
+                borrowed=tuple(
+                    p for p in parameters if n in readers[p.name] and owners[p.name] != n
+                ),
+                buffers=_buffers(model, blocks, n),
+            )
+            for n in numbers
+        },
+    )
+
+
+def _described(model: nn.Module, decays: DecayRule) -> tuple[UnitParameter, ...]:
+    modules = dict(model.named_modules(remove_duplicate=False))
+    return tuple(
+        UnitParameter(
+            index=index,
+            name=name,
+            shape=tuple(tensor.shape),
+            trainable=tensor.requires_grad,
+            decays=decays(modules[name.rpartition(".")[0]], name, tensor),
+            tensor=tensor,
+        )
+        for index, (name, tensor) in enumerate(model.named_parameters())
+    )
+
+
+def _readers(model: nn.Module, blocks: Blocks, uses: Uses) -> dict[str, frozenset[int]]:
+    """Units that read each parameter: those seen, and every block that holds it."""
+    first_names = {id(p): name for name, p in model.named_parameters()}
+    readers = {name: set(uses.get(name, ())) for name in first_names.values()}
+    seen_list, places = False, dict[str, int]()
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        block = blocks.block_of(name)
+        seen_list = seen_list or block is not None
+        first = first_names[id(tensor)]
+        places.setdefault(first, TAIL if seen_list else HEAD)
+        if block is not None:
+            readers[first].add(block)
+    return {name: frozenset(units or {places[name]}) for name, units in readers.items()}
+
+
+def _adapter_readers(
+    parameters: Iterable[UnitParameter], readers: Mapping[str, frozenset[int]]
+) -> dict[str, frozenset[int]]:
+    """Readers of the trainable parameters of partly frozen blocks: the head joins them."""
+    partly_frozen = {b for p in parameters if not p.trainable for b in readers[p.name] if b >= 0}
+    return {
+        p.name: readers[p.name] | {HEAD}
+        for p in parameters
+        if p.trainable and readers[p.name] & partly_frozen
+    }
+
+
+def _owner(readers: frozenset[int]) -> int:
+    """See [Note: shared parameters]."""
+    if len(readers) == 1:
+        return next(iter(readers))
+    return HEAD
+
+
+def _buffers(model: nn.Module, blocks: Blocks, number: int) -> dict[str, Tensor]:
+    """A block's own buffers; every other buffer of the model counts as the head's."""
+    place = {name: blocks.block_of(name) for name, _ in model.named_buffers()}
+    wanted = None if number == HEAD else number
+    return {name: tensor for name, tensor in model.named_buffers() if place[name] == wanted}
