@@ -7,7 +7,7 @@ it is a lower bound (`contends` tells which).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -20,7 +20,7 @@ from zo2sim.plan import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Kind
-from zo2sim.steady import Floats
+from zo2sim.steady import Floats, Numbers
 from zo2sim.walk import Walk
 
 _ON_DEVICE = (Kind.FORWARD, Kind.UPDATE)
@@ -32,7 +32,7 @@ def step_s(cases: Sequence[Case]) -> Floats:
     Raises ``ValueError`` when a case's combination is refused.
     """
     result = np.empty(len(cases))
-    for numbers in _grouped(cases, _structure).values():
+    for numbers in _grouped(_structures(cases)).values():
         members = [cases[i] for i in numbers]
         walk = _walk(members[0])
         result[numbers] = walk.step_s(_durations(walk, members))
@@ -59,17 +59,37 @@ def _dram_rate(work: Work, rates: Rates) -> float:
     return amount / slowest if slowest > 0.0 else float("inf")
 
 
-def _structure(case: Case) -> object:
-    """Cases of equal structure share a program; batch, samples and machine are only numbers."""
-    r = case.recipe
-    fixed = (r.trainable, r.storage_dtype, r.wire_dtype, r.compute_dtype, r.noise, r.perturbation)
-    return case.model, case.plan, fixed
+def _structures(cases: Sequence[Case]) -> list[object]:
+    """Cases of equal structure share a program; batch, samples and machine are only numbers.
+
+    Plans and models are hashed once per object, as many cases share them.
+    """
+    plans = _numbers(case.plan for case in cases)
+    models = _numbers(case.model for case in cases)
+    recipes = (case.recipe for case in cases)
+    return [
+        (m, p, r.trainable, r.storage_dtype, r.wire_dtype, r.compute_dtype, r.noise, r.perturbation)
+        for m, p, r in zip(models, plans, recipes, strict=True)
+    ]
 
 
-def _grouped(cases: Sequence[Case], key: Callable[[Case], object]) -> dict[object, list[int]]:
+def _numbers(things: Iterable[object]) -> list[int]:
+    """Equal things get equal numbers."""
+    equal: dict[object, int] = {}
+    known: dict[int, int] = {}
+    numbers: list[int] = []
+    for thing in things:
+        number = known.get(id(thing))
+        if number is None:
+            number = known[id(thing)] = equal.setdefault(thing, len(equal))
+        numbers.append(number)
+    return numbers
+
+
+def _grouped(keys: Iterable[object]) -> dict[object, list[int]]:
     groups: defaultdict[object, list[int]] = defaultdict(list)
-    for number, case in enumerate(cases):
-        groups[key(case)].append(number)
+    for number, key in enumerate(keys):
+        groups[key].append(number)
     return groups
 
 
@@ -91,8 +111,8 @@ def _durations(walk: Walk, cases: Sequence[Case]) -> Floats:
     What only the device decides is looked up once for machines that share their device.
     """
     load = _joint_load(cases)
-    by_machine = _joint_costs(cases, load, lambda case: id(case.machine))
-    by_device = _joint_costs(cases, load, lambda case: id(case.machine.device))
+    by_machine = _joint_costs(cases, load, lambda case: case.machine)
+    by_device = _joint_costs(cases, load, lambda case: case.machine.device)
     table = np.empty((len(walk.classes), len(cases)))
     for row, op in enumerate(walk.classes):
         for numbers, cost in by_device if op.kind in _ON_DEVICE else by_machine:
@@ -112,10 +132,14 @@ def _joint_load(cases: Sequence[Case]) -> Load:
 
 
 def _joint_costs(
-    cases: Sequence[Case], load: Load, key: Callable[[Case], object]
-) -> list[tuple[list[int], CostModel]]:
-    """A cost model for each group of cases that differ only in how much data they process."""
-    groups = _grouped(cases, key).values()
+    cases: Sequence[Case], load: Load, owner: Callable[[Case], object]
+) -> list[tuple[Numbers, CostModel]]:
+    """A cost model for each group of cases whose owner is the very same object.
+
+    Such cases differ only in how much data they process.
+    """
+    owners = np.fromiter((id(owner(case)) for case in cases), dtype=np.int64, count=len(cases))
+    groups = [np.flatnonzero(owners == one) for one in sorted(set(owners.tolist()))]
     return [(numbers, _joint_cost(cases[numbers[0]], load.of_plans(numbers))) for numbers in groups]
 
 

@@ -18,6 +18,7 @@ _CYCLES = (1, 2, 3, 4)
 _SAME = 1e-9  # relative difference that is rounding
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 
 
 def lengths() -> Iterator[int]:
@@ -28,16 +29,20 @@ def lengths() -> Iterator[int]:
         periods *= 2
 
 
-def cycles(ends: Floats) -> NDArray[np.int64]:
+def cycles(ends: Floats) -> Numbers:
     """The cycle of every plan in periods, 0 where it does not repeat yet.
 
     ``ends`` are ends of operations in seconds, (periods, operations, plans).
     """
     found = np.zeros(ends.shape[2], dtype=np.int64)
-    for cycle in reversed([c for c in _CYCLES if c < ends.shape[0]]):
-        shift = ends[-1] - ends[-1 - cycle]  # (operations, plans)
+    for cycle in (c for c in _CYCLES if c < ends.shape[0]):
+        unknown = np.flatnonzero(found == 0)
+        if not len(unknown):
+            break
+        among = slice(None) if len(unknown) == len(found) else unknown  # no copy at first
+        shift = ends[-1][:, among] - ends[-1 - cycle][:, among]  # (operations, plans)
         low, high = shift.min(axis=0), shift.max(axis=0)
-        found[high - low <= _SAME * np.abs(high)] = cycle
+        found[unknown[high - low <= _SAME * np.abs(high)]] = cycle
     return found
 
 

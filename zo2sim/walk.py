@@ -4,19 +4,22 @@ An operation starts when everything that it waits for has ended, and takes its o
 the simulator does where operations do not slow each other.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count, islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zo2sim.schedule import Kind, Op, Program
-from zo2sim.steady import MOST_PERIODS, PERIODS, Floats, cycles, forced, lengths
+from zo2sim.steady import MOST_PERIODS, PERIODS, Floats, cycles, forced
 from zo2sim.unroll import unroll
 
-Numbers = NDArray[np.int64]
-_CHUNK = 1024  # plans per pass: the ends of a period then stay in cache
+Row = tuple[int, tuple[int, ...]]
+"""Cost class of an operation, and where the ends that it waits for are kept."""
+
+_LONGEST = 5  # periods that show a cycle of four
+_CHUNK = 2048  # plans per pass: the ends of a period then stay in cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,73 +44,87 @@ class Walk:
     def steps_per_period(self) -> int:
         return self.program.period.steps
 
+    @property
+    def _size(self) -> int:
+        """Operations of one period."""
+        return len(self.program.period.ops)
+
     @cached_property
-    def _rows(self) -> dict[int, list[tuple[int, tuple[int, ...]]]]:
-        return {}
+    def _rows(self) -> tuple[list[Row], ...]:
+        """Rows of the prologue, and of odd and even periods after it."""
+        numbers = {self.like(op): number for number, op in enumerate(self.classes)}
+        items = unroll(self.program, periods=3)
+        ring = 2 * self._size
+        rows = [(numbers[self.like(i.op)], tuple(d % ring for d in i.deps)) for i in items]
+        return tuple(rows[p * self._size : (p + 1) * self._size] for p in range(3))
 
-    def rows(self, periods: int) -> list[tuple[int, tuple[int, ...]]]:
-        """Cost class and dependencies of every operation of so many periods."""
-        if periods not in self._rows:
-            numbers = {self.like(op): number for number, op in enumerate(self.classes)}
-            items = unroll(self.program, periods=periods)
-            self._rows[periods] = [(numbers[self.like(item.op)], item.deps) for item in items]
-        return self._rows[periods]
-
-    def ends_s(
-        self, durations: Floats, *, periods: int = PERIODS, room: Floats | None = None
-    ) -> Floats:
-        """End of every operation, (operations, plans), from durations (classes, plans).
-
-        ``room`` is memory to write them into, (operations, at least as many plans).
-        """
-        rows, num_plans = self.rows(periods), durations.shape[1]
-        ends = np.empty((len(rows), num_plans)) if room is None else room[:, :num_plans]
-        views, costs = list(ends), list(durations)  # slicing an array costs more than the sum
-        for row, (cost, deps) in zip(views, rows, strict=True):
-            if not deps:
-                row[:] = costs[cost]
-            elif len(deps) == 1:
-                np.add(views[deps[0]], costs[cost], out=row)
-            else:
-                np.maximum(views[deps[0]], views[deps[1]], out=row)
-                for dep in deps[2:]:
-                    np.maximum(row, views[dep], out=row)
-                np.add(row, costs[cost], out=row)
-        return ends
+    def ends_s(self, durations: Floats, *, periods: int = PERIODS) -> Floats:
+        """End of every operation, (operations, plans), from durations (classes, plans)."""
+        return np.concatenate([ends.copy() for ends in islice(self._periods(durations), periods)])
 
     def step_s(self, durations: Floats) -> Floats:
         """Mean step time of the steady state, (plans,), from durations (classes, plans)."""
-        room = np.empty((len(self.rows(PERIODS)), min(_CHUNK, durations.shape[1])))
-        return np.concatenate([self._settled_s(chunk, room) for chunk in _chunks(durations)])
+        return np.concatenate([self._settled_s(chunk) for chunk in _chunks(durations)])
 
-    def _settled_s(self, durations: Floats, room: Floats) -> Floats:
-        """Run ever more periods for the plans that do not repeat themselves yet."""
-        result = np.empty(durations.shape[1])
-        open_plans: Numbers = np.arange(durations.shape[1], dtype=np.int64)
-        for periods in lengths():
-            reused = room if periods == PERIODS else None
-            ends = self.ends_s(durations[:, open_plans], periods=periods, room=reused)
-            ends = ends.reshape(periods, -1, len(open_plans))  # (periods, operations, plans)
-            found = cycles(ends)
-            if periods == MOST_PERIODS:
-                found[found == 0] = forced(periods)
-            settled = np.flatnonzero(found)
-            result[open_plans[settled]] = self._mean_step_s(ends, found, settled)
-            open_plans = open_plans[found == 0]
-            if not len(open_plans):
+    def _periods(self, durations: Floats) -> Iterator[Floats]:
+        """Ends of one period after the other, (operations, plans), each in reused memory.
+
+        Edges reach one period back, so the ends of two periods are all that has to be kept.
+        """
+        ring = np.empty((2 * self._size, durations.shape[1]))
+        ends, costs = list(ring), list(durations)  # slicing an array costs more than the sum
+        for period in count():
+            first = self._size * (period % 2)
+            here = ends[first : first + self._size]
+            rows = self._rows[0 if period == 0 else 2 - period % 2]
+            for row, (cost, deps) in zip(here, rows, strict=True):
+                _end(row, costs[cost], [ends[dep] for dep in deps])
+            yield ring[first : first + self._size]
+
+    def _settled_s(self, durations: Floats) -> Floats:
+        """Run ever more periods until every plan repeats itself."""
+        result = np.full(durations.shape[1], np.nan)
+        seen: list[Floats] = []
+        for ends in self._periods(durations):
+            seen.append(ends[self._handed_on])
+            if len(seen) < PERIODS - 1:
+                continue
+            found = cycles(np.stack(seen[-_LONGEST:]))
+            if len(seen) == MOST_PERIODS:
+                found[found == 0] = forced(MOST_PERIODS)
+            plans = np.flatnonzero((found > 0) & np.isnan(result))
+            for cycle in set(found[plans].tolist()):
+                those = plans[found[plans] == cycle]
+                length = seen[-1][-1, those] - seen[-1 - cycle][-1, those]
+                result[those] = length / (cycle * self.steps_per_period)
+            if not np.isnan(result).any():
                 break
         return result
 
-    def _mean_step_s(self, ends: Floats, cycle: Numbers, plans: Numbers) -> Floats:
-        losses = ends[:, self._last_loss, :]
-        length = losses[-1, plans] - losses[-1 - cycle[plans], plans]
-        return length / (cycle[plans] * self.steps_per_period)
-
     @cached_property
-    def _last_loss(self) -> int:
-        """Position of the period's last loss among its operations."""
-        kinds = [op.kind for op in self.program.period.ops]
-        return len(kinds) - 1 - kinds[::-1].index(Kind.LOSS)
+    def _handed_on(self) -> list[int]:
+        """Positions of what the next period waits for, as everything after follows from these.
+
+        The last one is the period's last loss.
+        """
+        period = self.program.period
+        edges = {edge[:-1] for op in period.ops for edge in op.after if edge.endswith("^")}
+        last = {op.stream: op.name for op in period.ops}
+        loss = [op.name for op in period.ops if op.kind is Kind.LOSS][-1]
+        return [period.index[name] for name in (*sorted(edges | set(last.values())), loss)]
+
+
+def _end(row: Floats, duration: Floats, befores: Sequence[Floats]) -> None:
+    """Into ``row``: when an operation ends that starts when everything before it has ended."""
+    if not befores:
+        row[:] = duration
+    elif len(befores) == 1:
+        np.add(befores[0], duration, out=row)
+    else:
+        np.maximum(befores[0], befores[1], out=row)
+        for before in befores[2:]:
+            np.maximum(row, before, out=row)
+        np.add(row, duration, out=row)
 
 
 def _chunks(durations: Floats) -> Iterator[Floats]:

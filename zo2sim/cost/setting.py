@@ -1,8 +1,10 @@
 """What every cost is computed from, and the sizes that several of them need."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zo2sim.dtypes import Dtype
 from zo2sim.kernels import KernelModel, for_machine, scaled_model
@@ -31,7 +33,7 @@ class Load:
             samples=recipe.samples,
         )
 
-    def of_plans(self, numbers: Sequence[int]) -> "Load":
+    def of_plans(self, numbers: NDArray[np.int64]) -> "Load":
         """The load of some of the plans, where it is arrays."""
         return Load(
             batch=self.batch[numbers],
