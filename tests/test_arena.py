@@ -1,5 +1,7 @@
 """The arena takes, to the byte, what the predictor's memory account says."""
 
+from typing import Any
+
 import pytest
 
 from tests.families import batch, build
@@ -28,7 +30,8 @@ FP32 = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dty
 )
 def test_device_buffers_are_those_of_the_account(family: str, plan: Plan):
     model = build(family)
-    shape = from_config(model.config.to_dict(), name=family)
+    config: Any = model.config
+    shape = from_config(config.to_dict(), name=family)
     predicted = account(shape, plan, FP32).itemised(Place.DEVICE)
     names = ("resident units", "resident blocks", "slots", "scratch")
     objective, optimizer = Objective(example=batch(family)), MezoSgd(lr=0.1)

@@ -140,7 +140,7 @@ def _joint_costs(
     """
     owners = np.fromiter((id(owner(case)) for case in cases), dtype=np.int64, count=len(cases))
     groups = [np.flatnonzero(owners == one) for one in sorted(set(owners.tolist()))]
-    return [(numbers, _joint_cost(cases[numbers[0]], load.of_plans(numbers))) for numbers in groups]
+    return [(group, _joint_cost(cases[int(group[0])], load.of_plans(group))) for group in groups]
 
 
 def _joint_cost(case: Case, load: Load) -> CostModel:

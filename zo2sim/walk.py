@@ -93,7 +93,8 @@ class Walk:
             if len(seen) == MOST_PERIODS:
                 found[found == 0] = forced(MOST_PERIODS)
             plans = np.flatnonzero((found > 0) & np.isnan(result))
-            for cycle in set(found[plans].tolist()):
+            shown: list[int] = found[plans].tolist()
+            for cycle in set(shown):
                 those = plans[found[plans] == cycle]
                 length = seen[-1][-1, those] - seen[-1 - cycle][-1, those]
                 result[those] = length / (cycle * self.steps_per_period)
