@@ -43,7 +43,7 @@ def test_the_json_says_time_bound_memory_and_sources():
     assert found["tokens_per_s"] == pytest.approx(2048 / found["step_s"])
     assert found["binding_resource"] in found["limits_s"]
     assert found["limits_s"][found["binding_resource"]] == found["lower_bound_s"]
-    assert sorted(found["provenance"]) == ["assumed", "compute", "extrapolated", "link"]
+    assert sorted(found["provenance"]) == ["assumed", "compute", "extrapolated", "link", "memory"]
 
 
 @pytest.mark.parametrize("policy", ["resident", "naive", "dual", "zo2", "zo2_reference"])

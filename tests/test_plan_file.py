@@ -118,5 +118,7 @@ def test_no_value_of_a_recipe_gets_past_the_check(field: str, value: object):
 
 @given(text=st.text(max_size=60))
 def test_no_text_breaks_the_reader(text: str):
+    """A plan and a recipe, or a `ValueError`: nothing else comes out."""
     with contextlib.suppress(ValueError):
-        assert parse(text, where="p.toml")
+        plan, recipe = parse(text, where="p.toml")
+        assert (type(plan), type(recipe)) == (Plan, Recipe)
