@@ -11,6 +11,9 @@ GIB = 1 << 30
 MEMORY_CLAIMS = ("zo2-nvml-memory", "zo2-allocated-memory-fp16", "mezo-memory-fp16", "adamw-memory")
 TABLES = ("a100-sxm-80gb", "h100-sxm-80gb", "l40s-48gb")
 
+REGIONS = {"GEMM": ("main", "large"), "attention": ("all",)}
+"""Which shapes a reader asks about; `python -m experiments.fit_kernels --check` has all of them."""
+
 
 def memory_claims() -> pd.DataFrame:
     """Published device memory: claim, model (untied, as where it was measured), gib."""
@@ -42,5 +45,6 @@ def kernel_errors() -> pd.DataFrame:
             ("attention", table_model(name).attention),
         )
         for region, error in kernel.errors.items()
+        if region in REGIONS[kind]
     ]
     return pd.DataFrame(rows)
