@@ -9,7 +9,10 @@ def unsupported(plan: Plan, recipe: Recipe) -> str | None:
         (plan.tier == "nvme", "tier=nvme is predicted, but not executed yet; use tier=ram"),
         (plan.policy is Policy.ZO2_REFERENCE, "policy=zo2_reference stands for other code"),
         (recipe.recoded, "a wire that differs from storage is not executed yet"),
-        (recipe.storage_dtype is not recipe.compute_dtype, "storage and compute must agree yet"),
+        (
+            recipe.storage_dtype is not recipe.compute_dtype,
+            "storage_dtype and compute_dtype must be equal so far",
+        ),
         (recipe.perturbation == "in_place", "in_place perturbation is not executed yet"),
         (recipe.noise == "torch", "torch noise is not executed yet; use gaussian or rademacher"),
         (recipe.lora_rank is not None, "LoRA is not executed yet; use trainable=all"),
