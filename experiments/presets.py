@@ -11,7 +11,7 @@ from zo2sim.plan import Plan, Policy, Recipe
 OPT = ("1.3b", "2.7b", "6.7b", "13b", "30b", "66b", "175b")
 MACHINE = "a100-pcie-80gb"
 MEZO = Plan(policy=Policy.RESIDENT), Recipe(perturbation="in_place", noise="torch")
-REFERENCE = Plan(policy=Policy.ZO2_REFERENCE), Recipe(perturbation="in_place", noise="torch")
+REFERENCE = Plan(policy=Policy.ZO2_REFERENCE), Recipe()  # `Spec` gives it its own recipe
 ZO2 = Plan(), Recipe()
 LINK_GB_PER_S = (4.0, 8.0, 11.5, 16.0, 25.5, 36.0, 55.6, 80.0, 128.0)
 MICROBATCHES = (1, 2, 4, 8, 16, 32)

@@ -17,7 +17,7 @@ from zo2sim.memory_published import context_item, mezo_account, zo2_reference_ac
 from zo2sim.memory_workspace import workspace_items
 from zo2sim.model import Model, Unit
 from zo2sim.pinned import host_bytes, whole_pages
-from zo2sim.plan import Pinning, Plan, Policy, Recipe
+from zo2sim.plan import Pinning, Plan, Recipe, published_code
 from zo2sim.policies import Layout, Shape
 
 CUBLAS_WORKSPACE_BYTES = 32 << 20
@@ -37,11 +37,12 @@ def account(
 
     Says nothing about room: `fits` and `require` compare the account with a machine.
     """
-    if plan.policy is Policy.ZO2_REFERENCE:
+    code = published_code(plan, recipe)
+    if code == "zo2":
         return zo2_reference_account(
             model, recipe, pinning=plan.pinning, context_bytes=context_bytes
         )
-    if plan.policy is Policy.RESIDENT and recipe.perturbation == "in_place":
+    if code == "mezo":
         return mezo_account(model, recipe, context_bytes=context_bytes)
     device = (
         *_weights(model, plan, recipe),

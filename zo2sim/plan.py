@@ -138,6 +138,15 @@ class Plan:
             )
 
 
+def published_code(plan: Plan, recipe: Recipe) -> Literal["zo2", "mezo"] | None:
+    """Whose published code the pair stands for, or None for this project's runtime."""
+    if plan.policy is Policy.ZO2_REFERENCE:
+        return "zo2"
+    if plan.policy is Policy.RESIDENT and recipe.perturbation == "in_place":
+        return "mezo"
+    return None
+
+
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 

@@ -10,7 +10,7 @@ from zo2sim.memory import account
 from zo2sim.memory_account import Fit, MemoryAccount, fits
 from zo2sim.memory_published import mezo_account
 from zo2sim.model import Unit
-from zo2sim.plan import Policy
+from zo2sim.plan import Policy, published_code
 from zo2sim.schedule import TAIL
 from zo2sim.simulate import simulate
 from zo2sim.trace import Breakdown, Trace, breakdown
@@ -73,9 +73,7 @@ class Prediction:
     def _memory_source(self) -> str:
         """Of what code the account is: this project's, or published code, which is OPT's."""
         case = self.case
-        in_place = case.recipe.perturbation == "in_place"
-        mezo = case.plan.policy is Policy.RESIDENT and in_place
-        if not mezo and case.plan.policy is not Policy.ZO2_REFERENCE:
+        if published_code(case.plan, case.recipe) is None:
             return "this runtime's buffers, item by item"
         family = case.model.family
         note = "" if family == "opt" else f", extrapolated to {family}: the code is OPT's"
