@@ -8,6 +8,7 @@ from threading import Lock, get_ident, local
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,12 +51,12 @@ class FakeEvent:
     def record(self, stream: FakeStream) -> None:
         if self.fake.record_error is not None:
             raise self.fake.record_error
-        self.time_ms = perf_counter() * 1e3
+        self.time_ms = (perf_counter() + self.fake.slept_s) * 1e3
         self.fake.add("record", stream.number, self.number)
 
     def query(self) -> bool:
         self.fake.add("query", None, self.number)
-        return True
+        return not self.fake.is_behind
 
     def synchronize(self) -> None:
         assert self.time_ms is not None, "waits for an event that nobody recorded"
@@ -68,7 +69,7 @@ class FakeEvent:
         assert end.enable_timing
         assert self.time_ms is not None
         assert end.time_ms is not None
-        return end.time_ms - self.time_ms
+        return float(np.float32(end.time_ms - self.time_ms))
 
 
 class FakeRuntime:
@@ -102,6 +103,8 @@ class FakeAccelerator:
         self.device_error: RuntimeError | None = None
         self.record_error: RuntimeError | None = None
         self.register_error = 0
+        self.is_behind = False  # the device has not come to what it was asked about
+        self.slept_s = 0.0  # that the device's clock is ahead, as after a long run
         self._number = 0
         self._lock = Lock()
         self._local = local()

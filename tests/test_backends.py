@@ -180,38 +180,6 @@ def test_copies_of_unlike_tensors_are_refused(backend: Backend):
             backend.copy(H2D, slot[: len(wrong)], wrong, label="H0")
 
 
-# ---- Times ----
-
-
-def test_times_come_in_launch_order_and_start_after_the_waits(backend: Backend):
-    backend.launch(HOST, lambda: sleep(2e-3), label="first")
-    backend.wait(COMPUTE, backend.record(HOST))
-    backend.launch(COMPUTE, lambda: None, label="second")
-    backend.launch(COMPUTE, lambda: None, label="third")
-    first, second, third = backend.timings()
-    assert [t.label for t in (first, second, third)] == ["first", "second", "third"]
-    assert [t.stream for t in (first, second, third)] == [HOST, COMPUTE, COMPUTE]
-    assert 0 <= first.start_s <= first.end_s
-    assert second.start_s <= second.end_s <= third.start_s <= third.end_s
-
-
-def test_a_span_starts_after_a_wait_on_the_same_kind_of_stream(backend: Backend):
-    for first, second in ((H2D, COMPUTE), (HOST, Stream.NVME_READ)):
-        backend.launch(first, lambda: sleep(1e-3), label="first")
-        backend.wait(second, backend.record(first))
-        backend.launch(second, lambda: None, label="second")
-        before, after = backend.timings()
-        assert before.end_s <= after.start_s
-
-
-def test_times_are_given_once_and_the_clock_goes_on(backend: Backend):
-    backend.launch(H2D, lambda: None, label="one")
-    (one,) = backend.timings()
-    backend.launch(H2D, lambda: None, label="two")
-    (two,) = backend.timings()
-    assert (two.label, two.start_s >= one.end_s) == ("two", True)
-
-
 # ---- Failures ----
 
 
@@ -235,7 +203,7 @@ def test_after_a_failure_nothing_runs_and_nobody_hangs(backend: Backend):
     backend.launch(COMPUTE, lambda: ran.append("waiting"), label="waiting")
     with pytest.raises(StreamFailed):
         backend.synchronize(backend.record(COMPUTE))
-    for call in (backend.synchronize, backend.timings, lambda: backend.record(D2H)):
+    for call in (backend.synchronize, backend.ended, backend.timings, lambda: backend.record(D2H)):
         with pytest.raises(StreamFailed, match="F3"):
             call()
     for call in (lambda: backend.query(event), lambda: backend.wait(D2H, event)):
@@ -346,27 +314,6 @@ def order_of(seed: int) -> list[str]:
 def test_a_seed_chooses_an_order_and_always_the_same_one():
     assert order_of(3) == order_of(3)
     assert len({tuple(order_of(seed)) for seed in range(20)}) > 10
-
-
-def test_virtual_times_are_those_of_the_edges():
-    durations = {"up": 3.0, "compute": 5.0, "down": 2.0, "next": 4.0}
-    backend = VirtualBackend(9, duration_s=lambda _, label: durations[label])
-    backend.launch(H2D, lambda: None, label="up")
-    backend.wait(COMPUTE, backend.record(H2D))
-    backend.launch(COMPUTE, lambda: None, label="compute")
-    backend.wait(D2H, backend.record(COMPUTE))
-    backend.launch(D2H, lambda: None, label="down")
-    backend.launch(H2D, lambda: None, label="next")
-    spans = [(t.label, t.start_s, t.end_s) for t in backend.timings()]
-    assert spans == [("up", 0, 3), ("compute", 3, 8), ("down", 8, 10), ("next", 3, 7)]
-
-
-def test_in_virtual_time_the_caller_launches_after_what_it_waited_for():
-    backend = VirtualBackend()
-    backend.launch(COMPUTE, lambda: None, label="loss")
-    backend.synchronize()
-    backend.launch(H2D, lambda: None, label="next")
-    assert [(t.start_s, t.end_s) for t in backend.timings()] == [(0, 1), (1, 2)]
 
 
 def test_a_hand_over_between_threads_costs_at_most_200_us():

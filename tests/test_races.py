@@ -226,6 +226,20 @@ def test_what_pytorch_does_not_see_is_reported_by_hand(checked: Checked):
         checked.touch(reads=(slot,))
 
 
+def test_what_is_no_tensor_is_touched_by_its_name(checked: Checked):
+    record = Buffer(Space.RECORD, 3)
+    checked.launch(COMPUTE, lambda: checked.touch(writes=(record,)), label="L")
+    checked.launch(D2H, lambda: checked.touch(reads=(record,)), label="C0")
+    with pytest.raises(RaceFound, match="race on record:3"):
+        checked.synchronize()
+
+
+def test_where_nobody_watches_nobody_is_told():
+    with HostBackend() as backend:
+        backend.launch(H2D, lambda: backend.touch(writes=(torch.zeros(1),)), label="H0")
+        backend.synchronize()
+
+
 def test_a_thread_that_helps_is_watched_too(checked: Checked):
     slot = checked.device_buffer(64)
 

@@ -1,4 +1,4 @@
-"""What an executor needs of a machine: eleven primitives, the same for every backend.
+"""What an executor needs of a machine: a dozen primitives, the same for every backend.
 
 A stream is named by the schedule's `Stream` and comes into being at its first use. `launch` and
 `copy` only enqueue; what is enqueued on one stream runs one after another, in that order. Order
@@ -13,9 +13,12 @@ from typing import Any, Self
 
 import torch
 
-from zo2sim.schedule import Stream
+from zo2sim.schedule import Buffer, Stream
 
 Work = Callable[[], None]
+
+Touched = torch.Tensor | Buffer
+"""What work reads or writes: memory, or by its name in the schedule what is no tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Backend(ABC):
     """Streams, events and buffers of one machine. Used from one thread, the caller's.
 
     **Failure.** If work raises, nothing that is enqueued later or still waiting runs, and the next
-    call of `launch`, `copy`, `record`, `wait`, `query`, `synchronize` or `timings` raises
+    call of `launch`, `copy`, `record`, `wait`, `query`, `synchronize`, `ended` or `timings` raises
     `StreamFailed` from the original exception. It never hangs.
 
     **Ambient modes.** Work runs under the grad mode, inference mode and autocast that the caller
@@ -131,9 +134,22 @@ class Backend(ABC):
     def synchronize(self, event: Event | None = None) -> None:
         """Block the caller until what ``event`` marks has ended; None: everything."""
 
+    def touch(  # noqa: B027 - most backends have nobody to tell
+        self, *, reads: tuple[Touched, ...] = (), writes: tuple[Touched, ...] = ()
+    ) -> None:
+        """Say what the running work touches where PyTorch does not see it: in kernels of our own,
+        or outside of tensors. Called by that work; nobody listens but `checked.Checked`."""
+
+    @abstractmethod
+    def ended(self) -> tuple[Timing, ...]:
+        """The first launches and copies that have ended, up to the first that has not; each once.
+
+        Never blocks, and lets nothing run. Called now and then, it keeps the log short.
+        """
+
     @abstractmethod
     def timings(self) -> tuple[Timing, ...]:
-        """Every launch and copy since the last call, in the order of the calls.
+        """Every launch and copy that `ended` or this has not given yet, in the order of the calls.
 
         Waits for everything first. All times are on one clock, which starts with the backend.
         """

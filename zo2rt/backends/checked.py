@@ -6,11 +6,11 @@ from threading import local
 
 import torch
 
-from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work
+from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Touched, Work
 from zo2rt.backends.watch import Watch
 from zo2rt.races import Access, Place, RaceDetector
 from zo2rt.regions import Regions
-from zo2sim.schedule import Stream
+from zo2sim.schedule import Buffer, Stream
 
 
 class Checked(Backend):
@@ -30,10 +30,7 @@ class Checked(Backend):
         """Watch a part of a buffer as a place of its own, such as `zo2sim.schedule.Buffer`."""
         self._regions.add(tensor, place)
 
-    def touch(
-        self, *, reads: tuple[torch.Tensor, ...] = (), writes: tuple[torch.Tensor, ...] = ()
-    ) -> None:
-        """Say what the work on this thread touches where PyTorch does not see it."""
+    def touch(self, *, reads: tuple[Touched, ...] = (), writes: tuple[Touched, ...] = ()) -> None:
         self._touched(self.current, reads, writes)
 
     @property
@@ -49,11 +46,14 @@ class Checked(Backend):
         return _Running(self._running, access, Watch(partial(self._touched, access)))
 
     def _touched(
-        self, access: Access, reads: tuple[torch.Tensor, ...], writes: tuple[torch.Tensor, ...]
+        self, access: Access, reads: tuple[Touched, ...], writes: tuple[Touched, ...]
     ) -> None:
-        self.detector.touches(
-            access, reads=self._regions.places(reads), writes=self._regions.places(writes)
-        )
+        self.detector.touches(access, reads=self._places(reads), writes=self._places(writes))
+
+    def _places(self, touched: tuple[Touched, ...]) -> tuple[Place, ...]:
+        tensors = (one for one in touched if not isinstance(one, Buffer))
+        named = (one for one in touched if isinstance(one, Buffer))
+        return (*self._regions.places(tensors), *named)
 
     @property
     def device(self) -> torch.device:
@@ -97,6 +97,9 @@ class Checked(Backend):
         self._inner.synchronize(event)
         self.detector.on_synchronize(event)
         self.detector.check()
+
+    def ended(self) -> tuple[Timing, ...]:
+        return self._inner.ended()
 
     def timings(self) -> tuple[Timing, ...]:
         timings = self._inner.timings()

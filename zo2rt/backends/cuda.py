@@ -10,8 +10,10 @@ caller's place, and returns to the caller once that thread has nothing left to i
 Buffers live until `close`, so nothing needs `record_stream`: order comes from events alone.
 """
 
+from collections import deque
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -26,6 +28,8 @@ from zo2sim.schedule import Stream
 
 DEVICE_STREAMS = (Stream.H2D, Stream.COMPUTE, Stream.D2H)
 """Streams of the device; all others are threads of the host."""
+
+_MOMENT_LASTS_S = 16.0  # from there fp32 milliseconds resolve 1 us
 
 
 class _Ticket:
@@ -52,11 +56,20 @@ class _Ticket:
             stream.wait_event(self.event)
 
 
+class _Span(NamedTuple):
+    """Work of the device: its place in the log, and the events around it."""
+
+    entry: Entry
+    start: torch.Event
+    end: torch.Event
+
+
 class _DeviceClock:
     """Events of the device in seconds on the host's clock, through a moment known on both.
 
-    The moment is renewed now and then: PyTorch reports fp32 milliseconds, which after 1000 s from
-    it resolve 60 us only.
+    PyTorch reports fp32 milliseconds, which after 1000 s from the moment resolve 60 us only. So it
+    moves along: from event to event without waiting, and, where the caller waits anyway, to a new
+    one on both clocks, which ends what they have drifted apart.
     """
 
     def __init__(self, log: TimingLog, stream: torch.Stream) -> None:
@@ -79,7 +92,14 @@ class _DeviceClock:
         after_s = self._log.now_s()
         return event, (before_s + after_s) / 2, after_s - before_s
 
-    def seconds(self, event: torch.Event) -> float:
+    def fill(self, span: _Span) -> None:
+        """Enter the times of work that has ended into the log."""
+        start_s, end_s = self._seconds(span.start), self._seconds(span.end)
+        span.entry.start_s, span.entry.end_s = start_s, end_s
+        if end_s - self._moment_s > _MOMENT_LASTS_S:
+            self._moment, self._moment_s = span.end, end_s
+
+    def _seconds(self, event: torch.Event) -> float:
         return self._moment_s + self._moment.elapsed_time(event) * 1e-3
 
 
@@ -100,7 +120,7 @@ class CudaBackend(Backend):
         self._streams = {s: torch.Stream(device=self._device) for s in DEVICE_STREAMS}
         self._threads: dict[Stream, StreamThread] = {}
         self._clock = _DeviceClock(self._log, self._streams[Stream.COMPUTE])
-        self._spans: list[tuple[Entry, torch.Event, torch.Event]] = []
+        self._spans = {s: deque[_Span]() for s in DEVICE_STREAMS}
 
     @property
     def device(self) -> torch.device:
@@ -154,7 +174,7 @@ class CudaBackend(Backend):
             start.record(stream)
             work()
             end.record(stream)
-        self._spans.append((entry, start, end))
+        self._spans[entry.stream].append(_Span(entry, start, end))
 
     def transfer(self, stream: Stream, target: torch.Tensor, source: torch.Tensor) -> None:
         check_copy(target, source)
@@ -214,13 +234,18 @@ class CudaBackend(Backend):
             ticket.block()
         self._failure.check()
 
+    def ended(self) -> tuple[Timing, ...]:
+        self._failure.check()
+        for spans in self._spans.values():
+            while spans and spans[0].end.query():
+                self._clock.fill(spans.popleft())
+        return self._log.ended()
+
     def timings(self) -> tuple[Timing, ...]:
         self.synchronize()
-        for entry, start, end in self._spans:
-            entry.start_s, entry.end_s = self._clock.seconds(start), self._clock.seconds(end)
-        self._spans.clear()
+        timings = self.ended()
         self._clock.renew()
-        return self._log.drain()
+        return timings
 
     def memory(self) -> MemoryFigures:
         peak = torch.accelerator.max_memory_allocated(self._device)

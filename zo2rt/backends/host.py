@@ -74,9 +74,13 @@ class HostBackend(Backend):
     def _ends(self) -> list[Callable[[], None]]:
         return [self.record(stream).ticket.wait for stream in self._threads]
 
+    def ended(self) -> tuple[Timing, ...]:
+        self._failure.check()
+        return self._log.ended()
+
     def timings(self) -> tuple[Timing, ...]:
         self.synchronize()
-        return self._log.drain()
+        return self._log.ended()
 
     def memory(self) -> MemoryFigures:
         return self._memory.figures()

@@ -1,5 +1,7 @@
 """Times of what was launched, kept in launch order although it ends in any order."""
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -22,7 +24,7 @@ class TimingLog:
 
     def __init__(self) -> None:
         self._origin_s = perf_counter()
-        self._entries: list[Entry] = []
+        self._entries: deque[Entry] = deque()
 
     def now_s(self) -> float:
         """Host time on the log's clock."""
@@ -33,9 +35,11 @@ class TimingLog:
         self._entries.append(entry := Entry(label, stream))
         return entry
 
-    def drain(self) -> tuple[Timing, ...]:
-        """Every entry that has ended; the log is then empty."""
-        entries, self._entries = self._entries, []
-        return tuple(
-            Timing(e.label, e.stream, e.start_s, e.end_s) for e in entries if e.end_s is not None
-        )
+    def ended(self) -> tuple[Timing, ...]:
+        """The longest prefix of entries that have ended; the log forgets them."""
+        return tuple(self._take_ended())
+
+    def _take_ended(self) -> Iterator[Timing]:
+        while self._entries and (end_s := self._entries[0].end_s) is not None:
+            entry = self._entries.popleft()
+            yield Timing(entry.label, entry.stream, entry.start_s, end_s)

@@ -144,9 +144,13 @@ class VirtualBackend(Backend):
                 self._advance()
             self._caller_s = max(self._caller_s, ticket.end_s)
 
+    def ended(self) -> tuple[Timing, ...]:
+        self._failure.check()
+        return self._log.ended()
+
     def timings(self) -> tuple[Timing, ...]:
         self.synchronize()
-        return self._log.drain()
+        return self._log.ended()
 
     def memory(self) -> MemoryFigures:
         return self._memory.figures()
