@@ -48,8 +48,11 @@ def still(samples: int, *, lr: float = 1e-2, weight_decay: float = 0.0) -> Recor
     return replace(moving, projected_gradients=(0.0,) * samples)
 
 
-def perturbed(theta: NDArray[Any], dtype: Dtype, place: Place, kind: Kind) -> NDArray[Any]:
+def perturbed(
+    theta: NDArray[Any], dtype: Dtype, place: Place, kind: Kind, *, coefficient: float = 1e-3
+) -> NDArray[Any]:
     """What the reference says that W is."""
-    values = widen(theta, dtype)
-    exact = reference.perturbed(values, place, key=KEY, coefficient=1e-3, kind=kind)
+    exact = reference.perturbed(
+        widen(theta, dtype), place, key=KEY, coefficient=coefficient, kind=kind
+    )
     return narrow(exact, dtype)

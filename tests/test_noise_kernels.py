@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.noise_cases import FORMATS, KEY, KINDS, perturbed, record, same_bits, still, stored
-from zo2rt.noise import Place, Record, kernels, perturb, reference, split, update
+from zo2rt.noise import Place, Record, kernels, perturb, perturb_pair, reference, split, update
 from zo2rt.noise.place import Kind
 from zo2rt.noise.rounding import narrow, nearest, widen
 from zo2sim.dtypes import Dtype
@@ -47,6 +47,32 @@ def test_w_may_have_another_format_than_theta(master: Dtype, compute: Dtype) -> 
         widen(theta, master), place, key=KEY, coefficient=-1e-3, kind="gaussian"
     )
     assert same_bits(out, narrow(exact, compute))
+
+
+@QUICK
+@given(st.sampled_from(FORMATS), st.sampled_from(FORMATS), st.sampled_from(KINDS), COUNTS, PLACES)
+def test_a_pair_is_two_perturbations(
+    master: Dtype, compute: Dtype, kind: Kind, count: int, place: Place
+) -> None:
+    theta = stored(master, count)
+    plus, minus, once, again = (narrow(np.zeros(count, np.float32), compute) for _ in range(4))
+    perturb_pair(plus, minus, theta, place, key=KEY, coefficient=1e-3, kind=kind)
+    perturb(once, theta, place, key=KEY, coefficient=1e-3, kind=kind)
+    perturb(again, theta, place, key=KEY, coefficient=-1e-3, kind=kind)
+    assert same_bits(plus, once)
+    assert same_bits(minus, again)
+    assert same_bits(theta, stored(master, count))
+
+
+@pytest.mark.parametrize("in_place", [0, 1])
+def test_either_of_a_pair_may_be_theta_itself(in_place: int) -> None:
+    theta, place = stored(Dtype.FP32, 5000), Place(p=3)
+    outs = [np.empty_like(theta), np.empty_like(theta)]
+    outs[in_place] = theta.copy()
+    plus, minus = outs
+    perturb_pair(plus, minus, outs[in_place], place, key=KEY, coefficient=1e-3, kind="gaussian")
+    for out, c in ((plus, 1e-3), (minus, -1e-3)):
+        assert same_bits(out, perturbed(theta, Dtype.FP32, place, "gaussian", coefficient=c))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,35 +122,6 @@ def test_any_tiling_in_any_order_gives_the_same_bits(
     for start, stop in reversed(list(pairwise(bounds))):
         work(pieces[start:stop], place.advanced(start))
     assert same_bits(pieces, whole)
-
-
-@pytest.mark.parametrize("num_ranges", [1, 2, 3, 7, 100])
-@pytest.mark.parametrize("kind", KINDS)
-def test_threads_change_no_bit(num_ranges: int, kind: Kind) -> None:
-    theta, place = torch.linspace(-1, 1, 10_001), Place(p=4, first_element=2**35 - 3001)
-    once, split_up = torch.empty_like(theta), torch.empty_like(theta)
-    work = partial(perturb, key=KEY, coefficient=1e-3, kind=kind)
-    work(once, theta, place)
-    with ThreadPoolExecutor(4) as pool:
-        split(pool, num_ranges, work, place, split_up, theta)
-    assert torch.equal(once.view(torch.int32), split_up.view(torch.int32))
-
-
-def test_many_calls_at_the_same_time_do_not_disturb_each_other() -> None:
-    work = partial(update, records=[record(1, 2)], kind="gaussian")
-    alone = [stored(Dtype.BF16, 40_000, seed) for seed in range(6)]
-    together = [theta.copy() for theta in alone]
-    for p, theta in enumerate(alone):
-        work(theta, Place(p=p))
-    with ThreadPoolExecutor(6) as pool:
-        futures = [pool.submit(work, theta, Place(p=p)) for p, theta in enumerate(together)]
-    assert [future.result() for future in futures] == [None] * 6
-    assert all(map(same_bits, alone, together))
-
-
-def test_an_error_in_a_range_reaches_the_caller() -> None:
-    with ThreadPoolExecutor(2) as pool, pytest.raises(TypeError, match="records"):
-        split(pool, 2, partial(update, kind="gaussian"), Place(p=0), torch.zeros(1000))
 
 
 @pytest.mark.parametrize("rounding", [False, True])
@@ -276,8 +273,11 @@ def test_unusable_buffers_are_refused(buffer: Any) -> None:
 
 
 def test_buffers_of_unequal_length_are_refused() -> None:
+    four, three = torch.zeros(4), torch.zeros(3)
     with pytest.raises(ValueError, match=r"equally many elements; got \[3, 4\]"):
-        perturb(torch.zeros(4), torch.zeros(3), Place(p=0), key=1, coefficient=1.0, kind="gaussian")
+        perturb(four, three, Place(p=0), key=1, coefficient=1.0, kind="gaussian")
+    with pytest.raises(ValueError, match=r"equally many elements; got \[3, 4\]"):
+        perturb_pair(four, three, four, Place(p=0), key=1, coefficient=1.0, kind="gaussian")
 
 
 def test_the_reference_rounds_to_nearest_as_torch_does() -> None:

@@ -15,9 +15,10 @@ _FLUSHED = re.compile(r"\b(?:add|sub|mul|div)(?:\.rn)?\.ftz")
 _SIZES = {"first": "i64", "p": "i64", "count": "i64", "TILE": "constexpr", "GAUSSIAN": "constexpr"}
 
 
-def _perturb(fmt: str, gaussian: bool) -> str:
-    types = {"out": f"*{fmt}", "theta": f"*{fmt}", "table": "*fp32", "key": "u64", "c": "fp32"}
-    return _ptx(triton_kernels._perturb, types | _SIZES, {"GAUSSIAN": gaussian})
+def _perturb(kernel: Any, outs: tuple[str, ...], fmt: str, gaussian: bool) -> str:
+    types = dict.fromkeys((*outs, "theta"), f"*{fmt}")
+    types |= {"table": "*fp32", "key": "u64", "c": "fp32"} | _SIZES
+    return _ptx(kernel, types, {"GAUSSIAN": gaussian})
 
 
 def _update(fmt: str, gaussian: bool, rounding: bool) -> str:
@@ -37,9 +38,12 @@ def _ptx(kernel: Any, types: dict[str, str], constants: dict[str, bool]) -> str:
 
 def main() -> None:
     """One line per kernel and format: how many instructions fuse, how many flush subnormals."""
+    single, pair = triton_kernels._perturb, triton_kernels._perturb_pair
     texts = {
-        "fp32 gaussian perturb": _perturb("fp32", True),
-        "fp16 rademacher perturb": _perturb("fp16", False),
+        "fp32 gaussian perturb": _perturb(single, ("out",), "fp32", True),
+        "fp16 rademacher perturb": _perturb(single, ("out",), "fp16", False),
+        "fp32 gaussian perturb both ways": _perturb(pair, ("plus", "minus"), "fp32", True),
+        "bf16 rademacher perturb both ways": _perturb(pair, ("plus", "minus"), "i16", False),
         "fp32 rademacher update": _update("fp32", False, False),
         "bf16 gaussian update": _update("i16", True, False),
         "fp16 gaussian update, stochastic": _update("fp16", True, True),

@@ -39,6 +39,17 @@ def _perturbs_equally(dtype: Dtype, kind: Kind) -> bool:
     return same_bits(_array(out), perturbed(theta, dtype, _PLACE, kind))
 
 
+def _perturbs_both_ways_equally(dtype: Dtype, kind: Kind) -> bool:
+    theta = stored(dtype, _COUNT)
+    plus, minus = torch.empty(2, _COUNT, dtype=_TORCH[dtype])
+    noise = TritonNoise(kind=kind, table=device_table("cpu"))
+    noise.perturb_pair(plus, minus, _tensor(theta, dtype), _PLACE, key=KEY, coefficient=1e-3)
+    return all(
+        same_bits(_array(out), perturbed(theta, dtype, _PLACE, kind, coefficient=c))
+        for out, c in ((plus, 1e-3), (minus, -1e-3))
+    )
+
+
 def _updates_equally(
     dtype: Dtype, kind: Kind, records: list[Record], *, rounding: bool = False
 ) -> bool:
@@ -58,6 +69,7 @@ def main() -> None:
     for dtype, kind in itertools.product(FORMATS, KINDS):
         results = {
             "perturb": _perturbs_equally(dtype, kind),
+            "perturb both ways": _perturbs_both_ways_equally(dtype, kind),
             "update": _updates_equally(dtype, kind, _RECORDS),
             "update by nothing": _updates_equally(dtype, kind, [still(2)]),
             "update stochastically": _updates_equally(dtype, kind, _RECORDS, rounding=True),

@@ -38,7 +38,7 @@ record's first sample. The magnitude is cut to the format's grid, and goes one g
 Past the largest finite number lies infinity.
 """
 
-from zo2rt.noise.cpu import perturb, update
+from zo2rt.noise.cpu import perturb, perturb_pair, update
 from zo2rt.noise.keys import sample_key
 from zo2rt.noise.place import Kind, Place
 from zo2rt.noise.record import Record
@@ -47,4 +47,14 @@ from zo2rt.noise.threads import split
 NOISE_VERSION = 1
 """Goes into every journal header: another version means other bits."""
 
-__all__ = ["NOISE_VERSION", "Kind", "Place", "Record", "perturb", "sample_key", "split", "update"]
+__all__ = [
+    "NOISE_VERSION",
+    "Kind",
+    "Place",
+    "Record",
+    "perturb",
+    "perturb_pair",
+    "sample_key",
+    "split",
+    "update",
+]

@@ -27,6 +27,27 @@ def perturb(
     kernels.perturb(_stored(out), _stored(theta), source, np.uint64(key), np.float32(coefficient))
 
 
+def perturb_pair(  # noqa: PLR0913 - what two calls of `perturb` take
+    plus: Buffer,
+    minus: Buffer,
+    theta: Buffer,
+    place: Place,
+    *,
+    key: int,
+    coefficient: float,
+    kind: Kind,
+) -> None:
+    """``plus = rn(theta + c z)`` and ``minus = rn(theta - c z)``, with z drawn once.
+
+    The bits of two calls of `perturb`, with c and with -c. ``plus`` and ``minus`` do not overlap;
+    either of them may be ``theta``. Releases the GIL and allocates 28 KiB.
+    """
+    check_equal_lengths(plus, minus, theta)
+    source = _source(place, kind)
+    c = np.float32(coefficient)
+    kernels.perturb_pair(_stored(plus), _stored(minus), _stored(theta), source, np.uint64(key), c)
+
+
 def update(
     theta: Buffer,
     place: Place,

@@ -23,6 +23,7 @@ _HALF = np.uint64(32)
 _INFINITY = np.uint32(0x7F800000)
 _FP16_NORMAL = np.uint32(0x38800000)  # 2^-14, the smallest normal number
 _FP16_PAST = np.uint32(0x47800000)  # 2^16, where infinity stands on fp16's grid
+_NOTHING = np.float32(-0.0)  # -0 + v is v for every v: a sum that starts here starts as its first
 _BIT = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
 _compiled = numba.njit(nogil=True, cache=True)
@@ -76,6 +77,21 @@ def perturb(out, theta, source, key, c):
 
 
 @_compiled
+def perturb_pair(plus, minus, theta, source, key, c):
+    """plus = rn(theta + c z) and minus = rn(theta - c z), with z drawn once."""
+    x, product, scratch = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32), _new_scratch()
+    for start in range(0, theta.bits.size, _TILE):
+        span = _span(source, start, theta.bits.size)
+        stop = start + span.size
+        _load(x, theta.bits[start:stop], theta.code)
+        product[:] = _NOTHING
+        _add_noise(product, c, scratch, span, key, source)
+        _add_and_subtract(x, product, span.size)
+        _store(plus.bits[start:stop], x, plus.code)
+        _store(minus.bits[start:stop], product, minus.code)
+
+
+@_compiled
 def update(theta, source, updates, stochastic):
     """theta = rn(theta d - s) for each record in turn."""
     x, s, draws = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32), _new_scratch().z
@@ -87,7 +103,7 @@ def update(theta, source, updates, stochastic):
         begin = 0
         for r in range(updates.ends.size):
             end = updates.ends[r]
-            s[:] = np.float32(-0.0)  # -0 + v is v for every v, so s starts as the first product
+            s[:] = _NOTHING
             for i in range(begin, end):
                 _add_noise(s, updates.coefficients[i], scratch, span, updates.keys[i], source)
             _decay_and_subtract(x, updates.decays[r], s, span.size)
@@ -183,6 +199,14 @@ def _add_signed(x, c, words, offset, count):
 def _add(s, a, z):
     for i in range(z.size):
         s[i] = s[i] + a * z[i]
+
+
+@_compiled
+def _add_and_subtract(x, product, count):
+    """x and product become x + product and x - product."""
+    for i in range(count):
+        plus, minus = x[i] + product[i], x[i] - product[i]
+        x[i], product[i] = plus, minus
 
 
 @_compiled

@@ -95,6 +95,32 @@ class TritonNoise:
             GAUSSIAN=self._gaussian,
         )
 
+    def perturb_pair(
+        self,
+        plus: Tensor,
+        minus: Tensor,
+        theta: Tensor,
+        place: Place,
+        *,
+        key: int,
+        coefficient: float,
+    ) -> None:
+        """``plus = rn(theta + c z)``, ``minus = rn(theta - c z)``; as in `zo2rt.noise.cpu`."""
+        check_equal_lengths(plus, minus, theta)
+        _check(plus, minus, theta)
+        _launch(
+            _perturb_pair,
+            theta,
+            place,
+            _raw(plus),
+            _raw(minus),
+            _raw(theta),
+            self.table,
+            key,
+            coefficient,
+            GAUSSIAN=self._gaussian,
+        )
+
     def update(self, theta: Tensor, place: Place, *, records: DeviceRecords) -> None:
         """Apply the records to ``theta`` in order, in one pass; see `zo2rt.noise.cpu.update`."""
         _check(theta)
@@ -157,6 +183,18 @@ def _perturb(  # noqa: PLR0913 - a kernel takes pointers and numbers, not object
     x = _load(theta, offset, inside)
     w = x + c * _noise(key, base, p, table, TILE, GAUSSIAN)
     _store(out, offset, inside, _round(w, out.dtype.element_ty))
+
+
+@triton.jit(do_not_specialize=["key", "first", "p", "count"])
+def _perturb_pair(  # noqa: PLR0913
+    plus, minus, theta, table, key, c, first, p, count,
+    TILE: tl.constexpr, GAUSSIAN: tl.constexpr,
+):  # fmt: skip
+    base, offset, inside = _range(first, count, TILE)
+    x = _load(theta, offset, inside)
+    product = c * _noise(key, base, p, table, TILE, GAUSSIAN)
+    _store(plus, offset, inside, _round(x + product, plus.dtype.element_ty))
+    _store(minus, offset, inside, _round(x - product, minus.dtype.element_ty))
 
 
 @triton.jit(do_not_specialize=["num_records", "first", "p", "count"])
