@@ -1,5 +1,6 @@
 """The arena takes, to the byte, what the predictor's memory account says."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from zo2sim.plan import Plan, Policy, Recipe
 
 FP32 = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dtype.FP32, sequence=8)
 
+BUFFERS = ("resident units", "resident blocks", "slots", "scratch")
+
 
 @pytest.mark.parametrize("family", ["opt", "gpt2", "llama", "llama-tied", "qwen3", "mistral"])
 @pytest.mark.parametrize(
@@ -29,15 +32,40 @@ FP32 = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dty
     ids=str,
 )
 def test_device_buffers_are_those_of_the_account(family: str, plan: Plan):
-    model = build(family)
-    config: Any = model.config
-    shape = from_config(config.to_dict(), name=family)
-    predicted = account(shape, plan, FP32).itemised(Place.DEVICE)
-    names = ("resident units", "resident blocks", "slots", "scratch")
+    assert found_bytes(family, plan, FP32) == predicted_bytes(family, plan, FP32)
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-tied"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        replace(FP32, storage_dtype=Dtype.FP32, compute_dtype=Dtype.BF16),
+        replace(FP32, wire_dtype=Dtype.FP8),
+        replace(FP32, wire_dtype=Dtype.BF16, compute_dtype=Dtype.BF16),
+        replace(FP32, perturbation="in_place"),
+        replace(FP32, perturbation="in_place", noise="torch"),
+    ],
+    ids=str,
+)
+def test_other_recipes_keep_to_their_account(family: str, how: Recipe):
+    policy = Policy.HOST_UPDATE if how.recoded else Policy.ZO2
+    assert found_bytes(family, Plan(policy=policy), how) == predicted_bytes(
+        family, Plan(policy=policy), how
+    )
+
+
+def found_bytes(family: str, plan: Plan, how: Recipe) -> int:
     objective, optimizer = Objective(example=batch(family)), MezoSgd(lr=0.1)
     with (
         HostBackend() as backend,
-        Engine(model, plan, FP32, objective, backend=backend, optimizer=optimizer) as engine,
+        Engine(build(family), plan, how, objective, backend=backend, optimizer=optimizer) as engine,
     ):
-        found = engine.device_bytes
-    assert found == sum(predicted.get(name, 0) for name in names)
+        assert backend.memory().device_bytes == engine.device_bytes
+        return engine.device_bytes
+
+
+def predicted_bytes(family: str, plan: Plan, how: Recipe) -> int:
+    config: Any = build(family).config
+    predicted = account(from_config(config.to_dict(), name=family), plan, how)
+    items = predicted.itemised(Place.DEVICE)
+    return sum(items.get(name, 0) for name in BUFFERS)

@@ -1,8 +1,6 @@
 """The engine: every plan gives the bits of `resident`, and `resident` those of the textbook."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -12,18 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.engine_runs import NUM_STEPS, OPTIMIZER, Run, engine, recipe, run, same
 from tests.families import BLOCKS, FAMILIES, batch, build
 from zo2rt.backends import Backend, HostBackend, VirtualBackend
 from zo2rt.conformance import first_divergence
-from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2rt.engine import Engine, Objective
 from zo2rt.noise import Place, Record, perturb, sample_key, update
 from zo2sim.dtypes import Dtype
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.schedule import Kind
-from zo2sim.trace import Trace
 
-NUM_STEPS = 4
-OPTIMIZER = MezoSgd(lr=1e-2, eps=1e-3, weight_decay=0.1, seed=7)
 PLANS = {
     "zo2": Plan(),
     "one slot": Plan(num_slots=1),
@@ -35,73 +31,6 @@ PLANS = {
     "naive": Plan(policy=Policy.NAIVE),
     "host_update": Plan(policy=Policy.HOST_UPDATE),
 }
-
-
-@dataclass(frozen=True)
-class Run:
-    """All that a run leaves behind."""
-
-    losses: list[tuple[float, ...]]
-    gradients: list[tuple[float, ...]]
-    evaluation: float
-    weights: dict[str, Tensor]
-    trace: Trace
-
-
-def recipe(dtype: Dtype = Dtype.FP32, **changes: Any) -> Recipe:
-    return Recipe(storage_dtype=dtype, wire_dtype=dtype, compute_dtype=dtype, **changes)
-
-
-def run(
-    family: str,
-    plan: Plan,
-    how: Recipe,
-    backend: Callable[[], Backend] = HostBackend,
-    *,
-    flush_after: int | None = None,
-) -> Run:
-    torch_dtype = torch.bfloat16 if how.storage_dtype is Dtype.BF16 else torch.float32
-    model = build(family, dtype=torch_dtype)
-    data = [batch(family, seed=s, rows=2 * how.microbatches) for s in range(NUM_STEPS)]
-    losses: list[tuple[float, ...]] = []
-    gradients: list[tuple[float, ...]] = []
-    with engine(model, plan, how, data[0], backend) as trained:
-        for number, one in enumerate(data):
-            outcome = trained.step(one)
-            losses.append(outcome.losses)
-            gradients.append(outcome.projected_gradients)
-            if number == flush_after:
-                trained.flush()
-        trace = trained.trace()
-        divergence = first_divergence(trained.program, trace.spans) if flush_after is None else None
-        evaluation = trained.evaluate(data[0])
-    assert divergence is None
-    return Run(losses, gradients, evaluation, dict(model.state_dict()), trace)
-
-
-@contextmanager
-def engine(
-    model: nn.Module,
-    plan: Plan,
-    how: Recipe,
-    example: dict[str, Tensor],
-    backend: Callable[[], Backend] = HostBackend,
-    optimizer: MezoSgd = OPTIMIZER,
-) -> Iterator[Engine]:
-    objective = Objective(example=example)
-    with (
-        backend() as place,
-        Engine(model, plan, how, objective, backend=place, optimizer=optimizer) as trained,
-    ):
-        yield trained
-
-
-def same(one: Run, other: Run) -> None:
-    assert one.losses == other.losses
-    assert one.gradients == other.gradients
-    assert one.evaluation == other.evaluation
-    different = [k for k, v in one.weights.items() if not torch.equal(v, other.weights[k])]
-    assert different == []
 
 
 @cache
@@ -233,12 +162,16 @@ def test_seed_and_learning_rate_of_one_step_may_be_zero():
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-def test_the_model_gets_its_own_tensors_back():
+def test_the_model_gets_tensors_of_its_own_back():
     model, data = build("opt"), batch("opt")
-    places = {name: p.data_ptr() for name, p in model.named_parameters()}
+    parameters = dict(model.named_parameters())
     with engine(model, Plan(), recipe(), data) as trained:
         trained.step(data)
-    assert {name: p.data_ptr() for name, p in model.named_parameters()} == places
+        shown = {p.data.untyped_storage().data_ptr() for p in parameters.values()}
+        assert len(shown) == BLOCKS + 2, "a flat buffer for each unit"
+    assert dict(model.named_parameters()) == parameters
+    for p in parameters.values():
+        assert p.data.untyped_storage().nbytes() == p.numel() * p.element_size()
 
 
 def test_a_model_of_another_dtype_is_refused():
@@ -253,15 +186,65 @@ def test_a_model_of_another_dtype_is_refused():
 @pytest.mark.parametrize(
     ("plan", "how", "reason"),
     [
-        (Plan(tier="nvme"), recipe(), "not executed yet; use tier=ram"),
+        (Plan(tier="nvme"), recipe(), "tier=nvme needs a folder"),
         (Plan(policy=Policy.ZO2_REFERENCE), recipe(), "stands for other code"),
-        (Plan(), recipe(perturbation="in_place"), "in_place perturbation is not executed yet"),
-        (Plan(), recipe(trainable="lora:2"), "LoRA is not executed yet"),
+        (Plan(), recipe(trainable="lora:2"), "needs blocks with frozen weights and trained"),
     ],
 )
-def test_what_is_not_executed_yet_is_refused(plan: Plan, how: Recipe, reason: str):
+def test_what_is_not_executed_is_refused(plan: Plan, how: Recipe, reason: str):
     with (
         pytest.raises(ValueError, match=reason),
         engine(build("opt"), plan, how, batch("opt")),
     ):
         pass
+
+
+def twice(model: nn.Module, one: dict[str, Tensor]) -> Tensor:
+    """A loss with two forward passes, the second of other tokens."""
+    flipped = {**one, "input_ids": one["input_ids"].flip(1)}
+    return model(**one).loss - 0.5 * model(**flipped).loss
+
+
+@pytest.mark.parametrize("name", [name for name in PLANS if name != "write-back every 3"])
+def test_a_loss_may_run_the_model_twice(name: str):
+    def losses(plan: Plan, backend: Callable[[], Backend]) -> list[tuple[float, ...]]:
+        model, data = build("opt"), batch("opt")
+        objective = Objective(example=data, loss_fn=twice)
+        with (
+            backend() as place,
+            Engine(model, plan, recipe(), objective, backend=place, optimizer=OPTIMIZER) as trained,
+        ):
+            found = [trained.step(data).losses for _ in range(3)]
+            assert first_divergence(trained.program, trained.trace().spans) is None
+            found.append((trained.evaluate(data),))
+        assert found[-1] == (float(twice(model, data).detach()),)
+        return found
+
+    want = losses(Plan(policy=Policy.RESIDENT), HostBackend)
+    assert losses(PLANS[name], HostBackend) == want
+    assert losses(PLANS[name], VirtualBackend) == want
+
+
+def test_a_loss_with_two_forwards_needs_every_write_back():
+    objective = Objective(example=batch("opt"), loss_fn=twice)
+    plan = PLANS["write-back every 3"]
+    with HostBackend() as place, pytest.raises(ValueError, match="use write_back_every=1; got 3"):
+        Engine(build("opt"), plan, recipe(), objective, backend=place, optimizer=OPTIMIZER)
+
+
+def test_in_place_takes_one_forward():
+    objective = Objective(example=batch("opt"), loss_fn=twice)
+    how = recipe(perturbation="in_place")
+    with HostBackend() as place, pytest.raises(ValueError, match="the loss runs the model 2 times"):
+        Engine(build("opt"), Plan(), how, objective, backend=place, optimizer=OPTIMIZER)
+
+
+def test_an_evaluation_may_generate():
+    def count(model: Any, one: dict[str, Tensor]) -> float:
+        made = model.generate(one["input_ids"], max_new_tokens=4, do_sample=False, use_cache=False)
+        return float(made[:, -4:].sum())
+
+    model, data = build("llama"), batch("llama")
+    want = count(model, data)
+    with engine(model, Plan(), recipe(), data) as trained:
+        assert trained.evaluate(data, count) == want

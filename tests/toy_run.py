@@ -22,6 +22,7 @@ HEADER = Header(
     seed=0,
     noise="gaussian",
     noise_version=1,
+    stochastic_rounding=False,
     lr_schedule="constant",
     decay_rule="no decay for vectors, version 1",
     groups=(
@@ -102,7 +103,7 @@ def run(
         done(journal.position.step)
         weights = updated(weights, record)
         if journal.position.step % save_every == 0:
-            recovery.save(fs, folder, journal, weights)
+            recovery.save(fs, folder, journal, weights.items())
     return weights
 
 

@@ -94,6 +94,19 @@ def decode(buffer: Tensor, layout: Layout, tensors: Sequence[Tensor]) -> None:
             _decode_fp8(_rows(values), _scales(buffer, piece), _rows(tensor))
 
 
+def recode(tensors: Sequence[Tensor], dtype: Dtype, out: Sequence[Tensor]) -> None:
+    """``out``, of any float format, as if the tensors had been encoded and decoded again.
+
+    Holds no encoded buffer: what a block that never moves is worth on a wire of this format.
+    """
+    for tensor, target in zip(tensors, out, strict=True):
+        if dtype is not Dtype.FP8:
+            for part, to in zip(_parts(tensor), _parts(target), strict=True):
+                to.copy_(part.to(TORCH_DTYPES[dtype]))
+        elif tensor.numel():
+            _recode_fp8(_rows(tensor), _rows(target))
+
+
 def views(buffer: Tensor, layout: Layout) -> tuple[Tensor, ...]:
     """The tensors of an unscaled buffer without a copy: writing to them writes to the buffer.
 
@@ -147,6 +160,19 @@ def _decode_fp8(values: Tensor, row_scales: Tensor, out: Tensor) -> None:
     parts = (values.split(at_once), row_scales.split(at_once), out.split(at_once))
     for rows, scale, target in zip(*parts, strict=True):
         target.copy_(rows.to(torch.float32).mul_(scale[:, None]))
+
+
+def _recode_fp8(source: Tensor, out: Tensor) -> None:
+    at_once = max(1, _ELEMENTS_AT_ONCE // source.shape[1])
+    for rows, target in zip(source.split(at_once), out.split(at_once), strict=True):
+        values = torch.empty_like(rows, dtype=TORCH_DTYPES[Dtype.FP8])
+        scale = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
+        _encode_fp8(rows, values, scale)
+        _decode_fp8(values, scale, target)
+
+
+def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    return tensor.view(-1).split(_ELEMENTS_AT_ONCE)
 
 
 def _check(tensors: Sequence[Tensor], buffer: Tensor, layout: Layout) -> None:

@@ -1,30 +1,84 @@
 """Whether what ran is what was scheduled: every operation, on its stream, in its order."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from zo2sim.schedule import Program, Stream
+from zo2sim.schedule import Program, Schedule, Stream
 from zo2sim.trace import Span
-from zo2sim.unroll import unroll
+
+
+class Conformance:
+    """Checks a run as it goes, period by period, from step ``first_step`` on.
+
+    ``divergence`` is the first operation that is missing, too many or out of place, or an edge
+    that was broken; None as long as the run conforms. Holds the spans of three periods at most.
+    """
+
+    def __init__(self, program: Program, *, first_step: int = 0) -> None:
+        self._program = program
+        self._first_step = first_step
+        self._spans: defaultdict[int, list[Span]] = defaultdict(list)
+        self._before: list[Span] = []
+        self._next = 0
+        self.divergence: str | None = None
+
+    def add(self, spans: Iterable[Span]) -> None:
+        """Spans that have ended, on each stream in the order in which they were launched."""
+        for span in spans:
+            period = (span.step - self._first_step) // self._program.period.steps
+            self._spans[period].append(span)
+        while self._is_over(self._next):
+            self._check(self._next, end=None)
+
+    def finish(self, num_steps: int) -> None:
+        """The run ends before step ``num_steps``; arrivals of later steps do not count."""
+        while self._first_step + self._next * self._program.period.steps < num_steps:
+            self._check(self._next, end=num_steps)
+
+    def _is_over(self, period: int) -> bool:
+        whole = len(self._spans[period]) >= len(self._program.period.ops)
+        return whole or period + 2 in self._spans
+
+    def _check(self, period: int, end: int | None) -> None:
+        schedule = self._program.period if period else self._program.prologue
+        first = self._first_step + period * schedule.steps
+        ran = [s for s in self._spans.pop(period, []) if end is None or s.step < end]
+        message = _order(schedule, first, ran, end) or self._broken_edge(ran, period)
+        self.divergence = self.divergence or message
+        self._before, self._next = ran, period + 1
+
+    def _broken_edge(self, ran: Sequence[Span], period: int) -> str | None:
+        """An operation that started before one that it waits for had ended."""
+        ends = {f"{s.op.name}^": s.end_s for s in self._before} if period else {}
+        ends |= {s.op.name: s.end_s for s in ran}
+        for span in ran:
+            for edge in span.op.after:
+                if ends.get(edge, span.start_s) > span.start_s:
+                    return f"{span.op.name} of step {span.step} started before {edge} had ended"
+        return None
 
 
 def first_divergence(program: Program, spans: Iterable[Span]) -> str | None:
-    """The first operation that is missing, too many or out of place, or an edge that was broken.
-
-    ``spans`` are those of a run from step 0 on, without a flush in between. Arrivals of a step
-    that has not come yet do not count. None where the run conforms.
-    """
+    """`Conformance` of a whole run from step 0 on, without a flush in between."""
     ran = [*spans]
-    num_steps = 1 + max((s.step for s in ran if s.op.stream is Stream.COMPUTE), default=-1)
-    ran = [span for span in ran if span.step < num_steps]
-    periods = -(-num_steps // program.period.steps)
-    planned = unroll(program, periods=periods) if periods else ()
+    check = Conformance(program)
+    check.add(ran)
+    check.finish(1 + max((s.step for s in ran if s.op.stream is Stream.COMPUTE), default=-1))
+    return check.divergence
+
+
+def _order(schedule: Schedule, first: int, ran: Sequence[Span], end: int | None) -> str | None:
     for stream in Stream:
-        wanted = [(i.step, i.name) for i in planned if i.op.stream is stream and i.step < num_steps]
+        wanted = [
+            (first + op.step, op.name)
+            for op in schedule.ops
+            if op.stream is stream and (end is None or first + op.step < end)
+        ]
         found = sorted((s for s in ran if s.op.stream is stream), key=lambda span: span.start_s)
         message = _compared(stream, wanted, [(s.step, s.op.name) for s in found])
         if message is not None:
             return message
-    return _broken_edge(program, ran)
+    return None
 
 
 def _compared(
@@ -35,18 +89,6 @@ def _compared(
             return f"{stream}: {_named(want)} was scheduled, {_named(got)} ran in its place"
     if len(wanted) != len(found):
         return f"{stream}: {len(wanted)} operations were scheduled, {len(found)} ran"
-    return None
-
-
-def _broken_edge(program: Program, ran: Sequence[Span]) -> str | None:
-    """An operation that started before one that it waits for had ended."""
-    ends = {(s.step // program.period.steps, s.op.name): s.end_s for s in ran}
-    for span in ran:
-        period = span.step // program.period.steps
-        for edge in span.op.after:
-            before = (period - edge.endswith("^"), edge.removesuffix("^"))
-            if ends.get(before, span.start_s) > span.start_s:
-                return f"{span.op.name} of step {span.step} started before {edge} had ended"
     return None
 
 

@@ -7,56 +7,35 @@ with Engine(model, plan, recipe, objective, backend=backend, optimizer=optimizer
 model.save_pretrained(folder)
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from zo2rt.arena import Arena
+from zo2rt.assembly import Settings, assemble
 from zo2rt.backends import Backend
-from zo2rt.codec import TORCH_DTYPES
-from zo2rt.execute import Executor, as_trace
+from zo2rt.execute import Executor
+from zo2rt.journalled import RunFolder
 from zo2rt.lanes import Traversal
-from zo2rt.loss import LossFn, model_loss
+from zo2rt.loss import LossFn
 from zo2rt.noise import sample_key
-from zo2rt.operations import Operations, Step, lane_batches
+from zo2rt.operations import Step, lane_batches
+from zo2rt.optimizer import MezoSgd, Objective
 from zo2rt.outcome import Outcome, StepSettings
-from zo2rt.supported import check
-from zo2rt.units import find_units
+from zo2rt.timeline import Timeline
+from zo2rt.units import Units
 from zo2sim.plan import Plan, Recipe
-from zo2sim.policies import Layout, Shape, build, flush
-from zo2sim.schedule import Program, Schedule
-from zo2sim.trace import Span, Trace
+from zo2sim.policies import build, flush
+from zo2sim.schedule import Kind, Program, Schedule
+from zo2sim.trace import Trace
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
-    """What to minimise, and a small batch with which the model is explored."""
-
-    example: Mapping[str, Tensor]
-    loss_fn: LossFn = model_loss
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MezoSgd:
-    """Hyper-parameters of MeZO-SGD (arXiv:2305.17333, algorithm 1). 0 is a seed."""
-
-    lr: float
-    eps: float = 1e-3
-    weight_decay: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.eps > 0.0:
-            raise ValueError(f"eps must be > 0; got {self.eps}")
-        if not (self.lr >= 0.0 and self.weight_decay >= 0.0):
-            raise ValueError(
-                f"lr and weight_decay must be >= 0; got {self.lr} and {self.weight_decay}"
-            )
-
+__all__ = ["Engine", "MezoSgd", "Objective"]
 
 _EVALUATION = -1  # the step number under which an evaluation's lanes run
 
@@ -65,11 +44,15 @@ class Engine:
     """Owns a model's weights from construction to ``close``, which gives them back, trained.
 
     A batch is a mapping of tensors whose first dimension is microbatches x batch; the recipe
-    splits it. Raises ``ValueError`` where plan and recipe cannot be combined or executed, or the
-    model has another dtype.
+    splits it. ``folder`` keeps the run's journal and snapshots; if it holds a run, that run goes
+    on with the bits of one that was never interrupted, and ``num_steps`` says how far it came.
+
+    Raises ``ValueError`` where plan and recipe cannot be combined or executed, the model has
+    another dtype, its lanes in lockstep do not give the bits of its whole forward, or the run in
+    ``folder`` is another one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one decision of the caller's
         self,
         model: nn.Module,
         plan: Plan,
@@ -78,36 +61,50 @@ class Engine:
         *,
         backend: Backend,
         optimizer: MezoSgd,
+        folder: Path | RunFolder | None = None,
     ) -> None:
-        check(plan, recipe)
-        _check_dtype(model, recipe)
         self.optimizer = optimizer
         self._model, self._recipe, self._backend = model, recipe, backend
         self._loss_fn = objective.loss_fn
-        self._units = find_units(model, objective.loss_fn, objective.example)
-        shape = Shape(num_blocks=self._units.num_blocks, tied=self._units.tied)
-        self._layout = Layout(shape=shape, plan=plan, recipe=recipe)
-        self.program: Program = build(shape, plan, recipe)
-        self._arena = Arena(backend, self._units, self._layout, recipe.storage_dtype)
-        assert recipe.noise != "torch", "refused by zo2rt.supported"
-        self._operations = Operations(
-            backend=backend,
-            units=self._units,
-            arena=self._arena,
+        settings = Settings(
+            plan=plan,
             recipe=recipe,
-            kind=recipe.noise,
+            objective=objective,
+            optimizer=optimizer,
+            folder=RunFolder(folder) if isinstance(folder, Path) else folder,
         )
-        self._given = [(p, p.tensor.data) for p in self._units.parameters]
-        self._point_home()
-        self.num_steps = 0
-        self._first_step = 0
+        self._parts = parts = assemble(model, settings, backend)
+        self.program: Program = build(parts.layout.shape, plan, recipe)
+        self.num_steps = 0 if parts.run is None else parts.run.journal.position.step
+        self._first_step = self.num_steps
         self._executor = self._fresh_executor()
-        self._spans: list[Span] = []
+        self._timeline = Timeline(self.program, self.num_steps)
+        self._is_open = True
+
+    @property
+    def units(self) -> Units:
+        """Units of the model, with every parameter's index, owner and decay."""
+        return self._parts.units
 
     @property
     def device_bytes(self) -> int:
         """Bytes of the runtime's own device buffers: slots, scratch, resident units."""
-        return self._arena.device_bytes
+        return self._parts.arena.device_bytes
+
+    @property
+    def cursor(self) -> int:
+        """Number of the first microbatch that the next step reads."""
+        return self.num_steps * self._recipe.microbatches
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """What is wrong with snapshots that were passed over when the run was resumed."""
+        return () if self._parts.run is None else self._parts.run.damaged
+
+    @property
+    def divergence(self) -> str | None:
+        """How what ran differs from what was scheduled, in all that has been flushed; or None."""
+        return self._timeline.divergence
 
     def step(
         self, batch: Mapping[str, Tensor], *, lr: float | None = None, seed: int | None = None
@@ -116,52 +113,93 @@ class Engine:
 
         ``lr`` and ``seed`` hold for this step alone; 0 is a seed and a learning rate.
         """
-        number = self.num_steps
+        start_s, number = perf_counter(), self.num_steps
         settings = self._settings(number, lr, seed)
-        batches = lane_batches(split(batch, self._recipe.microbatches), self._recipe)
-        with torch.no_grad(), self._traversal(batches) as traversal:
-            now = self._operations.steps[number] = Step(settings=settings, traversal=traversal)
+        microbatches = split(batch, self._recipe.microbatches)
+        with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
+            self._parts.operations.draws.begin(settings.keys)
+            now = self._parts.operations.steps[number] = Step(
+                settings=settings, traversal=traversal
+            )
             self._backend.synchronize(self._executor.enqueue_step(number))
-        assert now.outcome is not None, "the loss has been synchronised with"
+        wall_s = perf_counter() - start_s
         self._forget(number)
         self.num_steps += 1
-        return now.outcome
+        self._timeline.add(self._executor.ended())
+        assert now.record is not None, "the loss has been synchronised with"
+        return Outcome(
+            record=now.record,
+            projected_gradients=now.projected_gradients,
+            tokens=_tokens(batch),
+            wall_s=wall_s,
+            exposed_s=max(0.0, wall_s - self._timeline.computed_s(number)),
+        )
 
-    def evaluate(self, batch: Mapping[str, Tensor]) -> float:
-        """Loss of the current weights, every pending update included."""
+    def evaluate(self, batch: Mapping[str, Tensor], loss_fn: LossFn | None = None) -> float:
+        """Mean over the microbatches of the loss, or of any other scalar of the model.
+
+        With the current weights, every pending update included, block by block. The function may
+        run the model as often as it likes (``generate``).
+        """
         self.flush()
-        batches = split(batch, self._recipe.microbatches)
-        with torch.no_grad(), self._traversal(batches) as traversal:
-            now = Step(settings=self._settings(_EVALUATION, None, None), traversal=traversal)
-            self._operations.steps[_EVALUATION] = now
-            self._run(self.program.evaluate, _EVALUATION)
-        assert now.outcome is not None, "an evaluation has its losses"
-        return now.outcome.loss
+        microbatches = split(batch, self._recipe.microbatches)
+        trip = _without_loss(self.program.evaluate)
+        with (
+            torch.no_grad(),
+            self._traversal(microbatches, len(microbatches), loss_fn) as traversal,
+        ):
+            settings = self._settings(_EVALUATION, None, None)
+            self._parts.operations.steps[_EVALUATION] = Step(settings=settings, traversal=traversal)
+            while traversal.unfinished:
+                self._run(trip, _EVALUATION)
+            losses = [float(loss) for loss in traversal.losses()]
+        del self._parts.operations.steps[_EVALUATION]
+        return math.fsum(losses) / len(losses)
 
     def flush(self) -> None:
         """Apply every pending update, so that the model's parameters show it."""
         if self.num_steps == self._first_step:
             return
-        self._spans += self._executor.spans()
+        self._timeline.add(self._executor.spans())
+        self._timeline.flushed(self.num_steps)
         done = self.num_steps - self._first_step
         with torch.no_grad():
             self._run(self._pending(done), self.num_steps)
         self._executor = self._fresh_executor()
         self._first_step = self.num_steps
 
+    def snapshot(self) -> Path:
+        """Flush, and write a durable snapshot; records before it are archived.
+
+        Raises ``ValueError`` for a run without a folder.
+        """
+        if self._parts.run is None:
+            raise ValueError("a snapshot needs a journalled run; make the engine with a folder")
+        self.flush()
+        return self._parts.run.snapshot(self._parts.residence.weights())
+
+    def save(self, folder: Path) -> None:
+        """Flush, and write a plain Hugging Face folder with safetensors."""
+        self.flush()
+        with self._parts.residence.whole():
+            self._model.save_pretrained(folder)  # type: ignore[operator]
+
     def trace(self) -> Trace:
-        """What ran in every step so far."""
-        self._spans += self._executor.spans()
-        return as_trace(self.program, tuple(self._spans))
+        """What ran in the latest steps."""
+        self._timeline.add(self._executor.spans())
+        return self._timeline.trace()
 
     def close(self) -> None:
-        """Flush, and give the model its own tensors back, with the trained weights in them."""
-        self.flush()
-        with torch.no_grad():
-            for parameter, tensor in self._given:
-                tensor.copy_(parameter.tensor)
-                parameter.tensor.data = tensor
-        self._given = []
+        """Flush, and give the model tensors of its own, with the trained weights in them."""
+        if self._is_open:
+            self.flush()
+            self._parts.residence.give_back()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._is_open = False
+        if self._parts.blocks is not None:
+            self._parts.blocks.close()
 
     def __enter__(self) -> Self:
         return self
@@ -174,49 +212,55 @@ class Engine:
     ) -> None:
         if error is None:
             self.close()
+        else:
+            self._let_go()
 
     def _pending(self, done: int) -> Schedule:
         """What is pending after ``done`` steps since the weights were whole."""
         every = self.program.period.steps
-        schedule = flush(self._layout, done % every)
+        schedule = flush(self._parts.layout, done % every)
         ops = (replace(op, records=min(op.records, done)) for op in schedule.ops)
         return replace(schedule, ops=tuple(ops))
 
     def _settings(self, step: int, lr: float | None, seed: int | None) -> StepSettings:
         optimizer = self.optimizer
-        run_seed = optimizer.seed if seed is None else seed
         samples = range(self._recipe.samples) if step != _EVALUATION else range(0)
         return StepSettings(
             step=max(step, 0),
-            keys=tuple(sample_key(run_seed, step, sample) for sample in samples),
+            keys=tuple(self._key(max(step, 0), sample, seed) for sample in samples),
             lr=optimizer.lr if lr is None else lr,
             eps=optimizer.eps,
             weight_decay=optimizer.weight_decay,
+            cursor=self.cursor + self._recipe.microbatches,
         )
 
-    def _traversal(self, batches: Sequence[Any]) -> Traversal:
-        return Traversal(self._model, self._units, self._loss_fn, batches)
+    def _key(self, step: int, sample: int, seed: int | None) -> int:
+        """MeZO's own noise takes the seed of a step as it is; a sample's seed is one further."""
+        if self._recipe.noise == "torch" and seed is not None:
+            return seed + sample
+        return sample_key(self.optimizer.seed if seed is None else seed, step, sample)
+
+    def _traversal(
+        self, microbatches: Sequence[Any], num_lanes: int, loss_fn: LossFn | None = None
+    ) -> Traversal:
+        there = [_on(self._backend.device, batch) for batch in microbatches]
+        function = self._loss_fn if loss_fn is None else loss_fn
+        lanes = lane_batches(there, num_lanes)
+        return Traversal(self._model, self._parts.units, function, lanes)
 
     def _fresh_executor(self) -> Executor:
-        work_of = self._operations.work
+        work_of = self._parts.operations.work
         return Executor(self._backend, self.program, work_of, first_step=self.num_steps)
 
     def _run(self, schedule: Schedule, step: int) -> None:
-        self._executor.run(schedule, lambda op, _: self._operations.work(op, step))
-        self._backend.timings()
+        self._executor.run(schedule, lambda op, _: self._parts.operations.work(op, step))
 
     def _forget(self, step: int) -> None:
-        """Keep only the outcomes that a block may still miss."""
-        del self._operations.steps[step]
+        """Keep only the records that a block may still miss."""
+        operations = self._parts.operations
+        del operations.steps[step]
         oldest = step + 1 - self.program.period.steps
-        kept = self._operations.kept
-        self._operations.kept = {n: o for n, o in kept.items() if n >= oldest}
-
-    def _point_home(self) -> None:
-        """Between visits the model's parameters show the weights where they live."""
-        for unit in self._units.order:
-            for parameter, tensor in zip(unit.parameters, self._arena.home(unit), strict=True):
-                parameter.tensor.data = tensor
+        operations.kept = {n: record for n, record in operations.kept.items() if n >= oldest}
 
 
 def split(batch: Mapping[str, Tensor], microbatches: int) -> list[dict[str, Tensor]]:
@@ -231,11 +275,15 @@ def split(batch: Mapping[str, Tensor], microbatches: int) -> list[dict[str, Tens
     return [{name: chunks[i] for name, chunks in parts.items()} for i in range(microbatches)]
 
 
-def _check_dtype(model: nn.Module, recipe: Recipe) -> None:
-    want = TORCH_DTYPES[recipe.storage_dtype]
-    for name, parameter in model.named_parameters():
-        if parameter.dtype is not want:
-            raise ValueError(
-                f"{name} must be {want} for storage_dtype={recipe.storage_dtype}; "
-                f"got {parameter.dtype}; convert the model, or choose the recipe's dtypes"
-            )
+def _on(device: torch.device, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def _tokens(batch: Mapping[str, Tensor]) -> int:
+    tokens = batch.get("input_ids")
+    return 0 if tokens is None else tokens.numel()
+
+
+def _without_loss(schedule: Schedule) -> Schedule:
+    """A trip over the blocks; the lanes' losses are then read by the caller."""
+    return replace(schedule, ops=tuple(op for op in schedule.ops if op.kind is not Kind.LOSS))

@@ -6,12 +6,12 @@ the next step, which need none, are enqueued ahead, so that they run while this 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from zo2rt.backends import Backend, Event, Work
+from zo2rt.backends import Backend, Event, Timing, Work
 from zo2sim.schedule import Kind, Op, Program, Schedule, Stream
-from zo2sim.trace import Span, Trace
+from zo2sim.trace import Span
 
 ARRIVALS = (Kind.READ, Kind.ALLOC, Kind.ENCODE, Kind.H2D)
 """Kinds that need neither a batch nor a projected gradient."""
@@ -42,7 +42,7 @@ class Executor:
         self._ahead: deque[Item] = deque()
         self._periods = 0
         self._events: dict[tuple[int, str], Event] = {}
-        self._launched: list[Item] = []
+        self._launched: deque[Item] = deque()
         self._loss: Event | None = None
 
     def enqueue_step(self, step: int) -> Event:
@@ -60,21 +60,30 @@ class Executor:
         return loss
 
     def run(self, schedule: Schedule, work_of: WorkOf) -> None:
-        """Run a schedule of its own on an idle machine, and wait for it: flush or evaluation."""
-        self._backend.synchronize()
+        """Run a schedule of its own on an idle machine, and wait for it: flush or evaluation.
+
+        Take the `spans` of the steps before it first.
+        """
+        assert not self._launched, "the steps' spans would be lost"
         events: dict[str, Event] = {}
         for op in schedule.ops:
             for edge in op.after:
                 self._backend.wait(op.stream, events[edge])
             self._backend.launch(op.stream, work_of(op, 0), label=op.name)
             events[op.name] = self._backend.record(op.stream)
-        self._backend.synchronize()
+        self._backend.timings()
+
+    def ended(self) -> tuple[Span, ...]:
+        """Operations of steps that have ended, as they ran, each once. Does not wait."""
+        return self._spans(self._backend.ended())
 
     def spans(self) -> tuple[Span, ...]:
-        """Every operation since the last call that ran in a step, as it ran. Waits for all."""
-        timings = self._backend.timings()
-        launched, self._launched = self._launched, []
-        pairs = zip(launched, timings[: len(launched)], strict=True)
+        """The same of all that was enqueued; waits for it."""
+        return self._spans(self._backend.timings())
+
+    def _spans(self, timings: Sequence[Timing]) -> tuple[Span, ...]:
+        items = [self._launched.popleft() for _ in timings]
+        pairs = zip(items, timings, strict=True)
         return tuple(Span(item.op, item.step, t.start_s, t.end_s) for item, t in pairs)
 
     def _look_ahead(self) -> None:
@@ -126,15 +135,3 @@ def _edges(item: Item) -> Iterator[tuple[int, str]]:
             yield item.period, edge
         elif item.period > 0:
             yield item.period - 1, edge[:-1]
-
-
-def as_trace(program: Program, spans: tuple[Span, ...]) -> Trace:
-    """Spans of a run in issue order, as the simulator has them."""
-    order = {op.name: number for number, op in enumerate(program.period.ops)}
-    in_order = sorted(spans, key=lambda span: (span.step, order[span.op.name]))
-    start = min((span.start_s for span in spans), default=0.0)
-    return Trace(
-        name=program.period.name,
-        steps_per_period=program.period.steps,
-        spans=tuple(Span(s.op, s.step, s.start_s - start, s.end_s - start) for s in in_order),
-    )

@@ -1,24 +1,26 @@
 """What each kind of operation does to real tensors. Order is the executor's; this is the work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from zo2rt.arena import Arena, reads
+from zo2rt.arena import Arena
 from zo2rt.backends import Backend, Work
 from zo2rt.binding import bound
+from zo2rt.block_store import BlockStore
+from zo2rt.codec import encode
+from zo2rt.draws import Draws
+from zo2rt.estimator import Estimator, projected_gradients
+from zo2rt.journal import Journal, Record
+from zo2rt.lane_weights import LaneWeights
 from zo2rt.lanes import Traversal
-from zo2rt.noise import Kind as NoiseKind
-from zo2rt.noise import Place, perturb, update
-from zo2rt.outcome import Outcome, StepSettings, outcome
-from zo2rt.units import Unit, UnitParameter, Units
-from zo2sim.plan import Recipe
-from zo2sim.schedule import Kind, Op, Stream
-
-SIGNS = {"+": 1.0, "-": -1.0}
+from zo2rt.outcome import StepSettings, applied, recorded
+from zo2rt.units import Unit, Units
+from zo2sim.policies import Layout
+from zo2sim.schedule import Buffer, Kind, Op, Space, Stream
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,146 +29,163 @@ class Step:
 
     settings: StepSettings
     traversal: Traversal
-    outcome: Outcome | None = None
+    record: Record | None = None
+    projected_gradients: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """Where a run keeps what outlives a step, beside memory: each is None where nothing does."""
+
+    journal: Journal | None = None
+    blocks: BlockStore | None = None
 
 
 @dataclass(kw_only=True)
 class Operations:
-    """The work of every operation. ``steps`` holds those that are still needed."""
+    """The work of every operation. ``steps`` holds those that run, ``kept`` the last records."""
 
     backend: Backend
     units: Units
     arena: Arena
-    recipe: Recipe
-    kind: NoiseKind
-    steps: dict[int, Step] = field(default_factory=dict)
-    kept: dict[int, Outcome] = field(default_factory=dict)
+    layout: Layout
+    weights: LaneWeights
+    draws: Draws
+    estimator: Estimator
+    store: Store
+    steps: dict[int, Step] = field(default_factory=lambda: {})
+    kept: dict[int, Record] = field(default_factory=lambda: {})
+    versions: dict[int, int] = field(default_factory=lambda: {})
+    """Records that a unit's weights contain after its last update."""
+    stored: dict[int, int] = field(default_factory=lambda: {})
+    """The same of a block on NVMe."""
 
     def work(self, op: Op, step: int) -> Work:
-        """What ``op`` does in ``step``, to be run in its place in the order."""
-        match op.kind:
-            case Kind.H2D:
-                return partial(self._upload, self._unit(op))
-            case Kind.D2H:
-                return partial(self._offload, self._unit(op))
-            case Kind.UPDATE:
-                return partial(self._update, self._unit(op), op, step)
-            case Kind.HOST_UPDATE:
-                return partial(self._host_update, self._unit(op), op, step)
-            case Kind.FORWARD:
-                return partial(self._forward, self._unit(op), op.lanes, step)
-            case Kind.LOSS:
-                return partial(self._loss, step)
-            case Kind.JOURNAL | Kind.ALLOC:
-                return _nothing
-            case _:
-                raise ValueError(f"{op.name}: the runtime does not execute {op.kind} yet")
+        """What ``op`` does in ``step``, to be run in its place in the order.
 
-    def _unit(self, op: Op) -> Unit:
-        assert op.unit is not None, f"{op.name} is about a unit"
-        return self.units[op.unit]
+        Called once per operation, in issue order, when it is enqueued.
+        """
+        if op.unit is None:
+            return self._of_a_step(op, step)
+        unit = self.units[op.unit]
+        match op.kind:
+            case Kind.READ:
+                return partial(self._read, unit, self.stored.get(unit.number, 0))
+            case Kind.WRITE:
+                version = self.stored[unit.number] = self.versions[unit.number]
+                return partial(self._write, unit, version)
+            case Kind.UPDATE | Kind.HOST_UPDATE:
+                end = self.versions[unit.number] = step + 1 if op.trip else step
+                return partial(self._update, unit, op, range(end - op.records, end))
+            case Kind.FORWARD:
+                return partial(self._forward, unit, op.lanes, step)
+            case _:
+                return partial(_MOVES[op.kind], self, unit)
+
+    def _of_a_step(self, op: Op, step: int) -> Work:
+        if op.kind is Kind.LOSS:
+            return partial(self._loss, step)
+        assert op.kind is Kind.JOURNAL, f"{op.name} is about a unit"
+        return partial(self._journal, step)
+
+    def _read(self, unit: Unit, version: int) -> None:
+        staged = self.arena.staged(unit, self.arena.stage_in)
+        self.backend.touch(reads=(Buffer(Space.NVME, unit.number),), writes=(staged,))
+        self._blocks.read(unit.number, staged, version)
+
+    def _write(self, unit: Unit, version: int) -> None:
+        staged = self.arena.staged(unit, self.arena.stage_out)
+        self.backend.touch(reads=(staged,), writes=(Buffer(Space.NVME, unit.number),))
+        self._blocks.write(unit.number, staged, version)
+
+    @property
+    def _blocks(self) -> BlockStore:
+        assert self.store.blocks is not None, "a plan with tier=nvme has a block store"
+        return self.store.blocks
+
+    def _encode(self, unit: Unit) -> None:
+        staged = self.arena.staged(unit, self.arena.wire)
+        encode(self.arena.home(unit), staged, self.arena.formats.slot(unit))
 
     def _upload(self, unit: Unit) -> None:
-        source, target = self.arena.host[unit.number], self.arena.device(unit)
-        self.backend.transfer(Stream.H2D, target, source)
+        self.backend.transfer(Stream.H2D, self.arena.device(unit), self._source(unit))
+
+    def _source(self, unit: Unit) -> Tensor:
+        for buffers in (self.arena.stage_in, self.arena.wire):
+            if buffers:
+                return self.arena.staged(unit, buffers)
+        return self.arena.host[unit.number]
 
     def _offload(self, unit: Unit) -> None:
-        source, target = self.arena.device(unit), self.arena.host[unit.number]
-        self.backend.transfer(Stream.D2H, target, source)
+        out = self.arena.stage_out
+        target = self.arena.staged(unit, out) if out else self.arena.host[unit.number]
+        self.backend.transfer(Stream.D2H, target, self.arena.device(unit))
 
-    def _update(self, unit: Unit, op: Op, step: int) -> None:
-        self._apply(unit, self.arena.theta(unit), self._records(op, step))
+    def _allocate(self, unit: Unit) -> None:
+        """The arena did it before the first step."""
 
-    def _host_update(self, unit: Unit, op: Op, step: int) -> None:
-        self._apply(unit, self.arena.home(unit), self._records(op, step))
-
-    def _records(self, op: Op, step: int) -> Sequence[Outcome]:
-        """The last outcomes before this step; in a later trip, up to this very one."""
-        end = step + 1 if op.trip else step
-        return [self.kept[number] for number in range(end - op.records, end)]
-
-    def _apply(self, unit: Unit, theta: Sequence[Tensor], outcomes: Sequence[Outcome]) -> None:
+    def _update(self, unit: Unit, op: Op, numbers: range) -> None:
+        """Apply the records of some steps to theta on the device, or on the host."""
+        if not numbers:
+            return
+        on_host = op.kind is Kind.HOST_UPDATE
+        theta = self.arena.home(unit) if on_host else self.arena.theta(unit)
+        records = [self.kept[number] for number in numbers]
+        groups = {decays: [applied(r, decays=decays) for r in records] for decays in (True, False)}
         for parameter, tensor in zip(unit.parameters, theta, strict=True):
-            if parameter.trainable and outcomes:
-                records = [outcome.record(decays=parameter.decays) for outcome in outcomes]
-                update(tensor.view(-1), _place(parameter), records=records, kind=self.kind)
+            if parameter.trainable:
+                self.backend.touch(reads=(tensor,), writes=(tensor,))
+                self.draws.update(tensor, parameter, groups[parameter.decays])
 
     def _forward(self, unit: Unit, lanes: str, step: int) -> None:
         """Build the weights of every sign and sample, and run their lanes through the unit."""
         now = self.steps[step]
         if lanes == "0":
-            self._advance(now, unit, self._unperturbed(unit), now.traversal.unfinished)
+            self._advance(now, unit, self.weights.unperturbed(unit), now.traversal.unfinished)
             return
-        for sample in range(self.recipe.samples):
-            for sign in lanes:
-                weights = self._perturbed(unit, sign, now.settings, sample)
-                self._advance(now, unit, weights, self._lanes(sample, sign))
+        settings = now.settings
+        for built in self.weights.perturbed(unit, lanes, settings.keys, settings.eps):
+            self._advance(now, unit, built.tensors, self._lanes(built.sample, built.sign))
 
     def _advance(
         self, now: Step, unit: Unit, weights: Sequence[Tensor], lanes: Sequence[int]
     ) -> None:
-        with bound(reads(unit).parameters, weights):
+        with bound(unit.reads, weights):
             for lane in lanes:
                 now.traversal.advance(lane, unit.number)
 
     def _lanes(self, sample: int, sign: str) -> range:
         """Lanes are sample x sign x microbatch, microbatches fastest."""
-        count = self.recipe.microbatches
+        count = self.layout.recipe.microbatches
         first = (2 * sample + "+-".index(sign)) * count
         return range(first, first + count)
-
-    def _unperturbed(self, unit: Unit) -> tuple[Tensor, ...]:
-        return (*self.arena.theta(unit), *self._borrowed(unit))
-
-    def _borrowed(self, unit: Unit) -> list[Tensor]:
-        """Current weights of what the unit reads and a resident unit owns."""
-        owned: Mapping[str, Tensor] = {
-            p.name: tensor
-            for owner in self.units.order
-            if owner.number != unit.number and owner.number in self.arena.resident
-            for p, tensor in zip(owner.parameters, self.arena.theta(owner), strict=True)
-        }
-        return [owned[p.name] for p in unit.borrowed]
-
-    def _perturbed(
-        self, unit: Unit, sign: str, settings: StepSettings, sample: int
-    ) -> Sequence[Tensor]:
-        """W+ or W- in scratch; frozen parameters as they are."""
-        copies = len(self.arena.scratch)
-        room = self.arena.perturbed(unit, "+-".index(sign) % copies)
-        weights: list[Tensor] = []
-        triples = zip(reads(unit).parameters, self._unperturbed(unit), room, strict=True)
-        for parameter, theta, out in triples:
-            if parameter.trainable:
-                coefficient = SIGNS[sign] * settings.eps
-                self._perturb(out, theta, parameter, coefficient, settings.keys[sample])
-            weights.append(out if parameter.trainable else theta)
-        return weights
-
-    def _perturb(
-        self, out: Tensor, theta: Tensor, parameter: UnitParameter, coefficient: float, key: int
-    ) -> None:
-        flat_out, flat_theta = out.view(-1), theta.view(-1)
-        place = _place(parameter)
-        perturb(flat_out, flat_theta, place, key=key, coefficient=coefficient, kind=self.kind)
 
     def _loss(self, step: int) -> None:
         now = self.steps[step]
         losses = tuple(float(loss) for loss in now.traversal.losses())
-        if not now.settings.keys:
-            now.outcome = Outcome(step=step, losses=losses)
-        else:
-            now.outcome = self.kept[step] = outcome(now.settings, losses, self.recipe)
+        now.projected_gradients = gradients = projected_gradients(
+            losses,
+            samples=self.layout.recipe.samples,
+            microbatches=self.layout.recipe.microbatches,
+            eps=now.settings.eps,
+        )
+        applied_g = tuple(map(self.estimator.applied, gradients))
+        now.record = self.kept[step] = recorded(now.settings, losses, applied_g)
+
+    def _journal(self, step: int) -> None:
+        """Returns when the step's record is durable; nothing to do where nobody keeps a journal."""
+        if self.store.journal is not None:
+            self.store.journal.append(self.kept[step])
 
 
-def lane_batches(batches: Sequence[Any], recipe: Recipe) -> list[Any]:
+_MOVES: Mapping[Kind, Callable[[Operations, Unit], None]] = {
+    Kind.ENCODE: Operations._encode,
+    Kind.ALLOC: Operations._allocate,
+    Kind.H2D: Operations._upload,
+    Kind.D2H: Operations._offload,
+}
+
+
+def lane_batches(batches: Sequence[Any], num_lanes: int) -> list[Any]:
     """A batch per lane: every sample and sign reads every microbatch."""
-    return [*batches] * (2 * recipe.samples)
-
-
-def _place(parameter: UnitParameter) -> Place:
-    return Place(p=parameter.index)
-
-
-def _nothing() -> None:
-    """A journal that nobody asked for, or an allocation that the arena made before."""
+    return [*batches] * (num_lanes // len(batches))

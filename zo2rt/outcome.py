@@ -1,79 +1,103 @@
-"""From losses to projected gradients: what a step found out, and the records that apply it."""
+"""What a step found out: its losses, and the record that applies its update.
+
+The journal's record is the one form in which a step is kept; `applied` turns it into what the
+noise kernels take.
+"""
 
 import math
 from dataclasses import dataclass
 
-from zo2rt.noise import Record
-from zo2sim.plan import Recipe
+from zo2rt import noise
+from zo2rt.journal import Draw, Rate, Record, must_skip
+
+DECAYED, UNDECAYED = "decayed", "undecayed"
+"""The two parameter groups: weight decay applies to the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSettings:
-    """Hyper-parameters of one step. ``keys`` are the noise keys of its samples."""
+    """Hyper-parameters of one step. ``keys`` are the noise keys of its samples.
+
+    ``cursor`` is the number of the first microbatch that the next step reads.
+    """
 
     step: int
     keys: tuple[int, ...]
     lr: float
     eps: float
     weight_decay: float
+    cursor: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one step gave: every lane's loss in lane order, and g of every sample.
+    """One step as its caller sees it."""
 
-    ``decayed`` and ``undecayed`` are the records of the two parameter groups; an evaluation has
-    neither. A step whose loss
-    is NaN or infinite is ``skipped``: it changes no weight, by decay neither.
-    """
+    record: Record
+    projected_gradients: tuple[float, ...]
+    """g of every sample, before the estimator's rule."""
+    tokens: int
+    """Tokens that the step read from its batch; 0 where the batch has none."""
+    wall_s: float
+    """From the call of the step to its loss."""
+    exposed_s: float
+    """Of that, the time in which the device did not compute: copies and waits laid bare."""
 
-    step: int
-    losses: tuple[float, ...]
-    projected_gradients: tuple[float, ...] = ()
-    skipped: bool = False
-    decayed: Record | None = None
-    undecayed: Record | None = None
+    @property
+    def step(self) -> int:
+        return self.record.step
 
-    def record(self, *, decays: bool) -> Record:
-        """What to apply to a parameter that decays, or to one that does not."""
-        record = self.decayed if decays else self.undecayed
-        assert record is not None, "an evaluation has nothing to apply"
-        return record
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Every lane's: sample x sign x microbatch, the last fastest."""
+        return self.record.losses
 
     @property
     def loss(self) -> float:
         """Mean over the lanes, in float64 and lane order."""
         return math.fsum(self.losses) / len(self.losses)
 
+    @property
+    def skipped(self) -> bool:
+        """A loss was NaN or infinite: the step changes no weight, by decay neither."""
+        return self.record.skipped
 
-def outcome(settings: StepSettings, losses: tuple[float, ...], recipe: Recipe) -> Outcome:
-    """g = (mean loss of W+ - mean loss of W-) / (2 eps) per sample, in float64 and lane order."""
-    count = recipe.microbatches
-    gradients: list[float] = []
-    for sample in range(recipe.samples):
-        plus, minus = (
-            sum(losses[first : first + count]) / count
-            for first in (2 * sample * count, (2 * sample + 1) * count)
-        )
-        gradients.append((plus - minus) / (2.0 * settings.eps))
-    skipped = not all(map(math.isfinite, (*losses, *gradients)))
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.wall_s
 
-    def record(weight_decay: float) -> Record:
-        return Record(
-            step=settings.step,
-            sample_keys=settings.keys,
-            projected_gradients=tuple(gradients),
-            lr=settings.lr,
-            weight_decay=weight_decay,
-            eps=settings.eps,
-            skipped=skipped,
-        )
 
-    return Outcome(
+def recorded(
+    settings: StepSettings, losses: tuple[float, ...], gradients: tuple[float, ...]
+) -> Record:
+    """The record of a step that applies these projected gradients, one for each key."""
+    pairs = zip(settings.keys, gradients, strict=True)
+    draws = tuple(Draw(key=key, g=g) for key, g in pairs)
+    rates = (
+        Rate(group=DECAYED, lr=settings.lr, weight_decay=settings.weight_decay),
+        Rate(group=UNDECAYED, lr=settings.lr, weight_decay=0.0),
+    )
+    return Record(
         step=settings.step,
         losses=losses,
-        projected_gradients=tuple(gradients),
-        skipped=skipped,
-        decayed=record(settings.weight_decay),
-        undecayed=record(0.0),
+        draws=draws,
+        rates=rates,
+        eps=settings.eps,
+        skipped=must_skip(losses, draws, rates),
+        cursor=settings.cursor,
+    )
+
+
+def applied(record: Record, *, decays: bool) -> noise.Record:
+    """What a record does to a parameter that decays, or to one that does not."""
+    group = DECAYED if decays else UNDECAYED
+    rate = next(rate for rate in record.rates if rate.group == group)
+    return noise.Record(
+        step=record.step,
+        sample_keys=tuple(draw.key for draw in record.draws),
+        projected_gradients=tuple(draw.g for draw in record.draws),
+        lr=rate.lr,
+        weight_decay=rate.weight_decay,
+        eps=record.eps,
+        skipped=record.skipped,
     )

@@ -3,7 +3,7 @@
 The folder holds ``journal.jsonl``, its archives beside it, and ``snapshots/``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from zo2rt.journal.chain import DamageError
 from zo2rt.journal.header import Header
 from zo2rt.snapshot import Snapshot
 
-_JOURNAL = "journal.jsonl"
-_SNAPSHOTS = "snapshots"
+JOURNAL = "journal.jsonl"
+SNAPSHOTS = "snapshots"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,41 +47,47 @@ def start(
     the run there is another one (with ``environment`` off, versions, threads and device may
     differ), and `DamageError` when it cannot be continued to the same bits.
     """
-    if not fs.exists(folder / _JOURNAL):
+    if not fs.exists(folder / JOURNAL):
         _begin(fs, folder, header, weights)
-    journal = Journal.open(fs, folder / _JOURNAL)
+    journal = Journal.open(fs, folder / JOURNAL)
     check_same(journal.header, header, where=str(journal.path), environment=environment)
     return _resume(fs, folder, journal)
 
 
-def save(fs: FileSystem, folder: Path, journal: Journal, weights: Mapping[str, Tensor]) -> Snapshot:
-    """Snapshot weights that stand at the journal's end, then archive the records before it."""
-    snapshot = snapshots.write(fs, folder / _SNAPSHOTS, journal.position, weights.items())
+def save(
+    fs: FileSystem, folder: Path, journal: Journal, weights: Iterable[tuple[str, Tensor]]
+) -> Snapshot:
+    """Snapshot weights that stand at the journal's end, then archive the records before it.
+
+    ``weights`` are drawn one by one. A snapshot of that position that is there already is left.
+    """
+    target = snapshots.check_at(fs, folder / SNAPSHOTS, journal.position)
+    snapshot = target or snapshots.write(fs, folder / SNAPSHOTS, journal.position, weights)
     journal.compact(Base(position=snapshot.position, snapshot_sha256=snapshot.sha256))
     return snapshot
 
 
 def _begin(fs: FileSystem, folder: Path, header: Header, weights: Mapping[str, Tensor]) -> None:
-    found = snapshots.latest(fs, folder / _SNAPSHOTS)
+    found = snapshots.latest(fs, folder / SNAPSHOTS)
     snapshot = found.snapshot
     if snapshot is None:
-        snapshot = snapshots.write(fs, folder / _SNAPSHOTS, header.start, weights.items())
+        snapshot = snapshots.write(fs, folder / SNAPSHOTS, header.start, weights.items())
     elif snapshot.position != header.start or not _holds(fs, snapshot, weights):
         raise ValueError(
             f"{folder}: a new run needs a folder without snapshots; {snapshot.folder.name} is "
-            f"there, of other weights or settings, and no {_JOURNAL}; restore the journal, or "
+            f"there, of other weights or settings, and no {JOURNAL}; restore the journal, or "
             f"choose another folder"
         )
-    fs.fsync_folder(folder / _SNAPSHOTS)  # a process killed in between may have left it undone
+    fs.fsync_folder(folder / SNAPSHOTS)  # a process killed in between may have left it undone
     base = Base(position=snapshot.position, snapshot_sha256=snapshot.sha256)
-    Journal.create(fs, folder / _JOURNAL, header, base)
+    Journal.create(fs, folder / JOURNAL, header, base)
 
 
 def _resume(fs: FileSystem, folder: Path, journal: Journal) -> Resumed:
-    found = snapshots.latest(fs, folder / _SNAPSHOTS)
+    found = snapshots.latest(fs, folder / SNAPSHOTS)
     snapshot, base = found.snapshot, journal.base
     if snapshot is None:
-        raise DamageError(f"{folder / _SNAPSHOTS}: must hold the journal's base; it is empty")
+        raise DamageError(f"{folder / SNAPSHOTS}: must hold the journal's base; it is empty")
     if snapshot.position == base.position and snapshot.sha256 != base.snapshot_sha256:
         raise DamageError(
             f"{snapshot.folder}: must be the snapshot that {journal.path.name} starts from, "

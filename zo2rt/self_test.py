@@ -6,7 +6,7 @@ lane's own frames (on a module, in a global) is found out.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,21 +14,41 @@ from torch import Tensor, nn
 from zo2rt.binding import bound
 from zo2rt.lanes import Traversal
 from zo2rt.loss import LossFn, evaluating, refuse_dropout, scalar
+from zo2rt.optimizer import Objective
 from zo2rt.units import Units, find_units
 
 Log = list[tuple[str, Tensor]]
 """What one forward computed: the output of every block by name, and the loss."""
 
 
+class Explored(NamedTuple):
+    """A model's units, and how many forward passes one evaluation of the loss takes."""
+
+    units: Units
+    forwards: int
+
+
+def explore(model: nn.Module, objective: Objective, *, adapters_with_head: bool) -> Explored:
+    """Find the units of a model, and `self_test` it with them on the objective's example."""
+    units = find_units(
+        model,
+        objective.loss_fn,
+        objective.example,
+        decays=objective.decays,
+        adapters_with_head=adapters_with_head,
+    )
+    return self_test(model, objective.loss_fn, objective.example, units=units)
+
+
 def self_test(
     model: nn.Module, loss_fn: LossFn, batch: Any, *, units: Units | None = None
-) -> Units:
+) -> Explored:
     """Compare lockstep lanes with whole forwards of ``loss_fn`` on ``batch``, bit for bit.
 
     Lane 0 has the model's weights; lane 1 has those of the first unit that owns any in reverse
-    order. Returns the units that it worked with. Raises ``ValueError`` that names the first
-    difference; the model is left as it was. Needs the whole model on one device, and room for a
-    copy of one unit.
+    order. Returns the units that it worked with, and the trips over them that it took. Raises
+    ``ValueError`` that names the first difference; the model is left as it was. Needs the whole
+    model on one device, and room for a copy of one unit.
     """
     refuse_dropout(model)
     units = find_units(model, loss_fn, batch) if units is None else units
@@ -43,10 +63,10 @@ def self_test(
         _compare(
             "the whole forward", "a second one", alone[0], _alone(model, units, loss_fn, batch)
         )
-        together = _together(model, units, loss_fn, batch, weights)
+        together, forwards = _together(model, units, loss_fn, batch, weights)
     for lane, (expected, got) in enumerate(zip(alone, together, strict=True)):
         _compare("the whole forward", f"lane {lane} in lockstep", expected, got)
-    return units
+    return Explored(units, forwards)
 
 
 def _alone(
@@ -68,21 +88,23 @@ def _together(
     loss_fn: LossFn,
     batch: Any,
     weights: list[Callable[[], Any]],
-) -> list[Log]:
+) -> tuple[list[Log], int]:
+    """Every lane's log, and how many trips over the units they took."""
     logs: list[Log] = [[] for _ in weights]
-    running = 0
+    running, trips = 0, 0
     with (
         _logging(units, lambda: logs[running]),
         Traversal(model, units, loss_fn, [batch] * len(weights)) as traversal,
     ):
         while traversal.unfinished:
+            trips += 1
             for unit in units.order:
                 for running in traversal.unfinished:
                     with weights[running]():
                         traversal.advance(running, unit.number)
         for log, loss in zip(logs, traversal.losses(), strict=True):
             log.append(("the loss", loss))
-    return logs
+    return logs, trips
 
 
 @contextmanager

@@ -90,13 +90,16 @@ def write(
     return _checked_manifest(fs, target)
 
 
-def latest(fs: FileSystem, folder: Path) -> Latest:
+def latest(fs: FileSystem, folder: Path, *, before: int | None = None) -> Latest:
     """The newest snapshot whose every byte is as it was written; reads all of it.
 
-    Raises `DamageError` naming what is wrong when there are snapshots and none is whole.
+    With ``before``, of those up to that step. Raises `DamageError` naming what is wrong when there
+    are snapshots and none is whole.
     """
     damaged: list[str] = []
     for path in _folders(fs, folder):
+        if before is not None and _step(path) > before:
+            continue
         try:
             return Latest(snapshot=check(fs, path), damaged=tuple(damaged))
         except DamageError as error:
@@ -104,6 +107,20 @@ def latest(fs: FileSystem, folder: Path) -> Latest:
     if damaged:
         raise DamageError(f"{folder}: at least one snapshot must be whole; {'; '.join(damaged)}")
     return Latest(snapshot=None)
+
+
+def check_at(fs: FileSystem, folder: Path, position: Position) -> Snapshot | None:
+    """The snapshot of a position if it is there and whole; None if there is none of that step.
+
+    Raises `DamageError` when it is damaged, or of other records.
+    """
+    path = folder / f"{_PREFIX}{position.step:08d}"
+    if not fs.exists(path):
+        return None
+    snapshot = check(fs, path)
+    if snapshot.position != position:
+        raise DamageError(f"{path}: must come from this run's records; it comes from others")
+    return snapshot
 
 
 def check(fs: FileSystem, path: Path) -> Snapshot:
@@ -175,6 +192,10 @@ def _folders(fs: FileSystem, folder: Path) -> list[Path]:
     steps = [name.removeprefix(_PREFIX) for name in fs.names(folder) if name.startswith(_PREFIX)]
     numbers = sorted((step for step in steps if step.isdecimal()), key=int, reverse=True)
     return [folder / f"{_PREFIX}{step}" for step in numbers]
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix(_PREFIX))
 
 
 def _checked_manifest(fs: FileSystem, path: Path) -> Snapshot:

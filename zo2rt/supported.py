@@ -1,27 +1,68 @@
-"""What the runtime does not execute yet, each with its reason: one table."""
+"""What the runtime does not execute, each with its reason: one table."""
 
+from zo2rt.units import Units
 from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.schedule import TAIL
 
 
 def unsupported(plan: Plan, recipe: Recipe) -> str | None:
     """Why the runtime cannot execute a plan that the simulator can predict, or None."""
     table = (
-        (plan.tier == "nvme", "tier=nvme is predicted, but not executed yet; use tier=ram"),
         (plan.policy is Policy.ZO2_REFERENCE, "policy=zo2_reference stands for other code"),
-        (recipe.recoded, "a wire that differs from storage is not executed yet"),
         (
-            recipe.storage_dtype is not recipe.compute_dtype,
-            "storage_dtype and compute_dtype must be equal so far",
+            recipe.noise == "torch" and recipe.storage_dtype is not recipe.compute_dtype,
+            "torch noise is drawn in the weights' dtype; set compute_dtype to storage_dtype",
         ),
-        (recipe.perturbation == "in_place", "in_place perturbation is not executed yet"),
-        (recipe.noise == "torch", "torch noise is not executed yet; use gaussian or rademacher"),
-        (recipe.lora_rank is not None, "LoRA is not executed yet; use trainable=all"),
     )
-    return next((reason for applies, reason in table if applies), None)
+    return _first(plan, table)
+
+
+def unsupported_model(plan: Plan, recipe: Recipe, units: Units, forwards: int) -> str | None:
+    """The same for a model and its loss, whose evaluation takes ``forwards`` forward passes."""
+    in_place = recipe.perturbation == "in_place"
+    inner = {p.name for u in units.order if u.number != TAIL for p in u.borrowed}
+    table = (
+        (not any(u.trained for u in units.order), "no parameter of the model requires gradients"),
+        (
+            in_place and forwards > 1,
+            f"the loss runs the model {forwards} times, and in place a block is W+ only once; use "
+            "perturbation=scratch",
+        ),
+        (
+            in_place and bool(inner),
+            f"blocks share {', '.join(sorted(inner)[:3])}, which in place would be perturbed "
+            "twice; use perturbation=scratch",
+        ),
+        (
+            recipe.lora_rank is not None and not _is_adapted(units),
+            f"trainable={recipe.trainable} needs blocks with frozen weights and trained adapters; "
+            "add adapters to the model first (peft.get_peft_model), or use trainable=all",
+        ),
+    )
+    return _first(plan, table)
 
 
 def check(plan: Plan, recipe: Recipe) -> None:
     """Raise ``ValueError`` with the reason."""
-    reason = unsupported(plan, recipe)
+    _raise(unsupported(plan, recipe))
+
+
+def check_model(plan: Plan, recipe: Recipe, units: Units, forwards: int) -> None:
+    """Raise ``ValueError`` with the reason."""
+    _raise(unsupported_model(plan, recipe, units, forwards))
+
+
+def _is_adapted(units: Units) -> bool:
+    """Every block owns frozen weights, and borrows trained ones from the head."""
+    blocks = [u for u in units.order if u.number >= 0]
+    return all(u.parameters and any(p.trainable for p in u.borrowed) for u in blocks)
+
+
+def _first(plan: Plan, table: tuple[tuple[bool, str], ...]) -> str | None:
+    start = f"the runtime cannot execute policy={plan.policy}: "
+    return next((start + reason for applies, reason in table if applies), None)
+
+
+def _raise(reason: str | None) -> None:
     if reason is not None:
-        raise ValueError(f"the runtime cannot execute policy={plan.policy}: {reason}")
+        raise ValueError(reason)

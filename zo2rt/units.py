@@ -6,7 +6,7 @@ parameter is updated once, at its first use; later readers borrow it (a tied LM 
 embedding), and need the owner's W+ and W- while they run.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,18 +51,26 @@ class UnitParameter:
 class Unit:
     """What moves together, in ascending order of ``index``.
 
-    ``parameters`` are owned, and make up the unit's flat buffer. ``borrowed`` ones belong to a
-    resident unit and are read here too. ``buffers`` (rotary tables, masks), by name, never move.
+    ``parameters`` are owned, and make up the unit's flat buffer; of these, ``kept`` are read by
+    other units only. ``borrowed`` ones belong to a resident unit and are read here too. ``buffers``
+    (rotary tables, masks), by name, never move.
     """
 
     number: int
     parameters: tuple[UnitParameter, ...]
+    kept: frozenset[str] = frozenset()
     borrowed: tuple[UnitParameter, ...] = ()
     buffers: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
         return unit_name(self.number)
+
+    @property
+    def reads(self) -> tuple[UnitParameter, ...]:
+        """What the unit's lanes read: its own parameters, then those that it borrows."""
+        own = (p for p in self.parameters if p.name not in self.kept)
+        return (*own, *self.borrowed)
 
     @property
     def trained(self) -> tuple[UnitParameter, ...]:
@@ -115,6 +123,12 @@ class Units:
         return bool(self.by_number[TAIL].borrowed)
 
     @property
+    def shared(self) -> tuple[UnitParameter, ...]:
+        """Trained parameters that the head reads before a later unit does: tied embeddings."""
+        borrowed = {p.name for unit in self.order for p in unit.borrowed}
+        return tuple(p for p in self[HEAD].reads if p.trainable and p.name in borrowed)
+
+    @property
     def parameters(self) -> tuple[UnitParameter, ...]:
         """Every parameter of the model once, in ascending order of its index."""
         owned = (p for unit in self.by_number.values() for p in unit.parameters)
@@ -133,15 +147,16 @@ def find_units(
     """The units of a model, told apart by running ``loss_fn`` once on ``batch`` (a small one).
 
     A resident parameter that this run does not read belongs to the head where it is registered
-    before the blocks, else to the tail. With ``adapters_with_head`` the trainable parameters of a
-    block that also has frozen ones stay on the device, as the schedules of LoRA have it.
+    before the blocks, else to the tail. With ``adapters_with_head`` every trainable parameter is
+    the head's and stays on the device, as the schedules of LoRA have it.
     """
     blocks = find_blocks(model) if blocks is None else blocks
     readers = _readers(model, blocks, trace_uses(model, blocks, loss_fn, batch))
     parameters = _described(model, decays)
-    if adapters_with_head:
-        readers |= _adapter_readers(parameters, readers)
-    owners = {p.name: _owner(readers[p.name]) for p in parameters}
+    owners = {
+        p.name: HEAD if adapters_with_head and p.trainable else _owner(readers[p.name])
+        for p in parameters
+    }
     numbers = (HEAD, *range(len(blocks.modules)), TAIL)
     return Units(
         blocks=blocks,
@@ -149,6 +164,9 @@ def find_units(
             n: Unit(
                 number=n,
                 parameters=tuple(p for p in parameters if owners[p.name] == n),
+                kept=frozenset(
+                    p.name for p in parameters if owners[p.name] == n and n not in readers[p.name]
+                ),
                 borrowed=tuple(
                     p for p in parameters if n in readers[p.name] and owners[p.name] != n
                 ),
@@ -187,18 +205,6 @@ def _readers(model: nn.Module, blocks: Blocks, uses: Uses) -> dict[str, frozense
         if block is not None:
             readers[first].add(block)
     return {name: frozenset(units or {places[name]}) for name, units in readers.items()}
-
-
-def _adapter_readers(
-    parameters: Iterable[UnitParameter], readers: Mapping[str, frozenset[int]]
-) -> dict[str, frozenset[int]]:
-    """Readers of the trainable parameters of partly frozen blocks: the head joins them."""
-    partly_frozen = {b for p in parameters if not p.trainable for b in readers[p.name] if b >= 0}
-    return {
-        p.name: readers[p.name] | {HEAD}
-        for p in parameters
-        if p.trainable and readers[p.name] & partly_frozen
-    }
 
 
 def _owner(readers: frozenset[int]) -> int:

@@ -15,7 +15,7 @@ from zo2sim.memory_account import CACHED, Item, MemoryAccount, Place
 from zo2sim.memory_constants import load_constants
 from zo2sim.memory_published import context_item, mezo_account, zo2_reference_account
 from zo2sim.memory_workspace import workspace_items
-from zo2sim.model import Model, Unit
+from zo2sim.model import TENSOR_GRAIN_BYTES, Model, Unit
 from zo2sim.pinned import host_bytes, whole_pages
 from zo2sim.plan import Pinning, Plan, Recipe, published_code
 from zo2sim.policies import Layout, Shape
@@ -110,26 +110,35 @@ def _adapter_bytes(model: Model, recipe: Recipe) -> int:
     rank = recipe.lora_rank
     if rank is None:
         return 0
-    return sum(b.lora_elements(rank) for b in model.blocks) * recipe.storage_dtype.bytes
+    return sum(b.lora_bytes(rank, recipe.storage_dtype) for b in model.blocks)
 
 
 def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
-    if recipe.perturbation == "in_place":
-        return _device("scratch", 0, "none: weights are perturbed in place")
     rank, compute = recipe.lora_rank, recipe.compute_dtype
+    tail = model.tail.buffer_bytes(compute) + _shared_bytes(model, compute)
+    if recipe.perturbation == "in_place":
+        shared = _shared_bytes(model, compute)
+        return _device("scratch", shared, "what the tail shares with the head, if anything")
     if rank is None:
-        tail = model.tail.buffer_bytes(compute) + model.shared_elements * compute.bytes
         nbytes = max(_largest((model.head, *model.blocks), compute), tail)
         return _device(
             "scratch",
             plan.scratch_copies * nbytes,
             f"{plan.scratch_copies} x the largest perturbed unit",
         )
-    adapters = max(b.lora_elements(rank) for b in model.blocks) * compute.bytes
-    decoded = _largest(model.blocks, compute) if recipe.wire_dtype is not compute else 0
+    adapters = max(b.lora_bytes(rank, compute) for b in model.blocks)
+    decoded = max(_largest((model.head, *model.blocks), compute), tail)
+    if recipe.storage_dtype is compute:
+        decoded = 0
     return _device(
         "scratch", plan.scratch_copies * adapters + decoded, "adapters, and decoded frozen weights"
     )
+
+
+def _shared_bytes(model: Model, dtype: Dtype) -> int:
+    """The embedding where the tail reads it too, as one tensor of a buffer."""
+    grain = TENSOR_GRAIN_BYTES
+    return -(-model.shared_elements * dtype.bytes // grain) * grain
 
 
 def _noise_temporaries(model: Model, recipe: Recipe) -> Item:

@@ -96,11 +96,16 @@ class Unit:
     def buffer_bytes(self, dtype: Dtype) -> int:
         """The unit as one flat buffer: its tensors and row scales, each at a multiple of 256."""
         sizes = (p.elements * dtype.bytes + p.rows * dtype.row_scale_bytes for p in self.parameters)
-        return sum(-(-size // TENSOR_GRAIN_BYTES) * TENSOR_GRAIN_BYTES for size in sizes)
+        return sum(map(_aligned, sizes))
 
     def lora_elements(self, rank: int) -> int:
         """Elements of rank-``rank`` adapters on every linear layer: rank x (out + in) each."""
         return sum(rank * (out + inp) for out, inp in self.linear_shapes)
+
+    def lora_bytes(self, rank: int, dtype: Dtype) -> int:
+        """The adapters in a flat buffer: two tensors each, at multiples of 256."""
+        sides = (side for shape in self.linear_shapes for side in shape)
+        return sum(_aligned(rank * side * dtype.bytes) for side in sides)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,3 +166,7 @@ class Model:
 
     def __hash__(self) -> int:
         return hash((self.name, len(self.blocks), self.tied))
+
+
+def _aligned(num_bytes: int) -> int:
+    return -(-num_bytes // TENSOR_GRAIN_BYTES) * TENSOR_GRAIN_BYTES

@@ -94,6 +94,11 @@ REFUSALS: tuple[Refusal, ...] = (
         "or use perturbation=scratch",
     ),
     Refusal(
+        lambda p, r: p.policy is Policy.NAIVE and _in_place(r) and r.samples > 1,
+        "policy=naive runs W+ of every sample in one trip, and in place a sample starts from what "
+        "the one before left after W-; use samples=1, perturbation=scratch, or another policy",
+    ),
+    Refusal(
         lambda p, r: p.policy is Policy.ZO2_REFERENCE and (r.samples > 1 or r.microbatches > 1),
         "policy=zo2_reference stands for the published code, which has one sample and one "
         "microbatch per step; use policy=zo2",

@@ -57,6 +57,7 @@ class Header:
     seed: int
     noise: str
     noise_version: int
+    stochastic_rounding: bool
     lr_schedule: str
     decay_rule: str
     groups: tuple[Group, ...]

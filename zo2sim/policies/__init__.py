@@ -22,10 +22,16 @@ __all__ = ["Layout", "Shape", "build", "flush"]
 def build(shape: Shape, plan: Plan, recipe: Recipe) -> Program:
     """The program of a plan.
 
-    Raises ``ValueError`` when the plan and the recipe cannot be combined (`zo2sim.refusals`), or
-    when more blocks are to be resident than the model has.
+    Raises ``ValueError`` when the plan and the recipe cannot be combined (`zo2sim.refusals`), when
+    more blocks are to be resident than the model has, or when a loss of several forwards meets
+    rarer write-back: later trips would read blocks that lack records.
     """
     check(plan, recipe)
+    if shape.forwards > 1 and plan.write_back_every > 1:
+        raise ValueError(
+            f"a loss of {shape.forwards} forwards reads every block again, as it was written back; "
+            f"use write_back_every=1; got {plan.write_back_every}"
+        )
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
     period = _schedule(layout, "period", _ordered(layout), cyclic=True)
     return Program(

@@ -13,10 +13,13 @@ class Shape:
 
     num_blocks: int
     tied: bool = False
+    forwards: int = 1
+    """Forward passes in one evaluation of the loss: each is a trip over the blocks."""
 
     def __post_init__(self) -> None:
-        if self.num_blocks < 1:
-            raise ValueError(f"num_blocks must be >= 1; got {self.num_blocks}")
+        for name in ("num_blocks", "forwards"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1; got {getattr(self, name)}")
 
     @classmethod
     def of(cls, model: Model) -> "Shape":
@@ -120,10 +123,26 @@ class Layout:
         """The tail of a tied model reads the embedding's weight."""
         return unit == TAIL and self.shape.tied
 
-    def scratch(self) -> tuple[Buffer, ...]:
-        """Buffers in which W+ and W- are built."""
-        copies = 0 if self.in_place else self.plan.scratch_copies
+    def scratch(self, unit: int, lanes: str) -> tuple[Buffer, ...]:
+        """Buffers in which a FORWARD builds what its lanes run with.
+
+        In place, only a matrix that the tail reads after the head needs one: its values for W+ are
+        gone when the head is done. Unperturbed weights need one where they change their format.
+        """
+        if self.in_place:
+            copies = int(unit == HEAD and self.shape.tied and lanes != "0")
+        elif lanes == "0" or not (self.is_trained(unit) or unit >= 0):
+            copies = int(self.converts(unit))
+        else:
+            copies = self.plan.scratch_copies
         return tuple(Buffer(Space.SCRATCH, i) for i in range(copies))
+
+    def converts(self, unit: int) -> bool:
+        """A lane cannot run with the unit's weights as the device holds them."""
+        recipe = self.recipe
+        if recipe.recoded and unit >= 0:
+            return not self.is_streamed(unit) or recipe.wire_dtype is not recipe.compute_dtype
+        return recipe.storage_dtype is not recipe.compute_dtype
 
     def record(self, step: int) -> Buffer:
         """Where the projected gradients of a step live: a ring of ``write_back_every``."""

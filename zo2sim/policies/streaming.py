@@ -64,25 +64,31 @@ def _deferred_step(layout: Layout, step: int) -> Iterator[Op]:
             lanes="+-",
             save=due,
         ).ops()
+    for forward in range(1, layout.shape.forwards):
+        yield from _forward_trip(layout, step, trip=forward, lanes="+-")
     yield from close_step(layout, step)
 
 
 def _dual_step(layout: Layout, step: int) -> Iterator[Op]:
-    """Both forwards in one trip, the update in a second."""
-    yield from _forward_trip(layout, step, trip=0, lanes="+-")
+    """Both signs in one trip per forward, the update in a last one."""
+    forwards = layout.shape.forwards
+    for trip in range(forwards):
+        yield from _forward_trip(layout, step, trip=trip, lanes="+-")
     yield from close_step(layout, step)
-    yield from _update_trip(layout, step, trip=1)
+    yield from _update_trip(layout, step, trip=forwards)
 
 
 def _naive_step(layout: Layout, step: int) -> Iterator[Op]:
-    """A trip for W+, a trip for W-, a trip for the update."""
-    yield from _forward_trip(layout, step, trip=0, lanes="+")
-    yield from _forward_trip(layout, step, trip=1, lanes="-")
+    """Per forward a trip for W+, then the same for W-, and a trip for the update."""
+    forwards = layout.shape.forwards
+    for trip in range(2 * forwards):
+        yield from _forward_trip(layout, step, trip=trip, lanes="+" if trip < forwards else "-")
     yield from close_step(layout, step)
-    yield from _update_trip(layout, step, trip=2)
+    yield from _update_trip(layout, step, trip=2 * forwards)
 
 
 def _forward_trip(layout: Layout, step: int, *, trip: int, lanes: str) -> Iterator[Op]:
+    """Read-only, but for what in-place perturbation changes."""
     for unit in layout.units:
         yield from Visit(
             layout=layout, unit=unit, step=step, trip=trip, lanes=lanes, save=layout.in_place

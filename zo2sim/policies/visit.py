@@ -69,8 +69,7 @@ class Visit:
     def forward(self) -> Op:
         """Build W+ and W- and run the lanes."""
         layout = self.layout
-        perturbed = layout.is_trained(self.unit) or self.unit >= 0
-        scratch = layout.scratch() if perturbed and self.lanes != "0" else ()
+        scratch = layout.scratch(self.unit, self.lanes)
         changed = layout.changed_by_forward(self.unit) if self.lanes != "0" else ()
         before = () if self.unit == HEAD else (ACTIVATIONS,)
         reads = (*layout.read_by_forward(self.unit), *before)

@@ -1,0 +1,90 @@
+"""Runs of the engine on tiny models, and whether two of them are the same to the bit."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.families import batch, build
+from zo2rt.backends import Backend, HostBackend
+from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2rt.journalled import RunFolder
+from zo2sim.dtypes import Dtype
+from zo2sim.plan import Plan, Recipe
+from zo2sim.trace import Trace
+
+NUM_STEPS = 4
+OPTIMIZER = MezoSgd(lr=1e-2, eps=1e-3, weight_decay=0.1, seed=7)
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run leaves behind."""
+
+    losses: list[tuple[float, ...]]
+    gradients: list[tuple[float, ...]]
+    evaluation: float
+    weights: dict[str, Tensor]
+    trace: Trace
+
+
+def recipe(dtype: Dtype = Dtype.FP32, **changes: Any) -> Recipe:
+    return Recipe(storage_dtype=dtype, wire_dtype=dtype, compute_dtype=dtype, **changes)
+
+
+def run(
+    family: str,
+    plan: Plan,
+    how: Recipe,
+    backend: Callable[[], Backend] = HostBackend,
+    *,
+    flush_after: int | None = None,
+) -> Run:
+    torch_dtype = torch.bfloat16 if how.storage_dtype is Dtype.BF16 else torch.float32
+    model = build(family, dtype=torch_dtype)
+    data = [batch(family, seed=s, rows=2 * how.microbatches) for s in range(NUM_STEPS)]
+    losses: list[tuple[float, ...]] = []
+    gradients: list[tuple[float, ...]] = []
+    with engine(model, plan, how, data[0], backend) as trained:
+        for number, one in enumerate(data):
+            outcome = trained.step(one)
+            losses.append(outcome.losses)
+            gradients.append(outcome.projected_gradients)
+            if number == flush_after:
+                trained.flush()
+        trace = trained.trace()
+        evaluation = trained.evaluate(data[0])
+        assert trained.divergence is None
+    return Run(losses, gradients, evaluation, dict(model.state_dict()), trace)
+
+
+@contextmanager
+def engine(
+    model: nn.Module,
+    plan: Plan,
+    how: Recipe,
+    example: dict[str, Tensor],
+    backend: Callable[[], Backend] = HostBackend,
+    optimizer: MezoSgd = OPTIMIZER,
+    folder: Path | RunFolder | None = None,
+) -> Iterator[Engine]:
+    objective = Objective(example=example)
+    with (
+        backend() as place,
+        Engine(
+            model, plan, how, objective, backend=place, optimizer=optimizer, folder=folder
+        ) as trained,
+    ):
+        yield trained
+
+
+def same(one: Run, other: Run) -> None:
+    assert one.losses == other.losses
+    assert one.gradients == other.gradients
+    assert one.evaluation == other.evaluation
+    different = [k for k, v in one.weights.items() if not torch.equal(v, other.weights[k])]
+    assert different == []

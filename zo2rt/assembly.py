@@ -1,0 +1,138 @@
+"""The parts of an engine, put together once, before the first step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from zo2rt.arena import Arena
+from zo2rt.backends import Backend
+from zo2rt.block_store import BlockStore
+from zo2rt.codec import TORCH_DTYPES
+from zo2rt.draws import Draws, ElementDraws, MezoDraws
+from zo2rt.journalled import JournalledRun, RunFolder, header
+from zo2rt.lane_weights import InPlaceWeights, LaneWeights, ScratchWeights
+from zo2rt.operations import Operations, Store
+from zo2rt.optimizer import MezoSgd, Objective
+from zo2rt.residence import Residence
+from zo2rt.self_test import explore
+from zo2rt.supported import check, check_model
+from zo2rt.units import Units
+from zo2sim.plan import Plan, Recipe
+from zo2sim.policies import Layout, Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run is to do; ``folder`` keeps its journal, snapshots and blocks on NVMe."""
+
+    plan: Plan
+    recipe: Recipe
+    objective: Objective
+    optimizer: MezoSgd
+    folder: RunFolder | None
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for what cannot be combined or executed."""
+        check(self.plan, self.recipe)
+        replayable = self.recipe.noise != "torch" and self.recipe.perturbation == "scratch"
+        if self.folder is not None and not replayable:
+            raise ValueError(
+                "a run with a journal can be replayed, which needs perturbation=scratch and "
+                f"noise=gaussian or rademacher; got {self.recipe.perturbation} and "
+                f"{self.recipe.noise}; leave the folder out, or change the recipe"
+            )
+        if self.folder is None and self.plan.tier == "nvme":
+            raise ValueError("tier=nvme needs a folder for the blocks; got none; give the folder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that a run works with, the model's weights moved in."""
+
+    units: Units
+    layout: Layout
+    arena: Arena
+    residence: Residence
+    operations: Operations
+    run: JournalledRun | None
+    blocks: BlockStore | None
+
+
+def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
+    """Explore the model, begin or resume the run, and move the weights to their homes."""
+    plan, recipe = settings.plan, settings.recipe
+    settings.check()
+    _check_dtype(model, recipe)
+    units, forwards = explore(
+        model, settings.objective, adapters_with_head=recipe.lora_rank is not None
+    )
+    check_model(plan, recipe, units, forwards)
+    shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
+    layout = Layout(shape=shape, plan=plan, recipe=recipe)
+    run = _journalled(settings, units, backend)
+    arena = Arena(backend, units, layout)
+    blocks = _block_store(settings, arena, units)
+    residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
+    draws = _draws(settings, units, backend)
+    operations = Operations(
+        backend=backend,
+        units=units,
+        arena=arena,
+        layout=layout,
+        weights=_lane_weights(layout)(backend, units, arena, layout, draws),
+        draws=draws,
+        estimator=settings.optimizer.estimator,
+        store=Store(journal=None if run is None else run.journal, blocks=blocks),
+    )
+    return Parts(
+        units=units,
+        layout=layout,
+        arena=arena,
+        residence=residence,
+        operations=operations,
+        run=run,
+        blocks=blocks,
+    )
+
+
+def _journalled(settings: Settings, units: Units, backend: Backend) -> JournalledRun | None:
+    if settings.folder is None:
+        return None
+    optimizer = settings.optimizer
+    about = header(units, settings.plan, settings.recipe, optimizer, backend.device)
+    return JournalledRun(settings.folder, about, units)
+
+
+def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore | None:
+    if settings.plan.tier != "nvme":
+        return None
+    assert settings.folder is not None, "checked before"
+    streamed = [unit for unit in units.order if arena.is_streamed(unit)]
+    sizes = {unit.number: arena.formats.home(unit).num_bytes for unit in streamed}
+    return BlockStore(settings.folder.path / "nvme" / "blocks.bin", sizes)
+
+
+def _draws(settings: Settings, units: Units, backend: Backend) -> Draws:
+    if settings.recipe.noise == "torch":
+        trained = [p for p in units.parameters if p.trainable]
+        return MezoDraws(trained, backend.device)
+    return ElementDraws(
+        settings.recipe.noise,
+        threads=torch.get_num_threads(),
+        stochastic_rounding=settings.optimizer.stochastic_rounding,
+    )
+
+
+def _lane_weights(layout: Layout) -> type[LaneWeights]:
+    return InPlaceWeights if layout.in_place else ScratchWeights
+
+
+def _check_dtype(model: nn.Module, recipe: Recipe) -> None:
+    want = TORCH_DTYPES[recipe.storage_dtype]
+    for name, parameter in model.named_parameters():
+        if parameter.dtype is not want:
+            raise ValueError(
+                f"{name} must be {want} for storage_dtype={recipe.storage_dtype}; "
+                f"got {parameter.dtype}; convert the model, or choose the recipe's dtypes"
+            )
