@@ -266,7 +266,7 @@ def test_nothing_is_fused_or_parallel() -> None:
     ],
 )
 def test_unusable_buffers_are_refused(buffer: Any) -> None:
-    with pytest.raises(ValueError, match="a buffer must be contiguous, on the CPU, and fp32"):
+    with pytest.raises(ValueError, match="a buffer must be contiguous, in memory, and fp32"):
         perturb(buffer, buffer, Place(p=0), key=1, coefficient=1.0, kind="gaussian")
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="must be contiguous"):
         split(pool, 2, partial(update, records=[record(0, 1)]), Place(p=0), buffer)

@@ -1,7 +1,8 @@
-"""The Triton kernels: the reference's bits in Triton's interpreter, and no fused multiply-add.
+"""The Triton kernels: the reference's bits, and no fused multiply-add.
 
-Both run in processes of their own, because Triton reads its environment when it is imported. The
-whole file is skipped where triton is not installed. Neither needs a GPU.
+In Triton's interpreter and compiled ahead for sm_90, which needs no device; and, marked `gpu`, on
+a real one. Every program runs in a process of its own, because Triton reads its environment when
+it is imported. The whole file is skipped where triton is not installed.
 """
 
 import importlib.util
@@ -11,16 +12,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton is not installed"
 )
+on_a_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 
 
-def run(program: str, **environment: str) -> str:
-    """The standard output of ``tests/<program>.py``, which must succeed."""
+def run(program: str, *arguments: str, **environment: str) -> list[str]:
+    """The lines that ``tests/<program>.py`` writes; it must succeed."""
     finished = subprocess.run(
-        [sys.executable, "-m", f"tests.{program}"],
+        [sys.executable, "-m", f"tests.{program}", *arguments],
         cwd=Path(__file__).parents[1],
         env={**os.environ, **environment},
         capture_output=True,
@@ -29,17 +35,24 @@ def run(program: str, **environment: str) -> str:
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished.stdout
+    return finished.stdout.splitlines()
 
 
-def test_the_interpreter_gives_the_references_bits() -> None:
-    lines = run("triton_interpreted", TRITON_INTERPRET="1").splitlines()
+@pytest.mark.parametrize(
+    ("device", "interpret"),
+    [("cpu", "1"), pytest.param("cuda", "0", marks=on_a_gpu)],
+)
+def test_every_kernel_gives_the_references_bits(device: str, interpret: str) -> None:
+    lines = run("triton_compared", device, TRITON_INTERPRET=interpret)
     assert len(lines) == 30
     assert [line for line in lines if not line.endswith("equal")] == []
 
 
-def test_the_compiled_code_fuses_nothing_and_keeps_subnormals() -> None:
-    """Compiled for sm_90 without a device; what arithmetic is left says how it rounds."""
-    lines = run("triton_compiled").splitlines()
+@pytest.mark.parametrize("capability", ["90", pytest.param("present", marks=on_a_gpu)])
+def test_the_compiled_code_fuses_nothing_and_keeps_subnormals(capability: str) -> None:
+    """PTX and SASS; what arithmetic is left says how it rounds."""
+    if capability == "present":
+        capability = "".join(map(str, torch.cuda.get_device_capability()))
+    lines = run("triton_compiled", capability)
     assert len(lines) == 8
     assert [line for line in lines if not line.endswith("fused 0, flushed 0")] == []

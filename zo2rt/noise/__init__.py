@@ -38,7 +38,7 @@ record's first sample. The magnitude is cut to the format's grid, and goes one g
 Past the largest finite number lies infinity.
 """
 
-from zo2rt.noise.cpu import perturb, perturb_pair, update
+from zo2rt.noise.devices import perturb, perturb_pair, update
 from zo2rt.noise.keys import sample_key
 from zo2rt.noise.place import Kind, Place
 from zo2rt.noise.record import Record

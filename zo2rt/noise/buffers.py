@@ -9,34 +9,49 @@ from numpy.typing import NDArray
 from zo2sim.dtypes import Dtype
 
 Buffer = torch.Tensor | NDArray[Any]
-"""A contiguous CPU tensor (fp32, fp16, bf16) or array (float32, float16; uint16 means bf16)."""
+"""A contiguous tensor (fp32, fp16, bf16) or array (float32, float16; uint16 means bf16)."""
 
 _TORCH = {torch.float32: Dtype.FP32, torch.float16: Dtype.FP16, torch.bfloat16: Dtype.BF16}
 _NUMPY = {"float32": Dtype.FP32, "float16": Dtype.FP16, "uint16": Dtype.BF16}
 _INTEGERS = {4: torch.int32, 2: torch.int16}
 
 
-def bits(buffer: Buffer) -> tuple[NDArray[Any], Dtype]:
-    """The buffer as flat uint32 or uint16, sharing its memory, and the format it holds."""
+def format_of(buffer: Buffer) -> Dtype:
+    """The format of the weights that a buffer holds; one that holds none is refused."""
     if isinstance(buffer, torch.Tensor):
-        dtype = _TORCH.get(buffer.dtype)
-        usable = buffer.device.type == "cpu" and buffer.is_contiguous()
-        array = buffer.detach().view(_INTEGERS[dtype.bytes]).numpy() if dtype and usable else None
+        dtype, usable = _TORCH.get(buffer.dtype), buffer.is_contiguous() and not buffer.is_meta
     else:
-        dtype = _NUMPY.get(buffer.dtype.name)
-        array = buffer if buffer.flags.c_contiguous else None
-    if dtype is None or array is None:
+        dtype, usable = _NUMPY.get(buffer.dtype.name), buffer.flags.c_contiguous
+    if dtype is None or not usable:
         raise ValueError(
-            "a buffer must be contiguous, on the CPU, and fp32, fp16 or bf16 (in numpy: float32, "
+            "a buffer must be contiguous, in memory, and fp32, fp16 or bf16 (in numpy: float32, "
             f"float16, or uint16 for bf16); got {_describe(buffer)}"
         )
-    return array.reshape(-1).view(np.uint32 if dtype is Dtype.FP32 else np.uint16), dtype
+    return dtype
+
+
+def bits(buffer: Buffer) -> tuple[NDArray[Any], Dtype]:
+    """A buffer on the CPU as flat uint32 or uint16, sharing its memory, and its format."""
+    dtype = format_of(buffer)
+    if isinstance(buffer, torch.Tensor):
+        buffer = buffer.detach().view(_INTEGERS[dtype.bytes]).numpy()
+    return buffer.reshape(-1).view(np.uint32 if dtype is Dtype.FP32 else np.uint16), dtype
 
 
 def flat(buffer: Buffer) -> Buffer:
     """The buffer in one dimension, of the same type, sharing its memory."""
-    bits(buffer)  # refuses what could only be flattened by a copy
+    format_of(buffer)  # refuses what could only be flattened by a copy
     return buffer.reshape(-1)
+
+
+def device_of(*buffers: Buffer) -> torch.device:
+    """The one device that all of the buffers are on; arrays are on the CPU."""
+    devices = {b.device if isinstance(b, torch.Tensor) else torch.device("cpu") for b in buffers}
+    if len(devices) != 1:
+        raise ValueError(
+            f"buffers must be on one device; got {', '.join(sorted(map(str, devices)))}"
+        )
+    return devices.pop()
 
 
 def check_equal_lengths(*buffers: Buffer) -> int:

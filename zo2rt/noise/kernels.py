@@ -45,15 +45,6 @@ class Source(NamedTuple):
     gaussian: bool
 
 
-class Updates(NamedTuple):
-    """Records, flattened: record r owns the samples up to ``ends[r]``."""
-
-    keys: Any  # uint64, per sample
-    coefficients: Any  # fp32, per sample
-    ends: Any  # int64, per record
-    decays: Any  # fp32, per record
-
-
 class _Span(NamedTuple):
     at: Any  # uint64: address of the first element
     size: int

@@ -5,19 +5,8 @@ products are rounded before sums. Programs take tiles that begin at a multiple o
 call, so a call is never computed by two of them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import torch
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
-from torch import Tensor
-
-from zo2rt.noise.buffers import check_equal_lengths
-from zo2rt.noise.place import Kind, Place, check_kind
-from zo2rt.noise.record import Record
-from zo2rt.noise.table import quantiles
 
 COMPILE_OPTIONS = {"enable_fp_fusion": False}
 """Said at every launch: Triton fuses products and sums by default."""
@@ -25,197 +14,61 @@ COMPILE_OPTIONS = {"enable_fp_fusion": False}
 BF16_BITS = tl.constexpr(tl.int16)
 """bf16 weights enter as raw bits: Triton's interpreter truncates them and loses subnormals."""
 
-_TILE = 1024
+_TILE = tl.constexpr(1024)
 _ALIGNMENT = 128
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+# Triton would compile again for each width of a number and for pointers that happen to be aligned.
+_SCALARS = ["key", "c", "num_records", "first", "p", "count"]
+_ARRAYS = ["keys", "coefficients", "ends", "decays"]
 
 
-def device_table(device: torch.device | str) -> Tensor:
-    """T on the device, 256 KiB; made once and passed to every launch."""
-    return torch.from_numpy(quantiles().copy()).to(device)
+def grid(first_element: int, count: int) -> tuple[int]:
+    """Programs for ``count`` elements from ``first_element`` on."""
+    return (triton.cdiv(first_element % _ALIGNMENT + count, _TILE.value),)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceRecords:
-    """Journal records on the device; made once per step and group, used for every parameter."""
-
-    keys: Tensor
-    """int64, the bits of every sample's key."""
-    coefficients: Tensor
-    """fp32, a_i of every sample."""
-    ends: Tensor
-    """int32, per record: how many samples it and those before it have."""
-    decays: Tensor
-    """fp32, d of every record."""
-
-
-def device_records(records: Sequence[Record], device: torch.device | str) -> DeviceRecords:
-    """The records in the order given, without the skipped ones, copied to the device."""
-    applied = [record for record in records if not record.skipped]
-    sizes = torch.tensor([len(record.sample_keys) for record in applied], dtype=torch.int32)
-    keys = [key - 2**64 * (key >> 63) for record in applied for key in record.sample_keys]
-    coefficients = [a for record in applied for a in record.coefficients]
-    decays = [record.decay for record in applied]
-    return DeviceRecords(
-        keys=torch.tensor(keys, dtype=torch.int64).to(device),
-        coefficients=torch.tensor(coefficients, dtype=torch.float32).to(device),
-        ends=torch.cumsum(sizes, 0, dtype=torch.int32).to(device),
-        decays=torch.tensor(decays, dtype=torch.float32).to(device),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TritonNoise:
-    """Perturbation and update on one device, on its current stream; nothing is synchronised."""
-
-    kind: Kind
-    table: Tensor
-    """`device_table` of the device."""
-    stochastic_rounding: bool = False
-    """Round updates of fp16 and bf16 weights stochastically."""
-
-    def __post_init__(self) -> None:
-        check_kind(self.kind)
-
-    def perturb(
-        self, out: Tensor, theta: Tensor, place: Place, *, key: int, coefficient: float
-    ) -> None:
-        """``out = rn(theta + c z)``; see `zo2rt.noise.cpu.perturb`."""
-        check_equal_lengths(out, theta)
-        _check(out, theta)
-        _launch(
-            _perturb,
-            theta,
-            place,
-            _raw(out),
-            _raw(theta),
-            self.table,
-            key,
-            coefficient,
-            GAUSSIAN=self._gaussian,
-        )
-
-    def perturb_pair(
-        self,
-        plus: Tensor,
-        minus: Tensor,
-        theta: Tensor,
-        place: Place,
-        *,
-        key: int,
-        coefficient: float,
-    ) -> None:
-        """``plus = rn(theta + c z)``, ``minus = rn(theta - c z)``; as in `zo2rt.noise.cpu`."""
-        check_equal_lengths(plus, minus, theta)
-        _check(plus, minus, theta)
-        _launch(
-            _perturb_pair,
-            theta,
-            place,
-            _raw(plus),
-            _raw(minus),
-            _raw(theta),
-            self.table,
-            key,
-            coefficient,
-            GAUSSIAN=self._gaussian,
-        )
-
-    def update(self, theta: Tensor, place: Place, *, records: DeviceRecords) -> None:
-        """Apply the records to ``theta`` in order, in one pass; see `zo2rt.noise.cpu.update`."""
-        _check(theta)
-        _launch(
-            _update,
-            theta,
-            place,
-            _raw(theta),
-            self.table,
-            records.keys,
-            records.coefficients,
-            records.ends,
-            records.decays,
-            records.decays.numel(),
-            GAUSSIAN=self._gaussian,
-            ROUNDING=self.stochastic_rounding and theta.dtype != torch.float32,
-        )
-
-    @property
-    def _gaussian(self) -> bool:
-        return self.kind == "gaussian"
-
-
-def _raw(weights: Tensor) -> Tensor:
-    return weights.view(torch.int16) if weights.dtype == torch.bfloat16 else weights
-
-
-def _check(*buffers: Tensor) -> None:
-    for buffer in buffers:
-        if buffer.dtype not in _DTYPES or not buffer.is_contiguous():
-            raise ValueError(
-                "a buffer must be a contiguous fp32, fp16 or bf16 tensor; got "
-                f"{buffer.dtype}, shape {tuple(buffer.shape)}, strides {tuple(buffer.stride())}"
-            )
-
-
-def _launch(
-    kernel: Any, theta: Tensor, place: Place, *arguments: object, **constants: bool
-) -> None:
-    count = theta.numel()
-    lead = place.first_element % _ALIGNMENT
-    grid = (triton.cdiv(lead + count, _TILE),)
-    if count:
-        kernel[grid](
-            *arguments,
-            place.first_element,
-            place.p,
-            count,
-            TILE=_TILE,
-            **COMPILE_OPTIONS,
-            **constants,
-        )
-
-
-@triton.jit(do_not_specialize=["key", "first", "p", "count"])
-def _perturb(  # noqa: PLR0913 - a kernel takes pointers and numbers, not objects
-    out, theta, table, key, c, first, p, count, TILE: tl.constexpr, GAUSSIAN: tl.constexpr
-):
-    base, offset, inside = _range(first, count, TILE)
+@triton.jit(do_not_specialize=_SCALARS)
+def perturb(  # noqa: PLR0913 - a kernel takes pointers and numbers, not objects
+    out, theta, table, key: tl.uint64, c: tl.float32,
+    first: tl.int64, p: tl.uint32, count: tl.int64, GAUSSIAN: tl.constexpr,
+):  # fmt: skip
+    base, offset, inside = _range(first, count, _TILE)
     x = _load(theta, offset, inside)
-    w = x + c * _noise(key, base, p, table, TILE, GAUSSIAN)
+    w = x + c * _noise(key, base, p, table, _TILE, GAUSSIAN)
     _store(out, offset, inside, _round(w, out.dtype.element_ty))
 
 
-@triton.jit(do_not_specialize=["key", "first", "p", "count"])
-def _perturb_pair(  # noqa: PLR0913
-    plus, minus, theta, table, key, c, first, p, count,
-    TILE: tl.constexpr, GAUSSIAN: tl.constexpr,
+@triton.jit(do_not_specialize=_SCALARS)
+def perturb_pair(  # noqa: PLR0913
+    plus, minus, theta, table, key: tl.uint64, c: tl.float32,
+    first: tl.int64, p: tl.uint32, count: tl.int64, GAUSSIAN: tl.constexpr,
 ):  # fmt: skip
-    base, offset, inside = _range(first, count, TILE)
+    base, offset, inside = _range(first, count, _TILE)
     x = _load(theta, offset, inside)
-    product = c * _noise(key, base, p, table, TILE, GAUSSIAN)
+    product = c * _noise(key, base, p, table, _TILE, GAUSSIAN)
     _store(plus, offset, inside, _round(x + product, plus.dtype.element_ty))
     _store(minus, offset, inside, _round(x - product, minus.dtype.element_ty))
 
 
-@triton.jit(do_not_specialize=["num_records", "first", "p", "count"])
-def _update(  # noqa: PLR0913
-    theta, table, keys, coefficients, ends, decays, num_records, first, p, count,
-    TILE: tl.constexpr, GAUSSIAN: tl.constexpr, ROUNDING: tl.constexpr,
+@triton.jit(do_not_specialize=_SCALARS + _ARRAYS)
+def update(  # noqa: PLR0913
+    theta, table, keys, coefficients, ends, decays, num_records: tl.int32,
+    first: tl.int64, p: tl.uint32, count: tl.int64, GAUSSIAN: tl.constexpr, ROUNDING: tl.constexpr,
 ):  # fmt: skip
-    base, offset, inside = _range(first, count, TILE)
+    base, offset, inside = _range(first, count, _TILE)
     x = _load(theta, offset, inside)
     begin = 0
     for r in range(num_records):
         end = tl.load(ends + r)
         # The first product on its own: 0 + (-0) would change a sign, and tl.full drops that of -0.
         key = tl.load(keys + begin)
-        s = tl.load(coefficients + begin) * _noise(key, base, p, table, TILE, GAUSSIAN)
+        s = tl.load(coefficients + begin) * _noise(key, base, p, table, _TILE, GAUSSIAN)
         for i in range(begin + 1, end):
-            z = _noise(tl.load(keys + i), base, p, table, TILE, GAUSSIAN)
+            z = _noise(tl.load(keys + i), base, p, table, _TILE, GAUSSIAN)
             s = s + tl.load(coefficients + i) * z
         x = x * tl.load(decays + r) - s
         if ROUNDING:
-            x = _round_stochastically(x, _halves(key, base, p, 1, TILE), theta.dtype.element_ty)
+            x = _round_stochastically(x, _halves(key, base, p, 1, _TILE), theta.dtype.element_ty)
         else:
             x = _round(x, theta.dtype.element_ty)
         begin = end
