@@ -1,5 +1,6 @@
 """The numba kernels give the reference's bits: every format, kind, tiling and thread count."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -22,6 +23,7 @@ PLACES = st.builds(
     Place,
     p=st.integers(0, 2**32 - 1),
     first_element=st.integers(0, 300) | st.integers(2**35 - 5000, 2**35 + 300) | st.just(2**62),
+    threshold=st.just(math.inf) | st.floats(0.0, 1e4, width=32),
 )
 COUNTS = st.integers(0, 300) | st.integers(2000, 2300) | st.just(5000)
 QUICK = settings(deadline=None, max_examples=30)

@@ -5,6 +5,7 @@ The device is the argument: ``cpu`` where Triton interprets, else an accelerator
 
 import itertools
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from zo2sim.dtypes import Dtype
 _DEVICE = sys.argv[1]
 _TORCH = {Dtype.FP32: torch.float32, Dtype.FP16: torch.float16, Dtype.BF16: torch.bfloat16}
 _PLACE = Place(p=2**32 - 9, first_element=2**35 - 77)
+_SPARSE = replace(_PLACE, threshold=1e-2)
 _COUNT = 1500
 _RECORDS = [record(0, 1), record(1, 3), record(2, 2)]
 
@@ -35,25 +37,32 @@ def _holds(tensor: torch.Tensor, expected: NDArray[Any]) -> bool:
     return same_bits(stored.numpy(), expected)
 
 
-def _perturbs_equally(dtype: Dtype, kind: Kind, coefficients: tuple[float, ...]) -> bool:
+def _perturbs_equally(
+    dtype: Dtype, kind: Kind, coefficients: tuple[float, ...], place: Place = _PLACE
+) -> bool:
     """One W per coefficient, the first and its negative, from one launch."""
     theta = stored(dtype, _COUNT)
     outs = [_tensor(np.zeros_like(theta), dtype) for _ in coefficients]
     accelerator.perturb(
-        outs, _tensor(theta, dtype), _PLACE, key=KEY, coefficient=coefficients[0], kind=kind
+        outs, _tensor(theta, dtype), place, key=KEY, coefficient=coefficients[0], kind=kind
     )
-    expected = (perturbed(theta, dtype, _PLACE, kind, coefficient=c) for c in coefficients)
+    expected = (perturbed(theta, dtype, place, kind, coefficient=c) for c in coefficients)
     return all(map(_holds, outs, expected))
 
 
 def _updates_equally(
-    dtype: Dtype, kind: Kind, records: list[Record], *, rounding: bool = False
+    dtype: Dtype,
+    kind: Kind,
+    records: list[Record],
+    *,
+    rounding: bool = False,
+    place: Place = _PLACE,
 ) -> bool:
     theta = stored(dtype, _COUNT)
     tensor = _tensor(theta, dtype)
-    accelerator.update(tensor, _PLACE, records=records, kind=kind, stochastic_rounding=rounding)
+    accelerator.update(tensor, place, records=records, kind=kind, stochastic_rounding=rounding)
     expected = reference.updated(
-        widen(theta, dtype), _PLACE, records, kind=kind, dtype=dtype, stochastic_rounding=rounding
+        widen(theta, dtype), place, records, kind=kind, dtype=dtype, stochastic_rounding=rounding
     )
     return _holds(tensor, narrow(expected, dtype))
 
@@ -68,6 +77,12 @@ def main() -> None:
             "update": _updates_equally(dtype, kind, _RECORDS),
             "update by nothing": _updates_equally(dtype, kind, [still(2)]),
             "update stochastically": _updates_equally(dtype, kind, _RECORDS, rounding=True),
+            "perturb, sparse": _perturbs_equally(dtype, kind, (1e-3,), _SPARSE),
+            "perturb both ways, sparse": _perturbs_equally(dtype, kind, (1e-3, -1e-3), _SPARSE),
+            "update, sparse": _updates_equally(dtype, kind, _RECORDS, place=_SPARSE),
+            "update stochastically, sparse": _updates_equally(
+                dtype, kind, _RECORDS, rounding=True, place=_SPARSE
+            ),
         }
         for name, equal in results.items():
             sys.stdout.write(f"{dtype} {kind} {name}: {'equal' if equal else 'different'}\n")

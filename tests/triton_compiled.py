@@ -20,12 +20,14 @@ _ARRAYS = {"table": "*fp32", "keys": "*i64", "coefficients": "*fp32", "ends": "*
 _ARRAYS |= {"decays": "*fp32"}
 
 
-def _code(kernel: Any, fmt: str, **constants: bool) -> str:
+def _code(kernel: Any, fmt: str, *, SPARSE: bool = False, **constants: bool) -> str:
     """PTX and SASS for weights of one format; numbers have the types of the kernel's signature."""
     types = {p.name: "constexpr" if p.is_constexpr else p.annotation_type for p in kernel.params}
     buffers = {name: f"*{fmt}" for name in ("out", "plus", "minus", "theta") if name in types}
     arrays = {name: pointer for name, pointer in _ARRAYS.items() if name in types}
-    source = ASTSource(fn=kernel, signature=types | buffers | arrays, constexprs=constants)
+    source = ASTSource(
+        fn=kernel, signature=types | buffers | arrays, constexprs={"SPARSE": SPARSE, **constants}
+    )
     target = GPUTarget("cuda", int(sys.argv[1]), 32)
     asm = triton.compile(source, target=target, options=dict(kernels.COMPILE_OPTIONS)).asm
     num_wide = len(_WIDE.findall(asm["ttir"]))
@@ -39,14 +41,16 @@ def main() -> None:
         "fp32 gaussian perturb": _code(kernels.perturb, "fp32", GAUSSIAN=True),
         "fp16 rademacher perturb": _code(kernels.perturb, "fp16", GAUSSIAN=False),
         "fp32 gaussian perturb both ways": _code(kernels.perturb_pair, "fp32", GAUSSIAN=True),
-        "bf16 rademacher perturb both ways": _code(kernels.perturb_pair, "i16", GAUSSIAN=False),
+        "bf16 rademacher perturb both ways, sparse": _code(
+            kernels.perturb_pair, "i16", GAUSSIAN=False, SPARSE=True
+        ),
         "fp32 rademacher update": _code(kernels.update, "fp32", GAUSSIAN=False, ROUNDING=False),
         "bf16 gaussian update": _code(kernels.update, "i16", GAUSSIAN=True, ROUNDING=False),
         "fp16 gaussian update, stochastic": _code(
             kernels.update, "fp16", GAUSSIAN=True, ROUNDING=True
         ),
-        "bf16 rademacher update, stochastic": _code(
-            kernels.update, "i16", GAUSSIAN=False, ROUNDING=True
+        "bf16 rademacher update, stochastic, sparse": _code(
+            kernels.update, "i16", GAUSSIAN=False, ROUNDING=True, SPARSE=True
         ),
     }
     for name, code in codes.items():

@@ -31,6 +31,13 @@ starts as ``a_0 z_0`` and adds ``a_i z_i`` in ascending order; rn rounds to the 
 after every record. A skipped record changes nothing: no update and no decay. g = 0 still decays. A
 NaN stays a NaN, of any payload.
 
+**Sparse-MeZO** (arXiv:2402.15751) trains the small weights only. A parameter may have a threshold
+h, in fp32. The weights with ``|theta| <= h`` are trained; theta is the stored value that W is built
+from, and the value that a record begins with, so of several records each one compares anew. A
+weight that is not trained has ``W = rn(theta)``, and a record leaves it as it is: no update, no
+decay, no rounding. h = infinity, the default, trains every weight. A NaN is not trained where there
+is a threshold; a NaN stays a NaN in any case.
+
 **Stochastic rounding** (fp16 and bf16 masters; fp32 has nothing to round) replaces the rn of an
 update. Element e draws a 16-bit half r exactly as for gaussian, but with w = 1 and the key of the
 record's first sample. The magnitude is cut to the format's grid, and goes one grid point up when
@@ -42,6 +49,7 @@ from zo2rt.noise.devices import perturb, perturb_pair, update
 from zo2rt.noise.keys import sample_key
 from zo2rt.noise.place import Kind, Place
 from zo2rt.noise.record import Record
+from zo2rt.noise.sparsity import thresholds
 from zo2rt.noise.threads import split
 
 NOISE_VERSION = 1
@@ -56,5 +64,6 @@ __all__ = [
     "perturb_pair",
     "sample_key",
     "split",
+    "thresholds",
     "update",
 ]

@@ -3,6 +3,7 @@
 Import this module only where triton is installed. The contract is that of `zo2rt.noise.devices`.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
@@ -72,7 +73,9 @@ def _launch(
                 place.first_element,
                 place.p,
                 theta.numel(),
+                float(place.threshold),
                 GAUSSIAN=kind == "gaussian",
+                SPARSE=math.isfinite(place.threshold),
                 **triton_kernels.COMPILE_OPTIONS,
                 **constants,
             )

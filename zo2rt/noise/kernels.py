@@ -37,12 +37,13 @@ class Stored(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What z depends on, the key apart."""
+    """What z depends on, the key apart, and which weights take it."""
 
     first: Any  # uint64: address of the first weight
     p: Any  # uint64
     table: Any  # T, fp32
     gaussian: bool
+    threshold: Any  # fp32: larger weights stay as they are
 
 
 class _Span(NamedTuple):
@@ -58,26 +59,32 @@ class _Scratch(NamedTuple):
 @_compiled
 def perturb(out, theta, source, key, c):
     """out = rn(theta + c z)."""
-    x, scratch = np.empty(_TILE, np.float32), _new_scratch()
+    x, kept, scratch = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32), _new_scratch()
     for start in range(0, theta.bits.size, _TILE):
         span = _span(source, start, theta.bits.size)
         stop = start + span.size
         _load(x, theta.bits[start:stop], theta.code)
+        _remember(kept, x, source)
         _add_noise(x, c, scratch, span, key, source)
+        _keep_large(x, kept, source)
         _store(out.bits[start:stop], x, out.code)
 
 
 @_compiled
 def perturb_pair(plus, minus, theta, source, key, c):
     """plus = rn(theta + c z) and minus = rn(theta - c z), with z drawn once."""
-    x, product, scratch = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32), _new_scratch()
+    x, product = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32)
+    kept, scratch = np.empty(_TILE, np.float32), _new_scratch()
     for start in range(0, theta.bits.size, _TILE):
         span = _span(source, start, theta.bits.size)
         stop = start + span.size
         _load(x, theta.bits[start:stop], theta.code)
         product[:] = _NOTHING
         _add_noise(product, c, scratch, span, key, source)
+        _remember(kept, x, source)
         _add_and_subtract(x, product, span.size)
+        _keep_large(x, kept, source)
+        _keep_large(product, kept, source)
         _store(plus.bits[start:stop], x, plus.code)
         _store(minus.bits[start:stop], product, minus.code)
 
@@ -86,7 +93,7 @@ def perturb_pair(plus, minus, theta, source, key, c):
 def update(theta, source, updates, stochastic):
     """theta = rn(theta d - s) for each record in turn."""
     x, s, draws = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32), _new_scratch().z
-    scratch = _new_scratch()
+    kept, scratch = np.empty(_TILE, np.float32), _new_scratch()
     for start in range(0, theta.bits.size, _TILE):
         span = _span(source, start, theta.bits.size)
         piece = theta.bits[start : start + span.size]
@@ -94,6 +101,7 @@ def update(theta, source, updates, stochastic):
         begin = 0
         for r in range(updates.ends.size):
             end = updates.ends[r]
+            _remember(kept, x, source)
             s[:] = _NOTHING
             for i in range(begin, end):
                 _add_noise(s, updates.coefficients[i], scratch, span, updates.keys[i], source)
@@ -104,6 +112,7 @@ def update(theta, source, updates, stochastic):
                 _round_stochastically(x, draws[offset:], span.size, theta.code)
             else:
                 _round(x, span.size, theta.code)
+            _keep_large(x, kept, source)
             begin = end
         _store(piece, x, theta.code)
 
@@ -198,6 +207,22 @@ def _add_and_subtract(x, product, count):
     for i in range(count):
         plus, minus = x[i] + product[i], x[i] - product[i]
         x[i], product[i] = plus, minus
+
+
+@_compiled
+def _remember(kept, x, source):
+    """What the tile begins with, which is needed only where some weights stay."""
+    if source.threshold < np.inf:
+        kept[:] = x
+
+
+@_compiled
+def _keep_large(x, kept, source):
+    """Undo what was done to weights above the threshold, and to NaN."""
+    h = source.threshold
+    if h < np.inf:
+        for i in range(x.size):
+            x[i] = x[i] if np.abs(kept[i]) <= h else kept[i]
 
 
 @_compiled

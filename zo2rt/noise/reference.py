@@ -68,10 +68,15 @@ def _words_of(
     return words(key, place.p, calls, word3=word3), within.astype(np.int64)
 
 
+def trained(theta: Values, place: Place) -> NDArray[np.bool_]:
+    """The weights that are perturbed and updated; the others stay."""
+    return (np.abs(theta) <= np.float32(place.threshold)) | np.isinf(place.threshold)
+
+
 def perturbed(theta: Values, place: Place, *, key: int, coefficient: float, kind: Kind) -> Values:
     """theta + c z in fp32, not yet rounded to the format of W."""
     product: Values = np.float32(coefficient) * noise(key, place, theta.size, kind)
-    return theta + product
+    return np.where(trained(theta, place), theta + product, theta)
 
 
 def updated(
@@ -89,9 +94,10 @@ def updated(
             exact = _step(theta, place, record, kind)
             if stochastic_rounding:
                 draws = halves(record.sample_keys[0], place, theta.size, word3=ROUNDING)
-                theta = stochastic(exact, draws, dtype)
+                after = stochastic(exact, draws, dtype)
             else:
-                theta = nearest(exact, dtype)
+                after = nearest(exact, dtype)
+            theta = np.where(trained(theta, place), after, theta)
     return theta
 
 

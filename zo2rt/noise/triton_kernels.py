@@ -18,7 +18,7 @@ _TILE = tl.constexpr(1024)
 _ALIGNMENT = 128
 
 # Triton would compile again for each width of a number and for pointers that happen to be aligned.
-_SCALARS = ["key", "c", "num_records", "first", "p", "count"]
+_SCALARS = ["key", "c", "num_records", "first", "p", "count", "h"]
 _ARRAYS = ["keys", "coefficients", "ends", "decays"]
 
 
@@ -30,30 +30,35 @@ def grid(first_element: int, count: int) -> tuple[int]:
 @triton.jit(do_not_specialize=_SCALARS)
 def perturb(  # noqa: PLR0913 - a kernel takes pointers and numbers, not objects
     out, theta, table, key: tl.uint64, c: tl.float32,
-    first: tl.int64, p: tl.uint32, count: tl.int64, GAUSSIAN: tl.constexpr,
+    first: tl.int64, p: tl.uint32, count: tl.int64, h: tl.float32,
+    GAUSSIAN: tl.constexpr, SPARSE: tl.constexpr,
 ):  # fmt: skip
     base, offset, inside = _range(first, count, _TILE)
     x = _load(theta, offset, inside)
-    w = x + c * _noise(key, base, p, table, _TILE, GAUSSIAN)
+    w = _unless_large(x, x + c * _noise(key, base, p, table, _TILE, GAUSSIAN), h, SPARSE)
     _store(out, offset, inside, _round(w, out.dtype.element_ty))
 
 
 @triton.jit(do_not_specialize=_SCALARS)
 def perturb_pair(  # noqa: PLR0913
     plus, minus, theta, table, key: tl.uint64, c: tl.float32,
-    first: tl.int64, p: tl.uint32, count: tl.int64, GAUSSIAN: tl.constexpr,
+    first: tl.int64, p: tl.uint32, count: tl.int64, h: tl.float32,
+    GAUSSIAN: tl.constexpr, SPARSE: tl.constexpr,
 ):  # fmt: skip
     base, offset, inside = _range(first, count, _TILE)
     x = _load(theta, offset, inside)
     product = c * _noise(key, base, p, table, _TILE, GAUSSIAN)
-    _store(plus, offset, inside, _round(x + product, plus.dtype.element_ty))
-    _store(minus, offset, inside, _round(x - product, minus.dtype.element_ty))
+    w_plus = _unless_large(x, x + product, h, SPARSE)
+    w_minus = _unless_large(x, x - product, h, SPARSE)
+    _store(plus, offset, inside, _round(w_plus, plus.dtype.element_ty))
+    _store(minus, offset, inside, _round(w_minus, minus.dtype.element_ty))
 
 
 @triton.jit(do_not_specialize=_SCALARS + _ARRAYS)
 def update(  # noqa: PLR0913
     theta, table, keys, coefficients, ends, decays, num_records: tl.int32,
-    first: tl.int64, p: tl.uint32, count: tl.int64, GAUSSIAN: tl.constexpr, ROUNDING: tl.constexpr,
+    first: tl.int64, p: tl.uint32, count: tl.int64, h: tl.float32,
+    GAUSSIAN: tl.constexpr, SPARSE: tl.constexpr, ROUNDING: tl.constexpr,
 ):  # fmt: skip
     base, offset, inside = _range(first, count, _TILE)
     x = _load(theta, offset, inside)
@@ -66,13 +71,22 @@ def update(  # noqa: PLR0913
         for i in range(begin + 1, end):
             z = _noise(tl.load(keys + i), base, p, table, _TILE, GAUSSIAN)
             s = s + tl.load(coefficients + i) * z
-        x = x * tl.load(decays + r) - s
+        y = x * tl.load(decays + r) - s
         if ROUNDING:
-            x = _round_stochastically(x, _halves(key, base, p, 1, _TILE), theta.dtype.element_ty)
+            y = _round_stochastically(y, _halves(key, base, p, 1, _TILE), theta.dtype.element_ty)
         else:
-            x = _round(x, theta.dtype.element_ty)
+            y = _round(y, theta.dtype.element_ty)
+        x = _unless_large(x, y, h, SPARSE)
         begin = end
     _store(theta, offset, inside, x)
+
+
+@triton.jit
+def _unless_large(x, changed, h, SPARSE: tl.constexpr):
+    """x where it is above the threshold, or NaN; else what it was changed to."""
+    if SPARSE:
+        changed = tl.where(tl.abs(x) <= h, changed, x)
+    return changed
 
 
 @triton.jit
