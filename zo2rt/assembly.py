@@ -1,5 +1,7 @@
 """The parts of an engine, put together once, before the first step."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +14,13 @@ from zo2rt.codec import TORCH_DTYPES
 from zo2rt.draws import Draws, ElementDraws, MezoDraws
 from zo2rt.journalled import JournalledRun, RunFolder, header
 from zo2rt.lane_weights import InPlaceWeights, LaneWeights, ScratchWeights
+from zo2rt.noise import thresholds
 from zo2rt.operations import Operations, Store
 from zo2rt.optimizer import MezoSgd, Objective
 from zo2rt.residence import Residence
 from zo2rt.self_test import explore
 from zo2rt.supported import check, check_model
-from zo2rt.units import Units
+from zo2rt.units import UnitParameter, Units
 from zo2sim.plan import Plan, Recipe
 from zo2sim.policies import Layout, Shape
 
@@ -41,6 +44,12 @@ class Settings:
                 "a run with a journal can be replayed, which needs perturbation=scratch and "
                 f"noise=gaussian or rademacher; got {self.recipe.perturbation} and "
                 f"{self.recipe.noise}; leave the folder out, or change the recipe"
+            )
+        if self.optimizer.sparsity and not (replayable and not self.recipe.recoded):
+            raise ValueError(
+                "Sparse-MeZO takes its masks from the pristine master weights, which needs "
+                "perturbation=scratch, noise=gaussian or rademacher, and a wire that does not "
+                "change the format; use sparsity=0, or change the recipe"
             )
         if self.folder is None and self.plan.tier == "nvme":
             raise ValueError("tier=nvme needs a folder for the blocks; got none; give the folder")
@@ -70,11 +79,12 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     check_model(plan, recipe, units, forwards)
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
-    run = _journalled(settings, units, backend)
+    trained = _trained(settings, units)
+    run = _journalled(settings, trained, backend)
     arena = Arena(backend, units, layout)
     blocks = _block_store(settings, arena, units)
     residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
-    draws = _draws(settings, units, backend)
+    draws = _draws(settings, trained, backend)
     operations = Operations(
         backend=backend,
         units=units,
@@ -96,12 +106,22 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     )
 
 
-def _journalled(settings: Settings, units: Units, backend: Backend) -> JournalledRun | None:
+def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
+    """Trained parameters, each with the threshold that the weights of now give it."""
+    sparsity = settings.optimizer.sparsity
+    trained = [p for p in units.parameters if p.trainable]
+    masked = {p.name: p.tensor.data.view(-1) for p in trained if p.decays and sparsity}
+    found = thresholds(masked, sparsity)
+    return {p: found.get(p.name, math.inf) for p in trained}
+
+
+def _journalled(
+    settings: Settings, trained: Mapping[UnitParameter, float], backend: Backend
+) -> JournalledRun | None:
     if settings.folder is None:
         return None
-    optimizer = settings.optimizer
-    about = header(units, settings.plan, settings.recipe, optimizer, backend.device)
-    return JournalledRun(settings.folder, about, units)
+    about = header(trained, settings.plan, settings.recipe, settings.optimizer, backend.device)
+    return JournalledRun(settings.folder, about, {p.name: p.tensor.data for p in trained})
 
 
 def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore | None:
@@ -113,12 +133,12 @@ def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore |
     return BlockStore(settings.folder.path / "nvme" / "blocks.bin", sizes)
 
 
-def _draws(settings: Settings, units: Units, backend: Backend) -> Draws:
+def _draws(settings: Settings, trained: Mapping[UnitParameter, float], backend: Backend) -> Draws:
     if settings.recipe.noise == "torch":
-        trained = [p for p in units.parameters if p.trainable]
-        return MezoDraws(trained, backend.device)
+        return MezoDraws([*trained], backend.device)
     return ElementDraws(
         settings.recipe.noise,
+        thresholds={p.name: threshold for p, threshold in trained.items()},
         threads=torch.get_num_threads(),
         stochastic_rounding=settings.optimizer.stochastic_rounding,
     )

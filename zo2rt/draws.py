@@ -5,8 +5,9 @@ rounded, so the last does not bring theta back. In scratch, W+ and W- are each b
 Either way a build is ``out = rn(base + scale eps z)``; only base and scale differ.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, final
@@ -15,10 +16,8 @@ import torch
 from torch import Tensor
 
 from zo2rt import noise
-from zo2rt.noise import Kind, Place
+from zo2rt.noise import Kind, Place, mezo
 from zo2rt.noise.mezo import StepDraws
-from zo2rt.noise.mezo import perturb as mezo_perturb
-from zo2rt.noise.mezo import update as mezo_update
 from zo2rt.units import UnitParameter
 
 SPLIT_ELEMENTS = 1 << 16
@@ -62,8 +61,17 @@ class Draws(ABC):
 class ElementDraws(Draws):
     """Noise with element addresses: the same bits for every order, tiling and thread count."""
 
-    def __init__(self, kind: Kind, *, threads: int = 1, stochastic_rounding: bool = False) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        thresholds: Mapping[str, float],
+        threads: int = 1,
+        stochastic_rounding: bool = False,
+    ) -> None:
+        """``thresholds`` of Sparse-MeZO by parameter; who has none is trained densely."""
         self._kind: Kind = kind
+        self._thresholds = thresholds
         self._stochastic_rounding = stochastic_rounding
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "noise") if threads > 1 else None
@@ -91,11 +99,14 @@ class ElementDraws(Draws):
         self._run(work, parameter, theta)
 
     def _run(self, work: partial[None], parameter: UnitParameter, *tensors: Tensor) -> None:
-        place, flat = Place(p=parameter.index), [tensor.view(-1) for tensor in tensors]
-        if self._pool is None or parameter.elements < SPLIT_ELEMENTS:
-            work(*flat, place)
-        else:
+        threshold = self._thresholds.get(parameter.name, math.inf)
+        place = Place(p=parameter.index, threshold=threshold)
+        flat = [tensor.view(-1) for tensor in tensors]
+        on_host = flat[0].device.type == "cpu"
+        if self._pool is not None and on_host and parameter.elements >= SPLIT_ELEMENTS:
             noise.split(self._pool, self._threads, work, place, *flat)
+        else:
+            work(*flat, place)
 
 
 @final
@@ -106,12 +117,11 @@ class MezoDraws(Draws):
     """
 
     def __init__(self, trained: Sequence[UnitParameter], device: torch.device) -> None:
-        self._place = {p.name: number for number, p in enumerate(trained)}
-        self._templates = [
-            torch.empty(p.shape, dtype=p.tensor.dtype, device="meta") for p in trained
-        ]
+        self._templates = {
+            p.name: torch.empty(p.shape, dtype=p.tensor.dtype, device="meta") for p in trained
+        }
         self._device = str(device)
-        self._drawn: dict[int, StepDraws] = {}
+        self._drawn: dict[int, StepDraws[str]] = {}
 
     def begin(self, keys: Sequence[int]) -> None:
         """The step before may still have updates to come; older ones do not."""
@@ -122,31 +132,22 @@ class MezoDraws(Draws):
     def perturb(
         self, out: Tensor, base: Tensor, parameter: UnitParameter, *, key: int, scaled_eps: float
     ) -> None:
-        mezo_perturb(out, base, self._z(key, parameter), scale=1.0, eps=scaled_eps)
+        z = self._drawn[key].z(parameter.name)
+        mezo.perturb(out, base, z, scale=1.0, eps=scaled_eps)
 
     def perturb_both(
         self, both: Both, base: Tensor, parameter: UnitParameter, *, key: int, eps: float
     ) -> None:
-        z = self._z(key, parameter)
+        z = self._drawn[key].z(parameter.name)
         for out, scale in zip(both, (1.0, -1.0), strict=True):
-            mezo_perturb(out, base, z, scale=scale, eps=eps)
+            mezo.perturb(out, base, z, scale=scale, eps=eps)
 
     def update(
         self, theta: Tensor, parameter: UnitParameter, records: Sequence[noise.Record]
     ) -> None:
         for record in records:
             if not record.skipped:
-                mean = self._weighted(parameter, record)
-                lr, decay = record.lr, record.weight_decay
-                mezo_update(theta, mean, lr=lr, g=1.0, weight_decay=decay)
-
-    def _weighted(self, parameter: UnitParameter, record: noise.Record) -> Tensor:
-        """The mean of g z over the samples, in the weights' dtype."""
-        pairs = zip(record.projected_gradients, record.sample_keys, strict=True)
-        first, *others = (g * self._z(key, parameter) for g, key in pairs)
-        for product in others:
-            first += product
-        return first / len(record.sample_keys) if others else first
-
-    def _z(self, key: int, parameter: UnitParameter) -> Tensor:
-        return self._drawn[key].z(self._place[parameter.name])
+                pairs = zip(record.projected_gradients, record.sample_keys, strict=True)
+                directions = ((g, self._drawn[key].z(parameter.name)) for g, key in pairs)
+                decay = record.weight_decay
+                mezo.update(theta, directions, lr=record.lr, weight_decay=decay)

@@ -1,6 +1,6 @@
 """A run that is journalled: its header, its weights when it starts or goes on, its snapshots."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from zo2rt.journal.environment import environment
 from zo2rt.optimizer import MezoSgd
 from zo2rt.outcome import DECAYED, UNDECAYED
 from zo2rt.replay import replay
-from zo2rt.units import UnitParameter, Units
+from zo2rt.units import UnitParameter
 from zo2sim.plan import Plan, Recipe
 from zo2sim.plan_file import dump
 
@@ -29,16 +29,15 @@ class RunFolder:
 
 
 class JournalledRun:
-    """The run in ``folder``: a new one from the weights that the model has, or the one there.
+    """The run in ``folder``: a new one from the ``trained`` weights, or the one there.
 
-    A run that is there gives the model its weights: of the newest whole snapshot, and every record
+    A run that is there overwrites them with its own: of the newest whole snapshot, and every record
     since applied, without a forward pass and to the same bits. Raises ``ValueError`` where the
     settings differ from the journal's, and `DamageError` where it cannot be continued.
     """
 
-    def __init__(self, folder: RunFolder, header: Header, units: Units) -> None:
+    def __init__(self, folder: RunFolder, header: Header, trained: Mapping[str, Tensor]) -> None:
         self._fs, self._folder = folder.fs, folder.path
-        trained = {p.name: p.tensor.data for p in units.parameters if p.trainable}
         found = recovery.start(self._fs, self._folder, header, trained)
         self.journal: Journal = found.journal
         self.damaged = found.damaged
@@ -56,10 +55,16 @@ class JournalledRun:
 
 
 def header(
-    units: Units, plan: Plan, recipe: Recipe, optimizer: MezoSgd, device: torch.device
+    trained: Mapping[UnitParameter, float],
+    plan: Plan,
+    recipe: Recipe,
+    optimizer: MezoSgd,
+    device: torch.device,
 ) -> Header:
-    """All that must be the same for the journal to give the same weights again."""
-    trained = [p for p in units.parameters if p.trainable]
+    """All that must be the same for the journal to give the same weights again.
+
+    ``trained`` are the parameters, each with its threshold of Sparse-MeZO.
+    """
     settings = dump(plan, recipe)
     return Header(
         recipe=settings.partition("\n[plan]")[0] + _optimizer_table(optimizer),
@@ -74,18 +79,19 @@ def header(
             Group(name=DECAYED, lr=optimizer.lr, weight_decay=optimizer.weight_decay),
             Group(name=UNDECAYED, lr=optimizer.lr, weight_decay=0.0),
         ),
-        parameters=tuple(_entry(p, recipe) for p in trained),
+        parameters=tuple(_entry(p, recipe, threshold) for p, threshold in trained.items()),
         environment=environment(device),
     )
 
 
-def _entry(parameter: UnitParameter, recipe: Recipe) -> ParameterEntry:
+def _entry(parameter: UnitParameter, recipe: Recipe, threshold: float) -> ParameterEntry:
     return ParameterEntry(
         p=parameter.index,
         name=parameter.name,
         shape=parameter.shape,
         dtype=recipe.storage_dtype,
         group=DECAYED if parameter.decays else UNDECAYED,
+        threshold=threshold,
     )
 
 

@@ -31,6 +31,9 @@ class MezoSgd:
     estimator: Estimator = field(default_factory=Estimator)
     stochastic_rounding: bool = False
     """Of the updates of fp16 and bf16 masters, which would swallow small ones."""
+    sparsity: float = 0.0
+    """Sparse-MeZO (arXiv:2402.15751): the part of every matrix, its largest weights, that stays as
+    it is. Vectors and what does not decay are trained densely."""
 
     def __post_init__(self) -> None:
         if not self.eps > 0.0:
@@ -39,3 +42,5 @@ class MezoSgd:
             raise ValueError(
                 f"lr and weight_decay must be >= 0; got {self.lr} and {self.weight_decay}"
             )
+        if not 0.0 <= self.sparsity < 1.0:
+            raise ValueError(f"sparsity must be in 0 .. 1, and less than 1; got {self.sparsity}")

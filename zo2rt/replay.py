@@ -31,7 +31,7 @@ def replay(weights: Mapping[str, Tensor], header: Header, records: Sequence[Reco
         for entry in header.parameters:
             noise.update(
                 weights[entry.name].view(-1),
-                Place(p=entry.p),
+                Place(p=entry.p, threshold=entry.threshold),
                 records=groups[entry.group == DECAYED],
                 kind=KINDS[header.noise],
                 stochastic_rounding=header.stochastic_rounding,

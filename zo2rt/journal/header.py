@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from math import inf
 from typing import Any
 
 from zo2rt.journal.chain import FIRST, Position, canonical, digest
@@ -12,13 +13,17 @@ _NO_BITS = ("plan",)  # recorded for the reader; a plan changes no bit (DESIGN 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterEntry:
-    """A parameter: ``p`` is its noise counter word, the index in `named_parameters()`."""
+    """A parameter: ``p`` is its noise counter word, the index in `named_parameters()`.
+
+    ``threshold`` is Sparse-MeZO's; infinity where every weight is trained.
+    """
 
     p: int
     name: str
     shape: tuple[int, ...]
     dtype: str
     group: str
+    threshold: float = inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +127,8 @@ def from_json(value: Mapping[str, Any]) -> Header:
         for g in value["groups"]
     )
     parameters = tuple(
-        ParameterEntry(**{**entry, "shape": tuple(entry["shape"])}) for entry in value["parameters"]
+        ParameterEntry(**{**p, "shape": tuple(p["shape"]), "threshold": real(p["threshold"])})
+        for p in value["parameters"]
     )
     own = {"groups": groups, "parameters": parameters}
     environment = Environment(**value["environment"])
