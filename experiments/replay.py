@@ -1,0 +1,61 @@
+"""Rebuild the trained weights of any step of a run from its snapshots and journal.
+
+python -m experiments.replay runs/run --step 40 --out weights-40.safetensors
+"""
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from safetensors.torch import save
+
+from experiments.cli import DONE, run, write_file, write_json
+from zo2rt.durable import Disk
+from zo2rt.journal import read
+from zo2rt.recovery import JOURNAL
+from zo2rt.replay import weights_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Rebuild the trained weights of any step, to the bit, without a forward pass."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """Folder with journal.jsonl and snapshots: what `experiments.run --out` wrote."""
+    step: int | None = None
+    """Number of updates that the weights are to contain; left out: all that are durable."""
+    out: Path | None = None
+    """Write the weights to this safetensors file."""
+    json: str | None = None
+    """Write the answer as JSON to this file, or to stdout with '-'."""
+
+
+def main(config: Config) -> int:
+    path = config.folder / JOURNAL
+    if not path.exists():
+        raise ValueError(f"{path}: a run's folder must hold a journal; there is none")
+    end = read(Disk(), path).position.step
+    step = end if config.step is None else config.step
+    weights = weights_at(Disk(), config.folder, step)
+    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
+    if config.out is not None:
+        write_file(config.out, content)
+    answer = {
+        "step": step,
+        "steps_in_journal": end,
+        "parameters": len(weights),
+        "elements": sum(tensor.numel() for tensor in weights.values()),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    if config.json is not None:
+        write_json(config.json, answer)
+    if config.json != "-":
+        print(f"step {step} of {end}: {answer['parameters']} parameters, sha256 {answer['sha256']}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Config))
