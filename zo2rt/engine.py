@@ -97,6 +97,11 @@ class Engine:
         return self.num_steps * self._recipe.microbatches
 
     @property
+    def swallowed(self) -> float:
+        """Fraction of sampled weights that their updates left as they were; 0 for fp32 masters."""
+        return self._parts.operations.swallowed.fraction
+
+    @property
     def damaged(self) -> tuple[str, ...]:
         """What is wrong with snapshots that were passed over when the run was resumed."""
         return () if self._parts.run is None else self._parts.run.damaged

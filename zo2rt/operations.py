@@ -18,6 +18,7 @@ from zo2rt.journal import Journal, Record
 from zo2rt.lane_weights import LaneWeights
 from zo2rt.lanes import Traversal
 from zo2rt.outcome import StepSettings, applied, recorded
+from zo2rt.swallowed import Swallowed
 from zo2rt.units import Unit, Units
 from zo2sim.policies import Layout
 from zo2sim.schedule import Buffer, Kind, Op, Space, Stream
@@ -57,6 +58,7 @@ class Operations:
     kept: dict[int, Record] = field(default_factory=lambda: {})
     versions: dict[int, int] = field(default_factory=lambda: {})
     """Records that a unit's weights contain after its last update."""
+    swallowed: Swallowed = field(default_factory=Swallowed)
     stored: dict[int, int] = field(default_factory=lambda: {})
     """The same of a block on NVMe."""
 
@@ -135,7 +137,8 @@ class Operations:
         for parameter, tensor in zip(unit.parameters, theta, strict=True):
             if parameter.trainable:
                 self.backend.touch(reads=(tensor,), writes=(tensor,))
-                self.draws.update(tensor, parameter, groups[parameter.decays])
+                with self.swallowed.watching(parameter, tensor):
+                    self.draws.update(tensor, parameter, groups[parameter.decays])
 
     def _forward(self, unit: Unit, lanes: str, step: int) -> None:
         """Build the weights of every sign and sample, and run their lanes through the unit."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zo2rt.arena import Arena, fill
+from zo2rt.backends.buffers import give_back_freed
 from zo2rt.block_store import BlockStore
 from zo2rt.codec import views
 from zo2rt.units import Unit, Units
@@ -34,6 +35,7 @@ class Residence:
         self._buffers = _moved(model, device)
         for unit in units.order:
             self._move_in(unit)
+        give_back_freed()
 
     def _move_in(self, unit: Unit) -> None:
         weights = [p.tensor.data for p in unit.parameters]
@@ -80,6 +82,7 @@ class Residence:
             for parameter, tensor in zip(unit.parameters, self._tensors(unit), strict=True):
                 parameter.tensor.data = tensor.to(self._came_from[parameter.name], copy=True)
             self._arena.let_go(unit)
+        give_back_freed()
         for module, name, tensor in self._buffers:
             module._buffers[name] = tensor
         self._buffers = []

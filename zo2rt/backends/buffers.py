@@ -1,5 +1,6 @@
 """Flat buffers that start where they should, and the account of what was handed out."""
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,17 @@ def aligned_buffer(nbytes: int, grain_bytes: int = TENSOR_GRAIN_BYTES) -> torch.
     check_size(nbytes)
     room = torch.empty(nbytes + grain_bytes - 1, dtype=torch.uint8, device="cpu")
     return room.narrow(0, -room.data_ptr() % grain_bytes, nbytes)
+
+
+def give_back_freed() -> None:
+    """Return freed heap to the system: glibc keeps what lies between live allocations.
+
+    A model whose tensors were freed one by one would otherwise count twice. Does nothing with
+    another C library.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def check_size(nbytes: int) -> None:

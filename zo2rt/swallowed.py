@@ -1,0 +1,42 @@
+"""How many weights an update leaves as they were, because it is smaller than half their grid.
+
+At a learning rate of 1e-6 most elements of a bf16 master never change (DESIGN 13, 13); stochastic
+rounding or a wider master with a narrow wire is the way out. A sample of each matrix tells.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from zo2rt.units import UnitParameter
+
+SAMPLE = 256
+"""Elements of each matrix that are looked at."""
+
+
+@dataclass(slots=True)
+class Swallowed:
+    """Counts over every update so far."""
+
+    seen: int = 0
+    unchanged: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """Of the sampled elements, those that an update left as they were; 0 before any."""
+        return self.unchanged / self.seen if self.seen else 0.0
+
+    @contextmanager
+    def watching(self, parameter: UnitParameter, theta: Tensor) -> Iterator[None]:
+        """Around an update of a parameter in half precision on the host; free for all others."""
+        narrow = theta.element_size() < 4 and theta.device.type == "cpu"
+        if not (narrow and parameter.decays):
+            yield
+            return
+        sample = theta.view(-1)[:SAMPLE]
+        before = sample.clone()
+        yield
+        self.seen += sample.numel()
+        self.unchanged += int((sample == before).sum())
