@@ -1,0 +1,88 @@
+"""What ran is compared with what was scheduled, as it ends."""
+
+import pytest
+
+from zo2rt.conformance import Conformance, first_divergence
+from zo2sim.plan import Plan, Recipe
+from zo2sim.policies import Shape, build
+from zo2sim.schedule import Stream
+from zo2sim.trace import Span
+from zo2sim.unroll import unroll
+
+PROGRAM = build(Shape(num_blocks=2), Plan(write_back_every=2), Recipe())
+
+
+def spans(periods: int = 3) -> list[Span]:
+    """Every operation in issue order, one second each."""
+    items = unroll(PROGRAM, periods=periods)
+    return [Span(item.op, item.step, float(n), n + 1.0) for n, item in enumerate(items)]
+
+
+def place(ran: list[Span], name: str, step: int) -> int:
+    return next(n for n, s in enumerate(ran) if (s.op.name, s.step) == (name, step))
+
+
+def test_a_run_in_issue_order_conforms():
+    assert first_divergence(PROGRAM, spans()) is None
+    assert first_divergence(PROGRAM, []) is None
+
+
+def test_a_run_may_end_within_a_period():
+    ran = [s for s in spans() if s.step < 3]
+    assert first_divergence(PROGRAM, ran) is None
+
+
+def test_arrivals_of_a_step_that_has_not_come_do_not_count():
+    early = [s for s in spans() if s.step == 4 and s.op.stream is Stream.H2D]
+    assert first_divergence(PROGRAM, [*(s for s in spans() if s.step < 4), *early]) is None
+
+
+@pytest.mark.parametrize("step", [0, 3, 5])
+def test_a_missing_operation_is_named(step: int):
+    ran = spans()
+    name = "F1@1" if step % 2 else "F1"
+    del ran[place(ran, name, step)]
+    other = "Utail@1" if step % 2 else "Utail"
+    assert first_divergence(PROGRAM, ran) == (
+        f"compute: {name} of step {step} was scheduled, {other} of step {step} ran in its place"
+    )
+
+
+def test_a_reordered_stream_is_named():
+    ran = spans()
+    a, b = place(ran, "H0", 2), place(ran, "H1", 2)
+    first, second = ran[a], ran[b]
+    ran[a] = Span(first.op, 2, second.start_s, second.end_s)
+    ran[b] = Span(second.op, 2, first.start_s, first.end_s)
+    assert first_divergence(PROGRAM, ran) == (
+        "h2d: H0 of step 2 was scheduled, H1 of step 2 ran in its place"
+    )
+
+
+def test_a_broken_edge_is_named():
+    ran = spans()
+    at = place(ran, "U1", 2)
+    upload = ran[place(ran, "H1", 2)]
+    ran[at] = Span(ran[at].op, 2, upload.end_s - 0.5, ran[at].end_s)
+    assert first_divergence(PROGRAM, ran) == "U1 of step 2 started before H1 had ended"
+
+
+def test_an_edge_to_the_period_before_is_checked():
+    ran = spans()
+    at = place(ran, "H0", 2)
+    ran[at] = Span(ran[at].op, 2, 0.0, ran[at].end_s)
+    assert first_divergence(PROGRAM, ran) == "H0 of step 2 started before F0@1^ had ended"
+
+
+def test_a_run_may_begin_at_any_step():
+    check = Conformance(PROGRAM, first_step=7)
+    check.add(Span(s.op, s.step + 7, s.start_s, s.end_s) for s in spans())
+    check.finish(7 + 6)
+    assert check.divergence is None
+
+
+def test_a_run_that_stops_short_does_not_conform():
+    check = Conformance(PROGRAM)
+    check.add(s for s in spans() if s.step < 3)
+    check.finish(4)
+    assert check.divergence is not None
