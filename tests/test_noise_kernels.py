@@ -66,15 +66,25 @@ def test_a_pair_is_two_perturbations(
     assert same_bits(theta, stored(master, count))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("in_place", [0, 1])
-def test_either_of_a_pair_may_be_theta_itself(in_place: int) -> None:
+def test_either_of_a_pair_may_be_theta_itself(in_place: int, kind: Kind) -> None:
     theta, place = stored(Dtype.FP32, 5000), Place(p=3)
     outs = [np.empty_like(theta), np.empty_like(theta)]
     outs[in_place] = theta.copy()
     plus, minus = outs
-    perturb_pair(plus, minus, outs[in_place], place, key=KEY, coefficient=1e-3, kind="gaussian")
+    perturb_pair(plus, minus, outs[in_place], place, key=KEY, coefficient=1e-3, kind=kind)
     for out, c in ((plus, 1e-3), (minus, -1e-3)):
-        assert same_bits(out, perturbed(theta, Dtype.FP32, place, "gaussian", coefficient=c))
+        assert same_bits(out, perturbed(theta, Dtype.FP32, place, kind, coefficient=c))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_w_may_be_theta_itself(dtype: Dtype, kind: Kind) -> None:
+    theta, place = stored(dtype, 5000), Place(p=3, first_element=7)
+    expected = perturbed(theta, dtype, place, kind)
+    perturb(theta, theta, place, key=KEY, coefficient=1e-3, kind=kind)
+    assert same_bits(theta, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

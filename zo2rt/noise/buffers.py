@@ -56,7 +56,7 @@ def device_of(*buffers: Buffer) -> torch.device:
 
 def check_equal_lengths(*buffers: Buffer) -> int:
     """The number of elements of every buffer."""
-    lengths = {int(np.prod(buffer.shape)) for buffer in buffers}
+    lengths = {b.numel() if isinstance(b, torch.Tensor) else b.size for b in buffers}
     if len(lengths) != 1:
         raise ValueError(f"buffers must have equally many elements; got {sorted(lengths)}")
     return lengths.pop()

@@ -30,7 +30,7 @@ def perturb(
     coefficient: float,
     kind: Kind,
 ) -> None:
-    """W+ alone, or W+ and W- with one draw; allocates at most 36 KiB."""
+    """W+ alone, or W+ and W- with one draw; allocates at most 40 KiB."""
     number = np.uint64(key), np.float32(coefficient)
     stored = map(_stored, (*outs, theta))
     _PERTURB[len(outs)](*stored, _source(place, kind), *number)
@@ -44,7 +44,7 @@ def update(
     kind: Kind,
     stochastic_rounding: bool = False,
 ) -> None:
-    """Every record in one pass; allocates 48 KiB."""
+    """Every record in one pass; allocates 52 KiB."""
     source, updates = _source(place, kind), flattened(records)
     if updates.ends.size:
         kernels.update(_stored(theta), source, updates, stochastic_rounding)

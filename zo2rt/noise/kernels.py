@@ -60,9 +60,14 @@ class _Scratch(NamedTuple):
 def perturb(out, theta, source, key, c):
     """out = rn(theta + c z)."""
     x, kept, scratch = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32), _new_scratch()
+    streams = _streams(out, theta, source)
     for start in range(0, theta.bits.size, _TILE):
         span = _span(source, start, theta.bits.size)
         stop = start + span.size
+        if streams:
+            offset = _draw(scratch.words, span, key, source.p, np.uint64(0), 128)
+            _stream(out.bits[start:stop], theta.bits[start:stop], c, scratch.words, offset, source)
+            continue
         _load(x, theta.bits[start:stop], theta.code)
         _remember(kept, x, source)
         _add_noise(x, c, scratch, span, key, source)
@@ -75,9 +80,17 @@ def perturb_pair(plus, minus, theta, source, key, c):
     """plus = rn(theta + c z) and minus = rn(theta - c z), with z drawn once."""
     x, product = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32)
     kept, scratch = np.empty(_TILE, np.float32), _new_scratch()
+    streams = _streams(plus, theta, source) and _streams(minus, theta, source)
     for start in range(0, theta.bits.size, _TILE):
         span = _span(source, start, theta.bits.size)
         stop = start + span.size
+        if streams:
+            offset = _draw(scratch.words, span, key, source.p, np.uint64(0), 128)
+            _stream(plus.bits[start:stop], theta.bits[start:stop], c, scratch.words, offset, source)
+            _stream(
+                minus.bits[start:stop], theta.bits[start:stop], -c, scratch.words, offset, source
+            )
+            continue
         _load(x, theta.bits[start:stop], theta.code)
         product[:] = _NOTHING
         _add_noise(product, c, scratch, span, key, source)
@@ -185,14 +198,45 @@ def _spread_halves(draws, words, num_elements):
 @_compiled
 def _add_signed(x, c, words, offset, count):
     """x += c or x -= c, 32 elements at a time; the tile may be written past ``count``."""
-    shift = np.uint64(offset % 32)
     for i in range((count + 31) // 32):
-        k = offset // 32 + i
-        pair = np.uint64(words[k & 3, k >> 2])
-        pair |= np.uint64(words[(k + 1) & 3, (k + 1) >> 2]) << _HALF
-        word = np.uint32(pair >> shift)
+        word = _word(words, offset, i)
         for b in range(32):
             x[32 * i + b] += -c if word & _BIT[b] else c
+
+
+@_compiled
+def _streams(out, theta, source):
+    """Rademacher noise is so cheap that passes over a tile would take longer than the memory."""
+    both_fp32 = out.code == FP32 and theta.code == FP32
+    return both_fp32 and not source.gaussian and out.bits.ctypes.data != theta.bits.ctypes.data
+
+
+@_compiled
+def _stream(out, stored, c, words, offset, source):
+    """out = theta + c z for fp32 in one loop: the reads and writes overlap with the work."""
+    h, whole = source.threshold, stored.size // 32
+    for i in range(whole):
+        word = _word(words, offset, i)
+        for b in range(32):
+            out[32 * i + b] = _signed_sum(stored[32 * i + b], c, word & _BIT[b], h)
+    word = _word(words, offset, whole)
+    for b in range(stored.size - 32 * whole):
+        out[32 * whole + b] = _signed_sum(stored[32 * whole + b], c, word & _BIT[b], h)
+
+
+@_compiled
+def _signed_sum(bits, c, negative, threshold):
+    x = _value(bits)
+    return _bits(x + (-c if negative else c)) if np.abs(x) <= threshold else bits
+
+
+@_compiled
+def _word(words, offset, i):
+    """The bits of elements 32 i to 32 i + 31, counted from ``offset`` in the first call on."""
+    k = offset // 32 + i
+    pair = np.uint64(words[k & 3, k >> 2])
+    pair |= np.uint64(words[(k + 1) & 3, (k + 1) >> 2]) << _HALF
+    return np.uint32(pair >> np.uint64(offset % 32))
 
 
 @_compiled

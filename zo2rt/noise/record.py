@@ -1,9 +1,8 @@
 """What one step did to the weights: enough to do it again, bit for bit."""
 
 import math
+from ctypes import c_float
 from dataclasses import dataclass
-
-import numpy as np
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,5 +59,5 @@ class Record:
 
 
 def _fp32(value: float) -> float:
-    with np.errstate(over="ignore"):
-        return float(np.float32(value))
+    """Rounded to nearest even, infinite beyond fp32's range; many times faster than numpy."""
+    return c_float(value).value
