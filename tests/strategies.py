@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from zo2sim.dtypes import Dtype
@@ -14,8 +15,13 @@ MAX_BLOCKS = 3
 
 
 def shapes(max_blocks: int = MAX_BLOCKS) -> st.SearchStrategy[Shape]:
-    """Models of 1 to ``max_blocks`` blocks, tied or not."""
-    return st.builds(Shape, num_blocks=st.integers(1, max_blocks), tied=st.booleans())
+    """Models of 1 to ``max_blocks`` blocks, tied or not, with a loss of one forward or two."""
+    return st.builds(
+        Shape,
+        num_blocks=st.integers(1, max_blocks),
+        tied=st.booleans(),
+        forwards=st.sampled_from((1, 1, 2)),
+    )
 
 
 @st.composite
@@ -23,7 +29,8 @@ def plans(draw: st.DrawFn, shape: Shape) -> Plan:
     """Any plan for a model, with the switches that only `zo2` has drawn only there."""
     policy = draw(st.sampled_from(Policy))
     switch = st.booleans() if policy is Policy.ZO2 else st.just(True)
-    periods = st.integers(1, 3) if policy is Policy.ZO2 else st.just(1)
+    rarely = policy is Policy.ZO2 and shape.forwards == 1
+    periods = st.integers(1, 3) if rarely else st.just(1)
     on_disk = policy not in (Policy.HOST_UPDATE, Policy.ZO2_REFERENCE)
     return Plan(
         policy=policy,
@@ -54,6 +61,35 @@ def choices(max_blocks: int = MAX_BLOCKS) -> st.SearchStrategy[tuple[Shape, Plan
     """A shape with a plan and a recipe that are not refused together."""
     drawn = shapes(max_blocks).flatmap(lambda s: st.tuples(st.just(s), plans(s), recipes()))
     return drawn.filter(lambda choice: refusal(*choice[1:]) is None)
+
+
+@st.composite
+def executed(draw: st.DrawFn) -> tuple[Plan, Recipe]:
+    """A plan and a recipe that the runtime executes on a model of three untrained blocks."""
+    policy = draw(st.sampled_from([p for p in Policy if p is not Policy.ZO2_REFERENCE]))
+    dtype = draw(st.sampled_from((Dtype.FP32, Dtype.BF16)))
+    perturbation = draw(st.sampled_from(("scratch", "scratch", "in_place")))
+    host_updates = policy is Policy.HOST_UPDATE and perturbation == "scratch"
+    wire = draw(st.sampled_from((dtype, Dtype.FP8))) if host_updates else dtype
+    plan = Plan(
+        policy=policy,
+        num_slots=draw(st.integers(1, 4)),
+        scratch_copies=draw(st.integers(1, 2)),
+        write_back_every=draw(st.sampled_from((1, 3))) if policy is Policy.ZO2 else 1,
+        resident_blocks=draw(st.integers(0, 2)),
+        deferred_update=policy is not Policy.ZO2 or draw(st.booleans()),
+    )
+    recipe = Recipe(
+        microbatches=draw(st.sampled_from((1, 3))),
+        samples=draw(st.integers(1, 2)),
+        storage_dtype=dtype,
+        wire_dtype=wire,
+        compute_dtype=dtype,
+        noise=draw(st.sampled_from(("gaussian", "rademacher", "torch"))),
+        perturbation=perturbation,
+    )
+    assume(refusal(plan, recipe) is None)
+    return plan, recipe
 
 
 _STREAMS = (Stream.H2D, Stream.COMPUTE, Stream.D2H)
