@@ -1,7 +1,8 @@
 """A recorded fake of PyTorch's device-generic interface: everything runs at once, on the CPU.
 
 `install` puts it in PyTorch's place while a test runs. Every call is logged in one total order,
-with the thread that made it, so that the order which the calls promise can be derived afterwards.
+with the thread that made it, and so are the gates that threads open and pass: the order that all
+this promises can be derived afterwards.
 """
 
 from threading import Lock, get_ident, local
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+
+from zo2rt.backends.threads import Gate
 
 DEVICE = torch.device("cuda", 0)
 
@@ -106,6 +109,7 @@ class FakeAccelerator:
         self.is_behind = False  # the device has not come to what it was asked about
         self.slept_s = 0.0  # that the device's clock is ahead, as after a long run
         self._number = 0
+        self._gates: dict[Gate, int] = {}
         self._lock = Lock()
         self._local = local()
 
@@ -131,30 +135,52 @@ class FakeAccelerator:
 
     def mark(self, detail: Any) -> None:
         """Log that work reached this point, on the calling thread's stream if it has one."""
-        self.add("work", None if self.current is None else self.current.number, None, detail)
+        self.add("work", self._stream_number(), None, detail)
+
+    def mark_start(self, detail: Any) -> None:
+        """Log that work of the host starts, which `mark` is to end."""
+        self.add("start", self._stream_number(), None, detail)
+
+    def _stream_number(self) -> int | None:
+        return None if self.current is None else self.current.number
 
     def calls(self, name: str) -> list[Call]:
         return [call for call in self.log if call.name == name]
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeAccelerator":
         """Replace what the backend uses of PyTorch until the test ends."""
-        empty, copy_ = torch.empty, torch.Tensor.copy_
+        empty, copy_, to = torch.empty, torch.Tensor.copy_, torch.Tensor.to
+        opened, passed = Gate.open, Gate.wait
+
+        def open_gate(gate: Gate) -> None:
+            self.add("open", None, self._gate_number(gate))
+            opened(gate)
+
+        def pass_gate(gate: Gate) -> None:
+            passed(gate)
+            self.add("pass", None, self._gate_number(gate))
 
         def fake_empty(
-            size: int, *, dtype: torch.dtype, device: Any = "cpu", pin_memory: bool = False
+            *size: Any, device: Any = "cpu", pin_memory: bool = False, **how: Any
         ) -> torch.Tensor:
-            room = empty(size + 255, dtype=dtype)
-            room = room.narrow(0, -room.data_ptr() % 256, size)
-            if pin_memory or torch.device(device).type != "cpu":
-                self.on_device[room.data_ptr()] = size
-                self.add("empty", detail=size)
+            if not pin_memory and (device is None or torch.device(device) != self.device):
+                return empty(*size, device=device, **how)
+            (nbytes,) = size
+            room = empty(nbytes + 255, **how)
+            room = room.narrow(0, -room.data_ptr() % 256, nbytes)
+            self.on_device[room.data_ptr()] = nbytes
+            self.add("empty", detail=nbytes)
             return room
+
+        def fake_to(tensor: torch.Tensor, *target: Any, **how: Any) -> torch.Tensor:
+            if target == (self.device,):  # everything is there already
+                return tensor
+            return to(tensor, *target, **how)
 
         def fake_copy(
             to: torch.Tensor, of: torch.Tensor, non_blocking: bool = False
         ) -> torch.Tensor:
-            number = None if self.current is None else self.current.number
-            self.add("copy_", number, None, non_blocking)
+            self.add("copy_", self._stream_number(), None, non_blocking)
             return copy_(to, of)
 
         replaced: dict[Any, dict[str, Any]] = {
@@ -163,13 +189,24 @@ class FakeAccelerator:
                 "Event": lambda enable_timing=False: FakeEvent(self, enable_timing),
                 "empty": fake_empty,
             },
-            torch.Tensor: {"copy_": fake_copy, "is_pinned": lambda tensor: self.is_pinned(tensor)},
-            torch.cuda: {"cudart": lambda: FakeRuntime(self)},
+            torch.Tensor: {
+                "copy_": fake_copy,
+                "to": fake_to,
+                "is_pinned": lambda tensor: self.is_pinned(tensor),
+            },
+            Gate: {"open": open_gate, "wait": pass_gate},
+            torch.cuda: {
+                "cudart": lambda: FakeRuntime(self),
+                "get_device_name": lambda device: "fake",
+                "is_initialized": lambda: True,
+            },
             torch.accelerator: {
                 "current_accelerator": lambda: self.device,
                 "is_available": lambda: self.device is not None,
                 "current_device_index": lambda: 0,
                 "set_device_index": lambda index: self.add("set_device_index", detail=index),
+                "current_stream": lambda: self.current,
+                "set_stream": lambda stream: setattr(self, "current", stream),
                 "synchronize": self.synchronize,
                 "max_memory_allocated": lambda device: sum(self.on_device.values()),
             },
@@ -178,6 +215,12 @@ class FakeAccelerator:
             for name, value in names.items():
                 monkeypatch.setattr(owner, name, value)
         return self
+
+    def _gate_number(self, gate: Gate) -> int:
+        """Gates are kept, or another one would get the place of one that is gone."""
+        if gate not in self._gates:
+            self._gates[gate] = self.next_number()
+        return self._gates[gate]
 
     def synchronize(self) -> None:
         if self.device_error is not None:

@@ -1,8 +1,10 @@
-"""Which order the logged calls of a run promise, whatever the device does in its freedom.
+"""Which order the logged calls of a run promise, whatever device and threads do in their freedom.
 
-Work on a stream follows earlier work on it and whatever the stream was made to wait for; a thread
-that synchronised with an event, or ended work of the host itself, issues what comes next later.
-Only the log counts: a recording that is missing or comes too early leaves an edge unpromised.
+Work on a stream follows earlier work on it and whatever the stream was made to wait for. A thread
+follows what it did before, the events with which it synchronised, and, where it passed a gate,
+the thread that opened it; what it issues to a stream, so does that. Only the log counts: a wait
+that is missing or a recording that comes too early leaves an edge unpromised, however lucky a run
+may have been.
 """
 
 from collections import defaultdict
@@ -20,31 +22,30 @@ class PromisedOrder:
         self.before: dict[Hashable, Before] = {}
         self._streams: defaultdict[int, Before] = defaultdict(set)
         self._threads: defaultdict[int, Before] = defaultdict(set)
-        self._events: dict[int, Before] = {}
-        self._host: Before = set()
+        self._marks: dict[int, Before] = {}
+        """What an event or a gate stands for."""
         for call in log:
             self._read(call)
 
     def _read(self, call: Call) -> None:
+        here = self._threads[call.thread]
         match call.name, call.stream, call.event:
             case "record", int(stream), int(event):
-                self._events[event] = {*self._streams[stream], *self._threads[call.thread]}
+                self._marks[event] = self._streams[stream] | here
             case "wait_event", int(stream), int(event):
-                self._streams[stream] |= self._events[event]
-            case "event.synchronize", None, int(event):
-                self._threads[call.thread] |= self._events[event]
+                self._streams[stream] |= self._marks[event]
+            case "open", None, int(gate):
+                self._marks[gate] = {*here}
+            case (("event.synchronize" | "pass"), None, int(mark)):
+                here |= self._marks[mark]
+            case "start", None, None:
+                self.before[call.detail] = {*here}
             case "work", None, None:
-                self._host_work(call)
+                self.before.setdefault(call.detail, {*here})
+                here.add(call.detail)
             case "work", int(stream), None:
-                before = self._streams[stream] | self._threads[call.thread] | self._host
+                before = self._streams[stream] | here
                 self.before[call.detail] = before
                 self._streams[stream] = {*before, call.detail}
             case _:
                 pass
-
-    def _host_work(self, call: Call) -> None:
-        """Host work has ended when the next call is logged: it is real, not fake."""
-        before = self._threads[call.thread] | self._host
-        self.before[call.detail] = before
-        self._threads[call.thread] = {*before, call.detail}
-        self._host = self._host | {*before, call.detail}
