@@ -25,6 +25,8 @@ class Checked(Backend):
         self._inner = inner
         self._regions = Regions()
         self._running = local()
+        self._now: dict[Stream, Access] = {}
+        """What runs on each stream."""
 
     def name(self, tensor: torch.Tensor, place: Place) -> None:
         """Watch a part of a buffer as a place of its own, such as `zo2sim.schedule.Buffer`."""
@@ -41,9 +43,21 @@ class Checked(Backend):
             raise RuntimeError("touches belong to an operation; report them from launched work")
         return access
 
-    def on_behalf_of(self, access: Access) -> "AbstractContextManager[object]":
+    def on_behalf_of(self, access: Access) -> AbstractContextManager[object]:
         """Watch this thread, too, as part of an operation that runs on another one (a lane)."""
         return _Running(self._running, access, Watch(partial(self._touched, access)))
+
+    def helping(self, stream: Stream) -> AbstractContextManager[object]:
+        """Watch this thread as part of whatever operation runs on ``stream`` when it touches
+        something: a lane goes through many. What it touches while none runs is not watched."""
+        return Watch(partial(self._helped, stream))
+
+    def _helped(
+        self, stream: Stream, reads: tuple[Touched, ...], writes: tuple[Touched, ...]
+    ) -> None:
+        access = self._now.get(stream)
+        if access is not None:
+            self._touched(access, reads, writes)
 
     def _touched(
         self, access: Access, reads: tuple[Touched, ...], writes: tuple[Touched, ...]
@@ -69,8 +83,12 @@ class Checked(Backend):
         access = self.detector.on_launch(stream, label)
 
         def watched() -> None:
-            with self.on_behalf_of(access):
-                work()
+            self._now[stream] = access
+            try:
+                with self.on_behalf_of(access):
+                    work()
+            finally:
+                del self._now[stream]
 
         self._inner.launch(stream, watched, label=label)
 
