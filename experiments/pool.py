@@ -2,15 +2,12 @@
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from experiments.job import Job, answer
+from experiments.progress import progress_bar
 from experiments.store import Store
 
 
@@ -21,7 +18,7 @@ def run_jobs(jobs: Sequence[Job], store: Store, *, workers: int | None = None) -
     """
     missing = list({job.key: job for job in jobs if job.key not in store.answers}.values())
     count = min(workers or os.cpu_count() or 1, max(1, len(missing)))
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("predicting", total=len(missing))
         for key, result in _results(missing, count):
             store.add(key, result)
@@ -45,14 +42,3 @@ def _as_they_come(jobs: Sequence[Job], executor: Executor) -> Iterator[tuple[str
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         raise
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(file=sys.stderr),
-        disable=not sys.stderr.isatty(),
-    )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments import bench
-from experiments.bench import random_cases, uncontended
+from experiments.drawn_plans import random_cases, uncontended
 from tests.commands import call
 from zo2sim.fast import contends
 from zo2sim.machine_file import named
@@ -48,4 +48,4 @@ def test_most_drawn_plans_can_be_checked():
 def test_too_little_is_refused(arguments: tuple[str, ...]):
     outcome = call(bench, *arguments)
     assert outcome.code == 2
-    assert "--repeats must be >= 1 and --plans >= 100" in outcome.complaint
+    assert "--repeats must be >= 1, --plans >= 100 and --pairs >= 1" in outcome.complaint

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from experiments.bench import random_cases, uncontended
+from experiments.drawn_plans import random_cases, uncontended
 from tests.strategies import plans
 from zo2sim.case import Case
 from zo2sim.fast import contends, step_s

@@ -1,8 +1,8 @@
-"""What a hand-over costs: from the end of one stream's work to the start of the next one's."""
+"""What handing over costs: an operation to its stream, and one stream's turn to the next one."""
 
 from itertools import pairwise
 from statistics import median
-from time import sleep
+from time import perf_counter, sleep
 
 from zo2rt.backends.base import Backend
 from zo2sim.schedule import Stream
@@ -17,6 +17,21 @@ def handover_s(backend: Backend, *, count: int = 100, repeats: int = 3) -> float
     because whatever else the machine does can only add to it.
     """
     return min(_median_s(backend, count) for _ in range(repeats))
+
+
+def launch_s(backend: Backend, *, count: int = 200) -> float:
+    """Median seconds that the caller spends on an operation: its wait, its launch, its record."""
+    end = backend.record(PING)
+    seconds: list[float] = []
+    for number in range(count):
+        stream = (PING, PONG)[number % 2]
+        start_s = perf_counter()
+        backend.wait(stream, end)
+        backend.launch(stream, _nothing, label="launch")
+        end = backend.record(stream)
+        seconds.append(perf_counter() - start_s)
+    backend.timings()
+    return median(seconds)
 
 
 def _median_s(backend: Backend, count: int) -> float:

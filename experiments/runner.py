@@ -1,0 +1,62 @@
+"""An engine to be timed: on a `host` backend of its own, taking the same batch at every step."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from experiments.turns import timed_s
+from experiments.workload import Workload
+from zo2rt.backends import Backend, HostBackend, LinkLimit
+from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2sim.plan import Plan
+
+_STEPS = 2  # timed in a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """``link_s`` is what a step's copies take per direction: its lower bound."""
+
+    engine: Engine
+    backend: Backend
+    batch: Mapping[str, Tensor]
+    link_s: float
+
+    def step_s(self) -> float:
+        """Seconds of a step in the steady state.
+
+        An untimed step before prefetches what a step in the middle of a run finds, and in the end
+        nothing is in flight that would disturb what is measured next.
+        """
+        self.engine.step(self.batch)
+        seconds = timed_s(lambda: self.engine.step(self.batch), times=_STEPS)
+        self.backend.synchronize()
+        return seconds
+
+
+def open_runner(
+    stack: ExitStack, workload: Workload, plan: Plan, *, link_s: float | None = None
+) -> Runner:
+    """An engine that ``stack`` closes. Its link is as slow as ``link_s`` per step says."""
+    rate = float("inf") if link_s is None else workload.streamed_bytes / link_s
+    limit = LinkLimit(
+        h2d_bytes_per_s=rate,
+        d2h_bytes_per_s=rate,
+        both_h2d_bytes_per_s=rate,
+        both_d2h_bytes_per_s=rate,
+    )
+    backend = stack.enter_context(HostBackend(None if link_s is None else limit))
+    batch = workload.batch()
+    engine = Engine(
+        workload.model(),
+        plan,
+        workload.recipe,
+        Objective(example=batch),
+        backend=backend,
+        optimizer=MezoSgd(lr=1e-6),
+    )
+    stack.enter_context(engine)
+    copied_bytes = backend.memory().pinned_bytes
+    return Runner(engine=engine, backend=backend, batch=batch, link_s=copied_bytes / rate)

@@ -1,0 +1,136 @@
+"""`bench --runtime`: what is measured, on a workload that takes no time, and what it is made of."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import bench, runtime_speed
+from experiments.runtime_speed import OPT_125M, Figure, figures
+from experiments.spread import Spread
+from experiments.textbook import TextbookMezo
+from experiments.turns import in_turn
+from experiments.workload import Workload
+from tests.commands import call
+from zo2rt.backends import HostBackend
+from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2rt.loss import model_loss
+from zo2rt.units import find_units
+from zo2sim.dtypes import Dtype
+from zo2sim.plan import Plan, Policy, Recipe
+
+TINY = Workload(num_blocks=6, hidden=32, ffn=64, heads=4, vocab=64, sequence=8)
+PROMISED = (
+    "speedup_over_mezo_loop",
+    "offloaded_over_resident",
+    "step_over_link_bound",
+    "noise_gaussian_ns",
+    "noise_rademacher_ns",
+    "launch_us",
+)
+
+
+# ---- Figures ----
+
+
+def test_every_figure_is_measured_once_per_pair():
+    threads = torch.get_num_threads()
+    found = {figure.name: figure.spread for figure in figures(TINY, pairs=2)}
+    assert set(PROMISED) <= set(found)
+    assert all(len(spread.values) == 2 and spread.low > 0 for spread in found.values())
+    assert found["step_over_link_bound"].low > 0.5  # a busy machine may prefetch a step ahead
+    assert torch.get_num_threads() == threads
+
+
+def test_the_command_gives_plain_numbers_with_their_range(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    file = tmp_path / "bench.json"
+    made = [Figure(name, Spread((3.0, 1.0, 2.0)), "<= 4") for name in PROMISED]
+    monkeypatch.setattr(runtime_speed, "figures", lambda workload, *, pairs: made)
+    lines = call(bench, "--runtime", "--json", str(file)).out.splitlines()
+    found = json.loads(file.read_text())
+    assert [found[f"launch_us{end}"] for end in ("_low", "", "_high")] == [1.0, 2.0, 3.0]
+    assert lines[1].split() == ["speedup_over_mezo_loop", "2", "1", "3", "<=", "4"]
+    assert len(lines) == 1 + len(PROMISED)
+    assert max(map(len, lines)) <= 80
+
+
+def test_no_pairs_are_refused():
+    outcome = call(bench, "--runtime", "--pairs", "0")
+    assert outcome.code == 2
+    assert "--pairs >= 1" in outcome.complaint
+
+
+# ---- What they are made of ----
+
+
+def test_things_are_measured_in_turn():
+    order: list[str] = []
+
+    def measure(name: str, value: float) -> float:
+        order.append(name)
+        return value
+
+    found = in_turn({name: lambda name=name: measure(name, 2.0) for name in "ab"}, rounds=3)
+    assert order == ["a", "b"] * 3
+    assert found["a"] == Spread((2.0, 2.0, 2.0))
+
+
+def test_a_ratio_is_taken_pair_by_pair():
+    ratio = Spread((2.0, 9.0, 8.0)).over(Spread((1.0, 3.0, 2.0)))
+    assert (ratio.median, ratio.low, ratio.high) == (3.0, 2.0, 4.0)
+    assert ratio.times(10.0).figures("x") == {"x": 30.0, "x_low": 20.0, "x_high": 40.0}
+
+
+def test_a_spread_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least 1 value; got none"):
+        Spread(())
+
+
+def test_the_workload_counts_its_own_weights():
+    units = find_units(TINY.model(), model_loss, TINY.batch())
+    assert TINY.block_elements == sum(p.elements for p in units[0].parameters)
+    trained = sum(p.elements for p in units.parameters)
+    read_again = sum(p.elements for unit in units.order for p in unit.borrowed)
+    assert TINY.noise_elements == (trained + read_again, trained)
+    assert TINY.streamed_bytes == 4 * 6 * TINY.block_elements
+
+
+def test_the_default_is_opt_125m():
+    assert OPT_125M.noise_elements[1] == 125_239_296
+
+
+def test_the_loop_is_mezo_to_the_bit():
+    """As the engine executes it: in place, with torch's generator, and a seed per step."""
+    batch, fp32 = TINY.batch(), Dtype.FP32
+    how = Recipe(
+        sequence=TINY.sequence,
+        storage_dtype=fp32,
+        wire_dtype=fp32,
+        compute_dtype=fp32,
+        noise="torch",
+        perturbation="in_place",
+    )
+    loop = TextbookMezo(TINY.model(), lr=1e-3, eps=1e-2)
+    optimizer = MezoSgd(lr=1e-3, eps=1e-2)
+    with (
+        HostBackend() as backend,
+        Engine(
+            TINY.model(),
+            Plan(policy=Policy.RESIDENT),
+            how,
+            Objective(example=batch),
+            backend=backend,
+            optimizer=optimizer,
+        ) as engine,
+    ):
+        for seed in (3, 0, 7):
+            assert engine.step(batch, seed=seed).projected_gradients == (loop.step(batch, seed),)
+
+
+def test_the_fused_loop_differs_by_roundings_only():
+    batch = TINY.batch()
+    one, other = (TextbookMezo(TINY.model(), fused=fused) for fused in (False, True))
+    assert one.step(batch, 5) == pytest.approx(other.step(batch, 5), rel=1e-2)
