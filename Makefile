@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: sweep test lint smoke clean
+.PHONY: sweep test lint gpu clean
 sweep: $(STAMP)  ## predict the OPT family and write the report to runs/sweep
 	$(BIN)/python -m experiments.sweep
 
@@ -14,6 +14,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+gpu: $(STAMP)  ## on a machine with a card: contracts, parity, noise, memory; calibrates it
+	$(BIN)/python -m pytest -n 0 -m gpu
+	$(BIN)/python -m experiments.calibrate --backend cuda --out runs/gpu-machine.toml
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

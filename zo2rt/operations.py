@@ -130,6 +130,7 @@ class Operations:
         """Apply the records of some steps to theta on the device, or on the host."""
         if not numbers:
             return
+        self.backend.touch(reads=tuple(Buffer(Space.RECORD, number) for number in numbers))
         on_host = op.kind is Kind.HOST_UPDATE
         theta = self.arena.home(unit) if on_host else self.arena.theta(unit)
         records = [self.kept[number] for number in numbers]
@@ -172,11 +173,13 @@ class Operations:
             microbatches=self.layout.recipe.microbatches,
             eps=now.settings.eps,
         )
+        self.backend.touch(writes=(Buffer(Space.RECORD, step),))
         applied_g = tuple(map(self.estimator.applied, gradients))
         now.record = self.kept[step] = recorded(now.settings, losses, applied_g)
 
     def _journal(self, step: int) -> None:
         """Returns when the step's record is durable; nothing to do where nobody keeps a journal."""
+        self.backend.touch(reads=(Buffer(Space.RECORD, step),))
         if self.store.journal is not None:
             self.store.journal.append(self.kept[step])
 
