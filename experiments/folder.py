@@ -1,7 +1,24 @@
-"""A run's folder: resolved config, records, summary, trace, figures, reports."""
+"""A run's folder: what every command leaves behind, and what `experiments.report` takes.
 
+    run.json          which command, and where its numbers come from
+    config.json       every setting, as resolved
+    summary.json      headline numbers: what --json prints
+    records.parquet   the long table, and records.csv beside it
+    trace.json.gz     Chrome/Kineto JSON, which Perfetto opens
+    figures/KEY.svg   pictures
+    report.json       the report as data: sections, captions, tables (`analysis.report.document`)
+    report.pdf, .html the same, typeset
+
+Only summary.json or records.parquet has to be there for a folder to count as a run; a paper shows
+what there is. A command writes all of it with one call:
+
+    write_run(config.out, Run(verb="tune", config=..., summary=..., provenance=provenance(...)))
+"""
+
+import base64
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,42 +27,118 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.report.document import Document
+from analysis.report.document_file import dump
+from analysis.report.plain import plain_document
 from analysis.style import svg_text
 from experiments.cli import write_file, write_json
-from experiments.job import Job
-from zo2sim.trace import Trace
-from zo2sim.trace_export import to_json
+
+RECORD_COLUMNS = (
+    *("run_id", "config_hash", "metric", "value", "unit", "low", "high", "provenance"),
+)
+"""Columns that every table of records has, in this order, before those of the settings."""
+
+NUMBERS = ("value", "low", "high")
+"""Columns of records that hold numbers; where one is not known it is empty."""
+
+TRACE = "trace.json.gz"
 
 
-def write_config(out: Path, jobs: Sequence[Job]) -> None:
-    """Every job with all of its settings, as resolved."""
-    rows = [{"question": j.question, "label": j.label, **j.spec.fields} for j in jobs]
-    write_json(str(out / "config.json"), {"jobs": rows})
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one run found. All but the first four may be left out.
+
+    ``config``, ``summary`` and ``provenance`` are plain JSON; ``provenance`` is that of
+    `experiments.identity.provenance`. ``records`` is long, with `RECORD_COLUMNS` (see `records`);
+    a command that streams its records writes them itself. ``traces`` holds Chrome/Kineto text by
+    the name of its file (`TRACE`, ``measured.json.gz``). ``document`` says in words what was
+    found, with ``figures`` under the keys of its figure blocks; where there is none, a plain one
+    lists the summary and shows every figure.
+    """
+
+    verb: str
+    config: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    provenance: Mapping[str, str]
+    records: pd.DataFrame | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict[str, Figure])
+    traces: Mapping[str, str] = field(default_factory=dict[str, str])
+    document: Document | None = None
+
+    def __post_init__(self) -> None:
+        if self.records is not None:
+            missing = [name for name in RECORD_COLUMNS if name not in self.records]
+            if missing:
+                raise ValueError(
+                    f"records of {self.verb} must have the columns {', '.join(RECORD_COLUMNS)}; "
+                    f"missing: {', '.join(missing)}"
+                )
+        for name in self.traces:
+            if not name.endswith(".json.gz") or Path(name).name != name:
+                raise ValueError(f"a trace must be called NAME.json.gz; got {name!r}")
+
+    @property
+    def shown(self) -> Document:
+        """The document, or a plain one."""
+        if self.document is not None:
+            return self.document
+        return plain_document(
+            title=f"experiments.{self.verb}",
+            summary=self.summary,
+            figures=tuple(self.figures),
+            files=tuple(self.traces),
+            provenance=self.provenance,
+        )
 
 
-def write_records(out: Path, records: pd.DataFrame) -> None:
-    """The long-format table as Parquet and as CSV."""
+def write_run(out: Path, run: Run, *, typeset: bool = True) -> None:
+    """Write the folder; ``typeset`` also sets the report as PDF and as one HTML file.
+
+    Each file appears whole or not at all. The same run gives the same bytes. Raises
+    ``ValueError`` where the packages that typeset are not installed.
+    """
+    drawn = {key: svg_text(figure) for key, figure in run.figures.items()}
+    packed = {name: gzip.compress(text.encode(), mtime=0) for name, text in run.traces.items()}
+    write_json(str(out / "run.json"), {"verb": run.verb, "provenance": dict(run.provenance)})
+    write_json(str(out / "config.json"), run.config)
+    write_json(str(out / "summary.json"), run.summary)
+    if run.records is not None:
+        write_records(out, run.records)
+    for name, content in packed.items():
+        write_file(out / name, content)
+    for key, svg in drawn.items():
+        write_file(out / "figures" / f"{key}.svg", svg.encode())
+    write_file(out / "report.json", dump(run.shown).encode())
+    if typeset:
+        write_report(out, run.shown, drawn, packed)
+
+
+def records(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """A table of records from one dictionary per number, its other keys as further columns.
+
+    ``low`` and ``high`` may be left out. Text, such as the name of what binds, stands in a column
+    of its own, ``text``, with an empty ``value``.
+    """
+    table = pd.DataFrame(rows)
+    for name in ("low", "high"):
+        if name not in table:
+            table[name] = None
+    others = [name for name in table.columns if name not in RECORD_COLUMNS]
+    table = table.reindex(columns=[*RECORD_COLUMNS, *others])
+    return table.astype(dict.fromkeys(NUMBERS, "float64"))
+
+
+def write_records(out: Path, table: pd.DataFrame) -> None:
+    """The long table as Parquet and as CSV."""
     parquet = BytesIO()
-    records.to_parquet(parquet, index=False)
+    table.to_parquet(parquet, index=False)
     write_file(out / "records.parquet", parquet.getvalue())
-    write_file(out / "records.csv", records.to_csv(index=False).encode())
+    write_file(out / "records.csv", table.to_csv(index=False).encode())
 
 
-def write_summary(out: Path, summary: Mapping[str, Any]) -> None:
-    """Headline numbers of the run."""
-    write_json(str(out / "summary.json"), summary)
-
-
-def write_trace(
-    out: Path, trace: Trace, *, name: str, slot_bytes: int, metadata: Mapping[str, str]
+def write_report(
+    out: Path, document: Document, drawn: Mapping[str, str], packed: Mapping[str, bytes]
 ) -> None:
-    """The trace as Chrome/Kineto JSON, which Perfetto opens."""
-    text = to_json(trace, name=name, metadata=metadata, slot_bytes=slot_bytes)
-    write_file(out / "trace.json.gz", gzip.compress(text.encode(), mtime=0))
-
-
-def write_report(out: Path, document: Document, figures: Mapping[str, Figure]) -> None:
-    """Figures as SVG, the report as PDF and as one HTML file.
+    """A document as ``report.pdf`` and ``report.html``; the page carries the packed files.
 
     Raises ``ValueError`` where the packages that typeset it are not installed.
     """
@@ -56,8 +149,11 @@ def write_report(out: Path, document: Document, figures: Mapping[str, Figure]) -
         raise ValueError(
             f"a report needs the package {error.name}; install 'zo2sim[report]', or use --no-report"
         ) from None
-    drawn = {key: svg_text(figure) for key, figure in figures.items()}
-    for key, svg in drawn.items():
-        write_file(out / "figures" / f"{key}.svg", svg.encode())
-    write_file(out / "report.html", html_text(document, drawn).encode())
+    links = {name: _data_link(content) for name, content in packed.items()}
+    write_file(out / "report.html", html_text(document, drawn, links).encode())
     write_file(out / "report.pdf", pdf_bytes(document, drawn))
+
+
+def _data_link(packed: bytes) -> str:
+    """A file as an address that needs no network and no other file."""
+    return f"data:application/gzip;base64,{base64.b64encode(packed).decode()}"

@@ -9,7 +9,7 @@ An interrupted sweep goes on where it stopped when it is started again with the 
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,8 +18,9 @@ import tyro
 
 from analysis.plots.sweep import sweep_figures
 from analysis.report.sweep import sweep_document
-from experiments import folder, tables
+from experiments import tables
 from experiments.cli import DONE, run, write_json
+from experiments.folder import TRACE, Run, write_run
 from experiments.grid import expand, parse_axes
 from experiments.identity import provenance, run_id
 from experiments.job import Job
@@ -32,6 +33,7 @@ from experiments.target import Target
 from zo2sim.memory import slot_bytes
 from zo2sim.plan import Plan, Recipe
 from zo2sim.predict import Prediction, predict
+from zo2sim.trace_export import to_json
 
 Preset = Literal[
     "none", "paper", "memory", "throughput", "ablation", "timeline", "break-even", "both-ways"
@@ -65,11 +67,8 @@ def main(config: Config) -> int:
     run_jobs(jobs, store, workers=config.jobs)
     table = tables.wide(jobs, store.answers)
     summary = _summary(jobs, store)
-    folder.write_config(config.out, jobs)
-    folder.write_records(config.out, tables.long(jobs, store.answers, summary["run_id"]))
-    folder.write_summary(config.out, summary)
-    if not config.no_report:
-        _report(config, jobs, table, summary)
+    records = tables.long(jobs, store.answers, summary["run_id"])
+    _write(config, jobs, table, summary, records)
     if config.json is not None:
         write_json(config.json, summary)
     if config.json != "-":
@@ -108,27 +107,50 @@ def _summary(jobs: Sequence[Job], store: Store) -> dict[str, Any]:
     }
 
 
-def _report(
-    config: Config, jobs: Sequence[Job], table: pd.DataFrame, summary: Mapping[str, Any]
+def _write(
+    config: Config,
+    jobs: Sequence[Job],
+    table: pd.DataFrame,
+    summary: Mapping[str, Any],
+    records: pd.DataFrame,
 ) -> None:
     source = provenance(seed=config.seed, machines=(job.spec.machine for job in jobs))
-    traced = _traced(jobs)
-    claims = memory_claims()
-    trace = traced.trace if traced is not None else None
-    document = sweep_document(
-        table,
-        claims,
-        trace=trace,
-        summary=_glance(summary),
+    run = Run(
+        verb="sweep",
+        config={"jobs": [_settings(job) for job in jobs]},
+        summary=summary,
         provenance=source,
-        kernels=kernel_errors(),
+        records=records,
     )
-    if traced is not None:
-        case = traced.case
-        size = slot_bytes(case.model, case.plan, case.recipe)
-        name = f"{case.model.name} on {case.machine.name}"
-        folder.write_trace(config.out, traced.trace, name=name, slot_bytes=size, metadata=source)
-    folder.write_report(config.out, document, sweep_figures(table, claims, trace=trace))
+    if not config.no_report:
+        traced, claims = _traced(jobs), memory_claims()
+        trace = traced.trace if traced is not None else None
+        document = sweep_document(
+            table,
+            claims,
+            trace=trace,
+            summary=_glance(summary),
+            provenance=source,
+            kernels=kernel_errors(),
+        )
+        run = replace(
+            run,
+            document=document,
+            figures=sweep_figures(table, claims, trace=trace),
+            traces={} if traced is None else {TRACE: _perfetto(traced, source)},
+        )
+    write_run(config.out, run, typeset=not config.no_report)
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    return {"question": job.question, "label": job.label, **job.spec.fields}
+
+
+def _perfetto(traced: Prediction, source: Mapping[str, str]) -> str:
+    case = traced.case
+    size = slot_bytes(case.model, case.plan, case.recipe)
+    name = f"{case.model.name} on {case.machine.name}"
+    return to_json(traced.trace, name=name, metadata=source, slot_bytes=size)
 
 
 def _traced(jobs: Sequence[Job]) -> Prediction | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.folder import records
 from experiments.job import Job
 from experiments.records import UNITS
 
@@ -32,23 +33,21 @@ def long(
     Settings stand beside each row. ``low`` and ``high`` are empty: no error band is known yet.
     ``text`` holds what is no number, such as the binding resource.
     """
-    rows = [
-        {
-            "run_id": run_id,
-            "config_hash": job.spec.config_hash,
-            "question": job.question,
-            "label": job.label,
-            **job.spec.fields,
-            "metric": metric,
-            "value": None if isinstance(value, str) else value,
-            "text": value if isinstance(value, str) else None,
-            "unit": UNITS.get(metric, ""),
-            "low": None,
-            "high": None,
-            "provenance": _PROVENANCE,
-        }
-        for job in jobs
-        for metric, value in answers[job.key].items()
-    ]
-    table = pd.DataFrame(rows)
-    return table.astype({"value": "float64", "low": "float64", "high": "float64", "text": "string"})
+    return records(
+        [
+            {
+                "run_id": run_id,
+                "config_hash": job.spec.config_hash,
+                "question": job.question,
+                "label": job.label,
+                **job.spec.fields,
+                "metric": metric,
+                "value": None if isinstance(value, str) else value,
+                "text": value if isinstance(value, str) else None,
+                "unit": UNITS.get(metric, ""),
+                "provenance": _PROVENANCE,
+            }
+            for job in jobs
+            for metric, value in answers[job.key].items()
+        ]
+    ).astype({"text": "string"})

@@ -1,10 +1,20 @@
-"""Every hypothesis strategy of the tests: shapes, plans, recipes, and schedules at random."""
+"""Every hypothesis strategy of the tests: shapes, plans, recipes, schedules, documents."""
 
 from typing import get_args
 
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from analysis.report.document import (
+    Code,
+    Document,
+    FigureBlock,
+    File,
+    Paragraph,
+    Ref,
+    Section,
+    TableBlock,
+)
 from zo2sim.dtypes import Dtype
 from zo2sim.plan import Pinning, Plan, Policy, Recipe
 from zo2sim.policies import Shape
@@ -119,3 +129,29 @@ def schedules(draw: st.DrawFn, max_ops: int = 6) -> Schedule:
 def _edges(earlier: list[str], names: list[str]) -> st.SearchStrategy[tuple[str, ...]]:
     targets = [*earlier, *(name + "^" for name in names)]
     return st.lists(st.sampled_from(targets), max_size=3, unique=True).map(tuple)
+
+
+def words() -> st.SearchStrategy[str]:
+    """Text of characters that any format can hold."""
+    return st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn")), max_size=12)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    """Reports of one section: a figure or a table, and paragraphs that may refer to it."""
+    part = st.one_of(words(), words().map(Code), words().map(File), st.just(Ref("one")))
+    text = st.lists(part, max_size=3).map(tuple)
+    cells = st.tuples(words(), words())
+    rows = st.lists(cells, max_size=2).map(tuple)
+    one: FigureBlock | TableBlock = FigureBlock(
+        key="one", caption=draw(text), wide=draw(st.booleans())
+    )
+    if draw(st.booleans()):
+        one = TableBlock(key="one", caption=one.caption, header=draw(cells), rows=draw(rows))
+    more = draw(st.lists(st.builds(Paragraph, text), max_size=2))
+    return Document(
+        title=draw(words()),
+        abstract=draw(text),
+        sections=(Section(draw(words()), (one, *more)),),
+        provenance=draw(rows),
+    )

@@ -24,8 +24,15 @@ class Code:
     text: str
 
 
-Text = tuple[str | Ref | Code, ...]
-"""Running text: plain strings, references and code, in order."""
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the run's folder, such as its trace: a web page offers it, a PDF names it."""
+
+    name: str
+
+
+Text = tuple[str | Ref | Code | File, ...]
+"""Running text: plain strings, references, code and files, in order."""
 
 
 @dataclass(frozen=True, slots=True)

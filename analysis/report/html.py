@@ -12,6 +12,7 @@ from analysis.report.document import (
     Block,
     Code,
     Document,
+    File,
     Paragraph,
     Ref,
     TableBlock,
@@ -25,14 +26,19 @@ _SIZE = re.compile(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
 _NAME = re.compile(r'(\bid="|url\(#|href="#)')
 
 
-def html_text(document: Document, figures: Mapping[str, str]) -> str:
+def html_text(
+    document: Document, figures: Mapping[str, str], links: Mapping[str, str] | None = None
+) -> str:
     """The page; the same input gives the same text.
 
-    ``figures`` holds SVG text by key. Raises ``ValueError`` when a figure has no picture.
+    ``figures`` holds SVG text by key, ``links`` the address of each file that the page offers,
+    by its name. Raises ``ValueError`` when a figure has no picture.
     """
     check_figures(document, figures)
     pictures = {key: Markup(inline_svg(figures[key], key)) for key in document.figure_keys}
-    return _template().render(document=document, names=document.names, pictures=pictures)
+    return _template().render(
+        document=document, names=document.names, pictures=pictures, links=links or {}
+    )
 
 
 def inline_svg(svg: str, key: str) -> str:
@@ -62,7 +68,7 @@ def _finalize(value: object) -> object:
     return value
 
 
-def _kind(item: Block | str | Ref | Code) -> str:
+def _kind(item: Block | str | Ref | Code | File) -> str:
     match item:
         case str():
             return "text"
@@ -70,6 +76,8 @@ def _kind(item: Block | str | Ref | Code) -> str:
             return "ref"
         case Code():
             return "code"
+        case File():
+            return "file"
         case Paragraph():
             return "paragraph"
         case TableBlock():
