@@ -40,8 +40,6 @@ RECORD_COLUMNS = (
 NUMBERS = ("value", "low", "high")
 """Columns of records that hold numbers; where one is not known it is empty."""
 
-TRACE = "trace.json.gz"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -50,7 +48,7 @@ class Run:
     ``config``, ``summary`` and ``provenance`` are plain JSON; ``provenance`` is that of
     `experiments.identity.provenance`. ``records`` is long, with `RECORD_COLUMNS` (see `records`);
     a command that streams its records writes them itself. ``traces`` holds Chrome/Kineto text by
-    the name of its file (`TRACE`, ``measured.json.gz``). ``document`` says in words what was
+    the name of its file (`TRACE`, or ``measured.json.gz``). ``document`` says in words what was
     found, with ``figures`` under the keys of its figure blocks; where there is none, a plain one
     lists the summary and shows every figure.
     """

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from experiments.budget import opt175b_18gb
 from experiments.job import Job
 from experiments.spec import LINK_DUPLEX, LINK_SCALE, Spec
 from zo2sim.machine_file import named
@@ -112,4 +113,5 @@ PRESETS: Mapping[str, Callable[[], Iterator[Job]]] = {
     "timeline": timeline,
     "break-even": break_even,
     "both-ways": both_ways,
+    "opt175b-18gb": opt175b_18gb,
 }

@@ -1,7 +1,10 @@
 """A case by name: what a command asks, as plain data that can be hashed, stored and sent."""
 
+import dataclasses
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +19,13 @@ from zo2sim.presets import resolve as resolve_model
 
 LINK_SCALE = "link.scale"
 LINK_DUPLEX = "link.duplex"
+LINK_PCIE = "link.pcie"
+PCIE_GENERATIONS: Mapping[int, str] = {
+    3: "v100-sxm-32gb",
+    4: "a100-pcie-80gb",
+    5: "h100-sxm-80gb",
+}
+"""Machines of the catalogue whose link stands for a generation of PCIe, 16 lanes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +33,8 @@ class Spec:
     """Model and machine by name or path, machine constants changed for a what-if, plan, recipe.
 
     A change is a dotted constant with its new value, or `LINK_SCALE`, a factor for every rate of
-    the link, or `LINK_DUPLEX`, 1 for both directions at once as fast as one alone.
+    the link, or `LINK_DUPLEX`, 1 for both directions at once as fast as one alone, or `LINK_PCIE`,
+    the generation whose link the machine gets; it keeps its own where that is its generation.
     """
 
     model: str
@@ -95,6 +106,8 @@ def _model(name: str) -> Model:
 @lru_cache(maxsize=1024)
 def _machine(name: str, changes: tuple[tuple[str, float], ...]) -> Machine:
     machine, values = resolve_machine(name), dict(changes)
+    if LINK_PCIE in values:
+        machine = _with_pcie(machine, values.pop(LINK_PCIE))
     if LINK_SCALE in values:
         machine = scale_link(machine, values.pop(LINK_SCALE))
     if values.pop(LINK_DUPLEX, 0.0):
@@ -102,3 +115,23 @@ def _machine(name: str, changes: tuple[tuple[str, float], ...]) -> Machine:
         values["link.both_h2d_bytes_per_s"] = link.h2d_bytes_per_s.value
         values["link.both_d2h_bytes_per_s"] = link.d2h_bytes_per_s.value
     return replace_all(machine, values, source="set for a what-if")
+
+
+def _with_pcie(machine: Machine, generation: float) -> Machine:
+    if generation not in PCIE_GENERATIONS:
+        known = ", ".join(map(str, PCIE_GENERATIONS))
+        raise ValueError(f"{LINK_PCIE} must be one of {known}; got {generation:g}")
+    if pcie_generation(machine) == generation:
+        return machine
+    donor = resolve_machine(PCIE_GENERATIONS[int(generation)])
+    return dataclasses.replace(machine, link=donor.link)
+
+
+def pcie_generation(machine: Machine) -> int:
+    """The generation whose upload rate is nearest to the machine's, as a ratio."""
+
+    def distance(generation: int) -> float:
+        rate = resolve_machine(PCIE_GENERATIONS[generation]).link.h2d_bytes_per_s.value
+        return abs(math.log(machine.link.h2d_bytes_per_s.value / rate))
+
+    return min(PCIE_GENERATIONS, key=distance)

@@ -17,10 +17,11 @@ import pandas as pd
 import tyro
 
 from analysis.plots.sweep import sweep_figures
+from analysis.report.document import TRACE
 from analysis.report.sweep import sweep_document
 from experiments import tables
 from experiments.cli import DONE, run, write_json
-from experiments.folder import TRACE, Run, write_run
+from experiments.folder import Run, write_run
 from experiments.grid import expand, parse_axes
 from experiments.identity import provenance, run_id
 from experiments.job import Job
@@ -29,6 +30,7 @@ from experiments.presets import PRESETS
 from experiments.published import kernel_errors, memory_claims
 from experiments.sizes import show_seconds
 from experiments.store import Store
+from experiments.tables import device_items
 from experiments.target import Target
 from zo2sim.memory import slot_bytes
 from zo2sim.plan import Plan, Recipe
@@ -36,7 +38,15 @@ from zo2sim.predict import Prediction, predict
 from zo2sim.trace_export import to_json
 
 Preset = Literal[
-    "none", "paper", "memory", "throughput", "ablation", "timeline", "break-even", "both-ways"
+    "none",
+    "paper",
+    "memory",
+    "throughput",
+    "ablation",
+    "timeline",
+    "break-even",
+    "both-ways",
+    "opt175b-18gb",
 ]
 assert {"none", *PRESETS} == set(Preset.__args__)
 
@@ -125,6 +135,7 @@ def _write(
     if not config.no_report:
         traced, claims = _traced(jobs), memory_claims()
         trace = traced.trace if traced is not None else None
+        files = {} if traced is None else {TRACE: _perfetto(traced, source)}
         document = sweep_document(
             table,
             claims,
@@ -133,12 +144,9 @@ def _write(
             provenance=source,
             kernels=kernel_errors(),
         )
-        run = replace(
-            run,
-            document=document,
-            figures=sweep_figures(table, claims, trace=trace),
-            traces={} if traced is None else {TRACE: _perfetto(traced, source)},
-        )
+        size = _slot_bytes(traced) if traced is not None else None
+        drawn = sweep_figures(table, claims, trace=trace, slot_bytes=size, items=device_items(jobs))
+        run = replace(run, document=document, figures=drawn, traces=files)
     write_run(config.out, run, typeset=not config.no_report)
 
 
@@ -147,10 +155,12 @@ def _settings(job: Job) -> dict[str, Any]:
 
 
 def _perfetto(traced: Prediction, source: Mapping[str, str]) -> str:
-    case = traced.case
-    size = slot_bytes(case.model, case.plan, case.recipe)
-    name = f"{case.model.name} on {case.machine.name}"
-    return to_json(traced.trace, name=name, metadata=source, slot_bytes=size)
+    name = f"{traced.case.model.name} on {traced.case.machine.name}"
+    return to_json(traced.trace, name=name, metadata=source, slot_bytes=_slot_bytes(traced))
+
+
+def _slot_bytes(traced: Prediction) -> int:
+    return slot_bytes(traced.case.model, traced.case.plan, traced.case.recipe)
 
 
 def _traced(jobs: Sequence[Job]) -> Prediction | None:

@@ -8,6 +8,8 @@ import pandas as pd
 from experiments.folder import records
 from experiments.job import Job
 from experiments.records import UNITS
+from zo2sim.memory import account
+from zo2sim.memory_account import MemoryAccount, Place
 
 _PROVENANCE = "predicted"
 
@@ -51,3 +53,20 @@ def long(
             for metric, value in answers[job.key].items()
         ]
     ).astype({"text": "string"})
+
+
+def device_items(jobs: Sequence[Job]) -> pd.DataFrame | None:
+    """Device memory of the jobs of question ``breakdown``, item by item: label, item, bytes."""
+    rows = [
+        {"label": job.label, "item": item, "bytes": float(nbytes)}
+        for job in jobs
+        if job.question == "breakdown"
+        for item, nbytes in _account(job).itemised(Place.DEVICE).items()
+    ]
+    return pd.DataFrame(rows) if rows else None
+
+
+def _account(job: Job) -> MemoryAccount:
+    case = job.spec.case()
+    context_bytes = int(case.machine.device.context_bytes.value)
+    return account(case.model, case.plan, case.recipe, context_bytes=context_bytes)

@@ -124,8 +124,8 @@ def _legend(axes: Axes) -> list[Line2D]:
 
 
 @styled
-def memory_breakdown(items: Table) -> Figure:
-    """Stacked bars of itemised device memory, one bar per plan.
+def memory_breakdown(items: Table, *, limit_gib: float | None = None) -> Figure:
+    """Stacked bars of itemised device memory, one bar per plan; dashed: a limit.
 
     ``items`` is long: label (the bar), item and bytes; bars and items keep the table's order.
     Items that are nowhere larger than 0.5 % of the largest bar are summed up as "other".
@@ -145,7 +145,9 @@ def memory_breakdown(items: Table) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("device memory (GiB)")
     axes.grid(visible=True, axis="x")
-    figure.legend(loc="outside upper center", ncols=3, handlelength=1.0)
+    if limit_gib is not None:
+        axes.axvline(limit_gib, color=BLACK, lw=0.8, ls=(0, (4, 2)))
+    figure.legend(loc="outside upper center", ncols=2, handlelength=1.0)
     return figure
 
 

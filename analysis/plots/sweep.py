@@ -2,22 +2,35 @@
 
 from collections.abc import Callable
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.plots.ablation import ablation
 from analysis.plots.both_ways import both_ways
 from analysis.plots.break_even import break_even
-from analysis.plots.memory import memory_against_size
-from analysis.plots.rows import Table, has
+from analysis.plots.memory import memory_against_size, memory_breakdown
+from analysis.plots.occupancy import slot_occupancy
+from analysis.plots.ram import answers_ram, ram_needed
+from analysis.plots.rows import GIB, Table, floats, has
+from analysis.plots.share import answers_budget, throughput_share
 from analysis.plots.throughput import throughput_against_size
 from analysis.plots.timeline import timeline
 from zo2sim.trace import Trace
 
 
 def sweep_figures(
-    table: Table, published: Table, *, trace: Trace | None = None
+    table: Table,
+    published: Table,
+    *,
+    trace: Trace | None = None,
+    slot_bytes: int | None = None,
+    items: Table | None = None,
 ) -> dict[str, Figure]:
-    """Figures by the keys that the report uses; the timeline shows the trace's steady period."""
+    """Figures by the keys that the report uses.
+
+    Timeline and occupancy show the trace's steady period; ``slot_bytes`` is the size of one of
+    its slots. ``items`` itemises the device memory of question ``breakdown``: label, item, bytes.
+    """
     plots: dict[str, Callable[[], Figure]] = {
         "memory": lambda: memory_against_size(table, published),
         "throughput": lambda: throughput_against_size(table),
@@ -26,6 +39,19 @@ def sweep_figures(
         "both-ways": lambda: both_ways(table),
     }
     figures = {key: plot() for key, plot in plots.items() if has(table, key.replace("-", "_"))}
+    if answers_budget(table):
+        figures["share"] = throughput_share(table)
+    if answers_ram(table):
+        figures["ram"] = ram_needed(table)
+    if items is not None:
+        figures["breakdown"] = memory_breakdown(items, limit_gib=_limit_gib(table))
     if trace is not None:
         figures["timeline"] = timeline(trace, trace.steady)
+        figures["occupancy"] = slot_occupancy(trace, slot_bytes=slot_bytes, window=trace.steady)
     return figures
+
+
+def _limit_gib(table: Table) -> float | None:
+    """The largest budget of device memory that the sweep sets, if it sets one."""
+    rooms = floats(table, "device.memory_bytes")
+    return None if np.isnan(rooms).all() else float(np.nanmax(rooms)) / GIB

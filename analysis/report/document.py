@@ -7,6 +7,9 @@ import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
+TRACE = "trace.json.gz"
+"""The file of a run's folder that holds its trace."""
+
 _KEY = re.compile(r"[a-z][a-z0-9_-]*")
 
 

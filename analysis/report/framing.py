@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from analysis.plots.rows import Table, records, unique
 from analysis.report.document import Block, Paragraph, Ref, Section, TableBlock
-from analysis.report.wording import listed, number, percent
+from analysis.report.wording import few, number, percent
 from analysis.style import model_title
 
 LIMITS = (
@@ -30,8 +30,8 @@ LIMITS = (
 
 def method_section(table: Table, summary: Mapping[str, str]) -> Section:
     """What is predicted, and how; the summary's rows as a table."""
-    machines = listed(unique(table, "machine"))
-    models = listed(dict.fromkeys(map(model_title, unique(table, "model"))))
+    machines = few(unique(table, "machine"), "machine")
+    models = few(dict.fromkeys(map(model_title, unique(table, "model"))), "model")
     what = (
         "Zeroth-order fine-tuning needs only forward passes, so ZO2 (arXiv:2503.12668) streams a "
         "model block by block from host memory through a small device: upload, apply the update "

@@ -14,6 +14,7 @@ from analysis.plots.rows import (
 )
 from analysis.plots.throughput import speedups
 from analysis.report.document import (
+    TRACE,
     Block,
     FigureBlock,
     Paragraph,
@@ -28,6 +29,7 @@ from analysis.report.findings import (
     memory_errors,
     ratios_to_mezo,
 )
+from analysis.report.plain import files_offered
 from analysis.report.wording import (
     between,
     counted,
@@ -205,7 +207,7 @@ def _bound_rows(own: Table, mezo: Table) -> tuple[tuple[str, ...], ...]:
 
 
 def timeline_section(table: Table, trace: Trace | None) -> Section | None:
-    """One steady step: the picture, and where its time goes.
+    """One steady step: pictures, where its time goes, and the file that holds all of it.
 
     What was traced is named by the table's row of question ``timeline``, or by the trace.
     """
@@ -229,8 +231,22 @@ def timeline_section(table: Table, trace: Trace | None) -> Section | None:
         f"The steady state of {_traced(table, trace)}. Above: the whole period. Below: four "
         "blocks from its middle. Shaded: a copy runs while compute waits.",
     )
-    figure = FigureBlock(key="timeline", caption=caption, wide=True)
-    return Section("One step", (Paragraph((Ref("timeline"), words)), figure))
+    slots = (
+        Ref("occupancy"),
+        " shows the slots that streamed blocks hold meanwhile: a slot is held from the start of "
+        "an upload until the block's forward and its offload have ended.",
+    )
+    held = FigureBlock(
+        key="occupancy", caption=("Device memory held by streamed blocks, the same period.",)
+    )
+    blocks = (
+        Paragraph((Ref("timeline"), words)),
+        FigureBlock(key="timeline", caption=caption, wide=True),
+        Paragraph(slots),
+        held,
+        *files_offered((TRACE,)),
+    )
+    return Section("One step", blocks)
 
 
 def _traced(table: Table, trace: Trace) -> str:

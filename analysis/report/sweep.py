@@ -4,16 +4,20 @@ from collections.abc import Mapping
 
 from analysis.plots.break_even import LINKS_GB_PER_S, ratios
 from analysis.plots.rows import Table, has, unique
+from analysis.plots.share import answers_budget
+from analysis.report.budget import budget_sections, budget_sentences
+from analysis.report.card import card_section
 from analysis.report.document import Document
 from analysis.report.findings import largest_model, memory_errors, ratios_to_mezo
 from analysis.report.framing import kernel_section, limits_section, method_section
 from analysis.report.results import memory_section, throughput_section, timeline_section
 from analysis.report.sensitivity import ablation_section, both_ways_section, break_even_section
-from analysis.report.wording import SPACE, between, counted, gib, listed, number, percent
+from analysis.report.wording import SPACE, between, counted, few, gib, number, percent
 from analysis.style import model_title
 from zo2sim.trace import Trace
 
 TITLE = "Predicting the cost of streamed zeroth-order fine-tuning"
+BUDGET_TITLE = "OPT-175B on 18 GB: where it fits, what it takes, when offloading is free"
 
 
 def sweep_document(
@@ -32,6 +36,8 @@ def sweep_document(
     """
     sections = [
         method_section(table, summary),
+        *budget_sections(table),
+        card_section(table),
         memory_section(table, published),
         throughput_section(table),
         timeline_section(table, trace),
@@ -42,7 +48,7 @@ def sweep_document(
         limits_section(),
     ]
     return Document(
-        title=TITLE,
+        title=BUDGET_TITLE if answers_budget(table) else TITLE,
         abstract=(_abstract(table, published),),
         sections=tuple(section for section in sections if section is not None),
         provenance=tuple((name, value) for name, value in provenance.items()),
@@ -50,13 +56,16 @@ def sweep_document(
 
 
 def _abstract(table: Table, published: Table) -> str:
-    machines = listed(unique(table, "machine"))
+    machines = few(unique(table, "machine"), "machine")
     opening = (
         "Zeroth-order fine-tuning can stream a model through a device that is far too small for "
         f"it. We predict what that costs in {counted(len(table), 'configuration')} on {machines}, "
         "from a schedule that is generated once, checked and simulated."
     )
-    found = (_memory(table), _errors(table, published), _throughput(table), _tokens(table))
+    found = (
+        *(_memory(table), _errors(table, published), _throughput(table), _tokens(table)),
+        *budget_sentences(table),
+    )
     return " ".join((opening, *(sentence for sentence in found if sentence)))
 
 

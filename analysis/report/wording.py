@@ -10,6 +10,7 @@ DASH = "\u2013"
 """What stands for a number that is not known."""
 NARROW_SPACE = "\u202f"
 """Between thousands."""
+_FEW = 7
 
 
 def number(value: float) -> str:
@@ -62,3 +63,9 @@ def listed(words: Iterable[str]) -> str:
 def counted(count: int, noun: str) -> str:
     """``1 figure``, ``2 figures``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def few(words: Iterable[str], noun: str) -> str:
+    """Up to seven words, listed; of more only the count, as in ``34 models``."""
+    found = list(words)
+    return listed(found) if len(found) <= _FEW else counted(len(found), noun)

@@ -1,0 +1,367 @@
+"""Sections on OPT-175B within a budget of device memory: room, step, offloading, host memory."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from analysis.plots.ram import RAM_GIB
+from analysis.plots.rows import (
+    GIB,
+    Floats,
+    Table,
+    flags,
+    floats,
+    has,
+    of_question,
+    records,
+    texts,
+    unique,
+    where,
+)
+from analysis.plots.share import PCIE, Share, answers_budget, plain_plan, shares
+from analysis.report.document import Block, FigureBlock, Paragraph, Ref, Section, TableBlock
+from analysis.report.wording import (
+    DASH,
+    SPACE,
+    between,
+    counted,
+    gib,
+    listed,
+    number,
+    seconds,
+)
+
+HIDDEN = 0.99
+"""Offloading costs nothing where a step reaches this share of the resident model's throughput."""
+_GB = 1e9
+
+CHOICES: Mapping[str, Mapping[str, object]] = {
+    "pageable instead of page-locked": {"pinning": "pageable"},
+    "NVMe instead of RAM": {"tier": "nvme"},
+    "NVMe, pageable staging": {"tier": "nvme", "pinning": "pageable"},
+    "write-back every 4th step": {"write_back_every": 4},
+    "NVMe, write-back every 4th step": {"tier": "nvme", "write_back_every": 4},
+    "bf16 instead of fp16": {"label": "bf16"},
+    "fp8 wire, fp16 master on the host": {"label": "fp8 wire, fp16 master"},
+    "fp8 master": {"label": "fp8 master"},
+    "4 microbatches": {"microbatches": 4},
+    "16 microbatches": {"microbatches": 16},
+}
+"""One choice at a time, against the plainest plan."""
+_PLAINEST: Mapping[str, object] = {
+    **{"label": "fp16", "tier": "ram", "pinning": "exact", "write_back_every": 1},
+    "microbatches": 1,
+}
+
+
+def budget_sections(table: Table) -> Iterator[Section]:
+    """What question ``budget`` and its companions answer; none where they were not asked."""
+    if answers_budget(table):
+        yield _room(table)
+        yield _step(table)
+        yield _offloading(table)
+    if has(table, "host_memory"):
+        yield _host(table)
+
+
+# Room on the device
+
+
+def _room(table: Table) -> Section:
+    rows = of_question(table, "budget")
+    fitting = flags(rows, "fits_device")
+    own = plain_plan(rows)
+    words = (
+        f"The budget is {_budget_words(rows)}, with the CUDA context and the allocator's slack "
+        f"counted. {fitting.sum()} of {counted(len(rows), 'configuration')} stay within it. ",
+        Ref("room"),
+        " shows what decides: the format and the number of microbatches, whose activations, losses "
+        f"and tokens stand beside the weights. {_most_microbatches(own)} Where the weights wait, "
+        "how they are pinned and how often they are written back does not change the device's "
+        "share.",
+    )
+    blocks = (Paragraph(words), _room_table(rows), *_items(table))
+    return Section("Where 18 GB is enough", blocks)
+
+
+def _items(table: Table) -> Iterator[Block]:
+    if not has(table, "breakdown"):
+        return
+    yield Paragraph((Ref("breakdown"), " itemises some plans."))
+    yield FigureBlock(
+        key="breakdown",
+        caption=(
+            "Device memory of OPT-175B, item by item; one microbatch unless said otherwise. "
+            "Dashed: the budget.",
+        ),
+    )
+
+
+def _budget_words(rows: Table) -> str:
+    rooms = floats(rows, "device.memory_bytes") / _GB
+    most = rooms.max()
+    small = [m for m in unique(rows, "machine") if _budget_of(rows, m) < most]
+    less = f" ({listed(small)}: all of its {number(rooms.min())}{SPACE}GB)" if small else ""
+    return f"{number(most)}{SPACE}GB{less}"
+
+
+def _budget_of(rows: Table, machine: str) -> float:
+    return float(floats(where(rows, "machine", machine), "device.memory_bytes").max() / _GB)
+
+
+def _most_microbatches(own: Table) -> str:
+    """For each budget: the most microbatches of fp16 that fit."""
+    most: dict[str, float] = {}
+    for machine in unique(own, "machine"):
+        mine = where(where(own, "machine", machine), "fits_device", True)
+        most[machine] = floats(mine, "microbatches").max() if len(mine) else 0.0
+    usual = max(most.values())
+    others = [f"{number(m)} on {name}" for name, m in most.items() if m != usual]
+    tail = f" ({listed(others)})" if others else ""
+    return (
+        f"Of the asked numbers, fp16 fits up to {number(usual)} microbatches of one sequence of "
+        f"{number(floats(own, 'sequence').max())} tokens{tail}."
+    )
+
+
+def _room_table(rows: Table) -> TableBlock:
+    counts = sorted({int(m) for m in floats(rows, "microbatches")})
+    table = [
+        (label, *(_needed(where(rows, "label", label), count) for count in counts))
+        for label in unique(rows, "label")
+    ]
+    return TableBlock(
+        key="room",
+        caption=("Device memory of OPT-175B in GB, by format and microbatches per step.",),
+        header=("format", *map(str, counts)),
+        rows=tuple(table),
+    )
+
+
+def _needed(rows: Table, microbatches: int) -> str:
+    mine = where(rows, "microbatches", microbatches)
+    return number(floats(mine, "device_bytes").max() / _GB) if len(mine) else DASH
+
+
+# The step
+
+
+def _step(table: Table) -> Section:
+    rows = of_question(table, "budget")
+    plain = where(plain_plan(rows), "microbatches", 1)
+    step_s = floats(plain, "step_s")
+    words = (
+        Ref("steps"),
+        " gives the step of the plainest plan: fp16, page-locked RAM, one sequence, written back "
+        f"in every step. It takes {between(step_s, seconds)}, and {_binds(plain)}. ",
+        Ref("choices"),
+        " changes one thing at a time.",
+    )
+    return Section(
+        "What a step takes", (Paragraph(words), _steps_table(plain, table), _choices_table(rows))
+    )
+
+
+def _binds(rows: Table) -> str:
+    by_pcie = [
+        f"on PCIe {pcie} {_share_bound(where(rows, PCIE, pcie))}" for pcie in _generations(rows)
+    ]
+    return f"compute binds {listed(by_pcie)}"
+
+
+def _share_bound(rows: Table) -> str:
+    bound = sum(name == "compute" for name in texts(rows, "binding_resource"))
+    return f"on {bound} of {len(rows)} machines" if bound else "nowhere"
+
+
+def _generations(rows: Table) -> list[int]:
+    return sorted({int(g) for g in floats(rows, PCIE)})
+
+
+def _steps_table(plain: Table, table: Table) -> TableBlock:
+    resident = where(of_question(table, "budget_resident"), "label", "resident")
+    base = where(resident, "microbatches", 1)
+    generations = _generations(plain)
+
+    def cells(machine: str) -> tuple[str, ...]:
+        mine = where(plain, "machine", machine)
+        steps = [floats(where(mine, PCIE, g), "step_s") for g in generations]
+        own = floats(where(base, "machine", machine), "step_s")
+        return (machine, *(number(float(s[0])) for s in (*steps, own)))
+
+    return TableBlock(
+        key="steps",
+        caption=(
+            "Seconds per step of OPT-175B within the budget, 2048 tokens, by the generation of "
+            "PCIe; last, without offloading, were the device large enough.",
+        ),
+        header=("machine", *(f"PCIe {g}" for g in generations), "resident"),
+        rows=tuple(cells(machine) for machine in unique(plain, "machine")),
+    )
+
+
+def _choices_table(rows: Table) -> TableBlock:
+    generations = _generations(rows)
+    table = [
+        (name, *(_gain(where(rows, PCIE, g), changes) for g in generations))
+        for name, changes in CHOICES.items()
+    ]
+    return TableBlock(
+        key="choices",
+        caption=(
+            "Tokens per second relative to the plainest plan on the same machine and link, "
+            "smallest to largest over the machines.",
+        ),
+        header=("one change", *(f"PCIe {g}" for g in generations)),
+        rows=tuple(table),
+        wide=True,
+    )
+
+
+def _gain(rows: Table, changes: Mapping[str, object]) -> str:
+    base, own = _speeds(rows, _PLAINEST), _speeds(rows, {**_PLAINEST, **changes})
+    ratios = [own[machine] / base[machine] for machine in own if machine in base]
+    return between(ratios) if ratios else DASH
+
+
+def _speeds(rows: Table, settings: Mapping[str, object]) -> dict[str, float]:
+    for column, value in settings.items():
+        rows = where(rows, column, value)
+    return dict(zip(texts(rows, "machine"), floats(rows, "tokens_per_s"), strict=True))
+
+
+# When offloading costs nothing
+
+
+def _offloading(table: Table) -> Section:
+    resident, mezo = shares(table), shares(table, against="MeZO")
+    words = (
+        Ref("share"),
+        " sets the plainest plan's throughput against that of the same runtime with the whole "
+        "model on the device, were there a device that large. An upload serves every token of a "
+        "step, so more tokens hide it. ",
+        Ref("free-from"),
+        f" has the fewest tokens per step at which offloading costs less than "
+        f"{number(100 * (1 - HIDDEN))}{SPACE}% and the plan still fits. "
+        f"{_mezo_words(mezo)}",
+    )
+    figure = FigureBlock(
+        key="share",
+        caption=(
+            "Throughput of OPT-175B within the budget, relative to the resident model with the "
+            "same number of tokens per step.",
+        ),
+        wide=True,
+    )
+    return Section(
+        "When offloading costs nothing", (Paragraph(words), figure, _free_table(resident, mezo))
+    )
+
+
+def _mezo_words(mezo: tuple[Share, ...]) -> str:
+    """At one sequence per step, against the published code of MeZO."""
+    parts = [
+        f"{between(float(one.share[0]) for one in mezo if one.pcie == pcie)} times on PCIe {pcie}"
+        for pcie in sorted({one.pcie for one in mezo})
+    ]
+    return (
+        "MeZO's published code draws its noise four times per step and perturbs in place, so it "
+        "is slower than this runtime where noise matters: at 2048 tokens per step the offloaded "
+        f"plan reaches {listed(parts)} its throughput."
+    )
+
+
+def _free_table(resident: tuple[Share, ...], mezo: tuple[Share, ...]) -> TableBlock:
+    generations = sorted({one.pcie for one in resident})
+    machines = list(dict.fromkeys(one.machine for one in resident))
+
+    def cells(found: tuple[Share, ...], machine: str) -> tuple[str, ...]:
+        own = {one.pcie: one.hidden_from(HIDDEN) for one in found if one.machine == machine}
+        return tuple(_tokens(own.get(g, math.nan)) for g in generations)
+
+    return TableBlock(
+        key="free-from",
+        caption=(
+            "Fewest tokens per step, in units of 1024, from which offloading is free: against the "
+            "same runtime with a resident model, and against MeZO's code. A dash: not within the "
+            "budget.",
+        ),
+        header=(
+            "machine",
+            *(f"PCIe {g}" for g in generations),
+            *(f"MeZO, {g}" for g in generations),
+        ),
+        rows=tuple((m, *cells(resident, m), *cells(mezo, m)) for m in machines),
+    )
+
+
+def _tokens(count: float) -> str:
+    return DASH if math.isnan(count) else f"{count / 1024:g}k"
+
+
+# Host memory
+
+
+def _host(table: Table) -> Section:
+    rows = records(of_question(table, "host_memory"))
+    sizes = {str(row["label"]): float(str(row["host_bytes"])) for row in rows}
+    words = (
+        Ref("host"),
+        f" says what the host holds. {_rounding_words(sizes)} Pageable memory takes no more than "
+        "it holds, but every copy then goes through a staging buffer. With NVMe the host keeps "
+        "only the blocks on their way, and the drive keeps two versions of each block.",
+    )
+    cells = [
+        (
+            str(row["label"]),
+            number(float(str(row["host_bytes"])) / GIB),
+            number(float(str(row["nvme_bytes"])) / GIB),
+            _ram_size(float(str(row["host_bytes"]))),
+        )
+        for row in rows
+    ]
+    block = TableBlock(
+        key="host",
+        caption=("Host memory and NVMe of OPT-175B in GiB, and the smallest usual RAM for it.",),
+        header=("weights on the host", "RAM", "NVMe", "machine with"),
+        rows=tuple(cells),
+    )
+    return Section("What host memory is needed", (Paragraph(words), block))
+
+
+def _rounding_words(sizes: Mapping[str, float]) -> str:
+    exact, rounded = sizes.get("pinned, exact size"), sizes.get("pinned by PyTorch")
+    if exact is None or rounded is None:
+        return ""
+    return (
+        f"In fp16 the blocks and the process take {gib(exact)} where buffers of the exact size are "
+        f"page-locked. PyTorch's allocator rounds every page-locked tensor up to a power of two "
+        f"and needs {gib(rounded)}, {number(rounded / exact)} times as much."
+    )
+
+
+def _ram_size(nbytes: float) -> str:
+    sizes = (32, *RAM_GIB, 768, 1024, 1536, 2048)
+    return next((f"{size} GiB" for size in sizes if nbytes <= size * GIB), "more")
+
+
+def budget_sentences(table: Table) -> Iterator[str]:
+    """For the abstract: what it takes, and when it is free."""
+    if not answers_budget(table):
+        return
+    plain = where(plain_plan(of_question(table, "budget")), "microbatches", 1)
+    needed: Floats = floats(plain, "device_bytes") / _GB
+    yield (
+        f"Within {_budget_words(of_question(table, 'budget'))} of device memory, OPT-175B needs "
+        f"{between(needed)}{SPACE}GB and takes {between(floats(plain, 'step_s'), seconds)} per "
+        "step of 2048 tokens."
+    )
+    found = shares(table)
+    free = np.array([one.hidden_from(HIDDEN) for one in found])
+    if not np.isnan(free).all():
+        yield (
+            f"Offloading is hidden from {_tokens(np.nanmin(free))} to {_tokens(np.nanmax(free))} "
+            f"tokens per step on, and not within the budget in {int(np.isnan(free).sum())} of "
+            f"{counted(len(free), 'combination')} of machine and link."
+        )
