@@ -106,7 +106,6 @@ def breakdown() -> Iterator[Job]:
         "fp16, 1 slot": (Plan(num_slots=1), Recipe()),
         "fp16, 2 scratch copies": (Plan(scratch_copies=2), Recipe()),
         "fp8 master": (Plan(), _FP8),
-        "published code": (Plan(policy=Policy.ZO2_REFERENCE), Recipe()),
     }
     for label, (plan, recipe) in plans.items():
         yield Job(question="breakdown", label=label, spec=_spec(CARD, plan, recipe))

@@ -116,8 +116,9 @@ def throughput_share(table: Table) -> Figure:
         for one in found:
             if one.machine == machine:
                 _line(axes, one)
-    for axes in panels.flat[len(machines) :]:
-        axes.set_visible(False)
+    for number, axes in enumerate(panels.flat):
+        axes.set_visible(number < len(machines))
+        axes.tick_params(labelbottom=number >= len(machines) - _COLUMNS)
     _tokens_axis(panels.flat[0], found)
     panels.flat[0].set_ylim(0.0, 1.06)
     figure.supxlabel("tokens per step", fontsize=8)

@@ -14,7 +14,7 @@ from analysis.plots.ram import answers_ram, ram_needed
 from analysis.plots.rows import GIB, Table, floats, has
 from analysis.plots.share import answers_budget, throughput_share
 from analysis.plots.throughput import throughput_against_size
-from analysis.plots.timeline import timeline
+from analysis.plots.timeline import timeline, zoom_window
 from zo2sim.trace import Trace
 
 
@@ -28,8 +28,9 @@ def sweep_figures(
 ) -> dict[str, Figure]:
     """Figures by the keys that the report uses.
 
-    Timeline and occupancy show the trace's steady period; ``slot_bytes`` is the size of one of
-    its slots. ``items`` itemises the device memory of question ``breakdown``: label, item, bytes.
+    Timeline and occupancy show the trace's steady period, the latter a few blocks from its middle;
+    ``slot_bytes`` is the size of one slot. ``items`` itemises the device memory of question
+    ``breakdown``: label, item, bytes.
     """
     plots: dict[str, Callable[[], Figure]] = {
         "memory": lambda: memory_against_size(table, published),
@@ -47,7 +48,8 @@ def sweep_figures(
         figures["breakdown"] = memory_breakdown(items, limit_gib=_limit_gib(table))
     if trace is not None:
         figures["timeline"] = timeline(trace, trace.steady)
-        figures["occupancy"] = slot_occupancy(trace, slot_bytes=slot_bytes, window=trace.steady)
+        middle = zoom_window(trace, trace.steady)
+        figures["occupancy"] = slot_occupancy(trace, slot_bytes=slot_bytes, window=middle)
     return figures
 
 

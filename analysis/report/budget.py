@@ -3,8 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from analysis.plots.ram import RAM_GIB
 from analysis.plots.rows import (
     GIB,
@@ -35,6 +33,7 @@ from analysis.report.wording import (
 HIDDEN = 0.99
 """Offloading costs nothing where a step reaches this share of the resident model's throughput."""
 _GB = 1e9
+MIB = 1 << 20
 
 CHOICES: Mapping[str, Mapping[str, object]] = {
     "pageable instead of page-locked": {"pinning": "pageable"},
@@ -74,7 +73,8 @@ def _room(table: Table) -> Section:
     own = plain_plan(rows)
     words = (
         f"The budget is {_budget_words(rows)}, with the CUDA context and the allocator's slack "
-        f"counted. {fitting.sum()} of {counted(len(rows), 'configuration')} stay within it. ",
+        f"counted. {fitting.sum()} of {counted(len(rows), 'configuration')} stay within it."
+        f"{_published_words(table)} ",
         Ref("room"),
         " shows what decides: the format and the number of microbatches, whose activations, losses "
         f"and tokens stand beside the weights. {_most_microbatches(own)} Where the weights wait, "
@@ -98,6 +98,19 @@ def _items(table: Table) -> Iterator[Block]:
     )
 
 
+def _published_words(table: Table) -> str:
+    """What the published code needs, in the budget's unit and in that of its papers."""
+    if not has(table, "host_memory"):
+        return ""
+    own = where(of_question(table, "host_memory"), "label", "published code")
+    needed = floats(own, "device_bytes")
+    return "".join(
+        f" The published code takes {number(n / _GB)}{SPACE}GB in this count, and "
+        f"{number(n / (1000 * MIB))} in thousands of MiB, as its 18{SPACE}GB are published."
+        for n in needed
+    )
+
+
 def _budget_words(rows: Table) -> str:
     rooms = floats(rows, "device.memory_bytes") / _GB
     most = rooms.max()
@@ -117,11 +130,11 @@ def _most_microbatches(own: Table) -> str:
         mine = where(where(own, "machine", machine), "fits_device", True)
         most[machine] = floats(mine, "microbatches").max() if len(mine) else 0.0
     usual = max(most.values())
-    others = [f"{number(m)} on {name}" for name, m in most.items() if m != usual]
+    others = [f"{m:.0f} on {name}" for name, m in most.items() if m != usual]
     tail = f" ({listed(others)})" if others else ""
     return (
-        f"Of the asked numbers, fp16 fits up to {number(usual)} microbatches of one sequence of "
-        f"{number(floats(own, 'sequence').max())} tokens{tail}."
+        f"Of the asked numbers, fp16 fits up to {usual:.0f} microbatches of one sequence of "
+        f"{floats(own, 'sequence').max():.0f} tokens{tail}."
     )
 
 
@@ -133,7 +146,10 @@ def _room_table(rows: Table) -> TableBlock:
     ]
     return TableBlock(
         key="room",
-        caption=("Device memory of OPT-175B in GB, by format and microbatches per step.",),
+        caption=(
+            "Device memory of OPT-175B in GB, by format and microbatches per step. A dash: not "
+            "asked.",
+        ),
         header=("format", *map(str, counts)),
         rows=tuple(table),
     )
@@ -156,7 +172,9 @@ def _step(table: Table) -> Section:
         " gives the step of the plainest plan: fp16, page-locked RAM, one sequence, written back "
         f"in every step. It takes {between(step_s, seconds)}, and {_binds(plain)}. ",
         Ref("choices"),
-        " changes one thing at a time.",
+        " changes one thing at a time. A link that a machine does not have is a what-if. Pageable "
+        "copies are taken to overlap, with a host thread for each direction. An fp8 master is "
+        "listed for its size and speed: small updates vanish in so few bits.",
     )
     return Section(
         "What a step takes", (Paragraph(words), _steps_table(plain, table), _choices_table(rows))
@@ -243,7 +261,7 @@ def _offloading(table: Table) -> Section:
         "step, so more tokens hide it. ",
         Ref("free-from"),
         f" has the fewest tokens per step at which offloading costs less than "
-        f"{number(100 * (1 - HIDDEN))}{SPACE}% and the plan still fits. "
+        f"{100 * (1 - HIDDEN):.0f}{SPACE}% and the plan still fits: {_free_words(resident)}. "
         f"{_mezo_words(mezo)}",
     )
     figure = FigureBlock(
@@ -257,6 +275,23 @@ def _offloading(table: Table) -> Section:
     return Section(
         "When offloading costs nothing", (Paragraph(words), figure, _free_table(resident, mezo))
     )
+
+
+def _free_words(found: tuple[Share, ...]) -> str:
+    """Range over the machines, by generation."""
+    return "; ".join(
+        f"PCIe {pcie}, {_token_range([one for one in found if one.pcie == pcie])}"
+        for pcie in sorted({one.pcie for one in found})
+    )
+
+
+def _token_range(found: list[Share]) -> str:
+    free = [one.hidden_from(HIDDEN) for one in found]
+    known = [tokens for tokens in free if not math.isnan(tokens)]
+    if not known:
+        return "never within the budget"
+    never = "" if len(known) == len(free) else f", {len(free) - len(known)} of {len(free)} never"
+    return f"{between(known, _tokens)}{never}"
 
 
 def _mezo_words(mezo: tuple[Share, ...]) -> str:
@@ -290,9 +325,10 @@ def _free_table(resident: tuple[Share, ...], mezo: tuple[Share, ...]) -> TableBl
         header=(
             "machine",
             *(f"PCIe {g}" for g in generations),
-            *(f"MeZO, {g}" for g in generations),
+            *(f"MeZO, PCIe {g}" for g in generations),
         ),
         rows=tuple((m, *cells(resident, m), *cells(mezo, m)) for m in machines),
+        wide=True,
     )
 
 
@@ -357,11 +393,7 @@ def budget_sentences(table: Table) -> Iterator[str]:
         f"{between(needed)}{SPACE}GB and takes {between(floats(plain, 'step_s'), seconds)} per "
         "step of 2048 tokens."
     )
-    found = shares(table)
-    free = np.array([one.hidden_from(HIDDEN) for one in found])
-    if not np.isnan(free).all():
-        yield (
-            f"Offloading is hidden from {_tokens(np.nanmin(free))} to {_tokens(np.nanmax(free))} "
-            f"tokens per step on, and not within the budget in {int(np.isnan(free).sum())} of "
-            f"{counted(len(free), 'combination')} of machine and link."
-        )
+    yield (
+        "Against the same runtime with a resident model, offloading is free from these tokens per "
+        f"step on: {_free_words(shares(table))}."
+    )

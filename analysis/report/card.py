@@ -19,7 +19,7 @@ def card_section(table: Table) -> Section | None:
     (card,) = unique(of_question(table, "with_24gb"), "machine")
     words = (
         f"What can a user of one {card} fine-tune, whole, with sequences of 2048 tokens (or as "
-        f"many as the model takes), one at a time? {number(SYSTEM_GIB)}{SPACE}GiB of RAM are left "
+        f"many as the model takes), one at a time? {SYSTEM_GIB:.0f}{SPACE}GiB of RAM are left "
         "to the system. ",
         Ref("largest"),
         f" answers by amount of RAM. {_answers(found)} ",

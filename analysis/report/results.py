@@ -237,7 +237,8 @@ def timeline_section(table: Table, trace: Trace | None) -> Section | None:
         "an upload until the block's forward and its offload have ended.",
     )
     held = FigureBlock(
-        key="occupancy", caption=("Device memory held by streamed blocks, the same period.",)
+        key="occupancy",
+        caption=("Device memory that streamed blocks hold, while four blocks pass.",),
     )
     blocks = (
         Paragraph((Ref("timeline"), words)),
