@@ -40,6 +40,8 @@ RECORD_COLUMNS = (
 NUMBERS = ("value", "low", "high")
 """Columns of records that hold numbers; where one is not known it is empty."""
 
+_MOST_CARRIED_BYTES = 8 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -47,10 +49,10 @@ class Run:
 
     ``config``, ``summary`` and ``provenance`` are plain JSON; ``provenance`` is that of
     `experiments.identity.provenance`. ``records`` is long, with `RECORD_COLUMNS` (see `records`);
-    a command that streams its records writes them itself. ``traces`` holds Chrome/Kineto text by
-    the name of its file (`TRACE`, or ``measured.json.gz``). ``document`` says in words what was
-    found, with ``figures`` under the keys of its figure blocks; where there is none, a plain one
-    lists the summary and shows every figure.
+    a command that streams its records writes them itself. ``traces`` holds Chrome/Kineto text (or
+    bytes, packed before) by the name of its file (`TRACE`, or ``measured.json.gz``). ``document``
+    says in words what was found, with ``figures`` (or SVG text) under the keys of its figure
+    blocks; where there is none, a plain one lists the summary and shows every figure.
     """
 
     verb: str
@@ -58,8 +60,8 @@ class Run:
     summary: Mapping[str, Any]
     provenance: Mapping[str, str]
     records: pd.DataFrame | None = None
-    figures: Mapping[str, Figure] = field(default_factory=dict[str, Figure])
-    traces: Mapping[str, str] = field(default_factory=dict[str, str])
+    figures: Mapping[str, Figure | str] = field(default_factory=dict[str, Figure | str])
+    traces: Mapping[str, str | bytes] = field(default_factory=dict[str, str | bytes])
     document: Document | None = None
 
     def __post_init__(self) -> None:
@@ -74,15 +76,14 @@ class Run:
             if not name.endswith(".json.gz") or Path(name).name != name:
                 raise ValueError(f"a trace must be called NAME.json.gz; got {name!r}")
 
-    @property
-    def shown(self) -> Document:
-        """The document, or a plain one."""
+    def shown(self, drawn: Mapping[str, str]) -> Document:
+        """The document, or a plain one around the drawn figures."""
         if self.document is not None:
             return self.document
         return plain_document(
             title=f"experiments.{self.verb}",
             summary=self.summary,
-            figures=tuple(self.figures),
+            figures=drawn,
             files=tuple(self.traces),
             provenance=self.provenance,
         )
@@ -94,8 +95,9 @@ def write_run(out: Path, run: Run, *, typeset: bool = True) -> None:
     Each file appears whole or not at all. The same run gives the same bytes. Raises
     ``ValueError`` where the packages that typeset are not installed.
     """
-    drawn = {key: svg_text(figure) for key, figure in run.figures.items()}
-    packed = {name: gzip.compress(text.encode(), mtime=0) for name, text in run.traces.items()}
+    drawn = {key: _drawn(figure) for key, figure in run.figures.items()}
+    document = run.shown(drawn)
+    packed = {name: _packed(content) for name, content in run.traces.items()}
     write_json(str(out / "run.json"), {"verb": run.verb, "provenance": dict(run.provenance)})
     write_json(str(out / "config.json"), run.config)
     write_json(str(out / "summary.json"), run.summary)
@@ -105,9 +107,9 @@ def write_run(out: Path, run: Run, *, typeset: bool = True) -> None:
         write_file(out / name, content)
     for key, svg in drawn.items():
         write_file(out / "figures" / f"{key}.svg", svg.encode())
-    write_file(out / "report.json", dump(run.shown).encode())
+    write_file(out / "report.json", dump(document).encode())
     if typeset:
-        write_report(out, run.shown, drawn, packed)
+        write_report(out, document, drawn, packed)
 
 
 def records(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -147,11 +149,21 @@ def write_report(
         raise ValueError(
             f"a report needs the package {error.name}; install 'zo2sim[report]', or use --no-report"
         ) from None
-    links = {name: _data_link(content) for name, content in packed.items()}
+    links = {name: _link(name, content) for name, content in packed.items()}
     write_file(out / "report.html", html_text(document, drawn, links).encode())
     write_file(out / "report.pdf", pdf_bytes(document, drawn))
 
 
-def _data_link(packed: bytes) -> str:
-    """A file as an address that needs no network and no other file."""
+def _drawn(figure: Figure | str) -> str:
+    return figure if isinstance(figure, str) else svg_text(figure)
+
+
+def _packed(content: str | bytes) -> bytes:
+    return content if isinstance(content, bytes) else gzip.compress(content.encode(), mtime=0)
+
+
+def _link(name: str, packed: bytes) -> str:
+    """The file itself as an address, so that the page needs no other; a large one lies beside."""
+    if len(packed) > _MOST_CARRIED_BYTES:
+        return name
     return f"data:application/gzip;base64,{base64.b64encode(packed).decode()}"

@@ -26,6 +26,7 @@ NUMBER = {
     "provenance": "measured",
     "model": "opt-125m",
 }
+SQUARE = '<svg width="9pt"/>'
 BINDS = NUMBER | {"metric": "binding_resource", "value": None, "text": "compute"}
 
 
@@ -63,7 +64,7 @@ def test_one_call_writes_everything_and_again_the_same_bytes(tmp_path: Path):
 
 
 def test_a_run_without_words_lists_its_numbers_and_figures():
-    shown = run().shown
+    shown = run().shown({"both-ways": SQUARE})
     (table,) = (block for block in shown.blocks if isinstance(block, TableBlock))
     assert table.rows == (
         *(("best.step s", "1.50"), ("best.fits", "yes")),
@@ -74,13 +75,15 @@ def test_a_run_without_words_lists_its_numbers_and_figures():
 
 def test_a_run_with_words_keeps_them():
     document = Document(title="mine", abstract=("said",), sections=())
-    assert replace(run(), document=document).shown == document
+    assert replace(run(), document=document).shown({}) == document
 
 
 def test_without_typesetting_there_is_still_what_a_paper_takes(tmp_path: Path):
     write_run(tmp_path, run(), typeset=False)
     assert not {"report.pdf", "report.html"} & set(contents(tmp_path))
-    assert load((tmp_path / "report.json").read_text(), where="x") == run().shown
+    assert load((tmp_path / "report.json").read_text(), where="x") == run().shown(
+        {"both-ways": SQUARE}
+    )
 
 
 def test_records_have_the_same_columns_first_whatever_was_given():

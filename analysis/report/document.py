@@ -81,10 +81,15 @@ Block = Paragraph | FigureBlock | TableBlock
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A numbered section."""
+    """A numbered section; of level 2, a part of the last section of level 1 before it."""
 
     title: str
     blocks: tuple[Block, ...]
+    level: int = 1
+
+    def __post_init__(self) -> None:
+        if self.level not in (1, 2):
+            raise ValueError(f"section {self.title!r}: level must be 1 or 2; got {self.level}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +119,16 @@ class Document:
                         f"a reference must point at a figure or table of the document; "
                         f"got {part.key!r}, and it has {', '.join(keys) or 'none'}"
                     )
+
+    @property
+    def numbered_sections(self) -> tuple[tuple[str, Section], ...]:
+        """Each section with its number: "1", "1.1", "1.2", "2"."""
+        found: list[tuple[str, Section]] = []
+        first, second = 0, 0
+        for section in self.sections:
+            first, second = (first + 1, 0) if section.level == 1 else (first, second + 1)
+            found.append((f"{first}.{second}" if second else str(first), section))
+        return tuple(found)
 
     @property
     def blocks(self) -> tuple[Block, ...]:

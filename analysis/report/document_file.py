@@ -47,7 +47,11 @@ def fields(document: Document) -> Json:
         "title": printable(document.title),
         "abstract": _text(document.abstract),
         "sections": [
-            {"title": printable(section.title), "blocks": [_block(b) for b in section.blocks]}
+            {
+                "title": printable(section.title),
+                "level": section.level,
+                "blocks": [_block(block) for block in section.blocks],
+            }
             for section in document.sections
         ],
         "provenance": _cells(document.provenance),
@@ -99,7 +103,11 @@ def _document(file: Json) -> Document:
         title=file["title"],
         abstract=_read_text(file["abstract"]),
         sections=tuple(
-            Section(section["title"], tuple(_read_block(block) for block in section["blocks"]))
+            Section(
+                section["title"],
+                tuple(_read_block(block) for block in section["blocks"]),
+                section["level"],
+            )
             for section in file["sections"]
         ),
         provenance=tuple((name, value) for name, value in file["provenance"]),
