@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.report.document import Document
@@ -53,7 +54,7 @@ class FinishedRun:
             document=_document(path, verb, identity, figures, traces),
             figures=figures,
             traces=traces,
-            num_records=pq.read_metadata(records).num_rows if records.is_file() else 0,
+            num_records=_num_rows(records) if records.is_file() else 0,
         )
 
 
@@ -93,6 +94,13 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be a JSON object; got {type(content).__name__}")
     return content
+
+
+def _num_rows(path: Path) -> int:
+    try:
+        return pq.read_metadata(path).num_rows
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: must be a Parquet file; {error}") from None
 
 
 def _metrics(path: Path) -> pd.DataFrame:

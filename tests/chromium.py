@@ -25,8 +25,8 @@ _FLAGS = (
     *("--no-first-run", "--disable-background-networking", "--remote-debugging-pipe"),
 )
 _PATIENCE_S = 60.0
-_WITH_PIPES = """import os, sys
-out, into = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
+_WITH_PIPES = """import fcntl, os, sys
+out, into = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
 os.dup2(out, 3)
 os.dup2(into, 4)
 os.execv(sys.argv[3], sys.argv[3:])"""

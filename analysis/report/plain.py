@@ -133,7 +133,8 @@ def _cell(value: object) -> str:
 
 def _short(value: float) -> str:
     """Three digits, large and tiny ones with an exponent: these may be bytes."""
-    return number(value) if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.3g}"
+    plain = value != value or value == 0 or 1e-3 <= abs(value) < 1e6
+    return number(value) if plain else f"{value:.3g}"
 
 
 def _figures(figures: Mapping[str, str]) -> Iterator[Block]:
