@@ -276,6 +276,6 @@ def test_sweep_draws_only_what_it_has_rows_for():
     everything = sweep_figures(table, published(), trace=trace_of())
     assert list(everything) == [
         *("memory", "throughput", "ablation", "break-even", "both-ways"),
-        "timeline",
+        *("timeline", "occupancy"),
     ]
     assert list(sweep_figures(of_question(table, "memory"), published())) == ["memory"]

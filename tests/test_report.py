@@ -190,10 +190,11 @@ def test_figures_and_tables_are_numbered_apart_and_in_order():
         "throughput": "Figure 2",
         "bounds": "Table 3",
         "timeline": "Figure 3",
-        "ablation": "Figure 4",
-        "break-even": "Figure 5",
+        "occupancy": "Figure 4",
+        "ablation": "Figure 5",
+        "break-even": "Figure 6",
         "tokens-needed": "Table 4",
-        "both-ways": "Figure 6",
+        "both-ways": "Figure 7",
         "kernels": "Table 5",
     }
 
