@@ -12,8 +12,12 @@ from experiments.store import code_version
 
 
 def run_id(parts: Iterable[str]) -> str:
-    """Identifies a run by what it asks: 12 hexadecimal digits."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    """Identifies a run by what it asks: 12 hexadecimal digits, over one line per part."""
+    digest, end = hashlib.sha256(), ""
+    for part in parts:
+        digest.update(f"{end}{part}".encode())
+        end = "\n"
+    return digest.hexdigest()[:12]
 
 
 def commit() -> str:

@@ -14,12 +14,13 @@ from zo2sim.memory_account import MemoryAccount, Place
 _PROVENANCE = "predicted"
 
 
-def wide(jobs: Sequence[Job], answers: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per job: question, label, every setting, every metric."""
-    rows = [
-        {"question": job.question, "label": job.label, **job.spec.fields, **answers[job.key]}
-        for job in jobs
-    ]
+def wide_row(job: Job, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of a wide table: question, label, every setting, every metric."""
+    return {"question": job.question, "label": job.label, **job.spec.fields, **answer}
+
+
+def wide(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The wide table that figures and reports take."""
     table = pd.DataFrame(rows)
     for column in ("fits", "fits_device"):
         if column in table:
@@ -55,15 +56,14 @@ def long(
     ).astype({"text": "string"})
 
 
-def device_items(jobs: Sequence[Job]) -> pd.DataFrame | None:
-    """Device memory of the jobs of question ``breakdown``, item by item: label, item, bytes."""
+def device_items(jobs: Sequence[Job]) -> pd.DataFrame:
+    """Device memory of each job, item by item: label, item, bytes."""
     rows = [
         {"label": job.label, "item": item, "bytes": float(nbytes)}
         for job in jobs
-        if job.question == "breakdown"
         for item, nbytes in _account(job).itemised(Place.DEVICE).items()
     ]
-    return pd.DataFrame(rows) if rows else None
+    return pd.DataFrame(rows)
 
 
 def _account(job: Job) -> MemoryAccount:

@@ -68,8 +68,12 @@ def test_the_summary_counts_and_is_the_json(tmp_path: Path):
 
 def test_the_config_is_resolved(tmp_path: Path):
     grid(tmp_path, "--axis", "policy=zo2_reference")
-    (job,) = json.loads((tmp_path / "config.json").read_text())["jobs"]
-    assert (job["policy"], job["pinning"], job["batch"]) == ("zo2_reference", "rounded", 1)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (base,) = config["base"]
+    assert (base["policy"], base["batch"]) == ("zo2", 1)
+    assert config["axes"] == {"policy": ["zo2_reference"]}
+    table = pd.read_parquet(tmp_path / "records.parquet")
+    assert {*zip(table["policy"], table["pinning"], strict=True)} == {("zo2_reference", "rounded")}
 
 
 def test_a_report_is_reproduced_to_the_byte(tmp_path: Path):

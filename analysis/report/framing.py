@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from analysis.plots.rows import Table, records, unique
 from analysis.report.document import Block, Paragraph, Ref, Section, TableBlock
-from analysis.report.wording import few, number, percent
+from analysis.report.wording import counted, few, number, percent
 from analysis.style import model_title
 
 LIMITS = (
@@ -36,7 +36,7 @@ def method_section(table: Table, summary: Mapping[str, str]) -> Section:
         "Zeroth-order fine-tuning needs only forward passes, so ZO2 (arXiv:2503.12668) streams a "
         "model block by block from host memory through a small device: upload, apply the update "
         "of the previous step, run both perturbed forwards, offload. The sweep predicts step time "
-        f"and memory of {len(table)} configurations of {models} on {machines}."
+        f"and memory of {asked(table, summary)} of {models} on {machines}."
     )
     how = (
         "A policy generates the schedule of a step as data: operations on streams, with the edges "
@@ -46,6 +46,11 @@ def method_section(table: Table, summary: Mapping[str, str]) -> Section:
         "lower bound: the busiest resource, or the chain of dependencies, whichever is longer."
     )
     return Section("Method", (Paragraph((what,)), Paragraph((how,)), *_summary(summary)))
+
+
+def asked(table: Table, summary: Mapping[str, str]) -> str:
+    """How many configurations; a large grid has only its best ones in the table."""
+    return counted(int(summary.get("predictions", len(table))), "configuration")
 
 
 def _summary(summary: Mapping[str, str]) -> list[Block]:

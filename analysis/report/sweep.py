@@ -9,7 +9,8 @@ from analysis.report.budget import budget_sections, budget_sentences
 from analysis.report.card import card_section
 from analysis.report.document import Document
 from analysis.report.findings import largest_model, memory_errors, ratios_to_mezo
-from analysis.report.framing import kernel_section, limits_section, method_section
+from analysis.report.framing import asked, kernel_section, limits_section, method_section
+from analysis.report.grid import grid_section
 from analysis.report.results import memory_section, throughput_section, timeline_section
 from analysis.report.sensitivity import ablation_section, both_ways_section, break_even_section
 from analysis.report.wording import SPACE, between, counted, few, gib, number, percent
@@ -44,22 +45,23 @@ def sweep_document(
         ablation_section(table),
         break_even_section(table),
         both_ways_section(table),
+        grid_section(table),
         kernel_section(kernels),
         limits_section(),
     ]
     return Document(
         title=BUDGET_TITLE if answers_budget(table) else TITLE,
-        abstract=(_abstract(table, published),),
+        abstract=(_abstract(table, published, summary),),
         sections=tuple(section for section in sections if section is not None),
         provenance=tuple((name, value) for name, value in provenance.items()),
     )
 
 
-def _abstract(table: Table, published: Table) -> str:
+def _abstract(table: Table, published: Table, summary: Mapping[str, str]) -> str:
     machines = few(unique(table, "machine"), "machine")
     opening = (
         "Zeroth-order fine-tuning can stream a model through a device that is far too small for "
-        f"it. We predict what that costs in {counted(len(table), 'configuration')} on {machines}, "
+        f"it. We predict what that costs in {asked(table, summary)} on {machines}, "
         "from a schedule that is generated once, checked and simulated."
     )
     found = (
