@@ -1,6 +1,6 @@
 """A sweep's answers as tables: wide for figures, long for files, both in the order of the jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -36,24 +36,28 @@ def long(
     Settings stand beside each row. ``low`` and ``high`` are empty: no error band is known yet.
     ``text`` holds what is no number, such as the binding resource.
     """
-    return records(
-        [
-            {
-                "run_id": run_id,
-                "config_hash": job.spec.config_hash,
-                "question": job.question,
-                "label": job.label,
-                **job.spec.fields,
-                "metric": metric,
-                "value": None if isinstance(value, str) else value,
-                "text": value if isinstance(value, str) else None,
-                "unit": UNITS.get(metric, ""),
-                "provenance": _PROVENANCE,
-            }
-            for job in jobs
-            for metric, value in answers[job.key].items()
-        ]
-    ).astype({"text": "string"})
+    rows = [row for job in jobs for row in _long_rows(job, answers[job.key], run_id)]
+    return records(rows).astype({"text": "string"})
+
+
+def _long_rows(job: Job, answer: Mapping[str, Any], run_id: str) -> Iterator[dict[str, Any]]:
+    settings = {
+        "run_id": run_id,
+        "config_hash": job.spec.config_hash,
+        "provenance": _PROVENANCE,
+        "question": job.question,
+        "label": job.label,
+        **job.spec.fields,
+    }
+    for metric, value in answer.items():
+        is_text = isinstance(value, str)
+        yield {
+            **settings,
+            "metric": metric,
+            "value": None if is_text else value,
+            "text": value if is_text else None,
+            "unit": UNITS.get(metric, ""),
+        }
 
 
 def device_items(jobs: Sequence[Job]) -> pd.DataFrame:

@@ -56,9 +56,7 @@ def test_the_last_answer_to_a_question_counts(tmp_path: Path):
     assert kept(path)["a"] == {"step_s": 2.0}
 
 
-@pytest.mark.parametrize(
-    "line", ["", "5", "null", "{}", "[1, 2]", '{"key": 1}', "not json", "{"]
-)
+@pytest.mark.parametrize("line", ["", "5", "null", "{}", "[1, 2]", '{"key": 1}', "not json", "{"])
 def test_other_lines_are_ignored(line: str, tmp_path: Path):
     path = tmp_path / "answers.jsonl"
     path.write_text(f"{line}\n")
