@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,8 @@ def cluster() -> Iterator[Cluster]:
     pytest.importorskip("distributed", reason="dask.distributed is not installed")
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=0, processes=True, dashboard_address=":0") as scheduler:
+    local: Any = LocalCluster(n_workers=0, processes=True, dashboard_address=":0")
+    with local as scheduler:
         found = Cluster(scheduler.scheduler_address)
         command = [sys.executable, "-m", "distributed.cli.dask_worker", found.address]
         flags = ["--nthreads", "1", "--no-dashboard", "--no-nanny"]
@@ -180,24 +182,16 @@ def test_only_a_few_jobs_are_read_ahead(tmp_path: Path, monkeypatch: pytest.Monk
     assert max(ahead) <= 2 * 3 * 8
 
 
-@contextmanager
-def broken() -> Iterator[Executor]:
-    """Workers that die at every batch."""
+def test_workers_that_keep_dying_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def killed(batch: tuple[Job, ...]) -> Answered:
+        raise BrokenProcessPool("killed")
 
-    class Dying(ThreadPoolExecutor):
-        def submit(self, *_: object, **__: object):
-            raise BrokenProcessPool("killed")
-
-    with Dying(1) as executor:
-        yield executor
-
-
-def test_workers_that_keep_dying_are_given_up(tmp_path: Path):
+    monkeypatch.setattr(experiments.pool, "answer_all", killed)
     with (
         Store(tmp_path / "a.jsonl") as store,
         pytest.raises(ChildProcessError, match=r"died 3 times in a row \(killed\).*same --out"),
     ):
-        run_jobs(some_jobs(3), store, Crew(open=broken, num_workers=2), total=3)
+        run_jobs(some_jobs(3), store, Crew(open=threads, num_workers=2), total=3)
 
 
 def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
