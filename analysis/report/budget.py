@@ -1,37 +1,31 @@
-"""Sections on OPT-175B within a budget of device memory: room, step, offloading, host memory."""
+"""Sections on OPT-175B within a budget of device memory: room, and what a step takes."""
 
-import math
 from collections.abc import Iterator, Mapping
 
-from analysis.plots.ram import RAM_GIB
 from analysis.plots.rows import (
-    GIB,
     Floats,
     Table,
     flags,
     floats,
     has,
     of_question,
-    records,
     texts,
     unique,
     where,
 )
-from analysis.plots.share import PCIE, Share, answers_budget, plain_plan, shares
+from analysis.plots.share import PCIE, answers_budget, plain_plan, shares
 from analysis.report.document import Block, FigureBlock, Paragraph, Ref, Section, TableBlock
+from analysis.report.offloading import free_words, offloading_section
 from analysis.report.wording import (
     DASH,
     SPACE,
     between,
     counted,
-    gib,
     listed,
     number,
     seconds,
 )
 
-HIDDEN = 0.99
-"""Offloading costs nothing where a step reaches this share of the resident model's throughput."""
 _GB = 1e9
 MIB = 1 << 20
 
@@ -59,9 +53,7 @@ def budget_sections(table: Table) -> Iterator[Section]:
     if answers_budget(table):
         yield _room(table)
         yield _step(table)
-        yield _offloading(table)
-    if has(table, "host_memory"):
-        yield _host(table)
+        yield offloading_section(table)
 
 
 # Room on the device
@@ -249,139 +241,6 @@ def _speeds(rows: Table, settings: Mapping[str, object]) -> dict[str, float]:
     return dict(zip(texts(rows, "machine"), floats(rows, "tokens_per_s"), strict=True))
 
 
-# When offloading costs nothing
-
-
-def _offloading(table: Table) -> Section:
-    resident, mezo = shares(table), shares(table, against="MeZO")
-    words = (
-        Ref("share"),
-        " sets the plainest plan's throughput against that of the same runtime with the whole "
-        "model on the device, were there a device that large. An upload serves every token of a "
-        "step, so more tokens hide it. ",
-        Ref("free-from"),
-        f" has the fewest tokens per step at which offloading costs less than "
-        f"{100 * (1 - HIDDEN):.0f}{SPACE}% and the plan still fits: {_free_words(resident)}. "
-        f"{_mezo_words(mezo)}",
-    )
-    figure = FigureBlock(
-        key="share",
-        caption=(
-            "Throughput of OPT-175B within the budget, relative to the resident model with the "
-            "same number of tokens per step.",
-        ),
-        wide=True,
-    )
-    return Section(
-        "When offloading costs nothing", (Paragraph(words), figure, _free_table(resident, mezo))
-    )
-
-
-def _free_words(found: tuple[Share, ...]) -> str:
-    """Range over the machines, by generation."""
-    return "; ".join(
-        f"PCIe {pcie}, {_token_range([one for one in found if one.pcie == pcie])}"
-        for pcie in sorted({one.pcie for one in found})
-    )
-
-
-def _token_range(found: list[Share]) -> str:
-    free = [one.hidden_from(HIDDEN) for one in found]
-    known = [tokens for tokens in free if not math.isnan(tokens)]
-    if not known:
-        return "never within the budget"
-    never = "" if len(known) == len(free) else f", {len(free) - len(known)} of {len(free)} never"
-    return f"{between(known, _tokens)}{never}"
-
-
-def _mezo_words(mezo: tuple[Share, ...]) -> str:
-    """At one sequence per step, against the published code of MeZO."""
-    parts = [
-        f"{between(float(one.share[0]) for one in mezo if one.pcie == pcie)} times on PCIe {pcie}"
-        for pcie in sorted({one.pcie for one in mezo})
-    ]
-    return (
-        "MeZO's published code draws its noise four times per step and perturbs in place, so it "
-        "is slower than this runtime where noise matters: at 2048 tokens per step the offloaded "
-        f"plan reaches {listed(parts)} its throughput."
-    )
-
-
-def _free_table(resident: tuple[Share, ...], mezo: tuple[Share, ...]) -> TableBlock:
-    generations = sorted({one.pcie for one in resident})
-    machines = list(dict.fromkeys(one.machine for one in resident))
-
-    def cells(found: tuple[Share, ...], machine: str) -> tuple[str, ...]:
-        own = {one.pcie: one.hidden_from(HIDDEN) for one in found if one.machine == machine}
-        return tuple(_tokens(own.get(g, math.nan)) for g in generations)
-
-    return TableBlock(
-        key="free-from",
-        caption=(
-            "Fewest tokens per step, in units of 1024, from which offloading is free: against the "
-            "same runtime with a resident model, and against MeZO's code. A dash: not within the "
-            "budget.",
-        ),
-        header=(
-            "machine",
-            *(f"PCIe {g}" for g in generations),
-            *(f"MeZO, PCIe {g}" for g in generations),
-        ),
-        rows=tuple((m, *cells(resident, m), *cells(mezo, m)) for m in machines),
-        wide=True,
-    )
-
-
-def _tokens(count: float) -> str:
-    return DASH if math.isnan(count) else f"{count / 1024:g}k"
-
-
-# Host memory
-
-
-def _host(table: Table) -> Section:
-    rows = records(of_question(table, "host_memory"))
-    sizes = {str(row["label"]): float(str(row["host_bytes"])) for row in rows}
-    words = (
-        Ref("host"),
-        f" says what the host holds. {_rounding_words(sizes)} Pageable memory takes no more than "
-        "it holds, but every copy then goes through a staging buffer. With NVMe the host keeps "
-        "only the blocks on their way, and the drive keeps two versions of each block.",
-    )
-    cells = [
-        (
-            str(row["label"]),
-            number(float(str(row["host_bytes"])) / GIB),
-            number(float(str(row["nvme_bytes"])) / GIB),
-            _ram_size(float(str(row["host_bytes"]))),
-        )
-        for row in rows
-    ]
-    block = TableBlock(
-        key="host",
-        caption=("Host memory and NVMe of OPT-175B in GiB, and the smallest usual RAM for it.",),
-        header=("weights on the host", "RAM", "NVMe", "machine with"),
-        rows=tuple(cells),
-    )
-    return Section("What host memory is needed", (Paragraph(words), block))
-
-
-def _rounding_words(sizes: Mapping[str, float]) -> str:
-    exact, rounded = sizes.get("pinned, exact size"), sizes.get("pinned by PyTorch")
-    if exact is None or rounded is None:
-        return ""
-    return (
-        f"In fp16 the blocks and the process take {gib(exact)} where buffers of the exact size are "
-        f"page-locked. PyTorch's allocator rounds every page-locked tensor up to a power of two "
-        f"and needs {gib(rounded)}, {number(rounded / exact)} times as much."
-    )
-
-
-def _ram_size(nbytes: float) -> str:
-    sizes = (32, *RAM_GIB, 768, 1024, 1536, 2048)
-    return next((f"{size} GiB" for size in sizes if nbytes <= size * GIB), "more")
-
-
 def budget_sentences(table: Table) -> Iterator[str]:
     """For the abstract: what it takes, and when it is free."""
     if not answers_budget(table):
@@ -395,5 +254,5 @@ def budget_sentences(table: Table) -> Iterator[str]:
     )
     yield (
         "Against the same runtime with a resident model, offloading is free from these tokens per "
-        f"step on: {_free_words(shares(table))}."
+        f"step on: {free_words(shares(table))}."
     )

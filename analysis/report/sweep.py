@@ -11,6 +11,7 @@ from analysis.report.document import Document
 from analysis.report.findings import largest_model, memory_errors, ratios_to_mezo
 from analysis.report.framing import asked, kernel_section, limits_section, method_section
 from analysis.report.grid import grid_section
+from analysis.report.host_memory import host_section
 from analysis.report.results import memory_section, throughput_section, timeline_section
 from analysis.report.sensitivity import ablation_section, both_ways_section, break_even_section
 from analysis.report.wording import SPACE, between, counted, few, gib, number, percent
@@ -38,6 +39,7 @@ def sweep_document(
     sections = [
         method_section(table, summary),
         *budget_sections(table),
+        host_section(table),
         card_section(table),
         memory_section(table, published),
         throughput_section(table),
