@@ -71,11 +71,12 @@ def _merged(owner: Any, texts: dict[str, str]) -> Any:
     values = {f.name: getattr(owner, f.name) for f in fields(owner)}
     if "policy" in texts and owner.pinning == Plan(policy=owner.policy).pinning:
         values["pinning"] = "auto"  # nobody chose it: it follows the policy
-    values |= {key: _value(text) for key, text in texts.items()}
+    values |= {key: parse_value(text) for key, text in texts.items()}
     return from_fields(type(owner), values)
 
 
-def _value(text: str) -> object:
+def parse_value(text: str) -> object:
+    """A truth value, a whole number, or the text itself."""
     if text in ("true", "false"):
         return text == "true"
     return int(text) if re.fullmatch(r"-?[0-9]{1,400}", text) else text

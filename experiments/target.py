@@ -14,21 +14,38 @@ from zo2sim.plan_file import parse
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """Model, machine, plan and recipe."""
+class Site:
+    """A model and a machine with what may be used of it."""
 
-    plan: Plan
-    recipe: Recipe
     model: str = "opt-13b"
     """Preset, or a folder or config.json in Hugging Face's format."""
     machine: str = "a100-pcie-80gb"
     """Machine of the catalogue, or a TOML file."""
-    plan_file: Annotated[Path | None, tyro.conf.arg(name="plan")] = None
-    """Read plan and recipe from this TOML file instead of flags."""
     device_memory: str | None = None
     """Device memory to plan for, e.g. 18GB or 24GiB; otherwise the machine's."""
     host_memory: str | None = None
     """Host memory to plan for; otherwise the machine's."""
+
+    @property
+    def changes(self) -> tuple[tuple[str, float], ...]:
+        """Machine constants that the flags change. Raises ``ValueError`` where one is no size."""
+        sizes = (
+            ("device.memory_bytes", "--device-memory", self.device_memory),
+            ("host.memory_bytes", "--host-memory", self.host_memory),
+        )
+        return tuple(
+            (key, parse_bytes(text, flag=flag)) for key, flag, text in sizes if text is not None
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target(Site):
+    """Model, machine, plan and recipe."""
+
+    plan: Plan
+    recipe: Recipe
+    plan_file: Annotated[Path | None, tyro.conf.arg(name="plan")] = None
+    """Read plan and recipe from this TOML file instead of flags."""
 
     @property
     def chosen(self) -> tuple[Plan, Recipe]:
@@ -43,17 +60,10 @@ class Target:
     def spec(self) -> Spec:
         """The case by name. Raises ``ValueError`` where a size or the plan cannot be read."""
         plan, recipe = self.chosen
-        sizes = (
-            ("device.memory_bytes", "--device-memory", self.device_memory),
-            ("host.memory_bytes", "--host-memory", self.host_memory),
-        )
-        changes = tuple(
-            (key, parse_bytes(text, flag=flag)) for key, flag, text in sizes if text is not None
-        )
         return Spec(
             model=self.model,
             machine=self.machine,
             plan=plan,
             recipe=recipe,
-            changes=changes,
+            changes=self.changes,
         )

@@ -1,5 +1,6 @@
 """Every hypothesis strategy of the tests: shapes, plans, recipes, schedules, documents."""
 
+from dataclasses import replace
 from typing import get_args
 
 from hypothesis import assume
@@ -15,11 +16,18 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
+from zo2sim import schedule
+from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
+from zo2sim.machine import Machine, replace_all, scale_link
+from zo2sim.machine_file import named
+from zo2sim.model import Model
+from zo2sim.model_config import from_config
 from zo2sim.plan import Pinning, Plan, Policy, Recipe
 from zo2sim.policies import Shape
 from zo2sim.refusals import refusal
-from zo2sim.schedule import Buffer, Kind, Op, Schedule, Space, Stream
+from zo2sim.schedule import Buffer, Kind, Op, Schedule, Stream
+from zo2sim.space import SEARCHED, Space
 
 MAX_BLOCKS = 3
 
@@ -103,7 +111,7 @@ def executed(draw: st.DrawFn) -> tuple[Plan, Recipe]:
 
 
 _STREAMS = (Stream.H2D, Stream.COMPUTE, Stream.D2H)
-_BUFFERS = tuple(Buffer(Space.SLOT, number) for number in range(3))
+_BUFFERS = tuple(Buffer(schedule.Space.SLOT, number) for number in range(3))
 
 
 @st.composite
@@ -155,3 +163,71 @@ def documents(draw: st.DrawFn) -> Document:
         sections=(Section(draw(words()), (one, *more)),),
         provenance=draw(rows),
     )
+
+
+# Plan spaces: small enough to try every plan
+
+
+SMALL_CONFIG = {
+    "model_type": "opt",
+    "vocab_size": 512,
+    "hidden_size": 1024,
+    "ffn_dim": 4096,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 256,
+}
+
+
+@st.composite
+def small_models(draw: st.DrawFn) -> Model:
+    """One to four blocks; in some of them the even ones are three times as wide as the odd ones."""
+    count = draw(st.integers(1, 4))
+    narrow = from_config(SMALL_CONFIG | {"num_hidden_layers": count}, name="narrow")
+    if not draw(st.booleans()):
+        return narrow
+    wide = from_config(SMALL_CONFIG | {"ffn_dim": 12288, "num_hidden_layers": count}, name="wide")
+    blocks = (wide.blocks[i] if i % 2 else narrow.blocks[i] for i in range(count))
+    return replace(narrow, name="mixed", blocks=tuple(blocks))
+
+
+@st.composite
+def odd_machines(draw: st.DrawFn) -> Machine:
+    """A machine of the catalogue with another link, DRAM, cores and NVMe; anything may bind."""
+    machine = named(draw(st.sampled_from(("a100-pcie-80gb", "rtx-4090-24gb", "t4-16gb"))))
+    machine = scale_link(machine, draw(st.sampled_from((0.03, 0.2, 1.0, 4.0))))
+    changes = {
+        "host.dram_bytes_per_s": draw(st.sampled_from((5e9, 20e9, 200e9))),
+        "host.num_cores": float(draw(st.sampled_from((1, 4, 64)))),
+        "device.memory_bytes": draw(st.floats(1.5e9, 1.85e9)),
+        "host.memory_bytes": draw(st.floats(4.04e9, 4.3e9)),
+    }
+    if machine.nvme is not None:
+        changes["nvme.read_bytes_per_s"] = draw(st.sampled_from((1e9, 20e9)))
+    return replace_all(machine, changes)
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> Space:
+    """Some values of some axes, of the recipe's too, for a small model on an odd machine."""
+    model, machine = draw(small_models()), draw(odd_machines())
+    recipe = Recipe(batch=draw(st.sampled_from((1, 4))), sequence=draw(st.sampled_from((16, 256))))
+    base = Case(model=model, machine=machine, plan=Plan(), recipe=recipe)
+    choices: dict[str, tuple[object, ...]] = {
+        "policy": SEARCHED,
+        "write_back_every": (1, 2, 3),
+        "scratch_copies": (1, 2),
+        "num_slots": (1, 2, 3),
+        "resident_blocks": tuple(range(model.num_blocks + 1)),
+        "tier": ("ram", "nvme"),
+        "microbatches": (1, 3),
+        "samples": (1, 2),
+        "wire_dtype": (Dtype.FP16, Dtype.FP8),
+        "overlap": (True, False),
+    }
+    axes = {}
+    for name in draw(st.lists(st.sampled_from([*choices]), unique=True, max_size=4)):
+        some = st.lists(st.sampled_from(choices[name]), min_size=1, max_size=3, unique=True)
+        always = (choices[name][0],) if name in ("write_back_every", "wire_dtype") else ()
+        axes[name] = tuple(dict.fromkeys((*always, *draw(some))))
+    return Space(base=base, axes=axes)

@@ -19,7 +19,7 @@ from zo2sim.model import Model
 from zo2sim.plan import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.resources import Rates, Resource, Work
-from zo2sim.schedule import Kind
+from zo2sim.schedule import Kind, Program
 from zo2sim.steady import Floats, Numbers
 from zo2sim.walk import Walk
 
@@ -47,6 +47,11 @@ def contends(case: Case) -> bool:
     both_ways = Kind.H2D in used and Kind.D2H in used
     wanted = sum(_dram_rate(work, rates) for work in used.values())
     return (both_ways and not rates.duplex) or bool(wanted > rates.dram)
+
+
+def shared_program(case: Case) -> Program:
+    """The case's program, built once for all cases that differ in numbers only."""
+    return _walk(case).program
 
 
 def _dram_rate(work: Work, rates: Rates) -> float:

@@ -8,6 +8,7 @@ before the first step.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from zo2sim.caching_allocator import LARGE_GRAIN_BYTES, round_up
 from zo2sim.dtypes import Dtype
@@ -15,7 +16,7 @@ from zo2sim.memory_account import CACHED, Item, MemoryAccount, Place
 from zo2sim.memory_constants import load_constants
 from zo2sim.memory_published import context_item, mezo_account, zo2_reference_account
 from zo2sim.memory_workspace import workspace_items
-from zo2sim.model import TENSOR_GRAIN_BYTES, Model, Unit
+from zo2sim.model import TENSOR_GRAIN_BYTES, Model
 from zo2sim.pinned import host_bytes, whole_pages
 from zo2sim.plan import Pinning, Plan, Recipe, published_code
 from zo2sim.policies import Layout, Shape
@@ -68,41 +69,69 @@ def account(
     )
 
 
+def placed_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    """What depends on which blocks are resident and on the number of slots; all else does not.
+
+    Of this project's runtime; published code is not accounted for in these items.
+    """
+    return (
+        *_block_items(model, plan, recipe),
+        *_streaming_items(model, plan, recipe),
+        *_nvme_items(model, plan, recipe),
+    )
+
+
+def segments_bytes(items: Iterable[Item]) -> int:
+    """What items on the device take with the allocator's slack: each has segments of its own."""
+    sizes = (i.num_bytes for i in items if i.place is Place.DEVICE)
+    return sum(round_up(size, LARGE_GRAIN_BYTES) for size in sizes)
+
+
 def slot_bytes(model: Model, plan: Plan, recipe: Recipe) -> int:
     """One slot: the largest streamed block in the dtype that it has on the device."""
-    return _largest(_blocks(model, plan, recipe, streamed=True), recipe.wire_dtype)
+    return max(_block_bytes(model, plan, recipe, recipe.wire_dtype, streamed=True), default=0)
 
 
-def _blocks(model: Model, plan: Plan, recipe: Recipe, *, streamed: bool) -> tuple[Unit, ...]:
-    """Blocks that pass through slots, or those that stay."""
+def _block_bytes(
+    model: Model, plan: Plan, recipe: Recipe, dtype: Dtype, *, streamed: bool
+) -> tuple[int, ...]:
+    """Sizes of the blocks that pass through slots, or of those that stay."""
     layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
-    return tuple(b for i, b in enumerate(model.blocks) if layout.is_streamed(i) is streamed)
+    sizes = enumerate(_sizes(model, dtype))
+    return tuple(size for block, size in sizes if layout.is_streamed(block) is streamed)
+
+
+@lru_cache(maxsize=256)
+def _sizes(model: Model, dtype: Dtype) -> tuple[int, ...]:
+    """The buffer of every block; equal blocks are added up once."""
+    first = {b: model.blocks[b].buffer_bytes(dtype) for b in set(model.first_alike)}
+    return tuple(first[b] for b in model.first_alike)
 
 
 def _num_slots(model: Model, plan: Plan, recipe: Recipe) -> int:
     return Layout(shape=Shape.of(model), plan=plan, recipe=recipe).num_slots
 
 
-def _largest(units: Iterable[Unit], dtype: Dtype) -> int:
-    return max((unit.buffer_bytes(dtype) for unit in units), default=0)
-
-
 def _weights(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
-    staying = _blocks(model, plan, recipe, streamed=False)
     dtype = recipe.storage_dtype
     ends = model.head.buffer_bytes(dtype) + model.tail.buffer_bytes(dtype)
-    slots, slot = _num_slots(model, plan, recipe), slot_bytes(model, plan, recipe)
+    resident, slots = _block_items(model, plan, recipe)
     return (
         _device("resident units", ends, "head and tail, in the storage dtype"),
-        _device(
-            "resident blocks",
-            sum(b.buffer_bytes(dtype) for b in staying),
-            f"{len(staying)} blocks that never move",
-        ),
+        resident,
         _device("LoRA adapters", _adapter_bytes(model, recipe), "trained, so they stay"),
-        _device("slots", slots * slot, f"{slots} x the largest streamed block"),
+        slots,
         _scratch(model, plan, recipe),
         _noise_temporaries(model, recipe),
+    )
+
+
+def _block_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, Item]:
+    staying = _block_bytes(model, plan, recipe, recipe.storage_dtype, streamed=False)
+    slots, slot = _num_slots(model, plan, recipe), slot_bytes(model, plan, recipe)
+    return (
+        _device("resident blocks", sum(staying), f"{len(staying)} blocks that never move"),
+        _device("slots", slots * slot, f"{slots} x the largest streamed block"),
     )
 
 
@@ -120,14 +149,14 @@ def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
         shared = _shared_bytes(model, compute)
         return _device("scratch", shared, "what the tail shares with the head, if anything")
     if rank is None:
-        nbytes = max(_largest((model.head, *model.blocks), compute), tail)
+        nbytes = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
         return _device(
             "scratch",
             plan.scratch_copies * nbytes,
             f"{plan.scratch_copies} x the largest perturbed unit",
         )
     adapters = max(b.lora_bytes(rank, compute) for b in model.blocks)
-    decoded = max(_largest((model.head, *model.blocks), compute), tail)
+    decoded = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
     if recipe.storage_dtype is compute:
         decoded = 0
     return _device(
@@ -143,9 +172,11 @@ def _shared_bytes(model: Model, dtype: Dtype) -> int:
 
 def _noise_temporaries(model: Model, recipe: Recipe) -> Item:
     """`torch` noise is drawn as a tensor: z and two products of a parameter's size are alive."""
-    units = (model.head, *model.blocks, model.tail)
-    largest = max(p.elements for unit in units for p in unit.parameters)
-    nbytes = 3 * largest * recipe.storage_dtype.bytes if recipe.noise == "torch" else 0
+    nbytes = 0
+    if recipe.noise == "torch":
+        units = (model.head, *model.blocks, model.tail)
+        largest = max(p.elements for unit in units for p in unit.parameters)
+        nbytes = 3 * largest * recipe.storage_dtype.bytes
     return _device("noise temporaries", nbytes, "z and two products, of the largest parameter")
 
 
@@ -168,6 +199,14 @@ def _rounding(items: Iterable[Item]) -> Item:
 
 
 def _host_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    return (
+        *_streaming_items(model, plan, recipe),
+        _host("journal buffer", JOURNAL_BUFFER_BYTES, "records before their fsync"),
+        _host("process", load_constants().process_bytes, "Python, PyTorch and CUDA libraries"),
+    )
+
+
+def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
     slots = _num_slots(model, plan, recipe)
     stage = whole_pages(slot_bytes(model, plan, recipe))
     nvme = plan.tier == "nvme"
@@ -176,23 +215,30 @@ def _host_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
         _host(f"streamed blocks, {plan.pinning}", weights, "the master weights"),
         _host("wire staging", slots * stage if recipe.recoded else 0, f"{slots} encoded blocks"),
         _host("NVMe staging", 2 * slots * stage if nvme else 0, f"{slots} blocks in, {slots} out"),
-        _host("journal buffer", JOURNAL_BUFFER_BYTES, "records before their fsync"),
-        _host("process", load_constants().process_bytes, "Python, PyTorch and CUDA libraries"),
     )
 
 
 def streamed_bytes(model: Model, plan: Plan, recipe: Recipe, pinning: Pinning) -> int:
     """Host memory of the streamed blocks, by how it is pinned."""
-    size = recipe.storage_dtype.bytes
-    streamed = _blocks(model, plan, recipe, streamed=True)
-    return sum(host_bytes([p.elements * size for p in u.parameters], pinning) for u in streamed)
+    layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
+    sizes = enumerate(_host_sizes(model, recipe.storage_dtype, pinning))
+    return sum(size for block, size in sizes if layout.is_streamed(block))
+
+
+@lru_cache(maxsize=256)
+def _host_sizes(model: Model, dtype: Dtype, pinning: Pinning) -> tuple[int, ...]:
+    """Host memory of every block; equal blocks are added up once."""
+    first = {
+        b: host_bytes([p.elements * dtype.bytes for p in model.blocks[b].parameters], pinning)
+        for b in set(model.first_alike)
+    }
+    return tuple(first[b] for b in model.first_alike)
 
 
 def _nvme_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
     if plan.tier != "nvme":
         return ()
-    streamed = _blocks(model, plan, recipe, streamed=True)
-    blocks = sum(unit.buffer_bytes(recipe.storage_dtype) for unit in streamed)
+    blocks = sum(_block_bytes(model, plan, recipe, recipe.storage_dtype, streamed=True))
     return (_item(Place.NVME, "streamed blocks", 2 * blocks, "two versions of each block"),)
 
 

@@ -1,0 +1,198 @@
+"""The best plan for a model on a machine, with proof of how good it is.
+
+    python -m experiments.tune --model opt-175b --machine rtx-4090-24gb --device-memory 18GB
+    python -m experiments.tune --model opt-13b --free microbatches --axis tier=ram
+
+Every axis of a plan is free, since none of them changes the result; what changes bits or
+statistics stays as the recipe says, unless --free or --axis names it.
+"""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.axes import Freedom, recipe_part, show_values
+from experiments.cli import DONE, NO, run, write_file, write_json
+from experiments.flags import plan_flags
+from experiments.sizes import show_bytes, show_seconds
+from experiments.spec import Spec
+from experiments.target import Site
+from zo2sim.plan import Plan, Recipe
+from zo2sim.plan_file import dump
+from zo2sim.search import Effort, Found, NothingFits, Objective, Search, search
+from zo2sim.space import Space
+
+_SHOWN = 12  # points of the front on the screen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Site):
+    """The best plan, the Pareto front and the proven bound. Exit code 3: nothing fits."""
+
+    recipe: Recipe
+    objective: Objective = "tokens"
+    """Most tokens/s, most samples of the estimator per second, or least memory."""
+    free: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Vary a field of the recipe, too, e.g. 'microbatches' or 'wire-dtype'; repeatable."""
+    axis: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Values to try, e.g. 'num-slots=1,2,4'; one value pins; repeatable."""
+    tolerance: float = 0.001
+    """Relative distance to the proven bound at which the search stops."""
+    simulations: int = 16
+    """Most plans that are simulated for the best one, and again for the front."""
+    grain: float = 0.15
+    """Relative difference below which two points of the front are alike."""
+    write_plan: Path | None = None
+    """Write the best plan and its recipe to this TOML file, which --plan reads."""
+    json: str | None = None
+    """Write the answer as JSON to this file, or to stdout with '-'."""
+
+
+def main(config: Config) -> int:
+    space = _space(config)
+    effort = Effort(tolerance=config.tolerance, simulations=config.simulations, grain=config.grain)
+    try:
+        answer = search(space, config.objective, effort=effort)
+    except NothingFits as error:
+        return _nothing(config, str(error))
+    best = answer.best.case
+    if config.write_plan is not None:
+        write_file(config.write_plan, dump(best.plan, best.recipe).encode())
+    if config.json is not None:
+        write_json(config.json, _content(config, space, answer))
+    if config.json != "-":
+        _print(config, space, answer, Console())
+    return DONE
+
+
+def _space(config: Config) -> Space:
+    spec = Spec(
+        model=config.model,
+        machine=config.machine,
+        plan=Plan(),
+        recipe=config.recipe,
+        changes=config.changes,
+    )
+    base = spec.case()
+    return Space(base=base, axes=Freedom(free=config.free, axis=config.axis).axes(base))
+
+
+def _nothing(config: Config, reason: str) -> int:
+    if config.json is not None:
+        write_json(config.json, {"best": None, "reason": reason})
+    if config.json != "-":
+        Console().print(escape(reason), soft_wrap=True)
+    return NO
+
+
+def _content(config: Config, space: Space, answer: Search) -> dict[str, Any]:
+    return {
+        "model": space.base.model.name,
+        "machine": space.base.machine.name,
+        "objective": config.objective,
+        "axes": {name: list(values) for name, values in space.axes.items()},
+        "axes_that_change_the_recipe": sorted(recipe_part(space.axes)),
+        "best": _point(answer.best),
+        "step_s": answer.best.step_s,
+        "lower_bound_s": answer.lower_bound_s,
+        "gap": answer.gap,
+        "plans_evaluated": answer.plans_evaluated,
+        "plans_fitting": answer.plans_fitting,
+        "plans_walked": answer.plans_walked,
+        "plans_simulated": answer.plans_simulated,
+        "pareto": [_point(point) for point in answer.pareto],
+    }
+
+
+def _point(point: Found) -> dict[str, Any]:
+    return {
+        "plan": asdict(point.case.plan),
+        "recipe": asdict(point.case.recipe),
+        "step_s": point.step_s,
+        "tokens_per_s": point.tokens_per_s,
+        "samples_per_s": point.samples_per_s,
+        "device_bytes": point.device_bytes,
+        "host_bytes": point.host_bytes,
+        "nvme_bytes": point.nvme_bytes,
+        "simulated": point.simulated,
+    }
+
+
+def _print(config: Config, space: Space, answer: Search, console: Console) -> None:
+    best = answer.best
+    name = f"{space.base.model.name} on {space.base.machine.name}"
+    console.print(f"{escape(name)}: the best of {answer.plans_evaluated:,} plans", highlight=False)
+    console.print(f"  [bold]{' '.join(plan_flags(best.case, config.recipe))}[/]", highlight=False)
+    console.print(_figures(answer))
+    console.print(_searched(config, space))
+    console.print(_front(answer, config.recipe))
+
+
+def _figures(answer: Search) -> Table:
+    best = answer.best
+    proof = "no plan of the space is faster"
+    if answer.gap > 1e-6:
+        proof = f"the best is {answer.gap:.2%} above what no plan of the space can beat"
+    table = Table.grid(padding=(0, 2))
+    rows = (
+        ("step", show_seconds(best.step_s)),
+        ("tokens/s", f"{best.tokens_per_s:.4g}"),
+        ("samples/s", f"{best.samples_per_s:.4g}"),
+        ("memory", f"device {show_bytes(best.device_bytes)}, host {show_bytes(best.host_bytes)}"),
+        ("lower bound", f"{show_seconds(answer.lower_bound_s)}: {proof}"),
+        (
+            "looked at",
+            f"{answer.plans_evaluated:,} bounded, {answer.plans_fitting:,} fit, "
+            f"{answer.plans_walked:,} walked, {answer.plans_simulated:,} simulated",
+        ),
+    )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _searched(config: Config, space: Space) -> Table:
+    """What was varied, the recipe's part marked, and what was not."""
+    table = Table(title="searched", title_justify="left", box=None, padding=(0, 2))
+    for heading in ("axis", "values", "changes"):
+        table.add_column(heading)
+    changing = recipe_part(space.axes)
+    for name, values in space.axes.items():
+        if len(values) > 1:
+            effect = "[yellow]the recipe[/]" if name in changing else "nothing in the result"
+            table.add_row(name, show_values(values), effect)
+    kept = [name for name in ("microbatches", "samples", "wire_dtype") if name not in changing]
+    pinned = ", ".join(f"{name} {getattr(config.recipe, name)}" for name in kept)
+    if pinned:
+        table.add_row("pinned", pinned, "--free NAME frees", style="dim")
+    return table
+
+
+def _front(answer: Search, recipe: Recipe) -> Table:
+    """From the fastest to the smallest; a figure that is only a bound has a mark."""
+    title = "what buys what (Pareto front; <= only bounded)"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    for heading in ("tokens/s", "device", "host"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("plan")
+    for point in answer.pareto[:_SHOWN]:
+        mark = "" if point.simulated else "<= "
+        table.add_row(
+            f"{mark}{point.tokens_per_s:.4g}",
+            show_bytes(point.device_bytes),
+            show_bytes(point.host_bytes),
+            " ".join(plan_flags(point.case, recipe)),
+        )
+    if len(answer.pareto) > _SHOWN:
+        table.add_row("", "", "", f"and {len(answer.pareto) - _SHOWN} more (--json has all)")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Config))
