@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from zo2sim.case import Case
 from zo2sim.machine import Machine
-from zo2sim.memory_account import Place
+from zo2sim.memory_account import Place, room
 from zo2sim.memory_grid import Bytes, rooms
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape
@@ -30,6 +30,7 @@ Allowed = Callable[[Plan, Recipe], bool]
 class Candidates:
     """Entry i is plan ``case(i)``: its bound in seconds per step, and its bytes at each place."""
 
+    space: Space
     cores: tuple[Case, ...]
     core: Numbers
     residents: Numbers
@@ -50,7 +51,14 @@ class Candidates:
             raise ValueError("the space has no plan that can be executed; free more axes")
         parts = [_of_core(number, case, space) for number, case in enumerate(cores)]
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return cls(cores=cores, **columns)
+        return cls(space=space, cores=cores, **columns)
+
+    def on(self, machine: Machine) -> "Candidates":
+        """The same plans on a machine that differs in rates only."""
+        cores = tuple(replace(case, machine=machine) for case in self.cores)
+        space = replace(self.space, base=replace(self.space.base, machine=machine))
+        bounds = [_bounds_of_core(case, space) for case in cores]
+        return replace(self, space=space, cores=cores, bound_s=np.concatenate(bounds))
 
     def __len__(self) -> int:
         return len(self.core)
@@ -64,14 +72,13 @@ class Candidates:
         }
         return replace(core, plan=replace(core.plan, **placed))
 
-    def fitting(self, machine: Machine) -> Flags:
-        """Which plans have room on device, host and NVMe of a machine."""
-        nvme = 0.0 if machine.nvme is None else machine.nvme.capacity_bytes.value
-        return (
-            (self.device <= int(machine.device.memory_bytes.value))
-            & (self.host <= int(machine.host.memory_bytes.value))
-            & (self.nvme <= int(nvme))
-        )
+    def fitting(self, machine: Machine, *, free: Place | None = None) -> Flags:
+        """Which plans have room on a machine; what one place has may be left out of it."""
+        flags = np.ones(len(self), dtype=bool)
+        for place, available in room(machine).items():
+            if place is not free:
+                flags &= self.needed(place) <= int(available)
+        return flags
 
     def needed(self, place: Place) -> Bytes:
         """Bytes at one place."""
@@ -88,9 +95,8 @@ class Candidates:
 
 
 def _of_core(number: int, case: Case, space: Space) -> dict[str, NDArray[Any]]:
-    shape = Shape.of(case.model)
-    rows, columns = _distinct(shape, case.plan.policy, space.residents, space.slots)
-    bytes_of = rooms(
+    rows, columns = _places(case, space)
+    needed = rooms(
         case.model,
         case.plan,
         case.recipe,
@@ -98,16 +104,24 @@ def _of_core(number: int, case: Case, space: Space) -> dict[str, NDArray[Any]]:
         residents=space.residents,
         slots=space.slots,
     )
-    bounds = bounds_s(case, residents=space.residents, slots=space.slots)
     return {
         "core": np.full(len(rows), number, dtype=np.int64),
         "residents": np.array(space.residents, dtype=np.int64)[rows],
         "slots": np.array(space.slots, dtype=np.int64)[columns],
-        "bound_s": bounds[rows, columns],
-        "device": bytes_of.device[rows, columns],
-        "host": bytes_of.host[rows, columns],
-        "nvme": bytes_of.nvme[rows, columns],
+        "bound_s": _bounds_of_core(case, space),
+        "device": needed.device[rows, columns],
+        "host": needed.host[rows, columns],
+        "nvme": needed.nvme[rows, columns],
     }
+
+
+def _bounds_of_core(case: Case, space: Space) -> Floats:
+    rows, columns = _places(case, space)
+    return bounds_s(case, residents=space.residents, slots=space.slots)[rows, columns]
+
+
+def _places(case: Case, space: Space) -> tuple[list[int], list[int]]:
+    return _distinct(Shape.of(case.model), case.plan.policy, space.residents, space.slots)
 
 
 @lru_cache(maxsize=64)

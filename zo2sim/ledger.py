@@ -16,6 +16,8 @@ from zo2sim.steady import Floats, Numbers
 class Ledger:
     """Seconds per step of every candidate: ``step_s`` where ``known``, otherwise a lower bound.
 
+    A bound that was ``walked`` has the chain of dependencies in it.
+
     ``work`` is what a step of each gets done.
     """
 
@@ -26,7 +28,7 @@ class Ledger:
         self.known: Flags = np.zeros(len(candidates), dtype=bool)
         self.num_walked = 0
         self.num_simulated = 0
-        self._walked: Flags = np.zeros(len(candidates), dtype=bool)
+        self.walked: Flags = np.zeros(len(candidates), dtype=bool)
 
     def cost(self, numbers: Numbers) -> Floats:
         """Seconds per unit of work of some plans: known, or no more than they will turn out."""
@@ -36,10 +38,22 @@ class Ledger:
         """The same of one plan."""
         return float(self.step_s[number] / self.work[number])
 
+    def most_per_s(self, among: Numbers) -> float:
+        """No plan of these gets more work done per second; 0 where there is none."""
+        return float(1.0 / self.cost(among).min()) if len(among) else 0.0
+
+    def reaches(self, number: int, limit_s: float) -> bool:
+        """Whether one plan costs no more than that: looks closer until it is decided."""
+        while self.cost_of(number) <= limit_s:
+            if self.known[number]:
+                return True
+            self.look_closer(number)
+        return False
+
     def look_closer(self, number: int) -> None:
         """Learn more of one plan: walk its program, or simulate it where it was walked before."""
         assert not self.known[number], "nothing more can be learnt of a simulated plan"
-        if self._walked[number]:
+        if self.walked[number]:
             self._simulate(number)
         else:
             self._walk(number)
@@ -48,7 +62,7 @@ class Ledger:
         kin = np.flatnonzero(self.candidates.kin == self.candidates.kin[number])
         walked = step_s([self.candidates.case(int(one)) for one in kin])
         self.step_s[kin] = np.maximum(self.step_s[kin], walked)
-        self._walked[kin] = True
+        self.walked[kin] = True
         self.num_walked += len(kin)
 
     def _simulate(self, number: int) -> None:

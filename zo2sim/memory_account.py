@@ -120,14 +120,18 @@ def fit(account: MemoryAccount, place: Place, available_bytes: float) -> Fit:
     )
 
 
-def fits(account: MemoryAccount, machine: Machine) -> tuple[Fit, ...]:
-    """Device, host and NVMe against a machine; one without NVMe has 0 bytes of it."""
-    room = {
+def room(machine: Machine) -> dict[Place, float]:
+    """Bytes that a machine has at device, host and NVMe; one without NVMe has 0 bytes of it."""
+    return {
         Place.DEVICE: machine.device.memory_bytes.value,
         Place.HOST: machine.host.memory_bytes.value,
         Place.NVME: 0.0 if machine.nvme is None else machine.nvme.capacity_bytes.value,
     }
-    return tuple(fit(account, place, available) for place, available in room.items())
+
+
+def fits(account: MemoryAccount, machine: Machine) -> tuple[Fit, ...]:
+    """Device, host and NVMe against a machine."""
+    return tuple(fit(account, place, available) for place, available in room(machine).items())
 
 
 def require(account: MemoryAccount, machine: Machine) -> None:
