@@ -7,6 +7,7 @@ denominator, so what rules out one link rules out all slower ones.
 """
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import sqrt
 
 import numpy as np
@@ -85,7 +86,7 @@ class _Links:
     def tried(self, factor: float) -> LeastLink | Failing:
         """A plan that reaches the target on that link; the one of the last link is tried first."""
         ledger = self._ledger(factor)
-        for number in (*self._last, *best_first(ledger, self._among)):
+        for number in chain(self._last, best_first(ledger, self._among)):
             if ledger.reaches(number, self._limit_s):
                 self._last = (number,)
                 return LeastLink(factor=factor, at=found(ledger, number), below=None, never=None)

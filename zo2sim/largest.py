@@ -1,0 +1,136 @@
+"""The largest model that a machine has room for: of a list, and of one shape made deeper.
+
+A model fits where any plan that leaves the recipe as it is fits. Only the smallest plans have to
+be looked at: one slot, one scratch copy, a write-back every step; more of these take more memory
+at every place. How many blocks stay on the device is searched, because what the device gains the
+host loses, and so is the tier.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from zo2sim.candidates import Candidates
+from zo2sim.case import Case
+from zo2sim.memory import account
+from zo2sim.memory_account import fits, room
+from zo2sim.model import Model, Unit
+from zo2sim.plan import Plan, Policy
+from zo2sim.space import Space, plan_axes
+from zo2sim.steady import Floats
+
+DEEPEST = 4096
+"""Blocks up to which a deeper model is looked for."""
+_SMALL = (Policy.ZO2, Policy.HOST_UPDATE, Policy.RESIDENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Whether a model fits: the plan that comes closest, and what is missing where it does not."""
+
+    case: Case
+    missing: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        return not self.missing
+
+    @property
+    def model(self) -> Model:
+        return self.case.model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deepest:
+    """``fits`` has room, and ``fails``, one block deeper, has not; None where there is no such."""
+
+    fits: Room | None
+    fails: Room | None
+
+
+def room_for(base: Case) -> Room:
+    """The verdict on the model, machine and recipe of a case, whatever its plan is."""
+    small = replace(base, plan=Plan(num_slots=1))
+    axes = {
+        "tier": plan_axes(base)["tier"],
+        "policy": _SMALL,
+        "resident_blocks": _residents(small),
+    }
+    candidates = Candidates.of(Space(base=small, axes=axes))
+    case = candidates.case(int(_missing_bytes(candidates, base).argmin()))
+    context_bytes = int(base.machine.device.context_bytes.value)
+    memory = account(case.model, case.plan, case.recipe, context_bytes=context_bytes)
+    short = (place.sentence for place in fits(memory, base.machine) if not place.fits)
+    return Room(case=case, missing=tuple(short))
+
+
+def rooms_for(models: Iterable[Model], base: Case) -> tuple[Room, ...]:
+    """The verdicts on several models, from the smallest to the largest."""
+    ordered = sorted(models, key=lambda model: model.elements)
+    return tuple(room_for(replace(base, model=model)) for model in ordered)
+
+
+def deepest(base: Case) -> Deepest:
+    """The most blocks of the model's kind that fit, by bisection: every block takes memory."""
+
+    def verdict(blocks: int) -> Room:
+        return room_for(replace(base, model=deeper(base.model, blocks)))
+
+    low, high = verdict(1), verdict(DEEPEST)
+    if not low.fits:
+        return Deepest(fits=None, fails=low)
+    if high.fits:
+        return Deepest(fits=high, fails=None)
+    while high.model.num_blocks - low.model.num_blocks > 1:
+        middle = verdict((low.model.num_blocks + high.model.num_blocks) // 2)
+        if middle.fits:
+            low = middle
+        else:
+            high = middle
+    return Deepest(fits=low, fails=high)
+
+
+def deeper(model: Model, num_blocks: int) -> Model:
+    """The model with another number of blocks: its own, in their order, over and over."""
+    blocks = tuple(model.blocks[i % model.num_blocks] for i in range(num_blocks))
+    return replace(model, name=f"{model.name} with {num_blocks} blocks", blocks=blocks)
+
+
+def _residents(small: Case) -> tuple[int, ...]:
+    """Numbers of resident blocks that can decide: all, or the ends and the most that fit.
+
+    Where blocks are of one size, each that stays takes its size from the device and gives it to
+    the host, so only the most that the device has room for matters.
+    """
+    model = small.model
+    sizes = {block.buffer_bytes(small.recipe.storage_dtype) for block in _kinds(model)}
+    if len(sizes) > 1:
+        return tuple(range(model.num_blocks + 1))
+    low, high = 0, model.num_blocks
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _device_bytes(small, middle) <= small.machine.device.memory_bytes.value:
+            low = middle
+        else:
+            high = middle - 1
+    return tuple(sorted({0, low, model.num_blocks}))
+
+
+def _kinds(model: Model) -> tuple[Unit, ...]:
+    return tuple(model.blocks[block] for block in sorted(set(model.first_alike)))
+
+
+def _device_bytes(small: Case, residents: int) -> int:
+    plan = replace(small.plan, resident_blocks=residents)
+    context_bytes = int(small.machine.device.context_bytes.value)
+    memory = account(small.model, plan, small.recipe, context_bytes=context_bytes)
+    return memory.device_bytes
+
+
+def _missing_bytes(candidates: Candidates, base: Case) -> Floats:
+    """Bytes by which every plan is too large, all places together."""
+    missing = np.zeros(len(candidates))
+    for place, available in room(base.machine).items():
+        missing += np.maximum(candidates.needed(place) - int(available), 0)
+    return missing
