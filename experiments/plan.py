@@ -1,9 +1,13 @@
-"""Will it fit, how fast, what limits it, what to change first.
+"""Will it fit, how fast, what limits it, what to change first; and the same backwards.
 
 python -m experiments.plan --model opt-175b --machine rtx-4090-24gb --device-memory 18GB
+python -m experiments.plan --model opt-13b --target-tokens-per-s 2000
+python -m experiments.plan --machine rtx-4090-24gb --host-memory 64GiB --largest-model
+python -m experiments.plan --model opt-30b --cheapest prices.toml --tokens 1e9
 """
 
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +17,8 @@ from rich.table import Table
 
 from experiments.advice import advise
 from experiments.cli import DONE, NO, run, write_file, write_json
+from experiments.prices import cheapest
+from experiments.questions import Answer, largest, run_length, target
 from experiments.records import summary
 from experiments.sizes import show_bytes, show_seconds
 from experiments.target import Target
@@ -32,11 +38,53 @@ class Config(Target):
 
     write_plan: Path | None = None
     """Write plan and recipe to this TOML file, which --plan reads."""
+    target_tokens_per_s: float | None = None
+    """Ask for the least device memory, host memory and link with which some plan is as fast."""
+    largest_model: bool = False
+    """Ask which presets fit the machine, and how deep --model may get."""
+    cheapest: Path | None = None
+    """Ask where a token is cheapest: a TOML table of machines with prices (experiments.prices)."""
+    tokens: float | None = None
+    """Hours for so many tokens, and energy if the power is known."""
+    watts: float | None = None
+    """Power that the whole machine draws, for --tokens."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
 
 def main(config: Config) -> int:
+    answers = _answers(config)
+    return _predict(config) if answers is None else _give(config, answers)
+
+
+def _answers(config: Config) -> dict[str, Answer] | None:
+    """What the inverse questions that were asked have for answers; None where none was."""
+    spec = config.spec
+    asked: dict[str, Callable[[], Answer]] = {}
+    if config.cheapest is not None:
+        table, least, tokens = config.cheapest, config.target_tokens_per_s, config.tokens
+        asked["cheapest"] = lambda: cheapest(spec, table, tokens_per_s=least, tokens=tokens)
+    elif config.target_tokens_per_s is not None:
+        speed = config.target_tokens_per_s
+        asked["target"] = lambda: target(spec.case(), speed)
+    elif config.tokens is not None:
+        tokens = config.tokens
+        asked["run"] = lambda: run_length(predict(spec.case()), tokens, config.watts)
+    if config.largest_model:
+        asked["largest_model"] = lambda: largest(spec.case())
+    return {name: ask() for name, ask in asked.items()} or None
+
+
+def _give(config: Config, answers: Mapping[str, Answer]) -> int:
+    if config.json is not None:
+        write_json(config.json, {name: answer.content for name, answer in answers.items()})
+    if config.json != "-":
+        for answer in answers.values():
+            Console().print(answer.table)
+    return DONE if all(answer.yes for answer in answers.values()) else NO
+
+
+def _predict(config: Config) -> int:
     prediction = predict(config.spec.case())
     if config.write_plan is not None:
         write_file(config.write_plan, dump(*config.chosen).encode())

@@ -1,0 +1,186 @@
+"""Inverse questions of `plan`: what is needed for a speed, what fits, what a run costs.
+
+Each answer is a table for the screen and plain data for JSON. Searches vary every axis of a plan
+and leave the recipe as it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.flags import plan_flags
+from experiments.sizes import show_bytes
+from zo2sim.case import Case
+from zo2sim.largest import Deepest, Room, deepest, rooms_for
+from zo2sim.least_link import LeastLink, least_link
+from zo2sim.least_memory import LeastMemory, Unreachable, least_memory
+from zo2sim.memory_account import Place
+from zo2sim.predict import Prediction
+from zo2sim.presets import names, preset
+from zo2sim.search import Found
+from zo2sim.space import Space, plan_axes
+
+GIGA = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """``yes`` is False where the answer is no: nothing reaches it, nothing fits."""
+
+    yes: bool
+    table: Table
+    content: Mapping[str, Any]
+
+
+def target(base: Case, tokens_per_s: float) -> Answer:
+    """The least device memory, host memory and link with which some plan reaches the target."""
+    space = Space(base=base, axes=plan_axes(base))
+    table = _table(f"to reach {tokens_per_s:g} tokens/s, at least", "needed", "verdict")
+    content: dict[str, Any] = {"tokens_per_s": tokens_per_s}
+    yes = True
+    for place in (Place.DEVICE, Place.HOST):
+        found = least_memory(space, place, tokens_per_s)
+        content[f"{place}_memory"] = _memory_content(found)
+        yes &= isinstance(found, LeastMemory)
+        _add_memory(table, f"{place} memory", found, base)
+    link = least_link(space, tokens_per_s)
+    content["link"] = _link_content(link)
+    _add_link(table, link, base)
+    return Answer(yes=yes or isinstance(link, LeastLink), table=table, content=content)
+
+
+def largest(base: Case) -> Answer:
+    """Which presets fit the machine, and how deep the case's own model may get."""
+    rooms = rooms_for((preset(name) for name in names()), base)
+    depth = deepest(base)
+    fitting = [room for room in rooms if room.fits]
+    failing = next((room for room in rooms if not room.fits), None)
+    table = _table("largest model that fits", "parameters", "verdict")
+    if fitting:
+        _add_room(table, fitting[-1])
+    if failing is not None:
+        _add_room(table, failing)
+    for room in (depth.fits, depth.fails):
+        if room is not None:
+            _add_room(table, room)
+    content = {
+        "presets": {room.model.name: _room_content(room) for room in rooms},
+        "largest": fitting[-1].model.name if fitting else None,
+        "deepest": _depth_content(base, depth),
+    }
+    return Answer(yes=bool(fitting), table=table, content=content)
+
+
+def run_length(prediction: Prediction, tokens: float, watts: float | None) -> Answer:
+    """Hours for as many tokens in the steady state, and energy where the power is given."""
+    hours = hours_for(tokens, prediction.tokens_per_s)
+    kwh = None if watts is None else hours * watts / 1e3
+    table = Table.grid(padding=(0, 2))
+    steps = tokens / prediction.case.recipe.tokens_per_step
+    table.add_row(f"{tokens:g} tokens", f"{hours:,.4g} hours, {steps:,.4g} steps")
+    energy = "unknown: give the power with --watts" if kwh is None else f"{kwh:,.4g} kWh"
+    table.add_row("energy", energy)
+    content = {"tokens": tokens, "hours": hours, "steps": steps, "kwh": kwh, "watts": watts}
+    return Answer(yes=prediction.fit, table=table, content=content)
+
+
+def hours_for(tokens: float, tokens_per_s: float) -> float:
+    """Raises ``ValueError`` unless the number of tokens is above 0."""
+    if not 0.0 < tokens < float("inf"):
+        raise ValueError(f"--tokens must be above 0 and finite; got {tokens:g}")
+    return tokens / tokens_per_s / 3600.0
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    table.add_column("")
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def _add_memory(table: Table, name: str, found: LeastMemory | Unreachable, base: Case) -> None:
+    if isinstance(found, Unreachable):
+        table.add_row(name, "no amount is enough", _at_most(found.tokens_per_s))
+        return
+    below = "no plan needs less"
+    if found.below_tokens_per_s:
+        below = f"with less: {_at_most(found.below_tokens_per_s)}"
+    table.add_row(name, show_bytes(found.num_bytes), f"{_reached(found.at, base)}\n{below}")
+
+
+def _add_link(table: Table, found: LeastLink | Unreachable, base: Case) -> None:
+    if isinstance(found, Unreachable):
+        table.add_row("link", "no link is enough", _at_most(found.tokens_per_s))
+        return
+    own = base.machine.link.h2d_bytes_per_s.value / GIGA
+    below = "even that is more than enough"
+    if found.below is not None:
+        below = (
+            f"at {found.below.factor * own:.3g} GB/s: {_at_most(found.below.tokens_per_s)}; "
+            f"ruled out up to {(found.never or 0.0) * own:.3g} GB/s"
+        )
+    needed = f"{found.h2d_bytes_per_s / GIGA:.3g} GB/s\n({found.factor:.3g} x its own)"
+    table.add_row("link, to the device", needed, f"{_reached(found.at, base)}\n{below}")
+
+
+def _reached(found: Found, base: Case) -> str:
+    flags = " ".join(plan_flags(found.case, base.recipe))
+    return f"{found.tokens_per_s:.4g} tokens/s with {escape(flags)}"
+
+
+def _at_most(tokens_per_s: float) -> str:
+    return f"at most {tokens_per_s:.4g} tokens/s"
+
+
+def _add_room(table: Table, room: Room) -> None:
+    verdict = "fits"
+    if room.missing:
+        verdict = "; ".join(room.missing)
+    elif room.case.plan.tier == "nvme":
+        verdict = "fits with --tier nvme"
+    table.add_row(escape(room.model.name), f"{room.model.elements / GIGA:.4g} B", verdict)
+
+
+def _memory_content(found: LeastMemory | Unreachable) -> dict[str, Any]:
+    if isinstance(found, Unreachable):
+        return {"bytes": None, "at_most_tokens_per_s": found.tokens_per_s}
+    return {
+        "bytes": found.num_bytes,
+        "below_at_most_tokens_per_s": found.below_tokens_per_s,
+        **_found_content(found.at),
+    }
+
+
+def _link_content(found: LeastLink | Unreachable) -> dict[str, Any]:
+    if isinstance(found, Unreachable):
+        return {"factor": None, "at_most_tokens_per_s": found.tokens_per_s}
+    return {
+        "factor": found.factor,
+        "h2d_bytes_per_s": found.h2d_bytes_per_s,
+        "fails_at_factor": None if found.below is None else found.below.factor,
+        "below_at_most_tokens_per_s": 0.0 if found.below is None else found.below.tokens_per_s,
+        "ruled_out_up_to_factor": found.never,
+        **_found_content(found.at),
+    }
+
+
+def _found_content(found: Found) -> dict[str, Any]:
+    return {"plan": asdict(found.case.plan), "tokens_per_s": found.tokens_per_s}
+
+
+def _room_content(room: Room) -> dict[str, Any]:
+    return {"elements": room.model.elements, "fits": room.fits, "missing": list(room.missing)}
+
+
+def _depth_content(base: Case, depth: Deepest) -> dict[str, Any]:
+    return {
+        "model": base.model.name,
+        "blocks": None if depth.fits is None else depth.fits.model.num_blocks,
+        "elements": None if depth.fits is None else depth.fits.model.elements,
+        "fails_at_blocks": None if depth.fails is None else depth.fails.model.num_blocks,
+        "missing": [] if depth.fails is None else list(depth.fails.missing),
+    }
