@@ -77,11 +77,11 @@ def deepest(base: Case) -> Deepest:
     def verdict(blocks: int) -> Room:
         return room_for(replace(base, model=deeper(base.model, blocks)))
 
-    low, high = verdict(1), verdict(DEEPEST)
-    if not low.fits:
-        return Deepest(fits=None, fails=low)
-    if high.fits:
-        return Deepest(fits=high, fails=None)
+    low = high = verdict(1)
+    while high.fits and high.model.num_blocks < DEEPEST:
+        low, high = high, verdict(2 * high.model.num_blocks)
+    if high.fits or high is low:
+        return Deepest(fits=high if high.fits else None, fails=None if high.fits else high)
     while high.model.num_blocks - low.model.num_blocks > 1:
         middle = verdict((low.model.num_blocks + high.model.num_blocks) // 2)
         if middle.fits:

@@ -12,7 +12,7 @@ import numpy as np
 from zo2sim.candidates import Candidates
 from zo2sim.ledger import Ledger
 from zo2sim.memory_account import Place
-from zo2sim.search import Found, found, work
+from zo2sim.search import SAME, Found, found, work
 from zo2sim.space import Space
 
 
@@ -59,7 +59,7 @@ def least_memory(space: Space, place: Place, tokens_per_s: float) -> LeastMemory
 
 
 def seconds_per_token(tokens_per_s: float) -> float:
-    """What a token may cost; raises ``ValueError`` unless the target is above 0 and finite."""
+    """What a token may cost, up to rounding; ``ValueError`` unless the target is > 0 and finite."""
     if not 0.0 < tokens_per_s < inf:
         raise ValueError(f"a target must be above 0 tokens/s and finite; got {tokens_per_s:g}")
-    return 1.0 / tokens_per_s
+    return (1.0 + SAME) / tokens_per_s

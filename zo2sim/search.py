@@ -24,7 +24,8 @@ from zo2sim.steady import Floats, Numbers
 
 Objective = Literal["tokens", "samples", "memory"]
 
-_SAME = 1e-9  # relative difference that is rounding
+SAME = 1e-9
+"""Relative difference that is rounding."""
 
 
 class NothingFits(ValueError):
@@ -159,7 +160,7 @@ def fastest(ledger: Ledger, among: Numbers, effort: Effort) -> int:
         ledger.look_closer(number)
     known = among[ledger.known[among]]
     costs = ledger.cost(known)
-    equal = known[costs <= costs.min() * (1 + _SAME)]
+    equal = known[costs <= costs.min() * (1 + SAME)]
     needs = (ledger.candidates.host[equal], ledger.candidates.device[equal])
     return int(equal[np.lexsort(needs)[0]])
 
