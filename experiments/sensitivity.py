@@ -1,0 +1,162 @@
+"""What a step depends on: elasticities, breakpoints of what binds, and figures of both.
+
+    python -m experiments.sensitivity --model opt-175b --machine rtx-4090-24gb --vary link
+    python -m experiments.sensitivity --model opt-13b --out runs/sensitivity \\
+        --vary link --against host.dram_bytes_per_s
+"""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from analysis.plots.sensitivity import step_contours, tornado
+from analysis.style import svg_text
+from experiments.cli import DONE, run, write_file, write_json
+from experiments.sizes import show_seconds
+from experiments.target import Target
+from zo2sim.case import Case
+from zo2sim.predict import Prediction, predict
+from zo2sim.sensitivity import LINK, Elasticity, Regime, elasticities, grid, regimes, value_of
+
+_GRID = 9  # values of each axis of a contour figure
+_LABELS = {
+    "compute": "compute",
+    "link_h2d": "uploads",
+    "link_d2h": "downloads",
+    "link_both_ways": "the link, both ways",
+    "dependencies": "dependencies",
+    "dram": "host DRAM",
+    "cpu": "the host's cores",
+    "nvme_read": "NVMe reads",
+    "nvme_write": "NVMe writes",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Target):
+    """Elasticity of the step to every machine constant, and where what binds changes."""
+
+    vary: str = LINK
+    """Constant whose breakpoints are looked for: 'link' (all its rates) or a dotted key."""
+    span: float = 16.0
+    """Look from the constant's value divided by this to multiplied by it."""
+    against: str | None = None
+    """Second constant, for a contour figure of step times."""
+    out: Path | None = None
+    """Write the figures to this folder."""
+    json: str | None = None
+    """Write the answer as JSON to this file, or to stdout with '-'."""
+
+
+def main(config: Config) -> int:
+    if not 1.0 < config.span <= 1e4:
+        raise ValueError(f"--span must be above 1 and at most 10000; got {config.span:g}")
+    if config.against is not None and config.out is None:
+        raise ValueError("--against draws a figure: say where to with --out")
+    case = config.spec.case()
+    prediction = predict(case)
+    found = elasticities(case)
+    value = value_of(case.machine, config.vary)
+    bands = regimes(case, config.vary, low=value / config.span, high=value * config.span)
+    if config.out is not None:
+        _draw(config, config.out, case, prediction, found)
+    if config.json is not None:
+        write_json(config.json, _content(config, prediction, found, bands))
+    if config.json != "-":
+        _print(config, prediction, found, bands)
+    return DONE
+
+
+def _draw(
+    config: Config,
+    out: Path,
+    case: Case,
+    prediction: Prediction,
+    found: tuple[Elasticity, ...],
+) -> None:
+    write_file(out / "tornado.svg", svg_text(tornado(found, prediction.step_s)).encode())
+    if config.against is not None:
+        x, y = (_values(case, key, config.span) for key in (config.vary, config.against))
+        figure = step_contours(grid(case, config.vary, x, config.against, y))
+        write_file(out / "contours.svg", svg_text(figure).encode())
+
+
+def _values(case: Case, key: str, span: float) -> list[float]:
+    value = value_of(case.machine, key)
+    return [float(v) for v in np.geomspace(value / span, value * span, _GRID)]
+
+
+def _content(
+    config: Config,
+    prediction: Prediction,
+    found: tuple[Elasticity, ...],
+    bands: tuple[Regime, ...],
+) -> dict[str, Any]:
+    return {
+        "model": prediction.case.model.name,
+        "machine": prediction.case.machine.name,
+        "step_s": prediction.step_s,
+        "binding_resource": prediction.bound.binding,
+        "elasticities": [asdict(row) for row in found],
+        "vary": config.vary,
+        "regimes": [asdict(band) for band in bands],
+    }
+
+
+def _print(
+    config: Config,
+    prediction: Prediction,
+    found: tuple[Elasticity, ...],
+    bands: tuple[Regime, ...],
+) -> None:
+    console, case = Console(), prediction.case
+    console.print(
+        f"{escape(case.model.name)} on {escape(case.machine.name)}, {case.plan.policy}: step "
+        f"{show_seconds(prediction.step_s)}, {prediction.bound.binding} binds"
+    )
+    console.print(_elasticity_table(found))
+    console.print(_regime_table(config.vary, bands))
+
+
+def _elasticity_table(found: tuple[Elasticity, ...]) -> Table:
+    title = "1 % more of this changes the step by"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    for heading in ("constant", "change", "value / 1.25", "value x 1.25"):
+        table.add_column(heading, justify="left" if heading == "constant" else "right")
+    for row in found:
+        if row.swing_s > 0.0:
+            low, high = show_seconds(row.low_s), show_seconds(row.high_s)
+            table.add_row(row.key, f"{row.elasticity:+.3f} %", low, high)
+    return table
+
+
+def _regime_table(key: str, bands: tuple[Regime, ...]) -> Table:
+    title = (
+        f"what binds as {key} varies (its rate to the device)"
+        if key == LINK
+        else (f"what binds as {key} varies")
+    )
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    for heading in ("from", "to", "binds", "bound of the step"):
+        table.add_column(heading)
+    for band in bands:
+        bounds = f"{show_seconds(band.low_s)} to {show_seconds(band.high_s)}"
+        label = _LABELS.get(band.binding, band.binding)
+        table.add_row(_shown(key, band.low), _shown(key, band.high), label, bounds)
+    return table
+
+
+def _shown(key: str, value: float) -> str:
+    if key == LINK or key.endswith("bytes_per_s"):
+        return f"{value / 1e9:.4g} GB/s"
+    return f"{value:.4g}"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Config))

@@ -1,0 +1,230 @@
+"""What a step depends on: elasticities, where the binding limit changes, and grids of two axes.
+
+A key is a dotted constant of the machine, or `LINK`, which stands for every rate of its link.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import exp, log, sqrt
+
+import numpy as np
+
+from zo2sim.bounds import bound
+from zo2sim.case import Case
+from zo2sim.machine import Machine, replace_all, scale_link
+from zo2sim.machine_keys import LIMITS, units_of
+from zo2sim.resources import Resource
+from zo2sim.schedule import Op, Program
+from zo2sim.simulate import simulate
+from zo2sim.steady import Floats
+
+LINK = "link"
+SWING = 1.25
+"""Factor by which a constant is made larger and smaller for a tornado."""
+_NEAR = 1.01  # factor of a derivative
+_SCAN = 33  # values between which limits are looked for
+_SHARP = 1e-3  # relative width of a breakpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elasticity:
+    """``elasticity`` is the relative change of the step over that of the constant, at its value.
+
+    ``low_s`` and ``high_s`` are the steps with the constant divided and multiplied by `SWING`.
+    """
+
+    key: str
+    value: float
+    elasticity: float
+    low_s: float
+    high_s: float
+
+    @property
+    def swing_s(self) -> float:
+        """How much the step changes over the swing."""
+        return abs(self.high_s - self.low_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regime:
+    """Between two values of a constant the same limit binds; ``low_s`` and ``high_s`` are bounds
+    of the step at its ends."""
+
+    low: float
+    high: float
+    binding: str
+    low_s: float
+    high_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Step times, ``step_s[i, j]`` for ``ys[i]`` and ``xs[j]``."""
+
+    x_key: str
+    y_key: str
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+    step_s: Floats
+
+
+def elasticities(case: Case) -> tuple[Elasticity, ...]:
+    """One per constant that the step depends on, from the largest swing down.
+
+    A rate of the link with both ways busy never exceeds that of one way, so a change that would
+    make it do so stops there. Constants that change no operation's cost are left out.
+    """
+    program, machine = case.program, case.machine
+    found: list[Elasticity] = []
+    for key, quantity in machine.quantities.items():
+        around = {f: varied(machine, key, f) for f in (1 / SWING, 1 / _NEAR, _NEAR, SWING)}
+        if all(_costs_alike(program, case, other) for other in around.values()):
+            continue
+        step_s = {f: _step_s(program, replace(case, machine=m)) for f, m in around.items()}
+        found.append(
+            Elasticity(
+                key=key,
+                value=quantity.value,
+                elasticity=_slope(key, around, step_s),
+                low_s=step_s[1 / SWING],
+                high_s=step_s[SWING],
+            )
+        )
+    return tuple(sorted(found, key=lambda e: -e.swing_s))
+
+
+def regimes(case: Case, key: str, *, low: float, high: float) -> tuple[Regime, ...]:
+    """Which limit binds between two values of a constant, from the lower to the higher.
+
+    Limits are looked for at 33 values; where two of them differ, bisection finds the change to a
+    thousandth. A limit that binds only between two neighbours of these is missed.
+    """
+    if not 0.0 < low < high:
+        raise ValueError(f"{key}: a range must have 0 < low < high; got {low:g} to {high:g}")
+    program = case.program
+    at = _limits(program, case, key)
+    values = [low * (high / low) ** (i / (_SCAN - 1)) for i in range(_SCAN)]
+    starts = [low]
+    for left, right in pairwise(values):
+        starts += _changes(lambda value: at(value)[0], left, right)
+    ends = [*starts[1:], high]
+    return tuple(_regime(at, *ends_) for ends_ in zip(starts, ends, strict=True))
+
+
+def grid(case: Case, x_key: str, xs: Sequence[float], y_key: str, ys: Sequence[float]) -> Grid:
+    """Step times for every pair of values of two constants, simulated one by one."""
+    program = case.program
+    rows = [
+        [
+            _step_s(program, replace(case, machine=with_value(one, y_key, y)))
+            for one in (with_value(case.machine, x_key, x) for x in xs)
+        ]
+        for y in ys
+    ]
+    return Grid(
+        x_key=x_key, y_key=y_key, xs=tuple(xs), ys=tuple(ys), step_s=np.array(rows, dtype=float)
+    )
+
+
+def value_of(machine: Machine, key: str) -> float:
+    """The constant's value; for `LINK` the rate to the device. ``ValueError`` for another key."""
+    if key == LINK:
+        return machine.link.h2d_bytes_per_s.value
+    if key not in machine.quantities:
+        raise ValueError(
+            f"a key must be {LINK} or a constant of {machine.name} such as host.dram_bytes_per_s; "
+            f"got {key!r}"
+        )
+    return machine.quantities[key].value
+
+
+def with_value(machine: Machine, key: str, value: float) -> Machine:
+    """The machine with the constant at a value; see `varied`."""
+    return varied(machine, key, value / value_of(machine, key))
+
+
+def varied(machine: Machine, key: str, factor: float) -> Machine:
+    """The machine with a constant multiplied; counts become whole, plausible limits hold.
+
+    Where one-way and both-ways rates of the link would cross, the both-ways rate gives way.
+    """
+    if key == LINK:
+        return scale_link(machine, factor)
+    least, most = LIMITS[key]
+    value = min(max(value_of(machine, key) * factor, least), most)
+    if not units_of(key)[0].suffix:
+        value = float(max(1, round(value)))
+    return replace_all(machine, {key: value} | _kept_below(machine, key, value))
+
+
+def _kept_below(machine: Machine, key: str, value: float) -> dict[str, float]:
+    part, _, name = key.partition(".")
+    if part != "link" or not name.endswith(("h2d_bytes_per_s", "d2h_bytes_per_s")):
+        return {}
+    if name.startswith("both_"):
+        return {key: min(value, machine.quantities[f"link.{name.removeprefix('both_')}"].value)}
+    both = machine.quantities.get(f"link.both_{name}")
+    return {} if both is None else {f"link.both_{name}": min(value, both.value)}
+
+
+def _slope(key: str, around: dict[float, Machine], step_s: dict[float, float]) -> float:
+    """Over the smallest change that changes the value: counts may need the wider one."""
+    for down, up in ((1 / _NEAR, _NEAR), (1 / SWING, SWING)):
+        low, high = value_of(around[down], key), value_of(around[up], key)
+        if high > low:
+            return log(step_s[up] / step_s[down]) / log(high / low)
+    return 0.0
+
+
+def _costs_alike(program: Program, case: Case, machine: Machine) -> bool:
+    here, there = case.cost, replace(case, machine=machine).cost
+    ops = _kinds(program)
+    if any(here(op) != there(op) for op in ops):
+        return False
+    used = {resource.value for op in ops for resource in here(op).amounts}
+    if {Resource.LINK_H2D, Resource.LINK_D2H} <= used:
+        used |= {"both_h2d", "both_d2h"}
+    return all(getattr(here.rates, name) == getattr(there.rates, name) for name in used)
+
+
+def _kinds(program: Program) -> tuple[Op, ...]:
+    """One operation of every cost."""
+    seen: dict[object, Op] = {}
+    for op in (*program.prologue.ops, *program.period.ops):
+        seen.setdefault((op.kind, op.unit, op.lanes, op.records), op)
+    return tuple(seen.values())
+
+
+def _step_s(program: Program, case: Case) -> float:
+    cost = case.cost
+    return simulate(program, cost, cost.rates).step_s
+
+
+def _limits(program: Program, case: Case, key: str) -> Callable[[float], tuple[str, float]]:
+    """What binds at a value, and the bound."""
+    known: dict[float, tuple[str, float]] = {}
+
+    def at(value: float) -> tuple[str, float]:
+        if value not in known:
+            cost = replace(case, machine=with_value(case.machine, key, value)).cost
+            found = bound(program, cost, cost.rates)
+            known[value] = (found.binding, found.step_s)
+        return known[value]
+
+    return at
+
+
+def _changes(binding: Callable[[float], str], left: float, right: float) -> list[float]:
+    """Where what binds changes between two values; both sides of a change are looked at."""
+    if binding(left) == binding(right):
+        return []
+    if right <= left * (1 + _SHARP):
+        return [right]
+    middle = sqrt(left * right)
+    return [*_changes(binding, left, middle), *_changes(binding, middle, right)]
+
+
+def _regime(at: Callable[[float], tuple[str, float]], low: float, high: float) -> Regime:
+    inside = exp((log(low) + log(high)) / 2)
+    return Regime(low=low, high=high, binding=at(inside)[0], low_s=at(low)[1], high_s=at(high)[1])
