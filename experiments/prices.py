@@ -21,7 +21,7 @@ from rich.table import Table
 from experiments.cli import read_text
 from experiments.flags import plan_flags
 from experiments.questions import Answer, hours_for
-from experiments.sizes import parse_bytes
+from experiments.sizes import parse_bytes, show_number
 from experiments.spec import Spec
 from zo2sim.case import Case
 from zo2sim.machine import positive
@@ -153,7 +153,7 @@ def _table(rows: list[Priced], fast: list[Priced], currency: str, tokens: float 
             if tokens is not None:
                 hours = hours_for(tokens, row.tokens_per_s)
                 total = (f"{hours:,.4g}", f"{hours * row.offer.price_per_hour:,.4g}")
-        table.add_row(escape(row.offer.name), f"{row.tokens_per_s:.4g}", price, *total, plan)
+        table.add_row(escape(row.offer.name), show_number(row.tokens_per_s), price, *total, plan)
     return table
 
 

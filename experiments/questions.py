@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.flags import plan_flags
-from experiments.sizes import show_bytes
+from experiments.sizes import show_bytes, show_number
 from zo2sim.case import Case
 from zo2sim.largest import Deepest, Room, deepest, rooms_for
 from zo2sim.least_link import LeastLink, least_link
@@ -38,7 +38,7 @@ class Answer:
 def target(base: Case, tokens_per_s: float) -> Answer:
     """The least device memory, host memory and link with which some plan reaches the target."""
     space = Space(base=base, axes=plan_axes(base))
-    table = _table(f"to reach {tokens_per_s:g} tokens/s, at least", "needed", "verdict")
+    table = _table(f"to reach {show_number(tokens_per_s)} tokens/s, at least", "needed", "verdict")
     content: dict[str, Any] = {"tokens_per_s": tokens_per_s}
     yes = True
     for place in (Place.DEVICE, Place.HOST):
@@ -129,11 +129,11 @@ def _add_link(table: Table, found: LeastLink | Unreachable, base: Case) -> None:
 
 def _reached(found: Found, base: Case) -> str:
     flags = " ".join(plan_flags(found.case, base.recipe))
-    return f"{found.tokens_per_s:.4g} tokens/s with {escape(flags)}"
+    return f"{show_number(found.tokens_per_s)} tokens/s with {escape(flags)}"
 
 
 def _at_most(tokens_per_s: float) -> str:
-    return f"at most {tokens_per_s:.4g} tokens/s"
+    return f"at most {show_number(tokens_per_s)} tokens/s"
 
 
 def _add_room(table: Table, room: Room) -> None:

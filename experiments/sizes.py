@@ -30,3 +30,8 @@ def show_seconds(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds * factor:.3g} {unit}"
     return f"{seconds / 60.0:.3g} min"
+
+
+def show_number(value: float) -> str:
+    """Four significant digits, and no exponent for large ones: ``94.15``, ``20,480``."""
+    return f"{value:,.0f}" if value >= 1e4 else f"{value:.4g}"

@@ -20,7 +20,7 @@ from rich.table import Table
 from experiments.axes import Freedom, recipe_part, show_values
 from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.flags import plan_flags
-from experiments.sizes import show_bytes, show_seconds
+from experiments.sizes import show_bytes, show_number, show_seconds
 from experiments.spec import Spec
 from experiments.target import Site
 from zo2sim.plan import Plan, Recipe
@@ -142,7 +142,7 @@ def _figures(answer: Search) -> Table:
     table = Table.grid(padding=(0, 2))
     rows = (
         ("step", show_seconds(best.step_s)),
-        ("tokens/s", f"{best.tokens_per_s:.4g}"),
+        ("tokens/s", show_number(best.tokens_per_s)),
         ("samples/s", f"{best.samples_per_s:.4g}"),
         ("memory", f"device {show_bytes(best.device_bytes)}, host {show_bytes(best.host_bytes)}"),
         ("lower bound", f"{show_seconds(answer.lower_bound_s)}: {proof}"),
@@ -184,7 +184,7 @@ def _front(answer: Search, recipe: Recipe) -> Table:
     for point in answer.pareto[:_SHOWN]:
         mark = "" if point.simulated else "<= "
         table.add_row(
-            f"{mark}{point.tokens_per_s:.4g}",
+            f"{mark}{show_number(point.tokens_per_s)}",
             show_bytes(point.device_bytes),
             show_bytes(point.host_bytes),
             " ".join(plan_flags(point.case, recipe)),

@@ -1,0 +1,115 @@
+"""`plan` asked backwards: targets, the largest model, prices, the length of a run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import plan
+from tests.commands import call
+
+MACHINE = ("--machine", "rtx-4090-24gb")
+SMALL = ("--model", "opt-125m", *MACHINE)
+
+
+def answer(*arguments: str) -> Any:
+    return call(plan, *arguments, "--json", "-").json
+
+
+def test_a_target_has_the_least_of_everything():
+    found = answer(*SMALL, "--target-tokens-per-s", "20000")["target"]
+    device = found["device_memory"]
+    assert device["tokens_per_s"] >= 20000 > device["below_at_most_tokens_per_s"]
+    limited = ("--device-memory", str(device["bytes"]))
+    assert answer(*SMALL, *limited, "--target-tokens-per-s", "20000")["target"]["device_memory"][
+        "bytes"
+    ] == pytest.approx(device["bytes"])
+    assert found["host_memory"]["bytes"] > 0
+    assert found["link"]["ruled_out_up_to_factor"] is None
+
+
+def test_a_target_out_of_reach_is_the_answer_no():
+    outcome = call(plan, *SMALL, "--target-tokens-per-s", "1e9", "--json", "-")
+    assert outcome.code == 3
+    assert outcome.json["target"]["link"]["factor"] is None
+    assert outcome.json["target"]["device_memory"]["at_most_tokens_per_s"] < 1e9
+
+
+def test_the_largest_model_is_the_largest_that_fits():
+    limits = ("--host-memory", "64GiB", "--device-memory", "12GB")
+    found = answer("--model", "opt-6.7b", *MACHINE, *limits, "--largest-model")["largest_model"]
+    sizes = {name: one["elements"] for name, one in found["presets"].items() if one["fits"]}
+    assert sizes[found["largest"]] == max(sizes.values())
+    for one in found["presets"].values():
+        assert one["fits"] == (one["missing"] == [])
+    assert found["deepest"]["fails_at_blocks"] == found["deepest"]["blocks"] + 1
+
+
+PRICES = """
+currency = "EUR"
+[[machine]]
+name = "rtx-4090-24gb"
+price_per_hour = 0.5
+watts = 400
+[[machine]]
+name = "t4-16gb"
+price_per_hour = 0.01
+host_memory = "1GiB"
+[[machine]]
+name = "a100-pcie-80gb"
+price_per_hour = 9
+"""
+
+
+def test_the_cheapest_machine_of_a_table(tmp_path: Path):
+    """The T4 costs least and has no room; the A100 is faster, but not for its price."""
+    file = tmp_path / "prices.toml"
+    file.write_text(PRICES)
+    asked = ("--model", "opt-125m", "--cheapest", str(file), "--tokens", "1e9")
+    found = answer(*asked)["cheapest"]
+    rows = {row["machine"]: row for row in found["machines"]}
+    assert found["cheapest"] == "rtx-4090-24gb"
+    assert rows["t4-16gb"] == {"machine": "t4-16gb", "fits": False, "fast_enough": False}
+    own = rows["rtx-4090-24gb"]
+    assert own["hours"] == pytest.approx(1e9 / own["tokens_per_s"] / 3600)
+    assert own["total"] == pytest.approx(own["hours"] * 0.5)
+    assert own["kwh"] == pytest.approx(own["hours"] * 0.4)
+    assert own["price_per_token"] <= rows["a100-pcie-80gb"]["least_price_per_token"]
+    speed = rows["a100-pcie-80gb"]["tokens_per_s"]
+    faster = answer(*asked, "--target-tokens-per-s", str(speed * 0.99))["cheapest"]
+    assert faster["cheapest"] == ("a100-pcie-80gb" if speed > own["tokens_per_s"] else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must have at least one [[machine]]"),
+        ("[[machine]]\nname = 'x'", "must have name and price_per_hour"),
+        ("[[machine]]\nprice = 1", "keys must be name, price_per_hour"),
+        ("[[machine]]\nname = 'x'\nprice_per_hour = 0", "price_per_hour must be positive"),
+        ("machine = [1]", "keys must be name, price_per_hour"),
+        ("[", "must be TOML"),
+    ],
+)
+def test_a_wrong_table_is_one_line(text: str, message: str, tmp_path: Path):
+    file = tmp_path / "prices.toml"
+    file.write_text(text)
+    outcome = call(plan, *SMALL, "--cheapest", str(file))
+    assert (outcome.code, message in outcome.complaint) == (2, True)
+
+
+def test_a_run_has_hours_and_energy_where_the_power_is_known():
+    speed = answer(*SMALL)["tokens_per_s"]
+    found = answer(*SMALL, "--tokens", "1e9", "--watts", "500")["run"]
+    assert found["hours"] == pytest.approx(1e9 / speed / 3600)
+    assert found["kwh"] == pytest.approx(found["hours"] * 0.5)
+    assert "unknown: give the power" in call(plan, *SMALL, "--tokens", "1e9").out
+
+
+def test_answers_fit_the_screen(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = call(plan, *SMALL, "--target-tokens-per-s", "20000", "--largest-model").out
+    assert re.search(r"device memory +[\d.]+ GiB +[\d,]+ tokens/s with --policy", out)
+    assert re.search(r"[\w.-]+ +[\d.]+ B +fits", out)
+    assert max(map(len, out.splitlines())) <= 80
