@@ -39,10 +39,15 @@ def block_workspace_elements(unit: Unit, hidden: int) -> int:
     if unit.attention is not None:
         a = unit.attention
         attention = 2 * a.heads * a.head_dim + 2 * a.kv_heads * a.head_dim + hidden
+    width, inputs = mlp_shape(unit, hidden)
+    return max(attention, 3 * hidden + (inputs + 1) * width)
+
+
+def mlp_shape(unit: Unit, hidden: int) -> tuple[int, int]:
+    """Width of the block's MLP, and how many products lead into it: two where it is gated."""
     into_mlp = [out for out, inp in unit.linear_shapes if inp == hidden and out > hidden]
     width = max(into_mlp, default=4 * hidden)
-    wide = min(2, into_mlp.count(width)) + 1
-    return max(attention, 3 * hidden + wide * width)
+    return width, min(2, into_mlp.count(width))
 
 
 def _device(name: str, num_bytes: int, cause: str) -> Item:

@@ -36,7 +36,10 @@ class Stream(StrEnum):
 
 
 class Kind(StrEnum):
-    """What an operation does; DESIGN 2 lists them. ``ALLOC`` is a fresh device allocation."""
+    """What an operation does; DESIGN 2 lists them. ``ALLOC`` is a fresh device allocation.
+
+    Those from ``BACKWARD`` on occur in first-order training only (`zo2sim.baselines`).
+    """
 
     READ = "READ"
     ALLOC = "ALLOC"
@@ -49,7 +52,29 @@ class Kind(StrEnum):
     HOST_UPDATE = "HOST_UPDATE"
     LOSS = "LOSS"
     JOURNAL = "JOURNAL"
+    BACKWARD = "BACKWARD"
+    GRADIENT_D2H = "GRADIENT_D2H"
+    GRADIENT_WRITE = "GRADIENT_WRITE"
+    SPILL = "SPILL"  # a checkpointed activation, device -> host
+    RESTORE = "RESTORE"  # and back
+    STATE_READ = "STATE_READ"  # master weights and moments, NVMe -> host
+    STATE_WRITE = "STATE_WRITE"
+    OPTIMIZE = "OPTIMIZE"
+    HOST_OPTIMIZE = "HOST_OPTIMIZE"
 
+
+FIRST_ORDER = (
+    Kind.BACKWARD,
+    Kind.GRADIENT_D2H,
+    Kind.GRADIENT_WRITE,
+    Kind.SPILL,
+    Kind.RESTORE,
+    Kind.STATE_READ,
+    Kind.STATE_WRITE,
+    Kind.OPTIMIZE,
+    Kind.HOST_OPTIMIZE,
+)
+"""Kinds that back-propagation and its optimizers add."""
 
 LETTERS = {
     Kind.READ: "R",
@@ -63,6 +88,15 @@ LETTERS = {
     Kind.HOST_UPDATE: "C",
     Kind.LOSS: "L",
     Kind.JOURNAL: "J",
+    Kind.BACKWARD: "B",
+    Kind.GRADIENT_D2H: "G",
+    Kind.GRADIENT_WRITE: "V",
+    Kind.SPILL: "S",
+    Kind.RESTORE: "T",
+    Kind.STATE_READ: "M",
+    Kind.STATE_WRITE: "N",
+    Kind.OPTIMIZE: "O",
+    Kind.HOST_OPTIMIZE: "P",
 }
 """One letter per kind: ``F3`` is the FORWARD of block 3, ``C3`` its update on the CPU."""
 
@@ -81,6 +115,15 @@ class Space(StrEnum):
     STAGE_OUT = "stage_out"  # host staging, device to NVMe
     NVME = "nvme"  # NVMe weights of a block
     JOURNAL = "journal"
+    GRADIENT = "gradient"  # device gradients of a unit
+    HOST_GRADIENT = "host_gradient"
+    NVME_GRADIENT = "nvme_gradient"
+    CHECKPOINT = "checkpoint"  # device copy of what a block's backward pass starts from
+    HOST_CHECKPOINT = "host_checkpoint"
+    STATE = "state"  # device master weights and moments of an optimizer
+    HOST_STATE = "host_state"
+    STATE_STAGE = "state_stage"  # host staging of states that live on NVMe
+    NVME_STATE = "nvme_state"
 
 
 class Buffer(NamedTuple):

@@ -101,6 +101,8 @@ class CostModel:
                 return transfer.copy(s, unit, _RESOURCES[kind])
             case Kind.READ | Kind.WRITE:
                 return transfer.disk(s, unit, _RESOURCES[kind])
+            case _:
+                raise ValueError(f"{kind} is first-order: zo2sim.baselines prices it")
 
 
 _RESOURCES = {

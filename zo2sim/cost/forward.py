@@ -4,7 +4,7 @@ import numpy as np
 
 from zo2sim.cost.passes import build_s, decode_s
 from zo2sim.cost.setting import Setting
-from zo2sim.model import Unit
+from zo2sim.model import Gemm, Unit
 from zo2sim.resources import Number, Resource, Work
 from zo2sim.schedule import TAIL
 
@@ -34,20 +34,26 @@ def lane_s(s: Setting, unit: int) -> Number:
     at a unit's boundary; the published codes run lane after lane in one thread.
     """
     shape, device = s.unit(unit), s.machine.device
-    tokens = s.load.lane_tokens
+    seconds = moving_s(s, unit, eager=s.eager) + matrix_s(s, shape) + _adapters_s(s, shape)
+    handover_s = 0.0 if s.eager else s.machine.host.stream_handover_s.value
+    return np.maximum(seconds, launches(s, shape) * device.launch_s.value + handover_s)
+
+
+def moving_s(s: Setting, unit: int, *, eager: bool) -> Number:
+    """What a pass through a unit takes beside matrix kernels: bytes at the memory's rate."""
+    shape, tokens = s.unit(unit), s.load.lane_tokens
     size = s.recipe.compute_dtype.bytes
     nbytes = shape.elementwise * tokens * size
     if unit == TAIL:
         nbytes = nbytes + s.model.vocab * tokens * (size + LOSS_BYTES_PER_LOGIT)
-    if s.eager and shape.attention is not None:
+    if eager and shape.attention is not None:
         scores = shape.attention.heads * tokens * s.load.sequence
         nbytes = nbytes + EAGER_BYTES_PER_SCORE * scores
-    seconds = nbytes / device.memory_bytes_per_s.value + _matrix_s(s, shape) + _adapters_s(s, shape)
-    handover_s = 0.0 if s.eager else s.machine.host.stream_handover_s.value
-    return np.maximum(seconds, _launches(s, shape) * device.launch_s.value + handover_s)
+    return nbytes / s.machine.device.memory_bytes_per_s.value
 
 
-def _launches(s: Setting, unit: Unit) -> int:
+def launches(s: Setting, unit: Unit) -> int:
+    """Kernels of one lane's pass through a unit."""
     adapted = 0 if s.recipe.lora_rank is None else len(unit.linear_shapes)
     return unit.kernels + ADAPTER_KERNELS * adapted
 
@@ -73,20 +79,30 @@ def loss(s: Setting) -> Work:
     return Work(fixed_s=sum(q.value for q in waits), amounts={})
 
 
-def _matrix_s(s: Setting, unit: Unit) -> Number:
+def matrix_s(s: Setting, unit: Unit) -> Number:
+    """The unit's matrix products and attention, forward."""
     seconds: Number = 0.0
     for gemm in unit.gemms:
-        rows = np.maximum(s.load.lane_tokens * gemm.rows_per_token, 1.0)
-        seconds = seconds + gemm.count * s.kernels.gemm_s(rows, gemm.n, gemm.k)
-    if unit.attention is not None:
-        a = unit.attention
-        seconds = seconds + s.kernels.attention_s(
-            s.load.batch,
-            s.load.sequence,
-            a.heads,
-            a.kv_heads,
-            a.head_dim,
-            causal=a.causal,
-            window=a.window,
-        )
-    return seconds
+        seconds = seconds + gemm.count * s.kernels.gemm_s(gemm_rows(s, gemm), gemm.n, gemm.k)
+    return seconds + attention_s(s, unit)
+
+
+def gemm_rows(s: Setting, gemm: Gemm) -> Number:
+    """Rows of a lane's matrix product; a router may leave less than one."""
+    return np.maximum(s.load.lane_tokens * gemm.rows_per_token, 1.0)
+
+
+def attention_s(s: Setting, unit: Unit) -> Number:
+    """The unit's attention kernel, forward; 0 where it has none."""
+    a = unit.attention
+    if a is None:
+        return 0.0
+    return s.kernels.attention_s(
+        s.load.batch,
+        s.load.sequence,
+        a.heads,
+        a.kv_heads,
+        a.head_dim,
+        causal=a.causal,
+        window=a.window,
+    )

@@ -1,7 +1,7 @@
 """Moving a block: over the link, to and from NVMe, and encoding it for a narrow wire."""
 
 from zo2sim.cost.setting import Setting
-from zo2sim.resources import Rates, Resource, Work
+from zo2sim.resources import Number, Rates, Resource, Work
 
 PAGEABLE_DRAM_PASSES = 3
 """Read the source, write the driver's bounce buffer, read it again."""
@@ -29,9 +29,13 @@ def rates(s: Setting) -> Rates:
 
 def copy(s: Setting, unit: int, resource: Resource) -> Work:
     """One copy of the flat block; a copy per tensor in the published code."""
-    link = s.machine.link
-    nbytes = s.unit_bytes(unit, s.recipe.wire_dtype)
     copies = len(s.unit(unit).parameters) if s.published else 1
+    return over_link(s, s.unit_bytes(unit, s.recipe.wire_dtype), resource, copies=copies)
+
+
+def over_link(s: Setting, nbytes: Number, resource: Resource, *, copies: int = 1) -> Work:
+    """Bytes between device and host; each copy has its latency and its ramp-up."""
+    link = s.machine.link
     ramp_s = link.half_size_bytes.value / rates(s).of(resource)
     dram = nbytes * (PAGEABLE_DRAM_PASSES if s.pageable else 1)
     return Work(
@@ -42,12 +46,16 @@ def copy(s: Setting, unit: int, resource: Resource) -> Work:
 
 def disk(s: Setting, unit: int, resource: Resource) -> Work:
     """A block between NVMe and host staging. Raises ``ValueError`` on a machine without NVMe."""
+    return through_nvme(s, s.unit_bytes(unit, s.recipe.storage_dtype), resource)
+
+
+def through_nvme(s: Setting, nbytes: Number, resource: Resource) -> Work:
+    """Bytes between NVMe and host. Raises ``ValueError`` on a machine without NVMe."""
     if s.machine.nvme is None:
         raise ValueError(
             f"{s.machine.name}: tier=nvme needs an [nvme] section in the machine file; "
             "it has none; use tier=ram"
         )
-    nbytes = s.unit_bytes(unit, s.recipe.storage_dtype)
     return Work(
         fixed_s=s.machine.nvme.latency_s.value,
         amounts={resource: nbytes, Resource.DRAM: nbytes},
