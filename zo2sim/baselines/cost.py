@@ -1,7 +1,8 @@
 """What the operations of first-order training cost, from the same kernels, link and NVMe.
 
 Backward of C = A B is dA = dC B^T and dB = A^T dC, each priced by its own shape. Backward of fused
-attention is five products where forward is two (arXiv:2205.14135, appendix B). Everything
+attention is five products where forward is two (arXiv:2205.14135, appendix B); eager attention
+keeps its scores, so it has four, and computes those above the diagonal as well. Everything
 element-wise moves twice the bytes of the forward pass.
 """
 
@@ -15,9 +16,9 @@ from zo2sim.baselines.training import Training
 from zo2sim.cost.forward import (
     attention_s,
     gemm_rows,
+    gemms_s,
     launches,
     loss,
-    matrix_s,
     moving_s,
 )
 from zo2sim.cost.setting import Load, Setting
@@ -31,7 +32,8 @@ from zo2sim.schedule import Kind, Op, Space
 CPU_ADAM_ELEMENTS_PER_S = 11.6e9 / 8.2
 """DeepSpeed's CPU-Adam on a whole host: 8.2 s for 11.6e9 parameters (deepspeedai/DeepSpeed pull
 735, February 2021; the host is not named)."""
-ATTENTION_BACKWARD = 2.5
+FUSED_BACKWARD, EAGER_BACKWARD = 2.5, 2.0
+"""Backward over forward of attention's matrix products."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,8 @@ class TrainingCost:
     def forward_s(self, unit: int) -> float:
         """One microbatch through a unit: its kernels, or their launches where these take longer."""
         s, shape = self.setting, self.setting.unit(unit)
-        seconds = moving_s(s, unit, eager=self._eager) + matrix_s(s, shape)
+        attention = attention_s(s, shape, masked=self._eager)
+        seconds = moving_s(s, unit, eager=self._eager) + gemms_s(s, shape) + attention
         return float(np.maximum(seconds, launches(s, shape) * s.machine.device.launch_s.value))
 
     def backward_s(self, unit: int) -> float:
@@ -123,7 +126,8 @@ class TrainingCost:
             inputs_s = s.kernels.gemm_s(rows, gemm.k, gemm.n)
             weights_s = s.kernels.gemm_s(gemm.n, gemm.k, rows)
             seconds = seconds + gemm.count * (inputs_s + weights_s)
-        seconds = seconds + ATTENTION_BACKWARD * attention_s(s, shape)
+        products = EAGER_BACKWARD if self._eager else FUSED_BACKWARD
+        seconds = seconds + products * attention_s(s, shape, masked=self._eager)
         return float(np.maximum(seconds, 2 * launches(s, shape) * s.machine.device.launch_s.value))
 
     @property

@@ -81,10 +81,15 @@ def loss(s: Setting) -> Work:
 
 def matrix_s(s: Setting, unit: Unit) -> Number:
     """The unit's matrix products and attention, forward."""
+    return gemms_s(s, unit) + attention_s(s, unit)
+
+
+def gemms_s(s: Setting, unit: Unit) -> Number:
+    """The unit's matrix products with weights, forward."""
     seconds: Number = 0.0
     for gemm in unit.gemms:
         seconds = seconds + gemm.count * s.kernels.gemm_s(gemm_rows(s, gemm), gemm.n, gemm.k)
-    return seconds + attention_s(s, unit)
+    return seconds
 
 
 def gemm_rows(s: Setting, gemm: Gemm) -> Number:
@@ -92,8 +97,8 @@ def gemm_rows(s: Setting, gemm: Gemm) -> Number:
     return np.maximum(s.load.lane_tokens * gemm.rows_per_token, 1.0)
 
 
-def attention_s(s: Setting, unit: Unit) -> Number:
-    """The unit's attention kernel, forward; 0 where it has none."""
+def attention_s(s: Setting, unit: Unit, *, masked: bool = False) -> Number:
+    """The unit's attention kernel, forward; ``masked`` computes what causality would skip, too."""
     a = unit.attention
     if a is None:
         return 0.0
@@ -103,6 +108,6 @@ def attention_s(s: Setting, unit: Unit) -> Number:
         a.heads,
         a.kv_heads,
         a.head_dim,
-        causal=a.causal,
-        window=a.window,
+        causal=a.causal and not masked,
+        window=None if masked else a.window,
     )

@@ -1,0 +1,46 @@
+"""Published device memory of ZO2, MeZO and AdamW, and GaLore's optimizer memory."""
+
+from collections.abc import Iterator
+
+from analysis.claims.row import Row, value, within
+from analysis.claims.setups import setup, tolerance
+from analysis.memory_fit import published_rows
+from zo2sim.baselines.galore import adam_state_bytes, state_bytes
+from zo2sim.memory_constants import load_constants
+
+
+def memory_rows() -> Iterator[Row]:
+    """Every figure that `experiments.fit_memory` knows, with the constant on file."""
+    context_bytes = load_constants().context_bytes
+    for row in published_rows():
+        predicted = row.predicted_bytes(context_bytes) / row.unit_bytes
+        allowed = tolerance("memory" if row.has_context else "allocated")
+        yield Row(
+            claim=row.claim,
+            item=row.model,
+            kind="memory",
+            unit="GB",
+            published=row.published,
+            predicted=predicted,
+            agrees=within(predicted, row.published, allowed),
+        )
+
+
+def galore_rows() -> Iterator[Row]:
+    """How much of Adam's states GaLore saves, in percent, in 16 and in 8 bits."""
+    case = setup("galore-7b-24gb", "device_gb").nominal
+    rank, dtype = case.training.rank, case.training.dtype
+    full = adam_state_bytes(case.model, dtype)
+    for item, eight_bit in (("saved_percent", False), ("saved_8bit_percent", True)):
+        published = value("galore-7b-24gb", item)
+        predicted = 100 * (1 - state_bytes(case.model, rank, dtype, eight_bit=eight_bit) / full)
+        yield Row(
+            claim="galore-7b-24gb",
+            item=item,
+            kind="share",
+            unit="%",
+            published=published,
+            predicted=predicted,
+            agrees=within(predicted, published, tolerance("share")),
+            why=f"{case.model.name} at rank {rank}, against Adam's moments in {dtype}",
+        )

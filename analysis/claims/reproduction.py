@@ -1,0 +1,23 @@
+"""Every published claim, one row per value, in the order of `zo2sim/data/published.toml`."""
+
+from analysis.claims.feasibility import feasibility_rows
+from analysis.claims.memory import galore_rows, memory_rows
+from analysis.claims.overhead import overhead_rows
+from analysis.claims.row import Row
+from analysis.claims.throughput import throughput_rows
+from analysis.memory_fit import published_claims
+
+
+def reproduce() -> tuple[Row, ...]:
+    """All rows. A claim without a row is an error of ours, not of a user."""
+    rows = (
+        *memory_rows(),
+        *feasibility_rows(),
+        *overhead_rows(),
+        *throughput_rows(),
+        *galore_rows(),
+    )
+    order = list(published_claims())
+    missing = set(order) - {row.claim for row in rows}
+    assert not missing, f"claims without a prediction: {sorted(missing)}"
+    return tuple(sorted(rows, key=lambda row: order.index(row.claim)))

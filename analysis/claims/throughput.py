@@ -1,0 +1,66 @@
+"""Published rates of first-order training, against every plausible setup."""
+
+from collections.abc import Iterator
+
+from analysis.claims.row import Row, inside, value, within
+from analysis.claims.setups import Setup, tolerance, with_range
+from zo2sim.baselines import TrainingPrediction, predict
+
+TERA = 1e12
+
+
+def throughput_rows() -> Iterator[Row]:
+    """A rate agrees within the tolerance of the nominal setup, or inside a narrow enough range."""
+    for one in with_range("tflops"):
+        yield _row(one)
+
+
+def _row(one: Setup) -> Row:
+    published = value(one.claim, one.value)
+    found = [predict(case) for case in one.cases()]
+    rates = [p.flops_per_s / TERA for p in found]
+    low, high, allowed = min(rates), max(rates), tolerance("throughput")
+    agrees = within(rates[0], published, allowed) or inside(low, high, published)
+    closest = min(found, key=lambda p: abs(p.flops_per_s / TERA - published))
+    return Row(
+        claim=one.claim,
+        item=one.value,
+        kind="throughput",
+        unit="TFLOP/s",
+        published=published,
+        predicted=rates[0],
+        agrees=agrees,
+        why=_basis(found[0]) if agrees else _reason(found[0], closest, published),
+        low=low,
+        high=high,
+    )
+
+
+def _basis(nominal: TrainingPrediction) -> str:
+    """What an agreeing figure rests on."""
+    training, case = nominal.case.training, nominal.case
+    compute_s = nominal.bound.limits_s["compute"]
+    peak = case.machine.device.flops_per_s(training.dtype).value
+    return (
+        f"batch {training.batch} x {training.sequence}: step {nominal.step_s:.1f} s, of which "
+        f"compute {compute_s:.1f} s; peak {peak / TERA:.0f} TFLOP/s"
+    )
+
+
+def _reason(nominal: TrainingPrediction, closest: TrainingPrediction, published: float) -> str:
+    """Empty unless a plausible setup, or counting without recomputation, meets the figure."""
+    near, allowed = closest.flops_per_s / TERA, tolerance("throughput")
+    without = near * 6 / closest.case.training.flops_per_parameter_token
+    if not within(near, published, allowed) and not within(without, published, allowed):
+        return ""
+    device = closest.case.machine.device
+    peak = device.flops_per_s(closest.case.training.dtype).value
+    training = closest.case.training
+    counted = nominal.flops_per_s / TERA * 6 / nominal.case.training.flops_per_parameter_token
+    return (
+        f"faster than published in every plausible setup: kernels of 2020 are slower than those "
+        f"fitted here. Closest: {near:.1f} ({near / published - 1:+.0%}) with batch "
+        f"{training.batch}, checkpointing {'on' if training.checkpointing else 'off'} and tensor "
+        f"cores at {peak / TERA:.0f} TFLOP/s. The abstract does not say whether recomputation "
+        f"counts; without it the nominal setup gives {counted:.1f}"
+    )

@@ -1,0 +1,106 @@
+# pyright: reportUnknownMemberType=false
+"""Published claims: prediction over publication, one line per value."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from analysis.claims.row import Row
+from analysis.style import BLACK, BLUE, FULL_IN, GREY, VERMILLION, new_figure, styled
+
+_TICKS = (0.5, 0.6, 0.8, 1.0, 1.25, 1.6)
+_LINE_IN = 0.155
+_CLAIMS = {
+    "zo2-nvml-memory": "ZO2, whole device",
+    "zo2-allocated-memory-fp16": "ZO2, allocated",
+    "mezo-memory-fp16": "MeZO, whole device",
+    "adamw-memory": "AdamW, whole device",
+    "zo2-175b-18gb": "ZO2, 175B",
+    "zo2-no-overhead": "ZO2 / MeZO",
+    "mezo-30b-a100": "one A100",
+    "sparse-mezo-llama-30b": "Sparse-MeZO",
+    "zero-offload": "ZeRO-Offload",
+    "zero-infinity-1t": "ZeRO-Infinity",
+    "fuyou": "Fuyou",
+    "galore-7b-24gb": "GaLore",
+}
+_TITLES = {
+    "tflops_10b": "rate at 10B",
+    "tflops_pytorch_1.4b": "rate of PyTorch at 1.4B",
+    "tflops_13b": "rate at 13B",
+    "zero_infinity_tflops_13b": "rate of ZeRO-Infinity at 13B",
+    "device_gb": "device memory",
+    "host_gb": "host memory",
+    "max_params_b": "largest model",
+    "params_b": "model that fits",
+    "mezo_params_b": "largest model, MeZO",
+    "first_order_params_b": "largest model, AdamW",
+    "saved_percent": "memory saved",
+    "saved_8bit_percent": "memory saved, 8 bits",
+}
+
+
+@styled
+def claims(rows: Sequence[Row], *, width_in: float = FULL_IN) -> Figure:
+    """A mark per value on a logarithmic axis of ratios; bars span the plausible setups.
+
+    Filled marks agree. Open ones do not, and the table says why. ``rows`` must not be empty.
+    """
+    if not rows:
+        raise ValueError("a figure of claims needs at least one row; got none")
+    figure = new_figure(width_in, 0.9 + _LINE_IN * len(rows))
+    axes = figure.add_subplot()
+    for place, row in enumerate(rows):
+        _mark(axes, place, row)
+    axes.axvline(1.0, color=GREY, lw=0.8, zorder=0)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [_label(rows, place) for place in range(len(rows))])
+    for place in range(1, len(rows)):
+        if rows[place].claim != rows[place - 1].claim:
+            axes.axhline(place - 0.5, color=GREY, lw=0.3)
+    _ratio_axis(axes)
+    figure.legend(handles=_legend(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def _mark(axes: Axes, place: int, row: Row) -> None:
+    colour = BLUE if row.agrees else VERMILLION
+    if row.low is not None and row.high is not None:
+        ends = [row.low / row.published, row.high / row.published]
+        axes.plot(ends, [place, place], color=colour, lw=2.4, alpha=0.35, solid_capstyle="butt")
+    face = colour if row.agrees else "white"
+    axes.plot(
+        [row.predicted / row.published], [place], "o", color=colour, mfc=face, ms=4, clip_on=False
+    )
+
+
+def _label(rows: Sequence[Row], place: int) -> str:
+    """The value, after its claim where a new one starts."""
+    row = rows[place]
+    item = _TITLES.get(row.item, row.item.replace("opt-", "OPT-").replace("b", "B"))
+    starts = place == 0 or rows[place - 1].claim != row.claim
+    return f"{_CLAIMS.get(row.claim, row.claim)}:  {item}" if starts else item
+
+
+def _ratio_axis(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(_TICKS))
+    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in _TICKS]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(visible=True, axis="x")
+    axes.set_xlabel("predicted / published")
+
+
+def _legend() -> list[Line2D]:
+    return [
+        _dot(BLUE, BLUE, "agrees"),
+        _dot(VERMILLION, "white", "disagrees, explained"),
+        Line2D([], [], color=BLACK, lw=2.4, alpha=0.35, label="plausible setups"),
+    ]
+
+
+def _dot(colour: str, face: str, label: str) -> Line2D:
+    return Line2D([], [], color=colour, mfc=face, ls="", marker="o", ms=4, label=label)
