@@ -17,6 +17,7 @@ from analysis.report.document import (
     TableBlock,
 )
 from zo2sim import schedule
+from zo2sim.baselines import Method, Training
 from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
 from zo2sim.machine import Machine, replace_all, scale_link
@@ -231,3 +232,16 @@ def spaces(draw: st.DrawFn) -> Space:
         always = (choices[name][0],) if name in ("write_back_every", "wire_dtype") else ()
         axes[name] = tuple(dict.fromkeys((*always, *draw(some))))
     return Space(base=base, axes=axes)
+
+
+def trainings() -> st.SearchStrategy[Training]:
+    """First-order training by every method that has a schedule."""
+    methods = [method for method in Method if method is not Method.GALORE]
+    return st.sampled_from(methods).flatmap(
+        lambda method: st.builds(
+            Training,
+            method=st.just(method),
+            microbatches=st.integers(1, 1 if method is Method.ZERO_INFINITY else 3),
+            num_slots=st.integers(1, 3),
+        )
+    )

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import matplotlib as mpl
@@ -10,9 +11,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from analysis.claims.row import Row
 from analysis.plots.ablation import ablation, slowdowns
 from analysis.plots.both_ways import both_ways
 from analysis.plots.break_even import Grid, break_even, ratios
+from analysis.plots.claims import claims
 from analysis.plots.memory import memory_against_size, memory_breakdown
 from analysis.plots.occupancy import slot_occupancy
 from analysis.plots.published import claim_label, compared, known
@@ -35,6 +38,20 @@ def trace_of(*, blocks: int = 8, h2d: int = 7, periods: int = 3) -> Trace:
     return simulate(program, work, rates(), periods=periods)
 
 
+def claim_rows() -> list[Row]:
+    agreeing = Row(
+        claim="fuyou",
+        item="params_b",
+        kind="feasibility",
+        unit="1e9",
+        published=175.0,
+        predicted=174.6,
+        agrees=True,
+    )
+    wide = replace(agreeing, item="tflops_13b", predicted=105.0, low=100.0, high=120.0)
+    return [agreeing, replace(wide, agrees=False, why="because")]
+
+
 PLOTS: dict[str, Callable[[], Figure]] = {
     "memory": lambda: memory_against_size(sweep_table(), published()),
     "breakdown": lambda: memory_breakdown(items()),
@@ -42,6 +59,7 @@ PLOTS: dict[str, Callable[[], Figure]] = {
     "ablation": lambda: ablation(sweep_table()),
     "break_even": lambda: break_even(sweep_table()),
     "both_ways": lambda: both_ways(sweep_table()),
+    "claims": lambda: claims(claim_rows()),
     "timeline": lambda: timeline(trace_of(), trace_of().steady),
     "occupancy": lambda: slot_occupancy(trace_of(), slot_bytes=GIB),
 }
@@ -279,3 +297,14 @@ def test_sweep_draws_only_what_it_has_rows_for():
         *("timeline", "occupancy"),
     ]
     assert list(sweep_figures(of_question(table, "memory"), published())) == ["memory"]
+
+
+def test_claims_have_a_line_per_value_and_name_each_claim_once():
+    axes = claims(claim_rows()).axes[0]
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels == ["Fuyou:  model that fits", "rate at 13B"]
+
+
+def test_a_figure_of_no_claims_is_refused():
+    with pytest.raises(ValueError, match="a figure of claims needs at least one row; got none"):
+        claims([])

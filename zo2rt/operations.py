@@ -18,10 +18,11 @@ from zo2rt.journal import Journal, Record
 from zo2rt.lane_weights import LaneWeights
 from zo2rt.lanes import Traversal
 from zo2rt.outcome import StepSettings, applied, recorded
+from zo2rt.supported import FIRST_ORDER_REASON
 from zo2rt.swallowed import Swallowed
 from zo2rt.units import Unit, Units
 from zo2sim.policies import Layout
-from zo2sim.schedule import Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule import FIRST_ORDER, Buffer, Kind, Op, Space, Stream
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +68,8 @@ class Operations:
 
         Called once per operation, in issue order, when it is enqueued.
         """
+        if op.kind in FIRST_ORDER:
+            raise ValueError(f"{op.name}: {FIRST_ORDER_REASON}")
         if op.unit is None:
             return self._of_a_step(op, step)
         unit = self.units[op.unit]

@@ -4,6 +4,8 @@ from zo2rt.units import Units
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.schedule import TAIL
 
+FIRST_ORDER_REASON = "first-order baselines are predicted, to compare with, and never executed"
+
 
 def unsupported(plan: Plan, recipe: Recipe) -> str | None:
     """Why the runtime cannot execute a plan that the simulator can predict, or None."""

@@ -23,6 +23,7 @@ def memory_rows() -> Iterator[Row]:
             published=row.published,
             predicted=predicted,
             agrees=within(predicted, row.published, allowed),
+            allowed=allowed,
         )
 
 
@@ -42,5 +43,6 @@ def galore_rows() -> Iterator[Row]:
             published=published,
             predicted=predicted,
             agrees=within(predicted, published, tolerance("share")),
+            allowed=tolerance("share"),
             why=f"{case.model.name} at rank {rank}, against Adam's moments in {dtype}",
         )

@@ -30,7 +30,7 @@ def overhead_rows() -> Iterator[Row]:
 
 def _row(name: str) -> Row:
     zo2, mezo = _pair(name, Dtype.FP16, named(MACHINE))
-    ratio = mezo.step_s / zo2.step_s
+    ratio = float(mezo.step_s / zo2.step_s)
     agrees = ratio >= tolerance("no_overhead")
     return Row(
         claim=CLAIM,
@@ -89,7 +89,7 @@ def _with_tf32() -> Machine:
 
 def _ratio(name: str, dtype: Dtype, machine: Machine) -> float:
     zo2, mezo = _pair(name, dtype, machine)
-    return mezo.step_s / zo2.step_s
+    return float(mezo.step_s / zo2.step_s)
 
 
 def _pair(name: str, dtype: Dtype, machine: Machine) -> tuple[Prediction, Prediction]:

@@ -1,5 +1,7 @@
 """Every published claim, one row per value, in the order of `zo2sim/data/published.toml`."""
 
+from functools import cache
+
 from analysis.claims.feasibility import feasibility_rows
 from analysis.claims.memory import galore_rows, memory_rows
 from analysis.claims.overhead import overhead_rows
@@ -8,6 +10,7 @@ from analysis.claims.throughput import throughput_rows
 from analysis.memory_fit import published_claims
 
 
+@cache
 def reproduce() -> tuple[Row, ...]:
     """All rows. A claim without a row is an error of ours, not of a user."""
     rows = (

@@ -13,7 +13,8 @@ Kind = Literal["memory", "share", "feasibility", "ratio", "throughput"]
 class Row:
     """``why`` explains a disagreement, and must; where both agree it may add what they rest on.
 
-    ``low`` and ``high`` are the range over the plausible setups, where something is left open.
+    ``allowed`` is the relative error up to which values agree, where that decides; ``low`` and
+    ``high`` are the range over the plausible setups, where something is left open.
     """
 
     claim: str
@@ -24,6 +25,7 @@ class Row:
     predicted: float
     agrees: bool
     why: str = ""
+    allowed: float | None = None
     low: float | None = None
     high: float | None = None
 

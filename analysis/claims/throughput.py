@@ -18,7 +18,7 @@ def throughput_rows() -> Iterator[Row]:
 def _row(one: Setup) -> Row:
     published = value(one.claim, one.value)
     found = [predict(case) for case in one.cases()]
-    rates = [p.flops_per_s / TERA for p in found]
+    rates = [float(p.flops_per_s) / TERA for p in found]
     low, high, allowed = min(rates), max(rates), tolerance("throughput")
     agrees = within(rates[0], published, allowed) or inside(low, high, published)
     closest = min(found, key=lambda p: abs(p.flops_per_s / TERA - published))
@@ -30,6 +30,7 @@ def _row(one: Setup) -> Row:
         published=published,
         predicted=rates[0],
         agrees=agrees,
+        allowed=allowed,
         why=_basis(found[0]) if agrees else _reason(found[0], closest, published),
         low=low,
         high=high,
@@ -39,11 +40,12 @@ def _row(one: Setup) -> Row:
 def _basis(nominal: TrainingPrediction) -> str:
     """What an agreeing figure rests on."""
     training, case = nominal.case.training, nominal.case
-    compute_s = nominal.bound.limits_s["compute"]
-    peak = case.machine.device.flops_per_s(training.dtype).value
+    compute_s, device = nominal.bound.limits_s["compute"], case.machine.device
+    peak = device.flops_per_s(training.dtype).value
+    scaled = "" if device.kernel_table else ", kernel times scaled from other cards"
     return (
         f"batch {training.batch} x {training.sequence}: step {nominal.step_s:.1f} s, of which "
-        f"compute {compute_s:.1f} s; peak {peak / TERA:.0f} TFLOP/s"
+        f"compute {compute_s:.1f} s; peak {peak / TERA:.0f} TFLOP/s{scaled}"
     )
 
 

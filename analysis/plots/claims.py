@@ -14,10 +14,10 @@ from analysis.style import BLACK, BLUE, FULL_IN, GREY, VERMILLION, new_figure, s
 _TICKS = (0.5, 0.6, 0.8, 1.0, 1.25, 1.6)
 _LINE_IN = 0.155
 _CLAIMS = {
-    "zo2-nvml-memory": "ZO2, whole device",
+    "zo2-nvml-memory": "ZO2, NVML",
     "zo2-allocated-memory-fp16": "ZO2, allocated",
-    "mezo-memory-fp16": "MeZO, whole device",
-    "adamw-memory": "AdamW, whole device",
+    "mezo-memory-fp16": "MeZO, NVML",
+    "adamw-memory": "AdamW, NVML",
     "zo2-175b-18gb": "ZO2, 175B",
     "zo2-no-overhead": "ZO2 / MeZO",
     "mezo-30b-a100": "one A100",
@@ -91,7 +91,7 @@ def _ratio_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in _TICKS]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(visible=True, axis="x")
-    axes.set_xlabel("predicted / published")
+    axes.set_xlabel("prediction, as a multiple of the publication")
 
 
 def _legend() -> list[Line2D]:

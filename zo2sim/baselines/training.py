@@ -113,7 +113,7 @@ class Training:
         choices = (
             ("method", tuple(Method)),
             ("attention", get_args(AttentionKind)),
-            ("dtype", (Dtype.FP16, Dtype.BF16, Dtype.FP32)),
+            ("dtype", (Dtype.FP16, Dtype.BF16)),
         )
         for field, allowed in choices:
             if getattr(self, field) not in allowed:

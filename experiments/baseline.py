@@ -1,0 +1,150 @@
+"""First-order training on the same machines: does it fit, how fast, what limits it.
+
+python -m experiments.baseline --method zero_offload --model opt-6.7b --machine a100-pcie-80gb
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from textwrap import wrap
+
+from experiments.cli import DONE, NO, run, write_json
+from experiments.sizes import parse_bytes, show_bytes, show_seconds
+from zo2sim.baselines import (
+    Method,
+    Training,
+    TrainingCase,
+    TrainingPrediction,
+    check_training,
+    predict,
+)
+from zo2sim.machine import replace_all
+from zo2sim.machine_file import resolve as resolve_machine
+from zo2sim.memory_account import Place
+from zo2sim.presets import resolve as resolve_model
+from zo2sim.text import brief, dump
+from zo2sim.verify import verify
+
+_WIDTH = 80
+_SHOWN_BYTES = 1 << 20  # smaller items are left out of the screen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A baseline's time and memory. Exit code 3: it does not fit, or its schedule has a hazard."""
+
+    training: Training
+    model: str = "opt-13b"
+    """Preset, or a folder or config.json in Hugging Face's format."""
+    machine: str = "a100-pcie-80gb"
+    """Machine of the catalogue, or a TOML file."""
+    device_memory: str | None = None
+    """Device memory to plan for, e.g. 18GB or 24GiB; otherwise the machine's."""
+    host_memory: str | None = None
+    """Host memory to plan for; otherwise the machine's."""
+    show: bool = False
+    """Print the names and edges of one step's operations, and nothing else."""
+    text: bool = False
+    """Print the step's text form, which experiments.verify --file reads, and nothing else."""
+    json: str | None = None
+    """Write the answer as JSON to this file, or to stdout with '-'."""
+
+    @property
+    def case(self) -> TrainingCase:
+        """What the flags name. Raises ``ValueError`` where they name nothing."""
+        sizes = (
+            ("device.memory_bytes", "--device-memory", self.device_memory),
+            ("host.memory_bytes", "--host-memory", self.host_memory),
+        )
+        changes = {key: parse_bytes(t, flag=flag) for key, flag, t in sizes if t is not None}
+        return TrainingCase(
+            model=resolve_model(self.model),
+            machine=replace_all(resolve_machine(self.machine), changes),
+            training=self.training,
+        )
+
+
+def main(config: Config) -> int:
+    """Exit code: 0 done, 3 the answer is no."""
+    case = config.case
+    if config.show or config.text:
+        period = case.program.period
+        print(brief(period) if config.show else dump(period).rstrip("\n"))
+        return DONE
+    predicted = None if case.training.method is Method.GALORE else predict(case)
+    hazards = _hazards(case) if predicted is not None else []
+    if config.json is not None:
+        write_json(config.json, _document(case, predicted, hazards))
+    if config.json != "-":
+        print("\n".join(_lines(case, predicted, hazards)))
+    return DONE if all(p.fits for p in case.fits) and not hazards else NO
+
+
+def _hazards(case: TrainingCase) -> list[str]:
+    program = case.program
+    return [str(hazard) for hazard in (*verify(program), *check_training(program))]
+
+
+def _document(
+    case: TrainingCase, predicted: TrainingPrediction | None, hazards: list[str]
+) -> dict[str, object]:
+    memory = case.memory
+    found: dict[str, object] = {
+        "model": case.model.name,
+        "machine": case.machine.name,
+        "method": case.training.method.value,
+        "fits": all(place.fits for place in case.fits),
+        "device_bytes": memory.device_bytes,
+        "host_bytes": memory.host_bytes,
+        "nvme_bytes": memory.nvme_bytes,
+        "memory": {place.value: memory.itemised(place) for place in Place},
+        "hazards": hazards,
+    }
+    if predicted is not None:
+        found |= {
+            "step_s": predicted.step_s,
+            "tokens_per_s": predicted.tokens_per_s,
+            "flops_per_s": predicted.flops_per_s,
+            "lower_bound_s": predicted.bound.step_s,
+            "binding": predicted.bound.binding,
+        }
+    return found
+
+
+def _lines(
+    case: TrainingCase, predicted: TrainingPrediction | None, hazards: list[str]
+) -> Iterator[str]:
+    verdict = "fits" if all(place.fits for place in case.fits) else "does not fit"
+    yield f"{case.model.name} on {case.machine.name}, {case.training.method}: {verdict}"
+    for place in case.fits:
+        if place.needed_bytes:
+            line = f"  {'ok' if place.fits else 'NO'}  {place.sentence}"
+            yield from wrap(line, _WIDTH, subsequent_indent=" " * 6)
+    yield from _speed(predicted)
+    for hazard in hazards:
+        yield f"  {hazard}"
+    for place in Place:
+        items = case.memory.itemised(place)
+        shown = {name: nbytes for name, nbytes in items.items() if nbytes >= _SHOWN_BYTES}
+        if shown:
+            yield f"{place} memory"
+            yield from (f"  {name:20}{show_bytes(nbytes):>12}" for name, nbytes in shown.items())
+
+
+def _speed(predicted: TrainingPrediction | None) -> Iterator[str]:
+    if predicted is None:
+        yield "  its time is not modelled"
+        return
+    gap = round(predicted.gap, 4) + 0.0  # never "-0.0%"
+    yield f"  step         {show_seconds(predicted.step_s)}"
+    yield f"  tokens/s     {predicted.tokens_per_s:.4g}"
+    yield (
+        f"  TFLOP/s      {predicted.flops_per_s / 1e12:.1f}, at "
+        f"{predicted.case.training.flops_per_parameter_token} per parameter and token"
+    )
+    yield f"  lower bound  {show_seconds(predicted.bound.step_s)}; the step is {gap:.1%} above it"
+    yield f"  binds        {predicted.bound.binding}"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Config))

@@ -1,0 +1,111 @@
+"""Accounts of first-order training: bytes per parameter, and what moves where."""
+
+import pytest
+
+from zo2sim.baselines import Method, Training, TrainingCase, account
+from zo2sim.baselines.galore import adam_state_bytes, state_bytes
+from zo2sim.dtypes import Dtype
+from zo2sim.machine_file import named
+from zo2sim.memory_account import MemoryAccount, Place
+from zo2sim.model import Model
+from zo2sim.presets import preset
+
+MODEL = preset("opt-1.3b")
+
+
+def items(place: Place, method: Method, model: Model = MODEL, **fields: object) -> dict[str, int]:
+    return memory(method, model, **fields).itemised(place)
+
+
+def memory(method: Method, model: Model = MODEL, **fields: object) -> MemoryAccount:
+    training = Training(method=method, **fields)  # pyright: ignore[reportArgumentType]
+    return account(model, training, context_bytes=0)
+
+
+def test_adamw_keeps_sixteen_bytes_per_parameter_on_the_device():
+    found = items(Place.DEVICE, Method.ADAMW)
+    kept = found["weights"] + found["gradients"] + found["optimizer states"]
+    assert kept == 16 * MODEL.elements
+
+
+def test_zero_offload_keeps_the_weights_and_sends_the_rest_to_the_host():
+    device, host = (items(place, Method.ZERO_OFFLOAD) for place in (Place.DEVICE, Place.HOST))
+    assert device["weights"] == 2 * MODEL.elements
+    assert "optimizer states" not in device
+    assert host["optimizer states"] == 12 * MODEL.elements
+    assert host["gradients"] == 4 * MODEL.elements
+
+
+def test_zero_infinity_keeps_everything_on_nvme():
+    found = items(Place.NVME, Method.ZERO_INFINITY)
+    blocks = sum(block.elements for block in MODEL.blocks)
+    assert found == {
+        "weights": 2 * blocks,
+        "optimizer states": 12 * MODEL.elements,
+        "gradients": 4 * MODEL.elements,
+    }
+
+
+def test_zero_infinity_needs_room_for_parameters_where_fuyou_needs_it_for_blocks():
+    slots = [items(Place.DEVICE, m)["slots"] for m in (Method.ZERO_INFINITY, Method.FUYOU)]
+    largest = max(p.elements for p in MODEL.blocks[0].parameters)
+    assert slots == [2 * 2 * largest, 2 * 2 * MODEL.blocks[0].elements]
+
+
+def test_the_host_has_the_checkpoints_of_every_device():
+    training = Training(method=Method.ZERO_INFINITY, batch=2, sequence=512)
+    one, sixteen = (account(MODEL, training, num_devices=n) for n in (1, 16))
+    kept = 2 * 512 * MODEL.hidden * 2 * MODEL.num_blocks
+    assert sixteen.host_bytes - one.host_bytes == 15 * kept
+    assert sixteen.device_bytes == one.device_bytes
+
+
+def test_checkpointing_trades_activations_for_the_inputs_of_blocks():
+    with_it = items(Place.DEVICE, Method.ADAMW, checkpointing=True)
+    without = items(Place.DEVICE, Method.ADAMW, checkpointing=False)
+    assert with_it["checkpoints"] == 2048 * MODEL.hidden * 2 * MODEL.num_blocks
+    assert without["activations"] > 10 * with_it["checkpoints"]
+
+
+def test_a_gpt_block_saves_34_bytes_per_token_and_hidden_element():
+    """arXiv:2205.05198, equation 1, without its term of scores."""
+    model = preset("gpt2-xl")
+    saved = items(Place.DEVICE, Method.ADAMW, model, checkpointing=False, sequence=1024)
+    assert saved["activations"] == 34 * 1024 * model.hidden * model.num_blocks
+
+
+def test_eager_attention_saves_five_bytes_per_score():
+    fused, eager = (
+        items(Place.DEVICE, Method.ADAMW, checkpointing=False, attention=kind)["activations"]
+        for kind in ("fused", "eager")
+    )
+    assert eager - fused == 5 * 32 * 2048 * 2048 * MODEL.num_blocks
+
+
+def test_galore_projects_matrices_of_blocks_only():
+    one = preset("llama-2-7b")
+    full = adam_state_bytes(one, Dtype.BF16)
+    assert full == 4 * one.elements
+    ends = one.head.elements + one.tail.elements
+    smallest = state_bytes(one, 1, Dtype.BF16, eight_bit=False)
+    assert 4 * ends < smallest < 4.1 * ends
+
+
+def test_at_full_rank_galore_saves_nothing():
+    one = preset("llama-2-7b")
+    assert state_bytes(one, 4096, Dtype.BF16, eight_bit=False) > adam_state_bytes(one, Dtype.BF16)
+
+
+def test_a_case_compares_with_its_machine():
+    case = TrainingCase(
+        model=preset("opt-13b"), machine=named("a100-pcie-80gb"), training=Training(batch=1)
+    )
+    places = {fit.place: fit.fits for fit in case.fits}
+    assert places == {Place.DEVICE: False, Place.HOST: True, Place.NVME: True}
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_every_account_has_a_context_and_a_process(method: Method):
+    found = account(MODEL, Training(method=method), context_bytes=7)
+    assert found.itemised(Place.DEVICE)["CUDA context"] == 7
+    assert found.itemised(Place.HOST)["process"] > 0

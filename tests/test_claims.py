@@ -1,0 +1,168 @@
+"""Published claims: plausible setups, verdicts, and every row that the project answers for."""
+
+from functools import cache
+
+import pytest
+
+from analysis.claims.reproduction import reproduce
+from analysis.claims.row import Row, inside, within
+from analysis.claims.setups import (
+    Setup,
+    machine_named,
+    model_named,
+    setup,
+    tolerance,
+    with_range,
+)
+from analysis.memory_fit import published_claims
+from zo2sim.baselines import check_training
+from zo2sim.verify import verify
+
+
+@cache
+def rows() -> dict[str, Row]:
+    return {f"{row.claim}/{row.item}": row for row in reproduce()}
+
+
+def of(claim: str) -> list[Row]:
+    return [row for row in rows().values() if row.claim == claim]
+
+
+def test_every_published_value_has_a_row():
+    wanted = {
+        f"{claim}/{item}" for claim, entry in published_claims().items() for item in entry["values"]
+    }
+    assert wanted <= set(rows())
+    assert {row.claim for row in rows().values()} == set(published_claims())
+
+
+def test_no_disagreement_is_left_unexplained():
+    assert [name for name, row in rows().items() if not row.settled] == []
+
+
+def test_what_disagrees():
+    """The whole list, so that one more, or one less, is noticed."""
+    assert [name for name, row in rows().items() if not row.agrees] == [
+        *(f"zo2-no-overhead/fp16 opt-{size}" for size in ("6.7b", "13b", "30b", "66b", "175b")),
+        "zo2-no-overhead/fp32 opt-13b",
+        "zero-offload/tflops_10b",
+        "zero-offload/tflops_pytorch_1.4b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("claim", "bound"),
+    [
+        ("zo2-nvml-memory", 0.031),
+        ("zo2-allocated-memory-fp16", 0.003),
+        ("mezo-memory-fp16", 0.04),
+        ("adamw-memory", 0.02),
+    ],
+)
+def test_memory_rows_stay_as_close_as_they_are(claim: str, bound: float):
+    assert max(abs(row.relative_error) for row in of(claim)) < bound
+
+
+def test_every_feasibility_claim_agrees():
+    assert all(row.agrees for row in rows().values() if row.kind == "feasibility")
+
+
+def test_the_link_explains_the_overhead_of_large_models():
+    why = rows()["zo2-no-overhead/fp16 opt-175b"].why
+    assert why.startswith("the link takes 21.03 s for a step whose compute takes 13.03 s")
+
+
+def test_overhead_grows_with_size():
+    ratios = [row.predicted for row in of("zo2-no-overhead") if row.item.startswith("fp16")]
+    assert ratios == sorted(ratios, reverse=True)
+
+
+def test_rates_are_inside_their_range():
+    for row in rows().values():
+        if row.kind == "throughput":
+            assert row.low is not None
+            assert row.high is not None
+            assert row.low <= row.predicted <= row.high <= 2 * row.low
+
+
+@pytest.mark.parametrize("one", with_range("tflops"), ids=lambda s: f"{s.claim}/{s.value}")
+def test_every_plausible_setup_fits_and_is_free_of_hazards(one: Setup):
+    for case in one.cases():
+        assert all(place.fits for place in case.fits)
+    program = one.nominal.program
+    assert (*verify(program), *check_training(program)) == ()
+
+
+def test_the_nominal_setup_takes_the_first_option_of_everything():
+    cases = list(setup("zero-offload", "tflops_10b").cases())
+    found = [
+        (c.training.microbatches, c.machine.device.fp16_flops_per_s.value / 1e12)  # pyright: ignore[reportOptionalMemberAccess]
+        for c in cases
+    ]
+    assert found == [(1, 125.0), (1, 83.0), (4, 125.0), (4, 83.0)]
+    assert setup("zero-offload", "tflops_10b").nominal == cases[0]
+
+
+def test_setups_say_why():
+    for one in with_range(""):
+        assert one.why
+        assert all(part.why for part in one.opens)
+
+
+def test_a_machine_of_a_claim_keeps_the_provenance_of_each_change():
+    found = machine_named("fuyou-server-deepspeed-io")
+    nvme = found.nvme
+    assert nvme is not None
+    assert nvme.read_bytes_per_s.value == 30e9
+    assert "deepnvme" in nvme.read_bytes_per_s.source
+    assert found.host.num_cores.value == 52
+    assert found.device == machine_named("rtx-4090-24gb").device
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("gpt2-10b", 10.28),
+        ("gpt2-1.4b", 1.414),
+        ("gpt3-13b", 12.85),
+        ("gpt-1t", 1008.0),
+        ("llama-30b", 32.53),
+        ("opt-13b", 12.85),
+    ],
+)
+def test_models_of_claims_have_the_published_size(name: str, billions: float):
+    assert model_named(name).elements / 1e9 == pytest.approx(billions, rel=0.002)
+
+
+def test_an_unknown_model_is_refused():
+    with pytest.raises(ValueError, match=r"a setup's model must be one of gpt2-10b, .*; nothing"):
+        model_named("nothing")
+
+
+def test_within_is_relative_to_the_publication():
+    assert within(75.0, 100.0, 0.25)
+    assert not within(74.9, 100.0, 0.25)
+    assert within(125.0, 100.0, 0.25)
+
+
+def test_a_range_that_spans_more_than_a_factor_of_two_says_nothing():
+    assert tolerance("widest_range") == 2.0
+    assert inside(1.0, 2.0, 1.5)
+    assert not inside(1.0, 2.1, 1.5)
+    assert not inside(1.0, 2.0, 2.05)
+
+
+def test_a_disagreement_without_a_reason_is_unsettled():
+    row = Row(
+        claim="fuyou",
+        item="tflops_13b",
+        kind="throughput",
+        unit="TFLOP/s",
+        published=156.0,
+        predicted=78.0,
+        agrees=False,
+    )
+    assert not row.settled
+    assert row.relative_error == -0.5
+    assert row.record["id"] == "fuyou/tflops_13b"
+    assert row.source == "abstract of arXiv:2403.06504"
