@@ -24,9 +24,11 @@ def changed(program: Program, change: Callable[[Op], Op | None]) -> Program:
     return replace(program, prologue=of(program.prologue), period=of(program.period))
 
 
-def program(method: Method, *, blocks: int = 2, microbatches: int = 1) -> Program:
+def program(
+    method: Method, *, blocks: int = 2, microbatches: int = 1, tied: bool = False
+) -> Program:
     training = Training(method=method, microbatches=microbatches)
-    return build(Shape(num_blocks=blocks), training)
+    return build(Shape(num_blocks=blocks, tied=tied), training)
 
 
 def without(method: Method, name: str, *, blocks: int = 2, microbatches: int = 1) -> list[str]:
@@ -75,6 +77,15 @@ def test_a_backward_pass_that_overwrites_the_sum_is_reported():
 
     found = check_training(changed(program(Method.ADAMW, microbatches=2), overwrite))
     assert "takes a gradient of 1 backward passes in this step; it must sum 2" in str(found[0])
+
+
+def test_a_tied_head_without_the_tails_part_is_reported():
+    def overwrite(op: Op) -> Op:
+        reads = tuple(b for b in op.reads if b.space is not Space.GRADIENT)
+        return replace(op, reads=reads) if op.name == "Bhead.1" else op
+
+    found = check_training(changed(program(Method.ADAMW, tied=True), overwrite))
+    assert "Ohead.2 (compute, step 0) takes a gradient of 1 backward passes" in str(found[0])
 
 
 def test_a_checkpoint_that_does_not_come_back_is_reported():

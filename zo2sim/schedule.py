@@ -136,6 +136,11 @@ class Buffer(NamedTuple):
         return f"{self.space}:{_UNIT_NAMES.get(self.number, str(self.number))}"
 
 
+def slot_among(buffers: Iterable[Buffer]) -> int | None:
+    """The number of the slot among the buffers, if there is one."""
+    return next((b.number for b in buffers if b.space is Space.SLOT), None)
+
+
 def unit_name(unit: int) -> str:
     """``head``, ``tail`` or the block's number."""
     return _UNIT_NAMES.get(unit, str(unit))

@@ -10,7 +10,7 @@ from zo2sim.baselines.layout import Layout
 from zo2sim.baselines.training import Method, Training
 from zo2sim.depend import with_edges
 from zo2sim.policies import Shape
-from zo2sim.schedule import Buffer, Kind, Op, Program, Schedule, Space, Stream
+from zo2sim.schedule import Buffer, Kind, Op, Program, Schedule, Space, Stream, slot_among
 
 ACTIVATIONS = Buffer(Space.ACTIVATIONS)
 LOSS_VALUE = Buffer(Space.RECORD)
@@ -190,7 +190,6 @@ class Pass:
         *,
         lanes: str = "",
     ) -> Op:
-        slots = [b.number for b in (*reads, *writes) if b.space is Space.SLOT]
         return Op(
             kind=kind,
             stream=stream,
@@ -198,6 +197,6 @@ class Pass:
             trip=self.trip,
             reads=reads,
             writes=writes,
-            slot=slots[0] if slots else None,
+            slot=slot_among((*reads, *writes)),
             lanes=lanes,
         )

@@ -51,16 +51,20 @@ def check_training(program: Program, *, periods: int = 3) -> tuple[Hazard, ...]:
     assert not program.flush.ops, "a first-order step leaves nothing to flush"
     steady = (program.period,) * (periods - 1)
     items = chain((program.prologue, *steady, program.evaluate))
-    passes = Counter(op.unit for op in program.period.ops if op.kind is Kind.BACKWARD)
-    state = _State(dict(passes))
+    passes = (op for op in program.period.ops if op.kind is Kind.BACKWARD)
+    state = _State(Counter(_owner(op, b) for op in passes for b in op.writes if _is_gradient(b)))
     return once(hazard for item in items for hazard in state.follow(item))
 
 
 @dataclass(slots=True)
 class _State:
-    """Contents of every buffer after the operations so far; ``passes`` per unit and step."""
+    """Contents of every buffer after the operations so far.
 
-    passes: dict[int | None, int]
+    ``passes`` counts the backward passes that add to each unit's gradient in a step: a tied tail
+    adds to the head's, too.
+    """
+
+    passes: Counter[int]
     contents: dict[Buffer, Content] = field(default_factory=lambda: {})
 
     def follow(self, item: Unrolled) -> Iterator[Hazard]:
@@ -113,7 +117,7 @@ class _State:
     def _written(self, item: Unrolled) -> Iterator[tuple[Buffer, Content]]:
         op = item.op
         for buffer in op.writes:
-            if op.kind is Kind.BACKWARD and buffer.space is Space.GRADIENT:
+            if op.kind is Kind.BACKWARD and _is_gradient(buffer):
                 yield buffer, self._gradient(item, buffer)
             elif buffer.space in _GRADIENTS:
                 yield buffer, self._moved_gradient(item)
@@ -125,12 +129,10 @@ class _State:
                 yield buffer, self._moved(item)
 
     def _gradient(self, item: Unrolled, buffer: Buffer) -> Content:
-        """A backward pass of the unit itself counts; one of a tied tail only adds."""
-        unit = buffer.number if buffer.number < 0 else _unit(item.op)
-        own = int(unit == item.op.unit)
+        """One part more than what the backward pass found there and read."""
         before = self.at(buffer) if buffer in item.op.reads else None
         parts = before.parts if before is not None and before.of_step == item.step else 0
-        return Content(unit, parts=parts + own, of_step=item.step)
+        return Content(_owner(item.op, buffer), parts=parts + 1, of_step=item.step)
 
     def _moved_gradient(self, item: Unrolled) -> Content:
         """What arrives, and what it is added to."""
@@ -156,6 +158,15 @@ class _State:
 def _unit(op: Op) -> int:
     assert op.unit is not None, f"{op.name} is about a unit"
     return op.unit
+
+
+def _is_gradient(buffer: Buffer) -> bool:
+    return buffer.space is Space.GRADIENT
+
+
+def _owner(op: Op, buffer: Buffer) -> int:
+    """Whose gradient a backward pass writes: blocks share a ring, head and tail have their own."""
+    return buffer.number if buffer.number < 0 else _unit(op)
 
 
 def _weights(unit: int | None, version: int) -> str:

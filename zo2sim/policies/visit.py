@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from zo2sim.plan import Policy
 from zo2sim.policies.layout import Layout
-from zo2sim.schedule import HEAD, Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule import HEAD, Buffer, Kind, Op, Space, Stream, slot_among
 
 ACTIVATIONS = Buffer(Space.ACTIVATIONS)
 JOURNAL = Buffer(Space.JOURNAL)
@@ -94,7 +94,6 @@ class Visit:
         lanes: str = "",
         records: int = 0,
     ) -> Op:
-        slots = [b.number for b in (*reads, *writes) if b.space is Space.SLOT]
         return Op(
             kind=kind,
             stream=stream,
@@ -103,7 +102,7 @@ class Visit:
             trip=self.trip,
             reads=reads,
             writes=writes,
-            slot=slots[0] if slots else None,
+            slot=slot_among((*reads, *writes)),
             lanes=lanes,
             records=records,
         )
