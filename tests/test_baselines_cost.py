@@ -91,6 +91,12 @@ def test_a_summed_gradient_is_read_and_written_on_the_host():
     assert extra == 8 * BLOCK_ELEMENTS
 
 
+@pytest.mark.parametrize("method", [Method.ZERO_INFINITY, Method.FUYOU])
+def test_a_machine_without_nvme_is_refused(method: Method):
+    with pytest.raises(ValueError, match=r"this-host: method=.* must have a section \[nvme\]"):
+        cost(method, machine=named("this-host"))
+
+
 @pytest.mark.parametrize("kind", [Kind.UPDATE, Kind.D2H])
 def test_zeroth_order_operations_have_no_price_here(kind: Kind):
     with pytest.raises(ValueError, match=f"{kind} is no operation of first-order training"):

@@ -52,6 +52,11 @@ def test_zero_infinity_needs_room_for_parameters_where_fuyou_needs_it_for_blocks
     assert slots == [2 * 2 * largest, 2 * 2 * MODEL.blocks[0].elements]
 
 
+def test_there_are_no_more_slots_than_blocks():
+    many, enough = (items(Place.DEVICE, Method.FUYOU, num_slots=n) for n in (99, 24))
+    assert many["slots"] == enough["slots"] == 24 * 2 * MODEL.blocks[0].elements
+
+
 def test_the_host_has_the_checkpoints_of_every_device():
     training = Training(method=Method.ZERO_INFINITY, batch=2, sequence=512)
     one, sixteen = (account(MODEL, training, num_devices=n) for n in (1, 16))

@@ -47,6 +47,14 @@ class TrainingCost:
     machine: Machine
     training: Training
 
+    def __post_init__(self) -> None:
+        if "nvme" in self.training.homes.used and self.machine.nvme is None:
+            raise ValueError(
+                f"{self.machine.name}: method={self.training.method} keeps weights and states on "
+                "NVMe, so the machine file must have a section [nvme]; it has none; use "
+                "method=zero_offload"
+            )
+
     @cached_property
     def setting(self) -> Setting:
         """The forward pass of one lane, without noise."""

@@ -62,6 +62,7 @@ class _Sizes:
         self.model, self.training, self.homes = model, training, training.homes
         self.tokens = training.batch * training.sequence
         self.size = training.dtype.bytes
+        self.slots = min(training.num_slots, model.num_blocks)
         self.all = model.elements
         self.ends = model.head.elements + model.tail.elements
         self.granule = max(map(self._moved, model.blocks))
@@ -111,8 +112,7 @@ def _on_device(s: _Sizes) -> Iterator[Named]:
         yield "weights", s.all * size, "the whole model"
     else:
         yield "resident weights", s.ends * size, "head and tail"
-        slots = s.training.num_slots * s.granule * size
-        yield "slots", slots, f"{s.training.num_slots} x the largest {homes.moves}"
+        yield "slots", s.slots * s.granule * size, f"{s.slots} x the largest {homes.moves}"
     yield from _device_gradients(s)
     if homes.states == "device":
         yield "optimizer states", _device_state_bytes(s), "moments, and master weights"
@@ -159,7 +159,7 @@ def _on_host(s: _Sizes, num_devices: int) -> Iterator[Named]:
         per_element = STATE_BYTES + SUM_BYTES + s.size
         staged = homes.state_buffers * s.largest_unit * per_element
         yield "state staging", staged, f"{homes.state_buffers} units' states at once"
-        yield "weight staging", s.training.num_slots * s.granule * s.size, "NVMe to device"
+        yield "weight staging", s.slots * s.granule * s.size, "NVMe to device"
         whole = s.training.microbatches > 1
         held = s.all if whole else s.ends + RING * s.granule
         yield "gradients", held * SUM_BYTES, "summed" if whole else "used up as they come"

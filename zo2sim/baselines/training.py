@@ -46,6 +46,11 @@ class Homes:
     state_buffers: int = 1
     moves: Literal["block", "parameter"] = "block"
 
+    @property
+    def used(self) -> frozenset[Home]:
+        """Every home that anything has."""
+        return frozenset((self.weights, self.gradients, self.states, self.checkpoints))
+
 
 HOMES: Mapping[Method, Homes] = {
     Method.ADAMW: Homes(
