@@ -72,6 +72,18 @@ def test_the_link_explains_the_overhead_of_large_models():
     assert why.startswith("the link takes 21.03 s for a step whose compute takes 13.03 s")
 
 
+def test_a_rate_that_is_predicted_too_high_names_the_closest_setup():
+    why = rows()["zero-offload/tflops_10b"].why
+    assert "Closest: 43.9 (+10%) with batch 10, checkpointing on" in why
+    assert why.endswith("without it the nominal setup gives 39.3")
+
+
+def test_tf32_explains_why_fp32_has_no_more_overhead_here():
+    assert rows()["zo2-no-overhead/fp32 opt-13b"].why.endswith(
+        "with TF32 allowed the ratio is 0.66"
+    )
+
+
 def test_overhead_grows_with_size():
     ratios = [row.predicted for row in of("zo2-no-overhead") if row.item.startswith("fp16")]
     assert ratios == sorted(ratios, reverse=True)

@@ -78,8 +78,6 @@ def _fp32_row() -> Row:
         predicted=ratio,
         agrees=agrees,
         why=reason if explained and not agrees else "",
-        low=min(ratio, with_tf32),
-        high=max(ratio, with_tf32),
     )
 
 

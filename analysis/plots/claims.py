@@ -97,7 +97,7 @@ def _ratio_axis(axes: Axes) -> None:
 def _legend() -> list[Line2D]:
     return [
         _dot(BLUE, BLUE, "agrees"),
-        _dot(VERMILLION, "white", "disagrees, explained"),
+        _dot(VERMILLION, "white", "disagrees"),
         Line2D([], [], color=BLACK, lw=2.4, alpha=0.35, label="plausible setups"),
     ]
 
