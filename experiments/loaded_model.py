@@ -1,0 +1,58 @@
+"""A model and its tokenizer from a folder or the local cache; never from the network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from zo2rt.codec import TORCH_DTYPES
+from zo2sim.dtypes import Dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A causal language model in eval mode, in the storage dtype."""
+
+    name: str
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The fields of its config.json."""
+        return self.model.config.to_dict()  # pyright: ignore[reportCallIssue]
+
+    def check_length(self, sequence: int) -> None:
+        """Raise ``ValueError`` where the model has fewer positions."""
+        most = self.config.get("max_position_embeddings") or self.config.get("n_positions")
+        if isinstance(most, int) and sequence > most:
+            raise ValueError(f"--sequence must be at most {most} for {self.name}; got {sequence}")
+
+
+def quieten() -> None:
+    """The bars and warnings of transformers would tear ours."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def load(name: str, source: str | Path, dtype: Dtype) -> LoadedModel:
+    """The model of a folder, or of a Hugging Face id in the local cache.
+
+    Raises ``ValueError`` where there is none, or it is no causal language model.
+    """
+    quieten()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, local_files_only=True, dtype=TORCH_DTYPES[dtype]
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"--model must be 'tiny', a folder that holds a causal language model with its "
+            f"tokenizer, or an id that is in the local Hugging Face cache (nothing is downloaded); "
+            f"got {name!r}: {str(error).splitlines()[0]}"
+        ) from None
+    return LoadedModel(name=name, model=model.eval(), tokenizer=tokenizer)

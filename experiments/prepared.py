@@ -1,0 +1,105 @@
+"""What a run is made of, from its settings: a model, a task as batches, a plan."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.auto_plan import choose
+from experiments.jsonl import read_task
+from experiments.loaded_model import LoadedModel, load
+from experiments.reading import Reading
+from experiments.run_config import AUTO, BackendName, Config
+from experiments.sizes import parse_bytes
+from experiments.stdlib_text import Texts, code_or_prose, read_texts
+from experiments.task import Task
+from experiments.tiny_model import NAME as TINY
+from experiments.tiny_model import make
+from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
+from zo2sim.machine import replace_all
+from zo2sim.machine_file import resolve
+from zo2sim.plan import Plan, Recipe
+from zo2sim.refusals import check
+
+BACKENDS: dict[BackendName, Callable[[], Backend]] = {
+    "host": HostBackend,
+    "virtual": VirtualBackend,
+    "cuda": CudaBackend,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run before its first step. ``load`` gives the untrained model, a new one each time."""
+
+    load: Callable[[], LoadedModel]
+    reading: Reading
+    plan: Plan
+    recipe: Recipe
+
+    @property
+    def task(self) -> Task:
+        return self.reading.task
+
+
+def prepare(config: Config, pretraining: Callable[[float], None]) -> Prepared:
+    """Load and check everything; ``pretraining`` is told of every step of the tiny model's.
+
+    Raises ``ValueError`` for whatever in the settings cannot be.
+    """
+    plan, recipe = config.chosen
+    check(plan, recipe)
+    texts = read_texts() if config.data is None or config.model == TINY else None
+    task = _task(config, texts)
+    if config.model == TINY and not (base := _base(config)).exists():
+        assert texts is not None, "the tiny model has read them"
+        for loss in make(base, texts):
+            pretraining(loss)
+    source = _base(config) if config.model == TINY else config.model
+
+    def load_again() -> LoadedModel:
+        return load(config.model, source, recipe.storage_dtype)
+
+    loaded = load_again()
+    loaded.check_length(recipe.sequence)
+    if config.plan_from == AUTO:
+        plan = _chosen_plan(config, loaded, recipe)
+    return Prepared(
+        load=load_again,
+        reading=Reading(task, loaded.tokenizer, recipe, config.seed),
+        plan=plan,
+        recipe=recipe,
+    )
+
+
+@contextmanager
+def opened(name: BackendName) -> Iterator[Backend]:
+    """The backend of that name. Raises ``ValueError`` where there is no such device."""
+    try:
+        backend = BACKENDS[name]()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--backend {name} needs a device that is there; {error}") from None
+    with backend:
+        yield backend
+
+
+def _base(config: Config) -> Path:
+    """Where the tiny model is kept before it is fine-tuned."""
+    return config.out / "base"
+
+
+def _task(config: Config, texts: Texts | None) -> Task:
+    if config.data is not None:
+        return read_task(config.data, config.eval_data, most_held_out=config.eval_examples)
+    if config.eval_data is not None:
+        raise ValueError("--eval-data needs --data: the built-in task has its own")
+    assert texts is not None, "the built-in task is made of them"
+    return code_or_prose(texts, most_held_out=config.eval_examples)
+
+
+def _chosen_plan(config: Config, loaded: LoadedModel, recipe: Recipe) -> Plan:
+    machine = resolve(config.machine)
+    if config.device_memory is not None:
+        room = parse_bytes(config.device_memory, flag="--device-memory")
+        machine = replace_all(machine, {"device.memory_bytes": room}, source="--device-memory")
+    return choose(loaded.config, machine, recipe, name=config.model).case.plan

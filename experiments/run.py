@@ -1,0 +1,137 @@
+"""Fine-tune a model with zeroth-order steps, and write the run's folder.
+
+    python -m experiments.run
+    python -m experiments.run --against resident
+    python -m experiments.run --model DIR --data reviews.jsonl --plan auto --steps 2000 --out runs/a
+    python -m experiments.run --resume --out runs/a
+
+Without arguments it pre-trains a small model on text that comes with Python, and then teaches it
+to tell code from prose. A run that was stopped or killed goes on with --resume to the same bits.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from experiments import folder
+from experiments.cli import DONE, FAILED, NO, run, write_json
+from experiments.finetune import Watch
+from experiments.history import History
+from experiments.prepared import Prepared, prepare
+from experiments.run_config import Config, resumed
+from experiments.run_output import config_of, output
+from experiments.run_progress import counter, interruptible, progress, watcher
+from experiments.sizes import show_bytes, show_seconds
+from experiments.tiny_model import PRETRAINING
+from experiments.trained import Trained, Training
+from zo2sim.plan import Plan
+
+
+def main(config: Config) -> int:
+    stored = config.out / "config.json"
+    if config.resume:
+        config = resumed(config, stored)
+    elif stored.exists():
+        raise ValueError(
+            f"--out {config.out} holds a run already; go on with it (--resume --out {config.out}), "
+            f"or choose another folder"
+        )
+    with progress() as bar:
+        prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
+        write_json(str(stored), config_of(config, prepared))
+        trained, reference = _train(config, prepared, bar)
+    written = output(config, prepared, trained, reference)
+    finished = trained.num_steps >= config.steps
+    folder.write_run(config.out, written, typeset=finished and not config.no_report)
+    if config.json is not None:
+        write_json(config.json, written.summary)
+    if config.json != "-":
+        _print(written.summary, trained, config.out, Console())
+    if not finished:
+        return FAILED
+    good = trained.divergence is None and not written.summary["differs_in"]
+    return DONE if good else NO
+
+
+def _train(config: Config, prepared: Prepared, bar: Progress) -> tuple[Trained, Trained | None]:
+    """The run, and the one that it is compared with."""
+    file = config.out / "steps.jsonl"
+    training = Training(
+        backend=config.backend,
+        plan=prepared.plan,
+        optimizer=config.optimizer,
+        course=config.course,
+        folder=config.out,
+    )
+    with interruptible() as stopped:
+
+        def watching(title: str, done: int) -> Watch:
+            show = watcher(bar, title, total=config.steps, done=done)
+            return Watch(show=show, stopped=stopped)
+
+        trained = training.run(
+            prepared,
+            lambda done: History.resumed(file, done),
+            lambda done: watching(prepared.plan.policy, done),
+        )
+        if config.against is None or stopped():
+            return trained, None
+        other = replace(
+            training,
+            plan=Plan(policy=config.against),
+            course=replace(config.course, snapshots=False),
+            folder=None,
+        )
+        against = str(config.against)
+        reference = other.run(prepared, lambda _: History(), lambda _: watching(against, 0))
+    return trained, None if stopped() else reference
+
+
+def _print(summary: dict[str, Any], trained: Trained, out: Path, console: Console) -> None:
+    for line in trained.damaged:
+        console.print(f"passed over: {line}", markup=False)
+    table = Table.grid(padding=(0, 2))
+    for name, text in _rows(summary):
+        table.add_row(name, text)
+    console.print(f"{summary['model']} on {summary['task']}, {summary['policy']}", markup=False)
+    console.print(table)
+    console.print(f"written to {out}", markup=False)
+    if summary["steps"] < summary["steps_wanted"]:
+        console.print(
+            f"stopped after {summary['steps']} of {summary['steps_wanted']} steps; go on with\n"
+            f"  python -m experiments.run --resume --out {out}",
+            markup=False,
+        )
+
+
+def _rows(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "steps", f"{summary['steps']} of {summary['steps_wanted']}"
+    yield "training loss", _change(summary, "training_loss_early", "training_loss_late", ".3f")
+    yield "held-out loss", _change(summary, "held_out_loss_before", "held_out_loss_after", ".3f")
+    if summary["accuracy_after"] is not None:
+        yield "held-out accuracy", _change(summary, "accuracy_before", "accuracy_after", ".1%")
+    if summary["step_s"] is not None:
+        yield "step", show_seconds(summary["step_s"])
+        yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
+        yield "exposed", f"{summary['exposed_share']:.1%} of the step"
+    yield "device buffers", show_bytes(summary["device_bytes"])
+    yield "executed", "as scheduled" if summary["executed_as_scheduled"] else summary["divergence"]
+    if summary["differs_in"] is not None:
+        differs = ", ".join(summary["differs_in"])
+        same = f"differs in {differs}" if differs else "the same bits"
+        yield f"against {summary['compared_with']}", same
+
+
+def _change(summary: dict[str, Any], before: str, after: str, form: str) -> str:
+    texts = ("none" if summary[k] is None else format(summary[k], form) for k in (before, after))
+    return " -> ".join(texts)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Config))

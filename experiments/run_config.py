@@ -1,0 +1,168 @@
+"""Settings of `run`, as flags and as the config.json of a run's folder."""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from zo2rt.estimator import Estimator, Rule
+
+from experiments.cli import read_text
+from experiments.course import Course, Schedule
+from experiments.tiny_model import NAME as TINY
+from zo2rt.engine import MezoSgd
+from zo2sim.dtypes import Dtype
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan_file import from_fields, parse
+
+BackendName = Literal["host", "virtual", "cuda"]
+AUTO = "auto"
+PLAN = Plan()
+RECIPE = Recipe(
+    batch=16,
+    sequence=64,
+    noise="rademacher",
+    storage_dtype=Dtype.FP32,
+    wire_dtype=Dtype.FP32,
+    compute_dtype=Dtype.FP32,
+)
+"""What is small enough for two cores."""
+_OF_THIS_CALL = ("out", "resume", "json", "no_report")  # no part of a run's settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Fine-tune a model with zeroth-order steps, and write the run's folder."""
+
+    plan: Plan = PLAN
+    recipe: Recipe = RECIPE
+    model: str = TINY
+    """'tiny', which the run makes for itself; a folder; or an id in the local cache."""
+    data: Path | None = None
+    """JSON lines: text, text and label, or prompt and completion. None: code or prose?"""
+    eval_data: Path | None = None
+    """Held-out examples, in the same form; None: a tenth of the data."""
+    eval_examples: int = 256
+    """Held-out examples that are used, at most."""
+    plan_from: Annotated[str | None, tyro.conf.arg(name="plan")] = None
+    """A TOML file with plan and recipe instead of flags, or 'auto' to choose the plan."""
+    machine: str = "this-host"
+    """Machine of the catalogue, or a TOML file, on which --plan auto predicts."""
+    device_memory: str | None = None
+    """Device memory within which --plan auto stays, e.g. 18GB or 24GiB."""
+    backend: BackendName = "host"
+    """Where it runs: threads and memory copies, virtual time, or an accelerator."""
+    steps: int = 600
+    """Steps of the whole run."""
+    lr: float = 1e-3
+    """Learning rate of the first step."""
+    eps: float = 1e-3
+    """Distance from the weights to W+ and W-, per unit of noise."""
+    weight_decay: float = 0.0
+    """Decay of matrices; vectors and norms have none."""
+    rule: Rule = "sgd"
+    """What of the projected gradient counts: all of it, or its sign."""
+    clip: float | None = None
+    """Bound on the projected gradient's magnitude."""
+    schedule: Schedule = "linear"
+    """Learning rate: constant, or linear down to 0."""
+    seed: int = 0
+    """Of the noise and of the order of the data."""
+    eval_every: int = 100
+    """Steps between evaluations; 0: only at the beginning and the end."""
+    save_every: int = 200
+    """Steps between snapshots; 0: only at the end. The journal keeps every step anyway."""
+    against: Policy | None = None
+    """Run it a second time with this policy, and compare bit by bit."""
+    out: Path = Path("runs/run")
+    """Folder of the run."""
+    resume: bool = False
+    """Go on with the run in --out; its settings are taken from there."""
+    no_report: bool = False
+    """Write the numbers and figures only."""
+    json: str | None = None
+    """Write the summary as JSON to this file, or to stdout with '-'."""
+
+    @property
+    def course(self) -> Course:
+        return Course(
+            steps=self.steps,
+            lr=self.lr,
+            schedule=self.schedule,
+            eval_every=self.eval_every,
+            save_every=self.save_every,
+        )
+
+    @property
+    def optimizer(self) -> MezoSgd:
+        return MezoSgd(
+            lr=self.lr,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+            estimator=Estimator(rule=self.rule, clip=self.clip),
+        )
+
+    @property
+    def chosen(self) -> tuple[Plan, Recipe]:
+        """Plan and recipe of the file, or of the flags; ``ValueError`` where both are given."""
+        if self.plan_from is None:
+            return self.plan, self.recipe
+        if self.plan != PLAN or (self.plan_from != AUTO and self.recipe != RECIPE):
+            raise ValueError(f"give --plan {self.plan_from} or the flags of a plan, not both")
+        if self.plan_from == AUTO:
+            return self.plan, self.recipe
+        return parse(read_text(Path(self.plan_from)), where=self.plan_from)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """All that makes the run what it is, as plain values; paths are absolute."""
+    values = asdict(config)
+    for name in ("data", "eval_data"):
+        if values[name] is not None:
+            values[name] = str(values[name].absolute())
+    return {name: value for name, value in values.items() if name not in _OF_THIS_CALL}
+
+
+def resumed(config: Config, stored: Path) -> Config:
+    """The settings of a run that was begun; of this call, only --steps may be another number.
+
+    Raises ``ValueError`` where other settings were given, or none were stored.
+    """
+    own = {name: getattr(config, name) for name in _OF_THIS_CALL}
+    steps = Config().steps
+    if replace(config, steps=steps) != replace(Config(), **own):
+        given = [f.name for f in fields(Config) if _differs(config, f.name)]
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(f"--resume takes every setting from {stored.parent}; leave out {flags}")
+    before = replace(_read(stored), **own)
+    if config.steps in (steps, before.steps):
+        return before
+    if before.schedule != "constant":
+        raise ValueError(
+            f"--steps must stay {before.steps} with --schedule {before.schedule}: the learning "
+            f"rate of the steps that were done depends on it; got {config.steps}"
+        )
+    return replace(before, steps=config.steps)
+
+
+def _differs(config: Config, name: str) -> bool:
+    return name not in (*_OF_THIS_CALL, "steps") and getattr(config, name) != getattr(
+        Config(), name
+    )
+
+
+def _read(stored: Path) -> Config:
+    if not stored.is_file():
+        raise ValueError(f"--resume needs a run in --out; there is no {stored}")
+    try:
+        values: dict[str, Any] = json.loads(read_text(stored))["settings"]
+        for name in ("data", "eval_data"):
+            values[name] = None if values[name] is None else Path(values[name])
+        values["plan"] = from_fields(Plan, values["plan"])
+        values["recipe"] = from_fields(Recipe, values["recipe"])
+        values["against"] = None if values["against"] is None else Policy(values["against"])
+        return Config(**values)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{stored}: must be the config of a run; {error!r}") from None
