@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from zo2rt.codec import TORCH_DTYPES
@@ -17,13 +21,13 @@ class LoadedModel:
     """A causal language model in eval mode, in the storage dtype."""
 
     name: str
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
     @property
     def config(self) -> dict[str, Any]:
         """The fields of its config.json."""
-        return self.model.config.to_dict()  # pyright: ignore[reportCallIssue]
+        return self.model.config.to_dict()
 
     def check_length(self, sequence: int) -> None:
         """Raise ``ValueError`` where the model has fewer positions."""

@@ -10,7 +10,7 @@ to tell code from prose. A run that was stopped or killed goes on with --resume 
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def _train(config: Config, prepared: Prepared, bar: Progress) -> tuple[Trained, 
     return trained, None if stopped() else reference
 
 
-def _print(summary: dict[str, Any], trained: Trained, out: Path, console: Console) -> None:
+def _print(summary: Mapping[str, Any], trained: Trained, out: Path, console: Console) -> None:
     for line in trained.damaged:
         console.print(f"passed over: {line}", markup=False)
     table = Table.grid(padding=(0, 2))
@@ -110,7 +110,7 @@ def _print(summary: dict[str, Any], trained: Trained, out: Path, console: Consol
         )
 
 
-def _rows(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "steps", f"{summary['steps']} of {summary['steps_wanted']}"
     yield "training loss", _change(summary, "training_loss_early", "training_loss_late", ".3f")
     yield "held-out loss", _change(summary, "held_out_loss_before", "held_out_loss_after", ".3f")
@@ -128,7 +128,7 @@ def _rows(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"against {summary['compared_with']}", same
 
 
-def _change(summary: dict[str, Any], before: str, after: str, form: str) -> str:
+def _change(summary: Mapping[str, Any], before: str, after: str, form: str) -> str:
     texts = ("none" if summary[k] is None else format(summary[k], form) for k in (before, after))
     return " -> ".join(texts)
 

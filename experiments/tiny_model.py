@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import ByT5Tokenizer, OPTConfig, OPTForCausalLM
 
 from experiments.loaded_model import quieten
 from experiments.stdlib_text import FRAGMENT, Texts
-from zo2rt.examples import Example, batch_of, encode, pad_of
+from zo2rt.examples import Example, batch_of, encode, end_of, pad_of
 from zo2rt.pretrain import Pretraining, pretrain
 
 NAME = "tiny"
@@ -41,7 +41,7 @@ def make(folder: Path, texts: Texts) -> Iterator[float]:
     partial.rename(folder)
 
 
-def _untrained(tokenizer: ByT5Tokenizer) -> nn.Module:
+def _untrained(tokenizer: ByT5Tokenizer) -> OPTForCausalLM:
     config = OPTConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -51,9 +51,9 @@ def _untrained(tokenizer: ByT5Tokenizer) -> nn.Module:
         num_attention_heads=4,
         max_position_embeddings=_POSITIONS,
         dropout=0.0,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=pad_of(tokenizer),
+        bos_token_id=end_of(tokenizer),
+        eos_token_id=end_of(tokenizer),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)

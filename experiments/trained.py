@@ -92,7 +92,7 @@ def digest(model: nn.Module) -> str:
     for name, parameter in model.named_parameters():
         data = parameter.detach().contiguous().cpu().flatten()
         total.update(name.encode())
-        total.update(data.view(torch.uint8).numpy())
+        total.update(memoryview(data.view(torch.uint8).numpy()))
     return total.hexdigest()
 
 

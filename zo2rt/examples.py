@@ -7,6 +7,7 @@ has the same tokens after every prompt.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, example: Example, sequence: int) 
     as it fills.
     """
     start, body = _start(tokenizer), _ids(tokenizer, example.completion)
-    end = tokenizer.eos_token_id
+    end = end_of(tokenizer)
     if example.ends and end is not None:
         body = (*body, end)
     if not example.prompt:
@@ -72,7 +73,14 @@ def batch_of(rows: Sequence[Row], *, sequence: int, pad: int) -> dict[str, Tenso
 
 def pad_of(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token that fills up a row; any will do, because nothing attends to it."""
-    return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
+    pad: Any = tokenizer.pad_token_id
+    return 0 if pad is None else int(pad)
+
+
+def end_of(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The end-of-text token, or None."""
+    end: Any = tokenizer.eos_token_id
+    return None if end is None else int(end)
 
 
 def _text_rows(start: tuple[int, ...], body: tuple[int, ...], sequence: int) -> Iterator[Row]:

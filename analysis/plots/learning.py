@@ -26,7 +26,7 @@ def learning(
     ``reference``, the label and evaluations of another policy, open rings show its values around
     ours; ``chance`` is the accuracy of guessing. A run without accuracies has the upper panel only.
     """
-    judged = bool(evaluations["accuracy"].notna().any())
+    judged = bool(np.isfinite(floats(evaluations, "accuracy")).any())
     figure = new_figure(COLUMN_IN, 3.4 if judged else 2.2)
     panels = figure.subplots(2 if judged else 1, 1, sharex=True, squeeze=False)[:, 0]
     _losses(panels[0], steps)
@@ -76,8 +76,8 @@ def _evaluated(
     if reference is not None:
         name, table = reference
         x, y = floats(table, "step"), floats(table, column)
-        ring = {"ls": "none", "marker": "o", "ms": 6, "mfc": "none", "mec": ORANGE}
-        axes.plot(x, y, **ring, label=f"held out, {series(name).title}")
+        title = f"held out, {series(name).title}"
+        axes.plot(x, y, ls="none", marker="o", ms=6, mfc="none", mec=ORANGE, label=title)
     axes.grid(visible=True, axis="y")
 
 

@@ -19,3 +19,23 @@ def _mix(x: int) -> int:
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
     return x ^ (x >> 31)
+
+
+def seed_shifted(run_seed: int, steps: int) -> int:
+    """The seed under which step e draws what step e + ``steps`` draws under ``run_seed``.
+
+    ``sample_key(seed_shifted(s, n), e, i) == sample_key(s, e + n, i)`` for every e, i and n.
+    """
+    if not 0 <= run_seed <= _MASK:
+        raise ValueError(f"run_seed must be in 0 .. 2^64 - 1; got {run_seed!r}")
+    first = _mix((_GOLDEN + run_seed) & _MASK)
+    return (_unmixed((first + steps) & _MASK) - _GOLDEN) & _MASK
+
+
+def _unmixed(x: int) -> int:
+    """The inverse of `_mix`: every one of its operations can be undone modulo 2^64."""
+    x ^= (x >> 31) ^ (x >> 62)
+    x = (x * pow(0x94D049BB133111EB, -1, 2**64)) & _MASK
+    x ^= (x >> 27) ^ (x >> 54)
+    x = (x * pow(0xBF58476D1CE4E5B9, -1, 2**64)) & _MASK
+    return x ^ (x >> 30) ^ (x >> 60)
