@@ -15,6 +15,7 @@ from experiments.stdlib_text import Texts, code_or_prose, read_texts
 from experiments.task import Task
 from experiments.tiny_model import NAME as TINY
 from experiments.tiny_model import make
+from zo2rt import supported
 from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
 from zo2sim.machine import replace_all
 from zo2sim.machine_file import resolve
@@ -49,6 +50,8 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Prepared:
     """
     plan, recipe = config.chosen
     check(plan, recipe)
+    supported.check(plan, recipe)
+    _ = config.course, config.optimizer  # what they refuse is refused before anything is written
     texts = read_texts() if config.data is None or config.model == TINY else None
     task = _task(config, texts)
     if config.model == TINY and not (base := _base(config)).exists():

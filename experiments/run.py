@@ -24,12 +24,12 @@ from experiments.cli import DONE, FAILED, NO, run, write_json
 from experiments.finetune import Watch
 from experiments.history import History
 from experiments.prepared import Prepared, prepare
-from experiments.run_config import Config, resumed
+from experiments.run_config import Config, check_data, resumed
 from experiments.run_output import config_of, output
 from experiments.run_progress import counter, interruptible, progress, watcher
 from experiments.sizes import show_bytes, show_seconds
 from experiments.tiny_model import PRETRAINING
-from experiments.trained import Trained, Training
+from experiments.trained import JOURNAL, Trained, Training
 from zo2sim.plan import Plan
 
 
@@ -37,13 +37,15 @@ def main(config: Config) -> int:
     stored = config.out / "config.json"
     if config.resume:
         config = resumed(config, stored)
-    elif stored.exists():
+    elif (config.out / JOURNAL).exists():
         raise ValueError(
             f"--out {config.out} holds a run already; go on with it (--resume --out {config.out}), "
             f"or choose another folder"
         )
     with progress() as bar:
         prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
+        if config.resume:
+            check_data(stored, prepared.task.sha256)
         write_json(str(stored), config_of(config, prepared))
         trained, reference = _train(config, prepared, bar)
     written = output(config, prepared, trained, reference)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from zo2rt.estimator import Estimator, Rule
 
 from experiments.cli import read_text
 from experiments.course import Course, Schedule
 from experiments.tiny_model import NAME as TINY
 from zo2rt.engine import MezoSgd
+from zo2rt.estimator import Estimator, Rule
 from zo2sim.dtypes import Dtype
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.plan_file import from_fields, parse
@@ -145,6 +145,16 @@ def resumed(config: Config, stored: Path) -> Config:
             f"rate of the steps that were done depends on it; got {config.steps}"
         )
     return replace(before, steps=config.steps)
+
+
+def check_data(stored: Path, sha256: str) -> None:
+    """Raise ``ValueError`` where the data is not what it was when the run began."""
+    before = json.loads(read_text(stored))["data"]["data_sha256"]
+    if before != sha256:
+        raise ValueError(
+            f"the data of a resumed run must hold what it held when the run began, "
+            f"{before[:12]}; it is {sha256[:12]}; restore the file, or start a new run"
+        )
 
 
 def _differs(config: Config, name: str) -> bool:

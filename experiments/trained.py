@@ -18,6 +18,9 @@ from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2sim.plan import Plan
 from zo2sim.trace import Trace
 
+JOURNAL = "journal"
+"""Where a run's folder keeps what the engine resumes from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -82,7 +85,7 @@ class Training:
             Objective(example=prepared.reading.example),
             backend=backend,
             optimizer=self.optimizer,
-            folder=None if self.folder is None else self.folder / "journal",
+            folder=None if self.folder is None else self.folder / JOURNAL,
         )
 
 
@@ -92,7 +95,7 @@ def digest(model: nn.Module) -> str:
     for name, parameter in model.named_parameters():
         data = parameter.detach().contiguous().cpu().flatten()
         total.update(name.encode())
-        total.update(memoryview(data.view(torch.uint8).numpy()))
+        total.update(data.view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
