@@ -13,10 +13,11 @@ from zo2sim.predict import Prediction, predict
 from zo2sim.refusals import refusal
 
 
-def choose(config: Mapping[str, Any], machine: Machine, recipe: Recipe, *, name: str) -> Prediction:
-    """The prediction of the chosen plan; ``config`` is the model's config.json.
+def choose(config: Mapping[str, Any], machine: Machine, recipe: Recipe, *, name: str) -> Plan:
+    """The chosen plan; ``config`` is the model's config.json.
 
-    Raises ``ValueError`` where no plan fits, saying what is missing.
+    Of plans that are equally fast the simplest is chosen, the resident one first. Raises
+    ``ValueError`` where no plan fits, saying what is missing.
     """
     model = from_config(config, name=name)
     tried = [
@@ -29,7 +30,12 @@ def choose(config: Mapping[str, Any], machine: Machine, recipe: Recipe, *, name:
         smallest = min(tried, key=lambda prediction: prediction.memory.device_bytes)
         missing = next(place for place in smallest.fits if not place.fits)
         raise ValueError(f"--plan auto: no plan fits {machine.name}; {missing.sentence}")
-    return min(fitting, key=lambda prediction: prediction.step_s)
+    return min(fitting, key=_seconds).case.plan
+
+
+def _seconds(prediction: Prediction) -> float:
+    """Two digits: no plan is worth more trouble for less."""
+    return float(f"{prediction.step_s:.2g}")
 
 
 def _plans(blocks: int) -> Iterator[Plan]:

@@ -105,4 +105,4 @@ def _chosen_plan(config: Config, loaded: LoadedModel, recipe: Recipe) -> Plan:
     if config.device_memory is not None:
         room = parse_bytes(config.device_memory, flag="--device-memory")
         machine = replace_all(machine, {"device.memory_bytes": room}, source="--device-memory")
-    return choose(loaded.config, machine, recipe, name=config.model).case.plan
+    return choose(loaded.config, machine, recipe, name=config.model)

@@ -65,6 +65,10 @@ class Config:
     """What of the projected gradient counts: all of it, or its sign."""
     clip: float | None = None
     """Bound on the projected gradient's magnitude."""
+    sparsity: float = 0.0
+    """Part of every matrix, its largest weights, that is not trained (Sparse-MeZO)."""
+    stochastic_rounding: bool = False
+    """Round updates of fp16 and bf16 weights at random, so that small ones are not lost."""
     schedule: Schedule = "linear"
     """Learning rate: constant, or linear down to 0."""
     seed: int = 0
@@ -102,6 +106,8 @@ class Config:
             weight_decay=self.weight_decay,
             seed=self.seed,
             estimator=Estimator(rule=self.rule, clip=self.clip),
+            stochastic_rounding=self.stochastic_rounding,
+            sparsity=self.sparsity,
         )
 
     @property

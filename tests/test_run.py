@@ -43,6 +43,15 @@ def small(model: Path, data: Path) -> tuple[str, ...]:
     return ("--model", str(model), "--data", str(data), *SMALL)
 
 
+@pytest.fixture(scope="module")
+def whole(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed run, which no test changes."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    outcome = call(run, "--model", str(model), "--data", str(data), *SMALL, "--out", str(folder))
+    assert outcome.code == 0
+    return folder
+
+
 def summary(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "summary.json").read_text())
 
@@ -65,9 +74,8 @@ def test_a_run_leaves_its_folder(tmp_path: Path, small: tuple[str, ...]):
     assert {"Fhead", "F0", "F1", "Ftail"} <= {e["name"].split("@")[0] for e in trace["traceEvents"]}
 
 
-def test_records_have_every_step_and_evaluation(tmp_path: Path, small: tuple[str, ...]):
-    call(run, *small, "--out", str(tmp_path))
-    table = pd.read_parquet(tmp_path / "records.parquet")
+def test_records_have_every_step_and_evaluation(whole: Path):
+    table = pd.read_parquet(whole / "records.parquet")
     steps = {metric: [*rows["step"]] for metric, rows in table.groupby("metric")}
     assert steps["loss"] == steps["g"] == steps["tokens_per_s"] == [0, 1, 2, 3, 4, 5]
     assert steps["held_out_loss"] == steps["accuracy"] == [0, 3, 6]
@@ -77,12 +85,11 @@ def test_records_have_every_step_and_evaluation(tmp_path: Path, small: tuple[str
     assert "" not in set(table["unit"])
 
 
-def test_the_model_that_it_saves_can_be_loaded_anywhere(tmp_path: Path, small: tuple[str, ...]):
-    call(run, *small, "--out", str(tmp_path))
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    tokens = AutoTokenizer.from_pretrained(tmp_path / "model")("12\nlabel:", return_tensors="pt")
+def test_the_model_that_it_saves_can_be_loaded_anywhere(whole: Path):
+    loaded = AutoModelForCausalLM.from_pretrained(whole / "model")
+    tokens = AutoTokenizer.from_pretrained(whole / "model")("12\nlabel:", return_tensors="pt")
     assert torch.isfinite(loaded(**tokens).logits).all()
-    assert experiments.trained.digest(loaded) == weights(tmp_path)
+    assert experiments.trained.digest(loaded) == weights(whole)
 
 
 # The same bits
@@ -99,11 +106,10 @@ def test_the_model_that_it_saves_can_be_loaded_anywhere(tmp_path: Path, small: t
     ids=" ".join,
 )
 def test_no_plan_backend_or_interval_changes_a_bit(
-    tmp_path: Path, small: tuple[str, ...], flags: tuple[str, ...]
+    tmp_path: Path, whole: Path, small: tuple[str, ...], flags: tuple[str, ...]
 ):
-    for name, more in (("a", ()), ("b", flags)):
-        assert call(run, *small, "--out", str(tmp_path / name), *more).code == 0
-    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert call(run, *small, "--out", str(tmp_path), *flags).code == 0
+    assert weights(tmp_path) == weights(whole)
 
 
 def test_it_compares_itself_with_another_policy(tmp_path: Path, small: tuple[str, ...]):
@@ -123,10 +129,9 @@ def test_a_difference_is_the_answer_no(
     assert "differs in weights" in outcome.out
 
 
-def test_another_seed_gives_other_bits(tmp_path: Path, small: tuple[str, ...]):
-    for seed in ("0", "1"):
-        call(run, *small, "--out", str(tmp_path / seed), "--seed", seed)
-    assert weights(tmp_path / "0") != weights(tmp_path / "1")
+def test_another_seed_gives_other_bits(tmp_path: Path, whole: Path, small: tuple[str, ...]):
+    call(run, *small, "--out", str(tmp_path), "--seed", "1")
+    assert weights(tmp_path) != weights(whole)
 
 
 # Stopped and resumed
@@ -159,12 +164,11 @@ def interrupted(out: Path, small: tuple[str, ...], stopping: list[int], *at: int
     return outcome
 
 
-@pytest.mark.parametrize("step", [0, 2, 4])
+@pytest.mark.parametrize("step", [0, 4])
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    tmp_path: Path, small: tuple[str, ...], stopping: list[int], step: int
+    tmp_path: Path, whole: Path, small: tuple[str, ...], stopping: list[int], step: int
 ):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    call(run, *small, "--out", str(whole))
+    stopped = tmp_path / "stopped"
     outcome = interrupted(stopped, small, stopping, step)
     assert outcome.code == 1
     assert f"stopped after {step + 1} of 6 steps" in outcome.out
@@ -186,16 +190,15 @@ def test_more_steps_can_be_asked_for_where_the_rate_is_constant(
     tmp_path: Path, small: tuple[str, ...]
 ):
     constant = (*small, "--schedule", "constant")
-    call(run, *constant, "--out", str(tmp_path / "a"))
-    more = ("--resume", "--no-report", "--steps", "9", "--out", str(tmp_path / "a"))
+    call(run, *constant, "--out", str(tmp_path / "a"), "--steps", "2")
+    more = ("--resume", "--no-report", "--steps", "3", "--out", str(tmp_path / "a"))
     assert call(run, *more).code == 0
-    call(run, *constant, "--out", str(tmp_path / "b"), "--steps", "9")
+    call(run, *constant, "--out", str(tmp_path / "b"), "--steps", "3")
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
-def test_a_run_is_never_overwritten(tmp_path: Path, small: tuple[str, ...]):
-    call(run, *small, "--out", str(tmp_path))
-    outcome = call(run, *small, "--out", str(tmp_path))
+def test_a_run_is_never_overwritten(whole: Path, small: tuple[str, ...]):
+    outcome = call(run, *small, "--out", str(whole))
     assert outcome.code == 2
     assert "holds a run already; go on with it (--resume --out" in outcome.complaint
 
@@ -240,7 +243,7 @@ def test_an_automatic_plan_keeps_the_model_resident_where_it_fits(
 
 
 def test_an_automatic_plan_says_what_does_not_fit(tmp_path: Path, small: tuple[str, ...]):
-    room = ("--plan", "auto", "--device-memory", "1KiB")
+    room = ("--plan", "auto", "--device-memory", "2MB")
     outcome = call(run, *small, "--out", str(tmp_path), *room)
     assert outcome.code == 2
     assert "no plan fits this-host" in outcome.complaint

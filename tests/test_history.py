@@ -1,0 +1,82 @@
+"""What a run measured: kept line by line, and read back up to where the weights stand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.course import Course
+from experiments.history import Evaluation, History, StepLine
+
+STEP = StepLine(
+    step=0, loss=1.5, g=-0.25, lr=0.1, skipped=False, tokens=8, wall_s=0.5, exposed_s=0.1
+)
+JUDGED = Evaluation(step=0, held_out_loss=2.0, accuracy=None)
+
+
+def written(path: Path, steps: int) -> History:
+    history = History(path)
+    history.add(JUDGED)
+    for step in range(steps):
+        history.add(replace(STEP, step=step))
+    history.add(replace(JUDGED, step=steps, accuracy=0.5))
+    return history
+
+
+def test_lines_are_read_back_as_they_were(tmp_path: Path):
+    history = written(tmp_path / "steps.jsonl", 3)
+    again = History.resumed(tmp_path / "steps.jsonl", 3)
+    assert again.steps == history.steps
+    assert again.evaluations == history.evaluations
+    assert again.evaluated(3)
+    assert not again.evaluated(1)
+
+
+def test_lines_past_the_weights_go(tmp_path: Path):
+    written(tmp_path / "steps.jsonl", 3)
+    again = History.resumed(tmp_path / "steps.jsonl", 2)
+    assert [line.step for line in again.steps] == [0, 1]
+    assert [e.step for e in again.evaluations] == [0]
+
+
+def test_a_torn_line_goes_and_the_file_is_whole_again(tmp_path: Path):
+    path = tmp_path / "steps.jsonl"
+    written(path, 2)
+    path.write_text(path.read_text()[:-20])
+    History.resumed(path, 2).add(replace(STEP, step=2))
+    again = History.resumed(path, 3)
+    assert [line.step for line in again.steps] == [0, 1, 2]
+    assert [e.step for e in again.evaluations] == [0]
+
+
+def test_a_skipped_step_has_no_numbers(tmp_path: Path):
+    history = History(tmp_path / "steps.jsonl")
+    history.add(replace(STEP, loss=None, g=None, skipped=True))
+    (row,) = History.resumed(tmp_path / "steps.jsonl", 1).step_table().to_dict("records")
+    assert row["loss"] != row["loss"] or row["loss"] is None
+    assert row["skipped"]
+
+
+def course(**changes: object) -> Course:
+    settings = {"steps": 10, "lr": 1.0, "schedule": "linear", "eval_every": 4, "save_every": 3}
+    return Course(**settings | changes)  # type: ignore[arg-type]
+
+
+def test_a_course_judges_and_saves_at_its_intervals_and_at_the_end():
+    steps = range(11)
+    assert [s for s in steps if course().is_judged(s)] == [0, 4, 8, 10]
+    assert [s for s in steps if course().is_saved(s)] == [3, 6, 9, 10]
+    assert [s for s in steps if course(eval_every=0).is_judged(s)] == [0, 10]
+    assert [s for s in steps if course(save_every=0).is_saved(s)] == [10]
+    assert [s for s in steps if course(snapshots=False).is_saved(s)] == []
+
+
+def test_the_linear_schedule_would_end_at_zero():
+    assert [course().lr_at(step) for step in (0, 5, 10)] == [1.0, 0.5, 0.0]
+    assert course(schedule="constant").lr_at(9) == 1.0
+
+
+@pytest.mark.parametrize("changes", [{"steps": 0}, {"eval_every": -1}, {"save_every": -1}])
+def test_a_course_refuses_counts_that_are_none(changes: dict[str, int]):
+    with pytest.raises(ValueError, match=r"--(steps|eval-every|save-every) must be >= "):
+        course(**changes)

@@ -1,0 +1,94 @@
+"""The learning curves, and the report around them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.plots.learning import learning, smoothed
+from analysis.report.finetuning import finetuning_document
+from analysis.style import svg_text
+
+STEPS = pd.DataFrame({"step": range(80), "loss": [2.0 - n / 80 for n in range(80)]})
+JUDGED = pd.DataFrame(
+    {"step": [0, 40, 80], "held_out_loss": [2.0, 1.5, 1.1], "accuracy": [0.5, 0.7, 0.9]}
+)
+SUMMARY = {
+    "model": "tiny",
+    "task": "code-or-prose",
+    "policy": "zo2",
+    "backend": "host",
+    "steps": 80,
+    "skipped_steps": 0,
+    "training_loss_early": 1.9,
+    "training_loss_late": 1.1,
+    "held_out_loss_before": 2.0,
+    "held_out_loss_after": 1.1,
+    "accuracy_before": 0.5,
+    "accuracy_after": 0.9,
+    "tokens_per_s": 1000.0,
+    "step_s": 0.1,
+    "exposed_share": 0.02,
+    "device_bytes": 2**20,
+    "executed_as_scheduled": True,
+    "divergence": None,
+    "compared_with": "resident",
+    "differs_in": [],
+}
+
+
+def test_a_moving_mean_looks_back():
+    values = np.array([1.0, 3.0, np.nan, 5.0])
+    assert smoothed(values, 1).tolist()[:2] == [1.0, 3.0]
+    np.testing.assert_array_equal(smoothed(values, 2), [1.0, 2.0, 3.0, 5.0])
+    np.testing.assert_array_equal(smoothed(values, 9), [1.0, 2.0, 2.0, 3.0])
+
+
+def test_a_moving_mean_of_nothing_is_nothing():
+    np.testing.assert_array_equal(smoothed(np.array([np.nan, np.nan]), 1), [np.nan, np.nan])
+
+
+def test_curves_of_two_policies_are_in_one_figure():
+    figure = learning(STEPS, JUDGED, label="zo2", reference=("resident", JUDGED), chance=0.5)
+    loss, accuracy = figure.axes
+    names = [text.get_text() for text in accuracy.get_legend().get_texts()]
+    assert names == ["held out, ZO2", "held out, MeZO (resident)", "chance"]
+    ours, theirs = accuracy.lines[0], accuracy.lines[1]
+    assert list(ours.get_ydata()) == list(theirs.get_ydata()) == [0.5, 0.7, 0.9]
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "held-out accuracy")
+    assert svg_text(figure) == svg_text(
+        learning(STEPS, JUDGED, label="zo2", reference=("resident", JUDGED), chance=0.5)
+    )
+
+
+def test_without_accuracies_there_is_one_panel():
+    judged = JUDGED.assign(accuracy=[None, None, None])
+    assert len(learning(STEPS, judged, label="zo2").axes) == 1
+
+
+def test_steps_without_a_loss_leave_a_gap():
+    steps = STEPS.assign(loss=[None if n % 2 else 1.0 for n in range(80)])
+    assert learning(steps, JUDGED, label="zo2").axes[0].get_ylim()[1] == pytest.approx(2.2)
+
+
+def test_the_report_says_what_was_learned_and_compared():
+    document = finetuning_document(
+        SUMMARY, plan={"num_slots": 2}, recipe={"batch": 16}, provenance={}, has_timeline=True
+    )
+    (abstract,) = document.abstract
+    assert "Held-out accuracy goes from 50.0" in str(abstract)
+    assert "gave the same bits" in str(abstract)
+    assert document.figure_keys == ("learning", "timeline")
+
+
+def test_the_report_says_what_differs():
+    summary = SUMMARY | {"differs_in": ["weights"], "divergence": "F1 ran twice"}
+    document = finetuning_document(
+        summary | {"executed_as_scheduled": False},
+        plan={},
+        recipe={},
+        provenance={},
+        has_timeline=False,
+    )
+    words = str(document)
+    assert "differs in: weights" in words
+    assert "F1 ran twice" in words
