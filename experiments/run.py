@@ -42,6 +42,7 @@ def main(config: Config) -> int:
             f"--out {config.out} holds a run already; go on with it (--resume --out {config.out}), "
             f"or choose another folder"
         )
+    config = config.resolved
     with progress() as bar:
         prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
         if config.resume:

@@ -28,6 +28,10 @@ RECIPE = Recipe(
     compute_dtype=Dtype.FP32,
 )
 """What is small enough for two cores."""
+TUNED: dict[str, float | None] = {"lr": 2e-3, "eps": 1e-2, "clip": 5.0}
+"""What the tiny model learns with; tried by hand on the built-in task."""
+USUAL: dict[str, float | None] = {"lr": 1e-6, "eps": 1e-3, "clip": None}
+"""What MeZO (arXiv:2305.17333) fine-tunes OPT-13B with, or a tenth of the rate."""
 _OF_THIS_CALL = ("out", "resume", "json", "no_report")  # no part of a run's settings
 
 
@@ -53,18 +57,18 @@ class Config:
     """Device memory within which --plan auto stays, e.g. 18GB or 24GiB."""
     backend: BackendName = "host"
     """Where it runs: threads and memory copies, virtual time, or an accelerator."""
-    steps: int = 600
+    steps: int = 800
     """Steps of the whole run."""
-    lr: float = 1e-3
-    """Learning rate of the first step."""
-    eps: float = 1e-3
-    """Distance from the weights to W+ and W-, per unit of noise."""
+    lr: float | None = None
+    """Learning rate of the first step; None: 1e-6, for the tiny model 2e-3."""
+    eps: float | None = None
+    """Distance from the weights to W+ and W-, per unit of noise; None: 1e-3, tiny 1e-2."""
     weight_decay: float = 0.0
     """Decay of matrices; vectors and norms have none."""
     rule: Rule = "sgd"
     """What of the projected gradient counts: all of it, or its sign."""
     clip: float | None = None
-    """Bound on the projected gradient's magnitude."""
+    """Bound on the projected gradient's magnitude; None: none, for the tiny model 5."""
     sparsity: float = 0.0
     """Part of every matrix, its largest weights, that is not trained (Sparse-MeZO)."""
     stochastic_rounding: bool = False
@@ -89,7 +93,15 @@ class Config:
     """Write the summary as JSON to this file, or to stdout with '-'."""
 
     @property
+    def resolved(self) -> "Config":
+        """With numbers instead of None where they depend on the model."""
+        chosen = {name: getattr(self, name) for name in ("lr", "eps", "clip")}
+        usual = TUNED if self.model == TINY else USUAL
+        return replace(self, **{k: usual[k] if v is None else v for k, v in chosen.items()})
+
+    @property
     def course(self) -> Course:
+        assert self.lr is not None, "resolved"
         return Course(
             steps=self.steps,
             lr=self.lr,
@@ -100,6 +112,8 @@ class Config:
 
     @property
     def optimizer(self) -> MezoSgd:
+        assert self.lr is not None, "resolved"
+        assert self.eps is not None, "resolved"
         return MezoSgd(
             lr=self.lr,
             eps=self.eps,

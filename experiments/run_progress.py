@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from experiments.history import StepLine
 
@@ -46,8 +53,14 @@ def watcher(bar: Progress, title: str, *, total: int, done: int) -> Callable[[St
 
 def counter(bar: Progress, title: str, *, total: int) -> Callable[[float], None]:
     """Counts steps of which there is nothing to tell but the loss."""
-    task = bar.add_task(title, total=total, numbers="")
-    return lambda loss: bar.update(task, advance=1, numbers=f"loss {loss:.3f}")
+    tasks: list[TaskID] = []
+
+    def count(loss: float) -> None:
+        if not tasks:  # a bar that never moves is not shown
+            tasks.append(bar.add_task(title, total=total, numbers=""))
+        bar.update(tasks[0], advance=1, numbers=f"loss {loss:.3f}")
+
+    return count
 
 
 @contextmanager
