@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
@@ -28,7 +29,8 @@ _EARLY_AND_LATE = 10  # the mean loss over one in so many steps, at both ends
 def output(config: Config, prepared: Prepared, run: Trained, reference: Trained | None) -> Run:
     """Everything that `experiments.folder.write_run` writes."""
     summary = summary_of(config, prepared, run, reference)
-    source = provenance(seed=config.seed, machines=())
+    packages = {name: version(name) for name in ("torch", "transformers")}
+    source = provenance(seed=config.seed, machines=()) | packages
     evaluations = run.history.evaluation_table()
     candidates = prepared.task.candidates
     figures = {

@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import experiments.run
-from experiments import run
+from experiments import run, run_output
 from experiments.history import StepLine
 from experiments.run_config import Config, resumed
+from experiments.trained import digest
 from tests.commands import Outcome, call
 from tests.tiny_causal import POSITIONS, save
 
@@ -89,7 +89,7 @@ def test_the_model_that_it_saves_can_be_loaded_anywhere(whole: Path):
     loaded = AutoModelForCausalLM.from_pretrained(whole / "model")
     tokens = AutoTokenizer.from_pretrained(whole / "model")("12\nlabel:", return_tensors="pt")
     assert torch.isfinite(loaded(**tokens).logits).all()
-    assert experiments.trained.digest(loaded) == weights(whole)
+    assert digest(loaded) == weights(whole)
 
 
 # The same bits
@@ -123,7 +123,7 @@ def test_it_compares_itself_with_another_policy(tmp_path: Path, small: tuple[str
 def test_a_difference_is_the_answer_no(
     tmp_path: Path, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(experiments.run_output, "differences", lambda *_: ("weights",))
+    monkeypatch.setattr(run_output, "differences", lambda *_: ("weights",))
     outcome = call(run, *small, "--out", str(tmp_path), "--against", "resident")
     assert outcome.code == 3
     assert "differs in weights" in outcome.out
@@ -141,7 +141,7 @@ def test_another_seed_gives_other_bits(tmp_path: Path, whole: Path, small: tuple
 def stopping(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Ctrl-C comes during the steps in this list."""
     steps: list[int] = []
-    made = experiments.run.watcher
+    made = run.watcher
 
     def watcher(*arguments: Any, **named: Any) -> Any:
         show = made(*arguments, **named)
@@ -153,7 +153,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return watch
 
-    monkeypatch.setattr(experiments.run, "watcher", watcher)
+    monkeypatch.setattr(run, "watcher", watcher)
     return steps
 
 

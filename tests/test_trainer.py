@@ -88,15 +88,9 @@ def arguments(folder: Path, **changes: Any) -> TrainingArguments:
 def trainer(
     model: nn.Module, args: TrainingArguments, how: Recipe = HOW, **others: Any
 ) -> Iterator[ZerothOrderTrainer]:
+    settings: dict[str, Any] = {"plan": PLAN, "recipe": how, "train_dataset": Tokens(), **others}
     with HostBackend() as backend:
-        yield ZerothOrderTrainer(
-            model,
-            args,
-            backend=backend,
-            plan=PLAN,
-            recipe=how,
-            **{"train_dataset": Tokens(), **others},
-        )
+        yield ZerothOrderTrainer(model, args, backend=backend, **settings)
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -107,10 +101,12 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
-def test_its_steps_are_those_of_an_engine_by_hand(tmp_path: Path):
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_its_steps_are_those_of_an_engine_by_hand(tmp_path: Path, microbatches: int):
     """Batches as the Trainer's own loader gives them, rates as the schedule has them."""
     seen, model, twin = Seen(), build("opt"), build("opt")
-    with trainer(model, arguments(tmp_path), callbacks=[seen]) as mine:
+    how = recipe(batch=ROWS // microbatches, sequence=SEQUENCE, microbatches=microbatches)
+    with trainer(model, arguments(tmp_path), how, callbacks=[seen]) as mine:
         torch.manual_seed(7)
         batches = [*mine.get_train_dataloader()]
         mine.train()
@@ -119,7 +115,7 @@ def test_its_steps_are_those_of_an_engine_by_hand(tmp_path: Path):
     with (
         HostBackend() as backend,
         Engine(
-            twin, PLAN, HOW, Objective(example=batches[0]), backend=backend, optimizer=optimizer
+            twin, PLAN, how, Objective(example=batches[0]), backend=backend, optimizer=optimizer
         ) as engine,
     ):
         losses = [engine.step(b, lr=lr).loss for b, lr in zip(batches, rates, strict=True)]
@@ -271,6 +267,14 @@ def test_a_last_batch_that_does_not_split_is_refused_before_the_first(tmp_path: 
     ):
         mine.train()
     assert seen.calls == []
+
+
+def test_blocks_on_nvme_are_refused(tmp_path: Path):
+    with (
+        pytest.raises(ValueError, match="tier must be ram: blocks on NVMe belong to a journal"),
+        trainer(build("opt"), arguments(tmp_path), plan=Plan(tier="nvme")),
+    ):
+        pass
 
 
 def test_an_optimizer_of_ones_own_is_refused(tmp_path: Path):

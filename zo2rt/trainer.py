@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from functools import reduce
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,7 +55,7 @@ class ZerothOrderTrainer(Trainer):
         eps: float = 1e-3,
         **others: Any,
     ) -> None:
-        check_arguments(args, recipe, backend, others)
+        check_arguments(args, plan, recipe, backend=backend, others=others)
         self._backend, self._plan, self._recipe, self._eps = backend, plan, recipe, eps
         self._engine: Engine | None = None
         self.outcome: Outcome | None = None
@@ -148,8 +147,6 @@ class ZerothOrderTrainer(Trainer):
         if self._engine is not None:
             self._engine.flush()
         super().save_model(output_dir, _internal_call)
-        if self._engine is not None and self._plan.tier == "nvme":
-            self._engine.save(Path(str(output_dir or self.args.output_dir)))
 
     def _load_best_model(self) -> None:
         """Into an ordinary model, because the training is over."""
@@ -240,7 +237,12 @@ class Rate(torch.optim.Optimizer):
 
 
 def check_arguments(
-    args: TrainingArguments, recipe: Recipe, backend: Backend, others: Mapping[str, Any]
+    args: TrainingArguments,
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    backend: Backend,
+    others: Mapping[str, Any],
 ) -> None:
     """Raise ``ValueError`` naming the first argument that cannot be followed, and what to do."""
     rows = recipe.batch * recipe.microbatches
@@ -260,6 +262,11 @@ def check_arguments(
             args.train_batch_size != rows,
             f"per_device_train_batch_size must be batch x microbatches of the recipe, {rows}; got "
             f"{args.train_batch_size}",
+        ),
+        (
+            plan.tier == "nvme",
+            "tier must be ram: blocks on NVMe belong to a journal, which resumes by itself and not "
+            "from the Trainer's checkpoints; use zo2rt.engine, or tier=ram",
         ),
         (
             args.fp16 or args.bf16,
