@@ -72,7 +72,7 @@ def test_the_order_changes_with_seed_and_epoch_only():
 
 
 class Favourite(nn.Module):
-    """Predicts one token with certainty, whatever it reads."""
+    """Predicts one token after a question mark or after itself, and anything after the rest."""
 
     def __init__(self, token: int) -> None:
         super().__init__()
@@ -80,7 +80,8 @@ class Favourite(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> "Favourite":
         self.logits = torch.zeros(*input_ids.shape, 300)
-        self.logits[..., self.token] = 10.0
+        asked = (input_ids == ord("?") + 3) | (input_ids == self.token)
+        self.logits[..., self.token] = 10.0 * asked
         return self
 
 

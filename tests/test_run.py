@@ -13,7 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments import run, run_output
 from experiments.history import StepLine
-from experiments.run_config import Config, resumed
+from experiments.jsonl import read_task
+from experiments.reading import Reading
+from experiments.run_config import RECIPE, Config, resumed
 from experiments.trained import digest
 from tests.commands import Outcome, call
 from tests.tiny_causal import POSITIONS, save
@@ -291,3 +293,11 @@ def test_wrong_usage_is_one_line(
 def test_nothing_is_left_where_the_settings_are_wrong(tmp_path: Path, small: tuple[str, ...]):
     call(run, *small, "--out", str(tmp_path / "run"), "--eps", "0")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_order_of_reading_follows_the_seed(model: Path, data: Path):
+    task = read_task(data, None, most_held_out=2)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    first, again, other = (Reading(task, tokenizer, RECIPE, seed) for seed in (0, 0, 1))
+    assert torch.equal(first.step(3)["input_ids"], again.step(3)["input_ids"])
+    assert not torch.equal(first.step(3)["input_ids"], other.step(3)["input_ids"])
