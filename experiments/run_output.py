@@ -10,9 +10,10 @@ import pandas as pd
 
 from analysis.plots.learning import learning
 from analysis.plots.timeline import timeline
+from analysis.report.document import TRACE
 from analysis.report.finetuning import finetuning_document
 from experiments import folder
-from experiments.folder import TRACE, Run
+from experiments.folder import Run
 from experiments.history import Evaluation, StepLine
 from experiments.identity import provenance, run_id
 from experiments.prepared import Prepared

@@ -12,7 +12,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import DASH, SPACE, gib, number, percent, seconds
+from analysis.report.wording import DASH, SPACE, number, percent, seconds
 from analysis.style import series
 
 
@@ -98,7 +98,7 @@ def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:
             f"A step takes {_shown(summary['step_s'], seconds)} in the median, "
             f"{_shown(summary['tokens_per_s'])} tokens per second; in "
             f"{_shown(summary['exposed_share'], percent)} of the time the device does not "
-            f"compute. The runtime's own device buffers take {gib(summary['device_bytes'])}. "
+            f"compute. The runtime's own device buffers take {_mib(summary['device_bytes'])}. "
             f"{verdict}",
         )
     )
@@ -120,3 +120,7 @@ def _settings(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> TableBlock:
 
 def _shown(value: float | None, show: Any = number) -> str:
     return DASH if value is None else show(value).replace(" ", SPACE)
+
+
+def _mib(nbytes: float) -> str:
+    return f"{number(nbytes / 2**20)}{SPACE}MiB"
