@@ -168,6 +168,47 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """The host's own cores as the device: what one core takes, in fp32, operator by operator.
+
+    Every operation takes the sum of its amounts, each divided by a rate or multiplied by a time
+    (`zo2sim.cost.cpu` counts them; `analysis.calibration` fits them). ``lane_start_s`` is a lane's
+    thread and all that the model does in Python before its first block; ``call_s`` one noise
+    kernel on one tensor; ``gap_s`` the time from the end of an operation to the start of one that
+    waited for it; the turnarounds that of a step: from its loss to the next step's first
+    operation. ``misfit_ratio`` is the relative spread (one standard deviation) of operations
+    around the law, ``jitter_ratio`` that of the same run repeated.
+    """
+
+    gemm_flops_per_s: Quantity
+    gemm_weight_elements_per_s: Quantity
+    gemm_output_elements_per_s: Quantity
+    attention_flops_per_s: Quantity
+    softmax_elements_per_s: Quantity
+    elementwise_bytes_per_s: Quantity
+    loss_elements_per_s: Quantity
+    launch_s: Quantity
+    lane_start_s: Quantity
+    gaussian_perturb_elements_per_s: Quantity
+    rademacher_perturb_elements_per_s: Quantity
+    gaussian_update_elements_per_s: Quantity
+    rademacher_update_elements_per_s: Quantity
+    pass_elements_per_s: Quantity
+    call_s: Quantity
+    gap_s: Quantity
+    loss_s: Quantity
+    throttle_s: Quantity
+    turnaround_s: Quantity
+    turnaround_block_s: Quantity
+    turnaround_lane_s: Quantity
+    misfit_ratio: Quantity
+    jitter_ratio: Quantity
+
+    def __post_init__(self) -> None:
+        _check_part("cpu", self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Nvme:
     """Storage below the host's memory."""
 
@@ -182,7 +223,10 @@ class Nvme:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """One device, its link and its host; ``nvme`` is None where there is none."""
+    """One device, its link and its host; ``nvme`` is None where there is none.
+
+    ``cpu`` is there where the host's own cores are the device, and have been calibrated.
+    """
 
     name: str
     description: str
@@ -191,6 +235,7 @@ class Machine:
     link: Link
     host: Host
     nvme: Nvme | None = None
+    cpu: Cpu | None = None
 
     def __post_init__(self) -> None:
         check_text("machine.name", self.name)
@@ -200,8 +245,12 @@ class Machine:
     @property
     def quantities(self) -> dict[str, Quantity]:
         """Every number that this machine has, by dotted key."""
-        parts = {"device": self.device, "link": self.link, "host": self.host, "nvme": self.nvme}
+        parts = {name: getattr(self, name) for name in PARTS}
         return {key: q for name, part in parts.items() for key, q in _quantities(name, part)}
+
+
+PARTS: dict[str, type] = {"device": Device, "link": Link, "host": Host, "nvme": Nvme, "cpu": Cpu}
+"""The sections of a machine file beside [machine]; the last two may be absent."""
 
 
 def replace(
@@ -251,6 +300,21 @@ def scale_link(machine: Machine, factor: float) -> Machine:
         if key.startswith("link.") and key.endswith("_bytes_per_s")
     }
     return replace_all(machine, rates, source=f"{factor:g} times the link of {machine.name}")
+
+
+def cap_link(machine: Machine, bytes_per_s: float) -> Machine:
+    """The machine with its link limited to a rate, in every state.
+
+    A limited copy ends with a sleep, and takes what that overshoots (``cpu.throttle_s``) longer.
+    """
+    numbers = {
+        key: min(q.value, positive("bytes_per_s", bytes_per_s))
+        for key, q in machine.quantities.items()
+        if key.startswith("link.") and key.endswith("_bytes_per_s")
+    }
+    if machine.cpu is not None:
+        numbers["link.latency_s"] = machine.link.latency_s.value + machine.cpu.throttle_s.value
+    return replace_all(machine, numbers, source=f"{machine.name} limited to {bytes_per_s:g} B/s")
 
 
 def with_device_memory(machine: Machine, memory_bytes: float) -> Machine:

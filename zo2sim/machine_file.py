@@ -3,7 +3,8 @@
     [machine]                 name, description, class
     [device]                  name, kernel_table (optional) and numbers
     [device.flops_per_s]      bf16, fp16, fp32; so too [device.noise_elements_per_s]
-    [link], [host], [nvme]    numbers; [nvme] may be absent
+    [link], [host]            numbers
+    [nvme], [cpu]             numbers; either may be absent
 
 A number is ``key = { value = 25.5, provenance = "measured", source = "who, what, where" }``, with
 ``low`` and ``high`` where a 95 % interval is known. The key carries the unit: SI
@@ -19,11 +20,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from zo2sim.machine import (
-    Device,
-    Host,
-    Link,
+    PARTS,
     Machine,
-    Nvme,
     Quantity,
     check_text,
     positive,
@@ -31,7 +29,7 @@ from zo2sim.machine import (
 )
 from zo2sim.machine_keys import TABLES, Unit, closest, key_of, units_of, written
 
-_PARTS: dict[str, type] = {"device": Device, "link": Link, "host": Host, "nvme": Nvme}
+_OPTIONAL = ("nvme", "cpu")
 _IDENTITY = {"name": "name", "description": "description", "class": "architecture"}
 _TEXTS = ("device.name", "device.kernel_table")
 _TABLE_NAMES = {written(table, unit) for table in TABLES for unit in units_of(table)}
@@ -84,7 +82,7 @@ def resolve(name_or_path: str | Path) -> Machine:
 def dump(machine: Machine) -> str:
     """The machine as a file in SI units; `load` gives an equal machine back."""
     identity = [f"{key} = {_quoted(getattr(machine, name))}" for key, name in _IDENTITY.items()]
-    parts = [_dump_part(name, getattr(machine, name)) for name in _PARTS]
+    parts = [_dump_part(name, getattr(machine, name)) for name in PARTS]
     return "\n\n".join(["\n".join(["[machine]", *identity]), *filter(None, parts)]) + "\n"
 
 
@@ -102,16 +100,17 @@ def _toml(text: str) -> dict[str, Any]:
 
 def _machine(file: dict[str, Any]) -> Machine:
     for section in file:
-        if section not in ("machine", *_PARTS):
+        if section not in ("machine", *PARTS):
             raise ValueError(
-                f"a section must be one of machine, {', '.join(_PARTS)}; got {shown(section)}"
+                f"a section must be one of machine, {', '.join(PARTS)}; got {shown(section)}"
             )
     return Machine(
         **_identity(_section(file, "machine")),
-        device=_part("device", _section(file, "device")),
-        link=_part("link", _section(file, "link")),
-        host=_part("host", _section(file, "host")),
-        nvme=_part("nvme", _section(file, "nvme")) if "nvme" in file else None,
+        **{
+            name: _part(name, _section(file, name))
+            for name in PARTS
+            if name in file or name not in _OPTIONAL
+        },
     )
 
 
@@ -152,7 +151,7 @@ def _part(name: str, table: dict[str, Any]) -> Any:
             raise ValueError(f"{canonical} must be given once; got it again as {key}")
         found[field] = item
     _check_complete(name, found)
-    return _PARTS[name](**found)
+    return PARTS[name](**found)
 
 
 def _flat(name: str, table: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -204,7 +203,7 @@ def _quantity_table(key: str, table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_complete(name: str, found: dict[str, Any]) -> None:
-    for field in dataclasses.fields(_PARTS[name]):
+    for field in dataclasses.fields(PARTS[name]):
         if field.default is dataclasses.MISSING and field.name not in found:
             raise ValueError(f"[{name}] must have {field.name}; it is missing")
 

@@ -43,6 +43,29 @@ LIMITS = {
     "nvme.read_bytes_per_s": (1e6, 1e12),
     "nvme.write_bytes_per_s": (1e6, 1e12),
     "nvme.latency_s": (1e-8, 1e-1),
+    "cpu.gemm_flops_per_s": (1e7, 1e15),
+    "cpu.gemm_weight_elements_per_s": (1e5, 1e15),
+    "cpu.gemm_output_elements_per_s": (1e5, 1e15),
+    "cpu.attention_flops_per_s": (1e7, 1e15),
+    "cpu.softmax_elements_per_s": (1e5, 1e15),
+    "cpu.elementwise_bytes_per_s": (1e6, 1e15),
+    "cpu.loss_elements_per_s": (1e5, 1e15),
+    "cpu.launch_s": (1e-9, 1e-1),
+    "cpu.lane_start_s": (1e-9, 1e0),
+    "cpu.gaussian_perturb_elements_per_s": (1e5, 1e15),
+    "cpu.rademacher_perturb_elements_per_s": (1e5, 1e15),
+    "cpu.gaussian_update_elements_per_s": (1e5, 1e15),
+    "cpu.rademacher_update_elements_per_s": (1e5, 1e15),
+    "cpu.pass_elements_per_s": (1e5, 1e15),
+    "cpu.call_s": (1e-9, 1e-1),
+    "cpu.gap_s": (1e-9, 1e-1),
+    "cpu.loss_s": (1e-9, 1e-1),
+    "cpu.throttle_s": (1e-9, 1e-1),
+    "cpu.turnaround_s": (1e-9, 1e0),
+    "cpu.turnaround_block_s": (1e-9, 1e-1),
+    "cpu.turnaround_lane_s": (1e-9, 1e-1),
+    "cpu.misfit_ratio": (1e-6, 1e1),
+    "cpu.jitter_ratio": (1e-6, 1e1),
 }
 """Plausible range of every number, in SI base units."""
 
@@ -101,6 +124,7 @@ _FAMILIES = (
         Unit("ms", "ms", 1.0, 1e3),
         Unit("ns", "ns", 1.0, 1e9),
     ),
+    (Unit("ratio", ""), Unit("percent", "%", 1.0, 1e2)),
 )
 _COUNT = (Unit("", ""),)
 

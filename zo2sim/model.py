@@ -60,8 +60,9 @@ class Unit:
 
     ``gemms`` and ``attention`` are the matrix kernels of one forward pass; ``elementwise`` is the
     number of activation elements read or written per token by everything else (norms, residual
-    additions, activation functions, embedding look-ups, biases), ``kernels`` the number of
-    kernels launched per lane. ``linear_shapes`` lists (out, in) of each linear layer, which is
+    additions, activation functions, embedding look-ups, biases) in half precision; the
+    ``cast_elements`` among them vanish in fp32. ``kernels`` is the number of kernels launched per
+    lane. ``linear_shapes`` lists (out, in) of each linear layer, which is
     where LoRA adapters attach.
     """
 
@@ -69,6 +70,7 @@ class Unit:
     gemms: tuple[Gemm, ...] = ()
     attention: Attention | None = None
     elementwise: int = 0
+    cast_elements: int = 0
     kernels: int = 0
     linear_shapes: tuple[tuple[int, int], ...] = ()
 
@@ -85,6 +87,7 @@ class Unit:
             self.gemms,
             self.attention,
             self.elementwise,
+            self.cast_elements,
             self.kernels,
             self.linear_shapes,
         )

@@ -53,14 +53,18 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Cost of one operation: a fixed time, then amounts that flow through resources together."""
+    """Cost of one operation: a fixed time, then amounts that flow through resources together.
+
+    ``gap_s`` is what the host needs from its end until what waits for it can start.
+    """
 
     fixed_s: Number = 0.0
     amounts: Mapping[Resource, Number]
+    gap_s: Number = 0.0
 
     def alone_s(self, rates: Rates) -> Number:
-        """Duration when nothing else runs: the fixed time, then the slowest resource."""
-        return self.fixed_s + self.flow_s(rates)
+        """Time until what waits can start, when nothing else runs: fixed, slowest flow, gap."""
+        return self.fixed_s + self.flow_s(rates) + self.gap_s
 
     def flow_s(self, rates: Rates) -> Number:
         """Duration of the flow alone: the slowest resource."""

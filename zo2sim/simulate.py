@@ -1,8 +1,8 @@
 """Discrete-event simulation (SimPy) of a program on a machine whose resources are shared.
 
 Each stream is a process that runs its operations in order. An operation waits for its edges,
-takes its fixed time, then flows through its resources; a fluid model divides what several
-operations want at once, max-min fair.
+takes its fixed time, then flows through its resources, and lets those that wait for it start
+after its gap; a fluid model divides what several operations want at once, max-min fair.
 """
 
 from collections.abc import Callable, Generator
@@ -97,6 +97,8 @@ class _Run:
             if work.flow_s(self._rates) > _NEGLIGIBLE_S:
                 yield self._fabric.run(work)
             self._times[number] = (start, self._env.now)
+            if work.gap_s > 0.0:
+                yield self._env.timeout(work.gap_s)
             self._done[number].succeed()
 
 

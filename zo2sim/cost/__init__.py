@@ -4,12 +4,12 @@ Every formula takes numbers or arrays (one value per plan) alike, so the simulat
 vectorised fast path share it. The sources of the constants stand in the machine file.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from zo2sim.cost import forward, passes, transfer
+from zo2sim.cost import cpu, forward, passes, transfer
 from zo2sim.cost.setting import Load, Setting
 from zo2sim.machine import Machine
 from zo2sim.model import Model
@@ -79,6 +79,16 @@ class CostModel:
         )
 
     def _price(self, kind: Kind, unit: int | None, lanes: str, records: int) -> Work:
+        s = self.setting
+        if s.cpu is None:
+            return self._on_device(kind, unit, lanes, records)
+        gap_s = cpu.seconds(cpu.gap(s, kind), s.machine)
+        taken = cpu.amounts(s, kind, unit, lanes, records)
+        if taken is None:
+            return replace(self._on_device(kind, unit, lanes, records), gap_s=gap_s)
+        return Work(fixed_s=cpu.seconds(taken, s.machine), amounts={}, gap_s=gap_s)
+
+    def _on_device(self, kind: Kind, unit: int | None, lanes: str, records: int) -> Work:
         s = self.setting
         match kind:
             case Kind.LOSS:

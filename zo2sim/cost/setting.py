@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from zo2sim.dtypes import Dtype
 from zo2sim.kernels import KernelModel, for_machine, scaled_model
-from zo2sim.machine import Machine
+from zo2sim.machine import Cpu, Machine
 from zo2sim.model import Model, Unit
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.resources import Number
@@ -77,6 +77,11 @@ class Setting:
     def pageable(self) -> bool:
         """Host weights are not page-locked."""
         return self.plan.pinning == "pageable"
+
+    @property
+    def cpu(self) -> Cpu | None:
+        """Constants of the host's cores where they are the device; they hold in fp32."""
+        return self.machine.cpu if self.recipe.compute_dtype is Dtype.FP32 else None
 
     @cached_property
     def kernels(self) -> KernelModel:

@@ -8,8 +8,8 @@ precision: eval mode, one sequence, SDPA attention, no padding mask, no KV cache
 - ``elementwise``: each launch other than a matrix multiplication or attention reads its
   activation operands and writes its result once; weights and per-token scalars are left out. A
   look-up reads as much as it writes. An fp32 intermediate counts as two elements, so elements x
-  2 bytes is the traffic of a half-precision forward (in fp32 the casts of an RMS norm vanish, so
-  the count is then too high).
+  2 bytes is the traffic of a half-precision forward. ``cast_elements`` are those that an fp32
+  forward does without: the casts of an RMS norm, and one of the two of each intermediate.
 - Attention is one fused kernel, also with Gemma 2's soft cap, which SDPA lacks.
 
 The loss is not counted here: it depends on what the user asks for.
@@ -44,6 +44,7 @@ class Part:
     parameters: tuple[Parameter, ...] = ()
     gemms: tuple[Gemm, ...] = ()
     elementwise: int = 0
+    cast_elements: int = 0
     kernels: int = 0
     linear_shapes: tuple[tuple[int, int], ...] = ()
 
@@ -55,6 +56,7 @@ def unit(*parts: Part, attention: Attention | None = None) -> Unit:
         gemms=tuple(g for part in parts for g in part.gemms),
         attention=attention,
         elementwise=sum(part.elementwise for part in parts),
+        cast_elements=sum(part.cast_elements for part in parts),
         kernels=sum(part.kernels for part in parts) + (attention is not None),
         linear_shapes=tuple(s for part in parts for s in part.linear_shapes),
     )
@@ -105,6 +107,7 @@ def rms_norm(name: str, width: int, *, heads: int = 1, offset: bool = False) -> 
     return Part(
         parameters=(Parameter(name=f"{name}.weight", shape=(width,)),),
         elementwise=(20 if offset else 18) * width * heads,
+        cast_elements=(13 if offset else 11) * width * heads,
         kernels=10 if offset else 8,
     )
 

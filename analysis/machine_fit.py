@@ -1,0 +1,108 @@
+"""A machine from a fit: constants with their intervals, and who measured them, when and how."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.calibration import Fit
+from zo2sim.cost.cpu import HANDOVER
+from zo2sim.machine import PARTS, Machine, Quantity
+
+START_S: Mapping[str, float] = {
+    "cpu.gemm_flops_per_s": 1e-11,
+    "cpu.gemm_weight_elements_per_s": 2e-10,
+    "cpu.gemm_output_elements_per_s": 2e-10,
+    "cpu.attention_flops_per_s": 2e-11,
+    "cpu.softmax_elements_per_s": 1e-9,
+    "cpu.elementwise_bytes_per_s": 1e-10,
+    "cpu.loss_elements_per_s": 1e-9,
+    "cpu.launch_s": 5e-6,
+    "cpu.lane_start_s": 1e-3,
+    "cpu.gaussian_perturb_elements_per_s": 2e-9,
+    "cpu.rademacher_perturb_elements_per_s": 4e-10,
+    "cpu.gaussian_update_elements_per_s": 2e-9,
+    "cpu.rademacher_update_elements_per_s": 4e-10,
+    "cpu.pass_elements_per_s": 3e-10,
+    "cpu.call_s": 2e-5,
+    "cpu.gap_s": 5e-5,
+    "cpu.loss_s": 2e-4,
+    "cpu.throttle_s": 2e-4,
+    "cpu.turnaround_s": 1e-3,
+    "cpu.turnaround_block_s": 1e-4,
+    "cpu.turnaround_lane_s": 1e-4,
+    "link.latency_s": 1e-5,
+    "link.h2d_bytes_per_s": 2e-10,
+    "link.d2h_bytes_per_s": 2e-10,
+    "link.both_h2d_bytes_per_s": 3e-10,
+    "link.both_d2h_bytes_per_s": 3e-10,
+    "nvme.read_bytes_per_s": 1e-9,
+    "nvme.write_bytes_per_s": 1e-9,
+    "nvme.latency_s": 1e-4,
+    "host.fsync_s": 1e-3,
+    HANDOVER: 1e-4,
+    "bench.launch_s": 3e-6,
+    "bench.call_s": 2e-5,
+}
+"""Assumed seconds per unit: the right magnitude for one core of a server of the 2020s."""
+
+
+def with_constants(machine: Machine, constants: Mapping[str, Quantity]) -> Machine:
+    """The machine with the given constants; sections that it lacked must be given in full."""
+    changes: dict[str, Any] = {}
+    for part, kind in PARTS.items():
+        prefix = f"{part}."
+        fields = {k.removeprefix(prefix): q for k, q in constants.items() if k.startswith(prefix)}
+        if not fields:
+            continue
+        before = getattr(machine, part)
+        names = [f.name for f in dataclasses.fields(kind)]
+        missing = [n for n in names if n not in fields] if before is None else []
+        if missing:
+            raise ValueError(f"[{part}] must be fitted in full; missing: {', '.join(missing)}")
+        changes[part] = kind(**fields) if before is None else dataclasses.replace(before, **fields)
+    return dataclasses.replace(machine, **changes)
+
+
+def quantities(fit: Fit, source: str, *, keys: Iterable[str] | None = None) -> dict[str, Quantity]:
+    """The fit's constants with their 95 % intervals."""
+    found: dict[str, Quantity] = {}
+    for key in fit.keys if keys is None else keys:
+        low, value, high = fit.interval(key)
+        found[key] = Quantity(value, "fitted", source, low, high)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What the operating system says of the machine."""
+
+    num_cores: int
+    memory_bytes: float
+    disk_bytes: float
+
+
+def calibrated(machine: Machine, fit: Fit, room: Room, *, source: str) -> Machine:
+    """The host as a machine: fitted constants, and its cores and memory as the system says.
+
+    Half of the memory plays the device's. What a host measures twice under two names (its cores
+    and its device, pinned and pageable) is given to both.
+    """
+    found = {k: q for k, q in quantities(fit, source).items() if not k.startswith("bench.")}
+    for way in ("h2d", "d2h"):
+        alone = found[f"link.{way}_bytes_per_s"]
+        both = found[f"link.both_{way}_bytes_per_s"]
+        found[f"link.pageable_{way}_bytes_per_s"] = alone
+        found[f"link.both_{way}_bytes_per_s"] = both if both.value < alone.value else alone
+    spread = {name: Quantity(s, "fitted", source) for name, s in _spreads(fit).items()}
+    counted = {
+        "host.num_cores": Quantity(room.num_cores, "measured", source),
+        "host.memory_bytes": Quantity(room.memory_bytes / 2, "assumed", "half of the memory"),
+        "device.memory_bytes": Quantity(room.memory_bytes / 2, "assumed", "half of the memory"),
+        "nvme.capacity_bytes": Quantity(room.disk_bytes, "measured", source),
+    }
+    return with_constants(machine, {**found, **spread, **counted})
+
+
+def _spreads(fit: Fit) -> dict[str, float]:
+    return {"cpu.misfit_ratio": fit.log_sigmas["forward"], "cpu.jitter_ratio": 0.01}

@@ -1,0 +1,144 @@
+"""Real configurations of the `host` backend: those that calibrate, and those that validate.
+
+The two sets share no model shape. Models have random weights; sizes make steps of 30 to 600 ms.
+"""
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from zo2rt.measure.runs import RunSpec
+from zo2sim.dtypes import Dtype
+from zo2sim.plan import Noise, Plan, Policy, Recipe
+
+_POSITIONS = 512
+
+
+def calibration_runs(count: int, *, seed: int) -> Iterator[RunSpec]:
+    """Random small configurations, from which the constants of a run are fitted."""
+    draw = random.Random(seed)
+    plans = (Plan(num_slots=3), Plan(write_back_every=2), Plan(policy=Policy.RESIDENT))
+    for number in range(count):
+        config = _drawn_config(draw, number)
+        yield RunSpec(
+            name=f"calibration {number}",
+            config=config,
+            plan=plans[draw.randrange(len(plans))],
+            recipe=recipe(
+                batch=draw.choice((1, 1, 2, 3)),
+                sequence=draw.choice((32, 48, 64, 96, 128, 192)),
+                microbatches=draw.choice((1, 1, 2, 3)),
+                noise=("gaussian", "rademacher")[number % 2],
+            ),
+            link_bytes_per_s=draw.choice((0.5e9, 1e9, 2e9)),
+        )
+
+
+def reference_run() -> RunSpec:
+    """What every other configuration is paired with."""
+    return RunSpec(
+        name="reference",
+        config=opt(256, 4, vocab=1024),
+        plan=Plan(),
+        recipe=recipe(batch=1, sequence=96),
+        link_bytes_per_s=1e9,
+    )
+
+
+def recipe(
+    *,
+    batch: int,
+    sequence: int,
+    microbatches: int = 1,
+    samples: int = 1,
+    noise: Noise = "gaussian",
+) -> Recipe:
+    """In fp32 throughout, as the runtime has it on a CPU."""
+    return Recipe(
+        batch=batch,
+        sequence=sequence,
+        microbatches=microbatches,
+        samples=samples,
+        storage_dtype=Dtype.FP32,
+        wire_dtype=Dtype.FP32,
+        compute_dtype=Dtype.FP32,
+        noise=noise,
+    )
+
+
+def opt(hidden: int, layers: int, *, vocab: int, ffn: int | None = None) -> Mapping[str, Any]:
+    """An OPT of any size, with heads of 64 or smaller."""
+    return {
+        "model_type": "opt",
+        "hidden_size": hidden,
+        "ffn_dim": 4 * hidden if ffn is None else ffn,
+        "num_hidden_layers": layers,
+        "num_attention_heads": _heads(hidden),
+        "vocab_size": vocab,
+        "max_position_embeddings": _POSITIONS,
+        "word_embed_proj_dim": hidden,
+    }
+
+
+def llama(
+    hidden: int, layers: int, *, vocab: int, ffn: int | None = None, tied: bool = False
+) -> Mapping[str, Any]:
+    """A LLaMA of any size."""
+    return {
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": hidden * 8 // 3 // 32 * 32 if ffn is None else ffn,
+        "num_hidden_layers": layers,
+        "num_attention_heads": _heads(hidden),
+        "vocab_size": vocab,
+        "max_position_embeddings": _POSITIONS,
+        "tie_word_embeddings": tied,
+    }
+
+
+def _heads(hidden: int) -> int:
+    return hidden // 64 if hidden % 64 == 0 else hidden // 32
+
+
+def _drawn_config(draw: random.Random, number: int) -> Mapping[str, Any]:
+    hidden = draw.choice((128, 192, 256, 384, 512, 640))
+    layers = draw.choice((2, 3, 4)) if hidden > 256 else draw.choice((3, 5, 8))
+    vocab = draw.choice((512, 1024, 3000))
+    if number % 2:
+        return llama(hidden, layers, vocab=vocab, tied=draw.random() < 0.5)
+    return opt(hidden, layers, vocab=vocab)
+
+
+def held_out_runs() -> Iterator[RunSpec]:
+    """Configurations of which calibration saw no model shape; every field of a plan varies."""
+    slow, middle, fast = 0.25e9, 0.6e9, 1.5e9
+    small, wide = opt(224, 6, vocab=800), opt(448, 4, vocab=1600)
+    gated, deep = llama(320, 5, vocab=1200), llama(160, 9, vocab=700, tied=True)
+    short, long = recipe(batch=1, sequence=80), recipe(batch=1, sequence=160)
+    pair = recipe(batch=2, sequence=56, noise="rademacher")
+    many = recipe(batch=1, sequence=40, microbatches=4)
+    models = {"opt 224": small, "opt 448": wide, "llama 320": gated, "llama 160 tied": deep}
+    recipes = {"1x80": short, "1x160": long, "2x56 rademacher": pair, "4 x 1x40": many}
+    plans = {
+        "zo2": Plan(),
+        "1 slot": Plan(num_slots=1),
+        "4 slots": Plan(num_slots=4),
+        "every 3": Plan(write_back_every=3),
+        "1 resident": Plan(resident_blocks=1),
+        "dual": Plan(policy=Policy.DUAL),
+        "naive": Plan(policy=Policy.NAIVE),
+        "resident": Plan(policy=Policy.RESIDENT),
+    }
+    rates = (fast, middle, slow)
+    combined = [(m, r) for r in recipes for m in models]
+    for number in range(24):
+        model, how = combined[(5 * number) % len(combined)]
+        plan = [*plans][number % len(plans)]
+        rate = rates[number % len(rates)]
+        yield RunSpec(
+            name=f"{model}, {how}, {plan}, {rate / 1e9:g} GB/s",
+            config=models[model],
+            plan=plans[plan],
+            recipe=recipes[how],
+            link_bytes_per_s=rate,
+        )

@@ -1,0 +1,69 @@
+"""Matrix products and attention on one core, by shape, as a model's layers call them."""
+
+import random
+from collections.abc import Iterator
+from itertools import cycle
+
+import torch
+from torch.nn import functional
+
+from zo2rt.measure.timing import Bench, Work
+from zo2sim.cost.cpu import Amounts, attention_amounts, gemm_amounts
+from zo2sim.model import Attention
+
+LOOP_LAUNCH = "bench.launch_s"
+_ROWS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
+_WIDTHS = (192, 256, 384, 512, 640, 768, 1024, 1536, 2048, 3072)
+_MOST_FLOPS = 2e9  # of one product: about 20 ms
+_WEIGHT_BYTES = 3e7  # weights in turn, so that none of them is still in a core's own cache
+
+
+def gemms(count: int, *, seed: int) -> Iterator[Bench]:
+    """Linear layers of random shapes: rows are tokens of a lane."""
+    draw = random.Random(seed)
+    while count:
+        m, n, k = draw.choice(_ROWS), draw.choice(_WIDTHS), draw.choice(_WIDTHS)
+        if 2.0 * m * n * k > _MOST_FLOPS:
+            continue
+        count -= 1
+        yield Bench(
+            group="gemm",
+            name=f"gemm {m}x{n}x{k}",
+            amounts=_in_a_loop(gemm_amounts(m, n, k)),
+            prepare=lambda m=m, n=n, k=k: _linear(m, n, k),
+        )
+
+
+def attentions(count: int, *, seed: int) -> Iterator[Bench]:
+    """Causal attention of random shapes."""
+    draw = random.Random(seed)
+    for _ in range(count):
+        batch, seq = draw.choice((1, 2, 4)), draw.choice((32, 64, 96, 128, 192, 256, 384, 512))
+        heads, dim = draw.choice((4, 6, 8, 12)), draw.choice((32, 64, 128))
+        attention = Attention(heads=heads, kv_heads=heads, head_dim=dim)
+        taken = attention_amounts(batch, seq, attention)
+        yield Bench(
+            group="attention",
+            name=f"attention {batch}x{seq}x{heads}x{dim}",
+            amounts=_in_a_loop(taken),
+            prepare=lambda shape=(batch, heads, seq, dim): _attention(*shape),
+        )
+
+
+def _in_a_loop(taken: Amounts) -> dict[str, float]:
+    """A launch in a loop of nothing else is cheaper than one in a model: a constant of its own."""
+    numbers = {key: float(amount) for key, amount in taken.items()}
+    numbers[LOOP_LAUNCH] = numbers.pop("cpu.launch_s")
+    return numbers
+
+
+def _linear(m: int, n: int, k: int) -> Work:
+    x, bias = torch.randn(m, k), torch.randn(n)
+    num_weights = max(2, int(_WEIGHT_BYTES / (4 * n * k)))
+    weights = cycle([torch.randn(n, k) for _ in range(num_weights)])
+    return lambda: functional.linear(x, next(weights), bias)
+
+
+def _attention(batch: int, heads: int, seq: int, dim: int) -> Work:
+    q, k, v = (torch.randn(batch, seq, heads, dim).transpose(1, 2) for _ in range(3))
+    return lambda: functional.scaled_dot_product_attention(q, k, v, is_causal=True)

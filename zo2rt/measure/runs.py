@@ -1,0 +1,128 @@
+"""Short real runs of the engine: models of random weights, and how long their steps take."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from zo2rt.backends import HostBackend, LinkLimit
+from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2sim.model import Model
+from zo2sim.model_config import from_config
+from zo2sim.plan import Plan, Recipe
+from zo2sim.trace import Trace
+
+_OPTIMIZER = MezoSgd(lr=1e-6)
+_EXAMPLE_TOKENS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """A run on the `host` backend: a model's config, plan, recipe, and the speed of its link.
+
+    ``link_bytes_per_s`` limits both directions, alone and together; None is the memory's speed.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    plan: Plan
+    recipe: Recipe
+    link_bytes_per_s: float | None = None
+
+    @property
+    def model(self) -> Model:
+        """The model as the predictor knows it."""
+        return from_config(self.config, name=self.name)
+
+    @property
+    def limit(self) -> LinkLimit | None:
+        rate = self.link_bytes_per_s
+        if rate is None:
+            return None
+        return LinkLimit(
+            h2d_bytes_per_s=rate,
+            d2h_bytes_per_s=rate,
+            both_h2d_bytes_per_s=rate,
+            both_d2h_bytes_per_s=rate,
+        )
+
+
+class Running:
+    """An open engine that is stepped on demand."""
+
+    def __init__(self, engine: Engine, batch: Mapping[str, Tensor]) -> None:
+        self._engine = engine
+        self._batch = batch
+
+    def steps_s(self, count: int, *, warm_up: int = 1) -> float:
+        """Mean duration of ``count`` steps after ``warm_up`` ones: from loss to loss."""
+        for _ in range(warm_up):
+            self._engine.step(self._batch)
+        start_s = perf_counter()
+        for _ in range(count):
+            self._engine.step(self._batch)
+        return (perf_counter() - start_s) / count
+
+    def trace(self) -> Trace:
+        """Of all steps so far."""
+        return self._engine.trace()
+
+    @property
+    def program(self) -> Any:
+        """The engine's schedules."""
+        return self._engine.program
+
+    @property
+    def device_bytes(self) -> int:
+        """The runtime's own device buffers."""
+        return self._engine.device_bytes
+
+
+@contextmanager
+def opened(spec: RunSpec) -> Iterator[Running]:
+    """The engine of a run, ready to step, with one intra-op thread."""
+    with ExitStack() as stack:
+        stack.enter_context(single_threaded())
+        model = _model(spec)
+        batch = _batch(spec)
+        example = {name: tensor[:1, :_EXAMPLE_TOKENS] for name, tensor in batch.items()}
+        backend = stack.enter_context(HostBackend(spec.limit))
+        engine = Engine(
+            model,
+            spec.plan,
+            spec.recipe,
+            Objective(example=example),
+            backend=backend,
+            optimizer=_OPTIMIZER,
+        )
+        yield Running(stack.enter_context(engine), batch)
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """One intra-op thread inside; the number of before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _model(spec: RunSpec) -> Any:
+    torch.manual_seed(0)
+    fields = dict(spec.config)
+    config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+def _batch(spec: RunSpec) -> dict[str, Tensor]:
+    recipe = spec.recipe
+    shape = recipe.microbatches * recipe.batch, recipe.sequence
+    tokens = torch.randint(0, int(spec.config["vocab_size"]), shape)
+    return {"input_ids": tokens, "labels": tokens}

@@ -1,0 +1,61 @@
+"""How everything here is timed: many things in rounds, so that no disturbance hits one alone."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+from zo2sim.measured import Measured
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Something to time. ``prepare`` makes the work, and what it needs, only when it is its turn.
+
+    ``calls`` says how many of it one call of the work makes.
+    """
+
+    group: str
+    name: str
+    amounts: Mapping[str, float]
+    prepare: Callable[[], Work]
+    calls: int = 1
+    known_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How long to look at one thing in one round, and how many rounds to make."""
+
+    rounds: int = 3
+    budget_s: float = 0.02
+    least: int = 4
+
+
+def measure(benches: Sequence[Bench], effort: Effort, *, seed: int) -> Iterator[Measured]:
+    """Every bench once per round, in an order of its own: the median of its repeats."""
+    order = random.Random(seed)
+    for _ in range(effort.rounds):
+        for bench in order.sample(benches, len(benches)):
+            yield Measured(
+                group=bench.group,
+                name=bench.name,
+                amounts=bench.amounts,
+                seconds=median(repeated(bench.prepare(), effort)) / bench.calls,
+                known_s=bench.known_s,
+            )
+
+
+def repeated(work: Work, effort: Effort) -> list[float]:
+    """Durations of the work, in seconds, after one call that does not count."""
+    work()
+    durations: list[float] = []
+    end_s = perf_counter() + effort.budget_s
+    while len(durations) < effort.least or perf_counter() < end_s:
+        start_s = perf_counter()
+        work()
+        durations.append(perf_counter() - start_s)
+    return durations

@@ -1,0 +1,155 @@
+"""What an operation costs where the host's own cores are the device.
+
+[Note: linear law] One core does one thing after another, so an operation takes the sum of its
+amounts (floating-point operations, elements, bytes, kernels, calls), each times one constant of
+`zo2sim.machine.Cpu`. `amounts` counts them; `seconds` prices them; a fit of the constants to
+measured operations is then linear, and needs nothing but `amounts`.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+
+from zo2sim.cost.setting import Setting
+from zo2sim.dtypes import Dtype
+from zo2sim.machine import Machine
+from zo2sim.model import Attention
+from zo2sim.plan import Policy
+from zo2sim.resources import Number
+from zo2sim.schedule import HEAD, TAIL, Kind
+
+Amounts = Mapping[str, Number]
+"""By dotted key of a machine's constant: how much of it an operation takes."""
+
+HANDOVER = "host.stream_handover_s"
+"""A lane's thread is woken, and wakes its caller at the unit's end."""
+LOSS_KERNELS = 12
+"""Shift and pad the labels, flatten, log-softmax, pick, mean, and the casts of the loss."""
+_BYTES = Dtype.FP32.bytes
+
+
+def amounts(s: Setting, kind: Kind, unit: int | None, lanes: str, records: int) -> Amounts | None:
+    """What one operation takes, or None where it does not run on a core of the device."""
+    if kind is Kind.LOSS:
+        return {"cpu.loss_s": 1}
+    if unit is None:
+        return None
+    if kind is Kind.FORWARD:
+        return _forward(s, unit, lanes)
+    if kind in (Kind.UPDATE, Kind.HOST_UPDATE):
+        return _update(s, unit, records)
+    return None
+
+
+def gap(s: Setting, kind: Kind) -> Amounts:
+    """From the end of an operation to the start of what waited for it.
+
+    After the loss the host ends the step's lanes and enqueues the next step; where the step goes
+    on with a trip of updates, that trip hides it.
+    """
+    updates_follow = s.plan.policy in (Policy.NAIVE, Policy.DUAL) or not s.plan.deferred_update
+    return {"cpu.gap_s": 1} if kind is not Kind.LOSS or updates_follow else _turnaround(s)
+
+
+def _turnaround(s: Setting) -> Amounts:
+    lanes = 2 * s.load.samples * s.load.microbatches
+    return {
+        "cpu.turnaround_s": 1,
+        "cpu.turnaround_block_s": s.model.num_blocks,
+        "cpu.turnaround_lane_s": lanes,
+    }
+
+
+def seconds(taken: Amounts, machine: Machine) -> Number:
+    """The sum of amounts times constants."""
+    constants = machine.quantities
+    return sum(amount * seconds_per(key, constants[key].value) for key, amount in taken.items())
+
+
+def seconds_per(key: str, value: float) -> float:
+    """Seconds for one unit of what a constant prices: its inverse where it is a rate."""
+    return 1.0 / value if key.endswith("_per_s") else value
+
+
+def gemm_amounts(m: Number, n: int, k: int) -> Amounts:
+    """One matrix product: its arithmetic, packing the weights, and opening the output."""
+    return {
+        "cpu.gemm_flops_per_s": 2.0 * m * n * k,
+        "cpu.gemm_weight_elements_per_s": 1.0 * n * k,
+        "cpu.gemm_output_elements_per_s": 1.0 * m * n,
+        "cpu.launch_s": 1,
+    }
+
+
+def attention_amounts(batch: Number, seq: Number, attention: Attention) -> Amounts:
+    """Fused attention: both products and the softmax, over the pairs that its blocks visit."""
+    pairs = batch * attention.heads * _pairs(seq, causal=attention.causal)
+    return {
+        "cpu.attention_flops_per_s": 4.0 * attention.head_dim * pairs,
+        "cpu.softmax_elements_per_s": pairs,
+        "cpu.launch_s": 1,
+    }
+
+
+def noise_amounts(noise: str, what: str, elements: Number, *, calls: int) -> Amounts:
+    """One pass of ``what`` (perturb or update) that draws noise for every element."""
+    return {f"cpu.{noise}_{what}_elements_per_s": elements, "cpu.call_s": calls}
+
+
+def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
+    total: defaultdict[str, Number] = defaultdict(float)
+    signs = 1 if lanes == "0" else len(lanes) * s.load.samples
+    _add(total, _lane(s, unit), signs * s.load.microbatches)
+    elements = s.perturbed(unit)
+    if lanes != "0" and elements:
+        calls = len(s.unit(unit).parameters) + (unit == TAIL and s.model.tied)
+        _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), signs)
+    return total
+
+
+def _lane(s: Setting, unit: int) -> Amounts:
+    shape, tokens = s.unit(unit), s.load.lane_tokens
+    total: defaultdict[str, Number] = defaultdict(float)
+    for gemm in shape.gemms:
+        rows = np.maximum(tokens * gemm.rows_per_token, 1.0)
+        _add(total, gemm_amounts(rows, gemm.n, gemm.k), gemm.count)
+    if shape.attention is not None:
+        _add(total, attention_amounts(s.load.batch, s.load.sequence, shape.attention))
+    moved = shape.elementwise - shape.cast_elements
+    total["cpu.elementwise_bytes_per_s"] += moved * tokens * _BYTES
+    total["cpu.launch_s"] = shape.kernels
+    total[HANDOVER] += 1
+    if unit == HEAD:
+        total["cpu.lane_start_s"] += 1
+    if unit == TAIL:
+        total["cpu.loss_elements_per_s"] += s.model.vocab * tokens
+        total["cpu.launch_s"] += LOSS_KERNELS
+    return total
+
+
+def _update(s: Setting, unit: int, records: int) -> Amounts:
+    elements = s.trained(unit)
+    if records == 0 or elements == 0:
+        return {}
+    draws = elements * records * s.load.samples
+    calls = len(s.unit(unit).parameters)
+    drawn = noise_amounts(s.recipe.noise, "update", draws, calls=calls)
+    return {**drawn, "cpu.pass_elements_per_s": elements * records}
+
+
+def _add(total: defaultdict[str, Number], more: Amounts, times: Number = 1) -> None:
+    for key, amount in more.items():
+        total[key] = total[key] + amount * times
+
+
+def _pairs(seq: Number, *, causal: bool) -> Number:
+    """Pairs (query, key) that the blocks of PyTorch's CPU kernel visit for one head.
+
+    Queries come in blocks of 256 from 768 on, of 64 from 192 on, of 32 below; a block visits every
+    key up to its own last one (PyTorch, aten/src/ATen/native/cpu/FlashAttentionKernel.cpp).
+    """
+    if not causal:
+        return seq * seq
+    block = np.where(seq >= 768, 256, np.where(seq >= 192, 64, 32))
+    return seq * (seq + np.minimum(block, seq)) / 2
