@@ -20,6 +20,8 @@ from zo2sim.measured import Measured
 Floats = NDArray[np.float64]
 
 PRIOR_LOG_SIGMA = 3.0
+LOOP_LOG_SIGMA = 0.15
+"""Assumed: how far a benchmark in a loop is from a run, before runs were measured."""
 LEAST_LOG_SIGMA = 0.003
 """No group of rows is taken to be steadier than this."""
 _ROUNDS = 4
@@ -100,10 +102,11 @@ def fit(rows: Sequence[Measured], start_s: Mapping[str, float]) -> Fit:
         raise ValueError(f"every constant needs a start value; none for {', '.join(missing)}")
     problem = _Problem.of(rows, keys, start_s)
     theta, sigmas = problem.solve()
+    count = len(keys)
     return Fit(
         keys=keys,
-        log_seconds=theta + problem.start,
-        covariance=problem.covariance(theta, sigmas),
+        log_seconds=theta[:count] + problem.start,
+        covariance=problem.covariance(theta, sigmas)[:count, :count],
         rows=tuple(rows),
         residuals=-problem.misfit(theta),
         log_sigmas={name: float(sigmas[i]) for i, name in enumerate(problem.groups)},
@@ -114,11 +117,14 @@ def fit(rows: Sequence[Measured], start_s: Mapping[str, float]) -> Fit:
 class _Problem:
     """The rows as arrays, relative to each row's duration.
 
-    ``shares`` is each amount at its constant's start value, ``known`` the part that needs no fit.
+    ``shares`` is each amount at its constant's start value, ``known`` the part that needs no fit;
+    ``loops`` has a column per group of benchmarks, 1 in its rows. What is fitted (theta) is the
+    log of each constant over its start, then the log of each group's factor.
     """
 
     shares: Floats
     known: Floats
+    loops: Floats
     start: Floats
     groups: tuple[str, ...]
     group_of: NDArray[np.int64]
@@ -132,10 +138,13 @@ class _Problem:
         start = np.array([start_s[key] for key in keys])
         measured = np.array([row.seconds for row in rows])
         groups = tuple(sorted({row.group for row in rows}))
+        looped = sorted({row.group for row in rows if row.in_loop})
+        loops = [[float(row.in_loop and row.group == group) for group in looped] for row in rows]
         names = sorted({row.name for row in rows})
         return cls(
             shares=amounts * start / measured[:, None],
             known=np.array([row.known_s for row in rows]) / measured,
+            loops=np.array(loops).reshape(len(rows), len(looped)),
             start=np.log(start),
             groups=groups,
             group_of=np.array([groups.index(row.group) for row in rows]),
@@ -144,11 +153,18 @@ class _Problem:
 
     def misfit(self, theta: Floats) -> Floats:
         """log(fitted / measured) of every row."""
-        return np.log(self.shares @ np.exp(theta) + self.known)
+        count = len(self.start)
+        return np.log(self.shares @ np.exp(theta[:count]) + self.known) - self.loops @ theta[count:]
+
+    @property
+    def _prior(self) -> Floats:
+        """Standard deviation of everything that is fitted, before any row was seen."""
+        sigmas = (PRIOR_LOG_SIGMA, LOOP_LOG_SIGMA)
+        return np.repeat(sigmas, (len(self.start), self.loops.shape[1]))
 
     def solve(self) -> tuple[Floats, Floats]:
         """The constants, relative to their start, and the spread of every group."""
-        theta = np.zeros(len(self.start))
+        theta = np.zeros(len(self._prior))
         sigmas = np.full(len(self.groups), 0.1)
         for _ in range(_ROUNDS):
             theta = self._minimise(theta, sigmas)
@@ -159,7 +175,7 @@ class _Problem:
         scale = sigmas[self.group_of]
 
         def residuals(x: Floats) -> Floats:
-            return np.concatenate([_squeezed(self.misfit(x) / scale), x / PRIOR_LOG_SIGMA])
+            return np.concatenate([_squeezed(self.misfit(x) / scale), x / self._prior])
 
         found = optimize.least_squares(residuals, theta)  # pyright: ignore
         return np.asarray(found.x, dtype=np.float64)  # pyright: ignore
@@ -184,16 +200,18 @@ class _Problem:
         The second (a sandwich) adds up what rows of one name say together, so that measuring a
         shape again does not count as measuring another one.
         """
-        fitted = self.shares * np.exp(theta)
         scale = sigmas[self.group_of]
+        fitted = self.shares * np.exp(theta[: len(self.start)])
         whole = fitted.sum(axis=1) + self.known
-        slopes = fitted / (whole * scale)[:, None]
+        slopes = np.hstack([fitted / whole[:, None], -self.loops]) / scale[:, None]
         scores = self.misfit(theta) / scale
-        weights = 1.0 / (1.0 + (scores / _TUNING) ** 2) ** 1.5
-        prior = np.eye(len(theta)) / PRIOR_LOG_SIGMA**2
-        inverse: Floats = np.linalg.inv((slopes * weights[:, None]).T @ slopes + prior)
+        pull = 1.0 / np.sqrt(1.0 + (scores / _TUNING) ** 2)
+        weights = pull**3  # the loss's curvature, where `pull` is its slope over the score
+        prior = np.diag(self._prior**-2.0)
+        information = (slopes * weights[:, None]).T @ slopes + prior
+        inverse = np.linalg.inv(information).astype(np.float64)
         leverage = ((slopes @ inverse) * slopes).sum(axis=1) * weights
-        pulls = slopes * (weights * scores / np.clip(1.0 - leverage, 0.1, 1.0))[:, None]
+        pulls = slopes * (pull * scores / np.clip(1.0 - leverage, 0.1, 1.0))[:, None]
         summed = np.zeros((int(self.name_of.max()) + 1, len(theta)))
         np.add.at(summed, self.name_of, pulls)
         sandwich: Floats = inverse @ (summed.T @ summed + prior) @ inverse

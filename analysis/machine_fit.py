@@ -24,7 +24,9 @@ START_S: Mapping[str, float] = {
     "cpu.gaussian_update_elements_per_s": 2e-9,
     "cpu.rademacher_update_elements_per_s": 4e-10,
     "cpu.pass_elements_per_s": 3e-10,
-    "cpu.call_s": 2e-5,
+    "cpu.build_s": 2e-4,
+    "cpu.pass_s": 2e-4,
+    "cpu.call_s": 4e-5,
     "cpu.gap_s": 5e-5,
     "cpu.loss_s": 2e-4,
     "cpu.throttle_s": 2e-4,
@@ -73,6 +75,10 @@ def quantities(fit: Fit, source: str, *, keys: Iterable[str] | None = None) -> d
     return found
 
 
+LEAST_RATIO = 1e-3
+"""No spread is taken to be smaller."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """What the operating system says of the machine."""
@@ -82,19 +88,20 @@ class Room:
     disk_bytes: float
 
 
-def calibrated(machine: Machine, fit: Fit, room: Room, *, source: str) -> Machine:
+def calibrated(
+    machine: Machine, fit: Fit, room: Room, *, jitter_ratio: float, source: str
+) -> Machine:
     """The host as a machine: fitted constants, and its cores and memory as the system says.
 
     Half of the memory plays the device's. What a host measures twice under two names (its cores
     and its device, pinned and pageable) is given to both.
     """
     found = {k: q for k, q in quantities(fit, source).items() if not k.startswith("bench.")}
-    for way in ("h2d", "d2h"):
-        alone = found[f"link.{way}_bytes_per_s"]
-        both = found[f"link.both_{way}_bytes_per_s"]
-        found[f"link.pageable_{way}_bytes_per_s"] = alone
-        found[f"link.both_{way}_bytes_per_s"] = both if both.value < alone.value else alone
-    spread = {name: Quantity(s, "fitted", source) for name, s in _spreads(fit).items()}
+    found |= _link_states(found)
+    spread = {
+        "cpu.misfit_ratio": Quantity(fit.log_sigmas["forward"], "fitted", source),
+        "cpu.jitter_ratio": Quantity(max(jitter_ratio, LEAST_RATIO), "measured", source),
+    }
     counted = {
         "host.num_cores": Quantity(room.num_cores, "measured", source),
         "host.memory_bytes": Quantity(room.memory_bytes / 2, "assumed", "half of the memory"),
@@ -104,5 +111,11 @@ def calibrated(machine: Machine, fit: Fit, room: Room, *, source: str) -> Machin
     return with_constants(machine, {**found, **spread, **counted})
 
 
-def _spreads(fit: Fit) -> dict[str, float]:
-    return {"cpu.misfit_ratio": fit.log_sigmas["forward"], "cpu.jitter_ratio": 0.01}
+def _link_states(found: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """Pageable as pinned, and both ways no faster than one."""
+    states: dict[str, Quantity] = {}
+    for way in ("h2d", "d2h"):
+        alone, both = found[f"link.{way}_bytes_per_s"], found[f"link.both_{way}_bytes_per_s"]
+        states[f"link.pageable_{way}_bytes_per_s"] = alone
+        states[f"link.both_{way}_bytes_per_s"] = both if both.value < alone.value else alone
+    return states

@@ -27,6 +27,24 @@ def op_rows(trace: Trace, case: Case, name: str) -> Iterator[Measured]:
             yield _row(key[0].value.lower(), f"{name}, {_label(key)}", taken, durations)
 
 
+def copy_rows(
+    trace: Trace, case: Case, name: str, *, limit_bytes_per_s: float | None
+) -> Iterator[Measured]:
+    """The median duration of copies of one size: the link's, or what a limited link adds to it."""
+    for (kind, unit, _, _), durations in durations_s(trace, case).items():
+        if kind in (Kind.H2D, Kind.D2H) and unit is not None:
+            nbytes = float(case.cost.setting.unit_bytes(unit, case.recipe.wire_dtype))
+            limited = limit_bytes_per_s is not None
+            rate = {f"link.{kind.value.lower()}_bytes_per_s": nbytes, "link.latency_s": 1.0}
+            yield Measured(
+                group="limited copy in a run" if limited else "copy in a run",
+                name=f"{name}, {kind} of unit {unit}",
+                amounts={"cpu.throttle_s": 1.0} if limited else rate,
+                seconds=median(durations),
+                known_s=nbytes / limit_bytes_per_s if limit_bytes_per_s is not None else 0.0,
+            )
+
+
 def gap_rows(trace: Trace, case: Case, name: str) -> Iterator[Measured]:
     """Gaps on the compute stream: between operations, and from a loss to the next step."""
     within: list[float] = []

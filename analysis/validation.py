@@ -5,7 +5,6 @@ Every configuration is measured in turns with a reference, so that what the mach
 that turn, relative to its median over the whole validation.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -145,8 +144,3 @@ def coverage_interval(n: int, *, coverage: float = 0.9) -> tuple[float, float]:
     """The central 95 % of what the measured coverage of ``n`` bands would be, were they right."""
     shares = stats.binom.ppf([0.025, 0.975], n, coverage) / n  # pyright: ignore
     return float(shares[0]), float(shares[1])  # pyright: ignore
-
-
-def worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Largest absolute error first."""
-    return sorted(comparisons, key=lambda c: -abs(c.error))

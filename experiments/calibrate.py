@@ -1,38 +1,33 @@
 """Measure this machine and write its machine file, in a few minutes.
 
 python -m experiments.calibrate --backend host --out machine.toml
+python -m experiments.calibrate --from-run runs/a runs/b --machine machine.toml --out new.toml
 """
 
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import psutil
 from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from analysis.calibration import Fit, fit
-from analysis.machine_fit import START_S, Room, calibrated
-from analysis.trace_rows import gap_rows, op_rows
+from analysis.machine_fit import START_S, Room, calibrated, with_constants
+from analysis.machine_fit import quantities as fitted_quantities
+from analysis.plots.residuals import residuals
+from analysis.style import svg_text
+from experiments.calibration_rows import Campaign, measure_host, rows_of
 from experiments.cli import DONE, run, write_file, write_json
 from experiments.identity import commit
-from experiments.run_design import calibration_runs
-from zo2rt.backends import HostBackend
-from zo2rt.measure import disk, kernels, links, noise
-from zo2rt.measure.runs import RunSpec, opened, single_threaded
-from zo2rt.measure.timing import Effort, measure
-from zo2sim.case import Case
-from zo2sim.machine_file import dump, named
-from zo2sim.measured import Measured
-from zo2sim.trace import Trace
+from experiments.recorded_run import read_recorded
+from zo2sim.machine import Machine
+from zo2sim.machine_file import dump, named, resolve
 
-_STEPS = 10
-_LIMIT_BYTES_PER_S = 1e9
+_IDENTIFIED = 3.0
+"""Runs change a constant only where its 95 % interval is no wider than this factor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +37,11 @@ class Config:
     backend: Literal["host", "cuda"] = "host"
     """What computes: this machine's CPU, or its GPU."""
     out: Path = Path("machine.toml")
-    """The machine file to write; the residuals are drawn beside it."""
+    """The machine file to write; the residuals are drawn beside it, as SVG."""
+    from_run: tuple[Path, ...] = ()
+    """Folders of real runs: fit what their traces tell, and measure nothing."""
+    machine: str = "this-host"
+    """With --from-run: the machine whose other constants stay as they are."""
     effort: float = 1.0
     """How much to measure: 0.1 for a quick look, 1 for a calibration."""
     seed: int = 0
@@ -50,23 +49,56 @@ class Config:
     json: str | None = None
     """Write the constants as JSON to this file, or to stdout with '-'."""
 
+    def __post_init__(self) -> None:
+        if not 0.0 < self.effort <= 10.0:
+            raise ValueError(f"--effort must be above 0 and at most 10; got {self.effort}")
+
 
 def main(config: Config) -> int:
-    rows = tuple(_measured(config))
-    fitted = fit(rows, START_S)
+    if config.backend == "cuda":
+        raise ValueError(
+            "--backend cuda: the benchmarks of this command run on the host's cores so far; "
+            "use --backend host, or --from-run with the traces of runs on the GPU"
+        )
     source = f"python -m experiments.calibrate, {date.today()}, commit {commit()}"
-    machine = calibrated(
-        named("this-host"),
-        fitted,
-        _room(config.out.parent),
-        source=source,
-    )
+    fitted, machine = _from_runs(config, source) if config.from_run else _measured(config, source)
     write_file(config.out, dump(machine).encode())
+    write_file(config.out.with_suffix(".residuals.svg"), svg_text(residuals(fitted)).encode())
     if config.json is not None:
         write_json(config.json, _summary(fitted, source))
     if config.json != "-":
         _print(fitted, config.out, Console())
     return DONE
+
+
+def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
+    campaign = Campaign(effort=config.effort, seed=config.seed, folder=config.out.parent)
+    found = measure_host(campaign)
+    fitted = fit(found.rows, START_S)
+    room = _room(config.out.parent)
+    machine = calibrated(
+        named("this-host"), fitted, room, jitter_ratio=found.jitter_ratio, source=source
+    )
+    return fitted, machine
+
+
+def _from_runs(config: Config, source: str) -> tuple[Fit, Machine]:
+    """What the runs identify; everything else stays as the machine has it."""
+    machine = resolve(config.machine)
+    if machine.cpu is None:
+        raise ValueError(
+            f"--machine {config.machine}: runs refine a machine that was calibrated, because they "
+            "do not tell every constant; calibrate first, without --from-run"
+        )
+    recorded = [read_recorded(folder) for folder in config.from_run]
+    fitted = fit([row for one in recorded for row in rows_of(one.spec, one.trace)], START_S)
+    told = [key for key in fitted.keys if _factor(fitted, key) <= _IDENTIFIED]
+    return fitted, with_constants(machine, fitted_quantities(fitted, source, keys=told))
+
+
+def _factor(fitted: Fit, key: str) -> float:
+    low, _, high = fitted.interval(key)
+    return high / low
 
 
 def _room(folder: Path) -> Room:
@@ -75,55 +107,6 @@ def _room(folder: Path) -> Room:
         memory_bytes=psutil.virtual_memory().total,
         disk_bytes=psutil.disk_usage(str(folder)).total,
     )
-
-
-def _measured(config: Config) -> Iterator[Measured]:
-    scale = config.effort
-    with Progress(
-        *Progress.get_default_columns(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as progress:
-        specs = [*calibration_runs(max(3, round(30 * scale)), seed=config.seed)]
-        task = progress.add_task("measuring", total=4 + len(specs))
-        for part in _parts(config):
-            yield from part
-            progress.advance(task)
-        for spec in specs:
-            yield from run_rows(spec, traced(spec))
-            progress.advance(task)
-
-
-def _parts(config: Config) -> Iterator[Sequence[Measured]]:
-    effort, seed = Effort(rounds=3 if config.effort >= 0.5 else 1), config.seed
-    count = max(8, round(80 * config.effort))
-    with single_threaded():
-        benches = [*kernels.gemms(count, seed=seed), *kernels.attentions(count // 3, seed=seed)]
-        yield [*measure(benches, effort, seed=seed)]
-        yield [*measure([*noise.passes()], effort, seed=seed)]
-    with HostBackend() as backend:
-        yield [
-            *links.one_way(backend),
-            *links.both_ways(backend),
-            *links.limited(_LIMIT_BYTES_PER_S),
-        ]
-    with TemporaryDirectory(dir=config.out.parent) as folder:
-        yield [*disk.fsyncs(Path(folder)), *disk.pieces(Path(folder))]
-
-
-def traced(spec: RunSpec) -> Trace:
-    """A short run's trace."""
-    with opened(spec) as running:
-        running.steps_s(_STEPS, warm_up=0)
-        return running.trace()
-
-
-def run_rows(spec: RunSpec, trace: Trace) -> Iterator[Measured]:
-    """What a run's trace says of the constants."""
-    case = Case(model=spec.model, machine=named("this-host"), plan=spec.plan, recipe=spec.recipe)
-    yield from op_rows(trace, case, spec.name)
-    yield from gap_rows(trace, case, spec.name)
 
 
 def _summary(fitted: Fit, source: str) -> dict[str, object]:
@@ -149,8 +132,8 @@ def _print(fitted: Fit, out: Path, console: Console) -> None:
         table.add_row(key, f"{value:.4g}", f"{low:.4g} to {high:.4g}")
     console.print(table)
     for warning in fitted.warnings:
-        console.print(f"[yellow]warning[/]: {warning}")
-    console.print(f"{len(fitted.rows)} measurements; machine file: {out}")
+        console.print(f"[yellow]warning[/]: {warning}", soft_wrap=True)
+    console.print(f"{len(fitted.rows)} measurements; machine file: {out}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -173,10 +173,12 @@ class Cpu:
 
     Every operation takes the sum of its amounts, each divided by a rate or multiplied by a time
     (`zo2sim.cost.cpu` counts them; `analysis.calibration` fits them). ``lane_start_s`` is a lane's
-    thread and all that the model does in Python before its first block; ``call_s`` one noise
-    kernel on one tensor; ``gap_s`` the time from the end of an operation to the start of one that
-    waited for it; the turnarounds that of a step: from its loss to the next step's first
-    operation. ``misfit_ratio`` is the relative spread (one standard deviation) of operations
+    thread and all that the model does in Python before its first block; ``pass_s`` and
+    ``build_s`` begin an update and the weights of one sign, when nothing of it is in a cache;
+    ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
+    the start of one that waited for it; the turnarounds that of a step: from its loss to the next
+    step's first operation; ``throttle_s`` what the end of a copy through a limited link takes.
+    ``misfit_ratio`` is the relative spread (one standard deviation) of operations
     around the law, ``jitter_ratio`` that of the same run repeated.
     """
 
@@ -194,6 +196,8 @@ class Cpu:
     gaussian_update_elements_per_s: Quantity
     rademacher_update_elements_per_s: Quantity
     pass_elements_per_s: Quantity
+    build_s: Quantity
+    pass_s: Quantity
     call_s: Quantity
     gap_s: Quantity
     loss_s: Quantity
@@ -246,7 +250,11 @@ class Machine:
     def quantities(self) -> dict[str, Quantity]:
         """Every number that this machine has, by dotted key."""
         parts = {name: getattr(self, name) for name in PARTS}
-        return {key: q for name, part in parts.items() for key, q in _quantities(name, part)}
+        return {
+            f"{name}.{field}": quantity
+            for name, part in parts.items()
+            for field, quantity in quantities_of(part)
+        }
 
 
 PARTS: dict[str, type] = {"device": Device, "link": Link, "host": Host, "nvme": Nvme, "cpu": Cpu}
@@ -367,13 +375,14 @@ def _unknown(key: str) -> NoReturn:
     )
 
 
-def _quantities(name: str, part: Any) -> Iterator[tuple[str, Quantity]]:
+def quantities_of(part: Any) -> Iterator[tuple[str, Quantity]]:
+    """The numbers of one section of a machine by name; none where it is absent."""
     for field in dataclasses.fields(part) if part is not None else ():
         value = getattr(part, field.name)
         if isinstance(value, Quantity):
-            yield f"{name}.{field.name}", value
+            yield field.name, value
 
 
 def _check_part(name: str, part: Any) -> None:
-    for key, quantity in _quantities(name, part):
-        check_plausible(key, quantity.value)
+    for field, quantity in quantities_of(part):
+        check_plausible(f"{name}.{field}", quantity.value)

@@ -57,6 +57,8 @@ LIMITS = {
     "cpu.gaussian_update_elements_per_s": (1e5, 1e15),
     "cpu.rademacher_update_elements_per_s": (1e5, 1e15),
     "cpu.pass_elements_per_s": (1e5, 1e15),
+    "cpu.build_s": (1e-9, 1e-1),
+    "cpu.pass_s": (1e-9, 1e-1),
     "cpu.call_s": (1e-9, 1e-1),
     "cpu.gap_s": (1e-9, 1e-1),
     "cpu.loss_s": (1e-9, 1e-1),

@@ -11,7 +11,8 @@ class Measured:
 
     ``amounts`` is by dotted key of a machine's constant (`zo2sim.cost.cpu`); ``known_s`` is a part
     of the duration that needs no fit. Rows of one ``group`` scatter alike; rows of one ``name`` are
-    the same thing measured again.
+    the same thing measured again. What was timed ``in_loop``, with nothing else in between, is
+    faster than in a run by a factor that its group shares.
     """
 
     group: str
@@ -19,6 +20,7 @@ class Measured:
     amounts: Mapping[str, float]
     seconds: float
     known_s: float = 0.0
+    in_loop: bool = False
 
     def __post_init__(self) -> None:
         if not (isfinite(self.seconds) and self.seconds > 0.0):

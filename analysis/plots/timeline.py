@@ -58,12 +58,12 @@ def timeline(trace: Trace, window: Window, *, width_in: float = FULL_IN) -> Figu
     streams = tuple(s for s in trace.streams if _in(trace.on(s), window))
     figure = new_figure(width_in, 1.0 + 0.38 * len(streams) + 0.5)
     whole, part = figure.subplots(2, 1)
-    _panel(whole, trace, window, streams)
+    draw_panel(whole, trace, window, streams)
     whole.set_xlabel("time (s)", labelpad=1)
     zoom = zoom_window(trace, window)
-    _panel(part, trace, zoom, streams, scale=1e3, named=True)
+    draw_panel(part, trace, zoom, streams, scale=1e3, named=True)
     part.set_xlabel("time (ms), from the middle of the step", labelpad=1)
-    figure.legend(handles=_legend(trace, window), loc="outside upper center", ncols=7)
+    figure.legend(handles=kinds_legend(trace, window), loc="outside upper center", ncols=7)
     return figure
 
 
@@ -89,7 +89,7 @@ def exposed(trace: Trace, window: Window) -> tuple[Interval, ...]:
     )
 
 
-def _panel(
+def draw_panel(
     axes: Axes,
     trace: Trace,
     window: Window,
@@ -98,6 +98,8 @@ def _panel(
     scale: float = 1.0,
     named: bool = False,
 ) -> None:
+    """Streams as rows; bars are in seconds times ``scale`` since the window's start."""
+
     def seconds(interval: Interval) -> Interval:
         return (interval[0] - window.start_s) * scale, (interval[1] - interval[0]) * scale
 
@@ -127,7 +129,8 @@ def _name(axes: Axes, spans: Sequence[Span], window: Window, row: int, scale: fl
             axes.text(x, row, span.op.name, ha="center", va="center", fontsize=6.5, color=ink)
 
 
-def _legend(trace: Trace, window: Window) -> list[Patch]:
+def kinds_legend(trace: Trace, window: Window) -> list[Patch]:
+    """One patch per kind of operation that the window shows."""
     shown = {s.op.kind for s in _in(trace.spans, window)}
     kinds = [kind for kind in (*_TITLES, *Kind) if kind in shown]
     titles = {_TITLES.get(kind, "other"): _COLOURS.get(kind, GREY) for kind in kinds}

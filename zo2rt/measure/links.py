@@ -64,4 +64,5 @@ def _row(
         amounts=taken,
         seconds=timing.end_s - timing.start_s,
         known_s=known_s,
+        in_loop=True,
     )

@@ -35,7 +35,7 @@ def _bench(kind: Kind, what: str, size: int, records: int) -> Bench:
         taken["cpu.pass_elements_per_s"] = float(size * records)
     make = _perturb if what == "perturb" else _update
     return Bench(
-        group=what,
+        group=f"{what} in a loop",
         name=f"{kind} {what} {size} x {records}",
         amounts=taken,
         prepare=lambda: make(kind, size, records),

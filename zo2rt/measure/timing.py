@@ -13,17 +13,12 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Something to time. ``prepare`` makes the work, and what it needs, only when it is its turn.
-
-    ``calls`` says how many of it one call of the work makes.
-    """
+    """Something to time. ``prepare`` makes the work, and what that needs, when it is its turn."""
 
     group: str
     name: str
     amounts: Mapping[str, float]
     prepare: Callable[[], Work]
-    calls: int = 1
-    known_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +39,8 @@ def measure(benches: Sequence[Bench], effort: Effort, *, seed: int) -> Iterator[
                 group=bench.group,
                 name=bench.name,
                 amounts=bench.amounts,
-                seconds=median(repeated(bench.prepare(), effort)) / bench.calls,
-                known_s=bench.known_s,
+                seconds=median(repeated(bench.prepare(), effort)),
+                in_loop=True,
             )
 
 

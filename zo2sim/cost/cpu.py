@@ -105,6 +105,7 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
     if lanes != "0" and elements:
         calls = len(s.unit(unit).parameters) + (unit == TAIL and s.model.tied)
         _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), signs)
+        total["cpu.build_s"] += signs
     return total
 
 
@@ -135,7 +136,7 @@ def _update(s: Setting, unit: int, records: int) -> Amounts:
     draws = elements * records * s.load.samples
     calls = len(s.unit(unit).parameters)
     drawn = noise_amounts(s.recipe.noise, "update", draws, calls=calls)
-    return {**drawn, "cpu.pass_elements_per_s": elements * records}
+    return {**drawn, "cpu.pass_elements_per_s": elements * records, "cpu.pass_s": 1}
 
 
 def _add(total: defaultdict[str, Number], more: Amounts, times: Number = 1) -> None:

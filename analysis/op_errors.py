@@ -1,0 +1,115 @@
+"""Which operations are mispredicted, and which constant of the machine that points at."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import exp, log
+from statistics import fmean, median
+
+from zo2sim.case import Case
+from zo2sim.cost import cost_key
+from zo2sim.cost.cpu import amounts, seconds_per
+from zo2sim.schedule import Kind, Op
+from zo2sim.trace import Trace
+
+_LINK = {Kind.H2D: "link.h2d_bytes_per_s", Kind.D2H: "link.d2h_bytes_per_s"}
+SUSPICIOUS = 0.25
+"""Log ratio from which on a kind of operation is said to be mispredicted throughout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpError:
+    """Operations of one configuration that cost alike: predicted and measured mean durations.
+
+    ``constant`` is the machine's constant that makes up most of the prediction; ``per_step`` is
+    how many of them a step has.
+    """
+
+    configuration: str
+    op: str
+    kind: Kind
+    per_step: float
+    predicted_s: float
+    measured_s: float
+    constant: str
+
+    @property
+    def ratio(self) -> float:
+        """Predicted over measured."""
+        return self.predicted_s / self.measured_s
+
+    @property
+    def effect_s(self) -> float:
+        """What the error adds to a step, were all of it exposed."""
+        return (self.predicted_s - self.measured_s) * self.per_step
+
+
+def op_errors(
+    trace: Trace, case: Case, measured_s: Mapping[str, float], name: str
+) -> Iterator[OpError]:
+    """One row per kind of operation that takes time; ``measured_s`` is by operation's name."""
+    cost, rates = case.cost, case.cost.rates
+    alike: defaultdict[object, list[Op]] = defaultdict(list)
+    for op in case.program.period.ops:
+        alike[cost_key(case.model, op)].append(op)
+    for ops in alike.values():
+        first = ops[0]
+        work = cost(first)
+        predicted_s = float(work.alone_s(rates) - work.gap_s)
+        seen = [measured_s[op.name] for op in ops if op.name in measured_s]
+        if seen and predicted_s > 0.0 and first.kind is not Kind.JOURNAL:
+            yield OpError(
+                configuration=name,
+                op=first.name if len(ops) == 1 else f"{first.name} and {len(ops) - 1} alike",
+                kind=first.kind,
+                per_step=len(ops) / trace.steps_per_period,
+                predicted_s=predicted_s,
+                measured_s=fmean(seen),
+                constant=_constant(case, first),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A constant that every configuration blames: operations are ``ratio`` times as predicted."""
+
+    constant: str
+    kind: Kind
+    ratio: float
+    count: int
+
+    @property
+    def sentence(self) -> str:
+        """For a person to read."""
+        slower = self.ratio > 1.0
+        factor = self.ratio if slower else 1.0 / self.ratio
+        return (
+            f"{self.constant}: {self.kind} is predicted {factor:.2g}x too "
+            f"{'long' if slower else 'short'} in {self.count} configurations"
+        )
+
+
+def suspects(errors: Iterable[OpError]) -> tuple[Suspect, ...]:
+    """Constants whose operations are off by more than `SUSPICIOUS` in the median, worst first."""
+    ratios: defaultdict[tuple[str, Kind], list[float]] = defaultdict(list)
+    for error in errors:
+        ratios[error.constant, error.kind].append(log(error.ratio))
+    found = [
+        Suspect(constant=constant, kind=kind, ratio=exp(median(logs)), count=len(logs))
+        for (constant, kind), logs in ratios.items()
+        if abs(median(logs)) > SUSPICIOUS
+    ]
+    return tuple(sorted(found, key=lambda suspect: -abs(log(suspect.ratio))))
+
+
+def _constant(case: Case, op: Op) -> str:
+    if op.kind in _LINK:
+        return _LINK[op.kind]
+    taken = amounts(case.cost.setting, *cost_key(case.model, op)) or {}
+    known = case.machine.quantities
+    seconds = {
+        key: float(a) * seconds_per(key, known[key].value)
+        for key, a in taken.items()
+        if key in known
+    }
+    return max(seconds, key=lambda key: seconds[key], default="device")

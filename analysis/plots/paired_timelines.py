@@ -1,0 +1,45 @@
+# pyright: reportUnknownMemberType=false
+"""One predicted and one measured step under each other, on one scale of time."""
+
+from matplotlib.figure import Figure
+
+from analysis.plots.timeline import draw_panel, kinds_legend
+from analysis.style import FULL_IN, new_figure, styled
+from zo2sim.schedule import Kind, Stream
+from zo2sim.trace import Trace, Window
+
+
+@styled
+def paired_timelines(
+    predicted: Trace, measured: Trace, *, step: int, title: str, width_in: float = FULL_IN
+) -> Figure:
+    """The steady step as predicted above, step ``step`` as measured below, from loss to loss.
+
+    Both panels are as long as the longer step, so a bar that is too long is seen to be.
+    """
+    windows = predicted.steady, loss_to_loss(measured, step)
+    length_s = max(window.length_s for window in windows)
+    traces = predicted, measured
+    streams = [tuple(s for s in trace.streams if s is not Stream.HOST) for trace in traces]
+    rows = sum(len(s) for s in streams)
+    figure = new_figure(width_in, 1.3 + 0.3 * rows)
+    panels = figure.subplots(2, 1, sharex=True)
+    named = ("predicted", "measured")
+    for axes, trace, window, shown, name in zip(
+        panels, traces, windows, streams, named, strict=True
+    ):
+        draw_panel(axes, trace, Window(window.start_s, window.start_s + length_s), shown, scale=1e3)
+        axes.axvline(window.length_s * 1e3, color="black", lw=0.9)
+        axes.set_title(f"{name}: {window.length_s * 1e3:.1f} ms", loc="left", pad=2, fontsize=7.5)
+    panels[1].set_xlabel("time since the loss of the step before (ms)", labelpad=1)
+    figure.suptitle(title, fontsize=8.5)
+    figure.legend(handles=kinds_legend(predicted, windows[0]), loc="outside lower center", ncols=7)
+    return figure
+
+
+def loss_to_loss(trace: Trace, step: int) -> Window:
+    """From the end of the loss of the step before to the end of this step's loss."""
+    ends = {span.step: span.end_s for span in trace.spans if span.op.kind is Kind.LOSS}
+    if step not in ends or step - 1 not in ends:
+        raise ValueError(f"the trace must hold the losses of steps {step - 1} and {step}")
+    return Window(ends[step - 1], ends[step])

@@ -1,0 +1,79 @@
+"""A run's folder as calibration reads it: ``model.json``, ``plan.toml`` and ``trace.json.gz``.
+
+``model.json`` holds the fields of the model's config.json, and under ``link_bytes_per_s`` the limit
+of the link, if the run had one.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.trace_file import read_trace
+from experiments.cli import read_text, write_file
+from zo2rt.measure.runs import RunSpec
+from zo2sim.case import Case
+from zo2sim.machine_file import named
+from zo2sim.plan_file import dump, parse
+from zo2sim.trace import Trace
+from zo2sim.trace_export import to_json
+
+_LIMIT = "link_bytes_per_s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """What ran, and when each of its operations did."""
+
+    spec: RunSpec
+    trace: Trace
+
+
+def write_recorded(folder: Path, run: RecordedRun, *, metadata: Mapping[str, str]) -> None:
+    """The three files of a run; the folder is made."""
+    spec = run.spec
+    fields = {**spec.config, _LIMIT: spec.link_bytes_per_s}
+    write_file(folder / "model.json", json.dumps(fields, indent=2).encode())
+    write_file(folder / "plan.toml", dump(spec.plan, spec.recipe).encode())
+    text = to_json(run.trace, name=spec.name, metadata=metadata)
+    write_file(folder / "trace.json.gz", gzip.compress(text.encode(), mtime=0))
+
+
+def read_recorded(folder: Path) -> RecordedRun:
+    """The run that a folder holds. Raises ``ValueError`` that names the file which is amiss."""
+    model, plan_file = folder / "model.json", folder / "plan.toml"
+    plan, recipe = parse(_text(plan_file), where=str(plan_file))
+    fields = _fields(model)
+    limit = fields.pop(_LIMIT, None)
+    spec = RunSpec(
+        name=folder.name, config=fields, plan=plan, recipe=recipe, link_bytes_per_s=limit
+    )
+    case = case_of(spec)
+    return RecordedRun(spec=spec, trace=read_trace(folder / "trace.json.gz", case.program))
+
+
+def case_of(spec: RunSpec) -> Case:
+    """The run as the predictor knows it, on a machine that is yet to be calibrated."""
+    return Case(model=spec.model, machine=named("this-host"), plan=spec.plan, recipe=spec.recipe)
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: must be JSON; {error}") from None
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path}: must be a JSON object; got {type(fields).__name__}")
+    return fields
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path.parent}: must be a run's folder with model.json, plan.toml and trace.json.gz; "
+            f"{path.name}: {error.strerror}"
+        ) from None
