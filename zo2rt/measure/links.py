@@ -47,7 +47,8 @@ def limited(bytes_per_s: float, sizes: Sequence[int] = SIZES[1:4]) -> Iterator[M
 def _copies(backend: Backend, streams: Sequence[Stream], size: int) -> list[Timing]:
     buffers = {s: (backend.device_buffer(size), backend.host_buffer(size)) for s in streams}
     for device, host in buffers.values():
-        device.zero_(), host.zero_()  # touch every page
+        device.zero_()  # touch every page
+        host.zero_()
     backend.timings()
     for _ in range(_COPIES):
         for stream, (target, source) in buffers.items():

@@ -1,0 +1,171 @@
+"""The sampler: GPUs through recorded answers, the host itself, and what goes wrong with either."""
+
+from dataclasses import asdict
+from itertools import count
+
+import pynvml
+import pytest
+
+from tests.fake_nvml import FakeNvml
+from zo2rt.sampling import (
+    FIELDS,
+    HostProbe,
+    NvmlProbe,
+    Probe,
+    Reading,
+    Sample,
+    Sampler,
+    nvml,
+    open_nvml,
+)
+
+
+def opened(name: str) -> NvmlProbe:
+    probe = open_nvml(nvml=FakeNvml(name))
+    assert isinstance(probe, NvmlProbe)
+    return probe
+
+
+def told(reading: Reading) -> dict[str, object]:
+    return {key: value for key, value in asdict(reading).items() if value is not None}
+
+
+def test_a_healthy_card_tells_everything_in_si_units():
+    probe = opened("healthy")
+    assert told(probe.read()) == {
+        "device_memory_bytes": 16 * 2.0**30,
+        "device_busy": 0.93,
+        "pcie_h2d_bytes_per_s": 12_000_000 * 1024.0,
+        "pcie_d2h_bytes_per_s": 6_000_000 * 1024.0,
+        "sm_clock_hz": 1.755e9,
+        "memory_clock_hz": 2.619e9,
+        "power_w": 412.5,
+        "temperature_c": 61.0,
+        "throttled": "power_cap",
+    }
+    assert probe.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "note"),
+    [
+        ("consumer", {"throttled"}, "throttle reasons: the card does not offer it"),
+        (
+            "no_permission",
+            {"pcie_h2d_bytes_per_s", "pcie_d2h_bytes_per_s", "power_w"},
+            "PCIe throughput: this user is not permitted to read it; ask for access",
+        ),
+        ("partitioned", {"device_busy"}, "MIG: the card is partitioned; memory, power and clocks"),
+    ],
+)
+def test_what_is_refused_is_missing_and_noted_once(name: str, missing: set[str], note: str):
+    probe = opened(name)
+    readings = [probe.read(), probe.read()]
+    assert told(readings[0]) == told(readings[1])
+    assert set(told(opened("healthy").read())) - set(told(readings[0])) == missing
+    assert [said.startswith(note) for said in probe.notes].count(True) == 1
+    assert len(probe.notes) == len(set(probe.notes)) <= 2
+
+
+def test_a_lost_device_is_asked_nothing_more():
+    fake = FakeNvml("lost")
+    probe = open_nvml(nvml=fake)
+    assert isinstance(probe, NvmlProbe)
+    assert set(told(probe.read())) == {"device_memory_bytes"}
+    asked = len(fake.asked)
+    assert told(probe.read()) == {}
+    assert len(fake.asked) == asked
+    assert probe.notes == (
+        "utilisation: the device is lost; it needs a reset, and nothing more is read of it "
+        "(NVML: error 15)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_library", "the library libnvidia-ml is not installed"),
+        ("no_driver", "the driver is not loaded"),
+    ],
+)
+def test_without_nvml_there_is_a_sentence_instead_of_a_probe(name: str, reason: str):
+    sentence = open_nvml(nvml=FakeNvml(name))
+    assert isinstance(sentence, str)
+    assert sentence.startswith(f"no GPU figures: {reason}")
+
+
+def test_the_bits_and_constants_are_those_of_the_library():
+    names = {
+        "power_cap": "SwPowerCap",
+        "hardware_slowdown": "HwSlowdown",
+        "sync_boost": "SyncBoost",
+        "software_thermal": "SwThermalSlowdown",
+        "hardware_thermal": "HwThermalSlowdown",
+        "power_brake": "HwPowerBrakeSlowdown",
+    }
+    theirs = {getattr(pynvml, f"nvmlClocksEventReason{n}"): ours for ours, n in names.items()}
+    assert theirs == nvml._REASONS
+    constants = [name for name in vars(FakeNvml) if name.startswith("NVML_")]
+    assert {n: getattr(FakeNvml, n) for n in constants} == {
+        n: getattr(pynvml, n) for n in constants
+    }
+    assert all(hasattr(pynvml, question) for question in FakeNvml("healthy").answers)
+
+
+def test_the_host_tells_its_memory():
+    reading = HostProbe().read()
+    assert set(told(reading)) == {"host_rss_bytes", "host_available_bytes", "host_cpu"}
+    assert reading.host_rss_bytes is not None
+    assert reading.host_rss_bytes > 1e6
+
+
+def test_gpu_and_host_make_one_row_of_one_schema():
+    sampler = Sampler([opened("healthy"), HostProbe()])
+    sampler.sample()
+    (row,) = [sample.row for sample in sampler.samples]
+    assert list(row) == ["time_s", *FIELDS]
+    assert row["power_w"] == 412.5
+    assert row["host_rss_bytes"] is not None
+
+
+def test_times_count_from_the_entry():
+    clock = count(100)
+    with Sampler([HostProbe()], interval_s=1e-3, clock=lambda: float(next(clock))) as sampler:
+        pass
+    assert [s.time_s for s in sampler.samples] == [
+        float(i + 1) for i in range(len(sampler.samples))
+    ]
+
+
+class Broken(Probe):
+    """Fails at the second reading."""
+
+    def __init__(self) -> None:
+        self.left = 1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    def read(self) -> Reading:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("gone")
+        return Reading(power_w=1.0)
+
+
+def test_a_probe_that_fails_ends_the_sampling_and_not_the_run():
+    with Sampler([Broken()], interval_s=1e-4) as sampler:
+        done = sum(range(1000))
+    assert done == 499_500
+    assert [s.reading.power_w for s in sampler.samples] == [1.0]
+    assert sampler.notes == ("sampling ended early: OSError('gone')",)
+
+
+def test_an_interval_must_last():
+    with pytest.raises(ValueError, match=r"interval_s must be > 0; got 0"):
+        Sampler([], interval_s=0)
+
+
+def test_a_sample_is_a_value():
+    assert Sample(1.0, Reading(power_w=2.0)) == Sample(1.0, Reading(power_w=2.0))
