@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zo2sim.schedule import Program
+from zo2sim.schedule import Op, Program
 from zo2sim.trace import Span, Trace
 
 
@@ -25,9 +25,10 @@ def read_trace(path: Path, program: Program) -> Trace:
 
 def trace_of(slices: list[Mapping[str, Any]], program: Program) -> Trace:
     """The trace of the complete slices of a Chrome trace."""
-    ops = {op.name: op for op in program.period.ops}
-    places = {name: number for number, name in enumerate(ops)}
-    unknown = next((s["name"] for s in slices if s["name"] not in ops), None)
+    first = {op.name: op for op in program.prologue.ops}
+    later = {op.name: op for op in program.period.ops}
+    places = {name: number for number, name in enumerate(later)}
+    unknown = next((s["name"] for s in slices if s["name"] not in later), None)
     if unknown is not None:
         raise ValueError(f"{program.period.name} has no operation {unknown}: is it another plan's?")
     ordered = sorted(slices, key=lambda s: (int(s["args"]["step"]), places[s["name"]]))
@@ -35,12 +36,12 @@ def trace_of(slices: list[Mapping[str, Any]], program: Program) -> Trace:
         name=program.period.name,
         steps_per_period=program.period.steps,
         spans=tuple(
-            Span(
-                ops[s["name"]],
-                int(s["args"]["step"]),
-                s["ts"] / 1e6,
-                (s["ts"] + s["dur"]) / 1e6,
-            )
+            _span(s, first if int(s["args"]["step"]) < program.period.steps else later)
             for s in ordered
         ),
     )
+
+
+def _span(piece: Mapping[str, Any], ops: Mapping[str, Op]) -> Span:
+    start_s, end_s = piece["ts"] / 1e6, (piece["ts"] + piece["dur"]) / 1e6
+    return Span(ops[piece["name"]], int(piece["args"]["step"]), start_s, end_s)

@@ -1,0 +1,148 @@
+"""`calibrate` and `validate`, on models so small that nothing they measure means anything."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments import calibrate, calibration_rows, validate
+from experiments.run_design import (
+    calibration_runs,
+    held_out_runs,
+    llama,
+    opt,
+    recipe,
+    reference_run,
+)
+from tests.calibrated import calibrated_host
+from tests.commands import call
+from zo2rt.measure.runs import RunSpec
+from zo2rt.measure.timing import Effort
+from zo2sim.machine_file import dump, resolve
+from zo2sim.plan import Plan, Policy
+
+TINY = {
+    "config": opt(32, 2, vocab=64),
+    "recipe": recipe(batch=1, sequence=8),
+    "link_bytes_per_s": 1e8,
+}
+
+
+def tiny_runs(count: int, *, seed: int = 0) -> Iterator[RunSpec]:
+    plans = (Plan(), Plan(policy=Policy.RESIDENT))
+    for number in range(count):
+        noise = ("gaussian", "rademacher")[number % 2]
+        fields = {**TINY, "recipe": recipe(batch=1, sequence=8, noise=noise)}
+        yield RunSpec(name=f"tiny {number}", plan=plans[number % 2], **fields)
+
+
+@pytest.fixture
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration_rows, "calibration_runs", tiny_runs)
+    monkeypatch.setattr(validate, "held_out_runs", lambda: tiny_runs(2))
+    for module in (calibration_rows, validate):
+        tiny = RunSpec(name="reference", plan=Plan(), **TINY)
+        monkeypatch.setattr(module, "reference_run", lambda tiny=tiny: tiny)
+    hasty = Effort(rounds=1, budget_s=1e-4, least=1)
+    monkeypatch.setattr(calibration_rows.Campaign, "rounds", hasty)
+    monkeypatch.setattr(calibration_rows, "_STEPS", 5)
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
+    file, runs = tmp_path / "machine.toml", tmp_path / "runs"
+    done = call(calibrate, "--out", str(file), "--effort", "0.1", "--json", "-")
+    assert (done.code, done.err) == (0, "")
+    assert done.json["num_rows"] > 50
+    machine = resolve(file)
+    assert machine.cpu is not None
+    gemm = machine.cpu.gemm_flops_per_s
+    assert gemm.provenance == "fitted"
+    assert gemm.low is not None
+    assert "experiments.calibrate" in gemm.source
+    assert file.with_suffix(".residuals.svg").stat().st_size > 1000
+
+    arguments = ("--machine", str(file), "--turns", "2", "--steps", "1", "--out", str(runs))
+    done = call(validate, *arguments, "--json", "-")
+    assert (done.code, done.err) == (0, "")
+    names = ("n", "mape", "max_ape", "mpe", "coverage_90", "repeatability", "rules_mape")
+    assert all(isinstance(done.json[name], int | float) for name in names)
+    assert done.json["n"] == 2
+    assert {o["kind"] for o in done.json["configurations"][0]["operations"]} == {
+        "UPDATE",
+        "FORWARD",
+        "H2D",
+        "D2H",
+        "LOSS",
+    }
+    for name in ("plan.toml", "model.json", "trace.json.gz", "timelines.svg"):
+        assert (runs / "00" / name).stat().st_size > 50
+
+    again = tmp_path / "again.toml"
+    folders = [str(runs / "00"), str(runs / "01")]
+    done = call(calibrate, "--from-run", *folders, "--machine", str(file), "--out", str(again))
+    assert (done.code, done.err) == (0, "")
+    assert "this run cannot tell" in done.out
+    refined = resolve(again)
+    assert refined.cpu is not None
+    assert refined.host.fsync_s == machine.host.fsync_s
+
+
+def test_runs_refine_only_a_machine_that_was_calibrated(tmp_path: Path):
+    done = call(calibrate, "--from-run", str(tmp_path), "--out", str(tmp_path / "m.toml"))
+    assert done.code == 2
+    assert "runs refine a machine that was calibrated" in done.complaint
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path):
+    file = tmp_path / "machine.toml"
+    file.write_text(dump(calibrated_host()))
+    done = call(calibrate, "--from-run", str(tmp_path), "--machine", str(file))
+    assert done.code == 2
+    assert "must be a run's folder with model.json, plan.toml and trace.json.gz" in done.complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--effort", "0"), "--effort must be above 0"),
+        (("--backend", "cuda"), "the benchmarks of this command run on the host's cores so far"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_line(arguments: tuple[str, ...], message: str):
+    done = call(calibrate, *arguments)
+    assert done.code == 2
+    assert message in done.complaint
+
+
+def test_validation_needs_turns():
+    done = call(validate, "--turns", "0")
+    assert done.code == 2
+    assert "--turns and --steps must be >= 1; got 0 and 4" in done.complaint
+
+
+def test_what_validates_was_not_calibrated_with():
+    """No model shape is in both designs, and every field that a plan may vary does."""
+    seen = [spec.config for spec in (*calibration_runs(200, seed=0), reference_run())]
+    held_out = list(held_out_runs())
+    assert len(held_out) >= 24
+    assert len({spec.name for spec in held_out}) == len(held_out)
+    widths = {config["hidden_size"] for config in seen}
+    assert not widths & {spec.config["hidden_size"] for spec in held_out}
+    assert len({spec.link_bytes_per_s for spec in held_out}) >= 4
+    assert {spec.plan.policy for spec in held_out} >= {
+        Policy.ZO2,
+        Policy.DUAL,
+        Policy.NAIVE,
+        Policy.RESIDENT,
+    }
+    for field in ("num_slots", "write_back_every", "resident_blocks"):
+        assert len({getattr(spec.plan, field) for spec in held_out}) > 1, field
+    for field in ("batch", "sequence", "microbatches", "noise"):
+        assert len({getattr(spec.recipe, field) for spec in held_out}) > 1, field
+
+
+def test_models_of_the_designs_are_those_that_run():
+    for config in (opt(96, 2, vocab=64), llama(96, 2, vocab=64)):
+        spec = RunSpec(name="x", config=config, plan=Plan(), recipe=recipe(batch=1, sequence=8))
+        assert spec.model.num_blocks == 2

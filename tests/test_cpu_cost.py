@@ -1,0 +1,172 @@
+"""The linear law of a CPU as the device: what operations take, and what that costs."""
+
+from itertools import pairwise
+
+import pytest
+
+from tests.calibrated import calibrated_host
+from zo2sim.case import Case
+from zo2sim.cost.cpu import (
+    HANDOVER,
+    amounts,
+    attention_amounts,
+    gap,
+    gemm_amounts,
+    seconds,
+    seconds_per,
+)
+from zo2sim.dtypes import Dtype
+from zo2sim.machine_file import dump, load, named
+from zo2sim.model import Attention
+from zo2sim.model_config import from_config
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.predict import predict
+from zo2sim.schedule import HEAD, TAIL, Kind
+from zo2sim.simulate import simulate
+
+OPT = from_config(
+    {
+        "model_type": "opt",
+        "hidden_size": 4,
+        "ffn_dim": 8,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "vocab_size": 16,
+        "max_position_embeddings": 8,
+        "word_embed_proj_dim": 4,
+    },
+    name="tiny opt",
+)
+
+
+def case(plan: Plan | None = None, dtype: Dtype = Dtype.FP32, **changes: int) -> Case:
+    recipe = Recipe(
+        **{"batch": 1, "sequence": 2, **changes},
+        storage_dtype=dtype,
+        wire_dtype=dtype,
+        compute_dtype=dtype,
+    )
+    return Case(model=OPT, machine=calibrated_host(), plan=plan or Plan(), recipe=recipe)
+
+
+def taken(kind: Kind, unit: int, lanes: str = "", records: int = 0, **changes: int):
+    return amounts(case(**changes).cost.setting, kind, unit, lanes, records)
+
+
+def test_a_block_takes_its_products_noise_and_hand_overs():
+    one = taken(Kind.FORWARD, 0, "+-")
+    assert one is not None
+    weights = 4 * 4 * 4 + 2 * 4 * 8
+    assert one["cpu.gemm_flops_per_s"] == 2 * 2 * 2 * weights  # signs, two per product, tokens
+    assert one["cpu.gemm_weight_elements_per_s"] == 2 * weights
+    assert one["cpu.gemm_output_elements_per_s"] == 2 * 2 * (5 * 4 + 8)
+    assert one["cpu.softmax_elements_per_s"] == 2 * 2 * 4  # signs, heads, one block of queries
+    assert one["cpu.gaussian_perturb_elements_per_s"] == 2 * OPT.blocks[0].elements
+    assert one["cpu.call_s"] == 2 * len(OPT.blocks[0].parameters)
+    assert one["cpu.build_s"] == 2
+    assert one[HANDOVER] == 2
+
+
+def test_microbatches_add_lanes_and_no_noise():
+    one, three = taken(Kind.FORWARD, 0, "+-"), taken(Kind.FORWARD, 0, "+-", microbatches=3)
+    assert one is not None
+    assert three is not None
+    assert three["cpu.gemm_flops_per_s"] == 3 * one["cpu.gemm_flops_per_s"]
+    for key in ("cpu.gaussian_perturb_elements_per_s", "cpu.call_s", "cpu.build_s"):
+        assert three[key] == one[key]
+
+
+def test_head_and_tail_take_what_is_theirs_alone():
+    head, tail = taken(Kind.FORWARD, HEAD, "+-"), taken(Kind.FORWARD, TAIL, "+-")
+    assert head is not None
+    assert tail is not None
+    assert head["cpu.lane_start_s"] == 2
+    assert tail["cpu.loss_elements_per_s"] == 2 * 2 * 16
+    shared = 16 * 4  # the tied embedding is perturbed again where the tail reads it
+    assert tail["cpu.gaussian_perturb_elements_per_s"] == 2 * (OPT.tail.elements + shared)
+
+
+def test_an_update_draws_for_every_record():
+    assert taken(Kind.UPDATE, 0, records=3) == {
+        "cpu.gaussian_update_elements_per_s": 3 * OPT.blocks[0].elements,
+        "cpu.call_s": len(OPT.blocks[0].parameters),
+        "cpu.pass_elements_per_s": 3 * OPT.blocks[0].elements,
+        "cpu.pass_s": 1,
+    }
+    assert taken(Kind.UPDATE, 0, records=0) == {}
+
+
+def test_copies_are_the_link_s():
+    assert taken(Kind.H2D, 0) is None
+
+
+def test_an_fp32_norm_has_no_casts():
+    llama = from_config(
+        {
+            "model_type": "llama",
+            "hidden_size": 4,
+            "intermediate_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "vocab_size": 16,
+        },
+        name="tiny llama",
+    )
+    norms, width = 2, 4
+    assert llama.blocks[0].cast_elements == norms * 11 * width
+    assert OPT.blocks[0].cast_elements == 0
+
+
+@pytest.mark.parametrize(("seq", "pairs"), [(16, 16 * 16), (64, 64 * 48), (256, 256 * 160)])
+def test_causal_attention_visits_whole_blocks_of_queries(seq: int, pairs: int):
+    attention = Attention(heads=1, kv_heads=1, head_dim=8)
+    assert attention_amounts(1, seq, attention)["cpu.softmax_elements_per_s"] == pairs
+
+
+def test_seconds_are_amounts_times_constants():
+    machine = calibrated_host()
+    found = gemm_amounts(10, 100, 1000)
+    assert seconds(found, machine) == pytest.approx(2e6 * 1e-11 + 1e5 * 2e-10 + 1e3 * 2e-10 + 5e-6)
+    assert seconds_per("cpu.gemm_flops_per_s", 4.0) == 0.25
+    assert seconds_per("cpu.launch_s", 4.0) == 4.0
+
+
+def test_the_turnaround_follows_the_loss_unless_a_trip_of_updates_hides_it():
+    after_loss = gap(case().cost.setting, Kind.LOSS)
+    assert after_loss == {
+        "cpu.turnaround_s": 1,
+        "cpu.turnaround_block_s": 3,
+        "cpu.turnaround_lane_s": 2,
+    }
+    assert gap(case(Plan(policy=Policy.DUAL)).cost.setting, Kind.LOSS) == {"cpu.gap_s": 1}
+    assert gap(case().cost.setting, Kind.FORWARD) == {"cpu.gap_s": 1}
+
+
+def test_what_waits_starts_a_gap_later_and_spans_hold_the_work_alone():
+    one = case(Plan(policy=Policy.RESIDENT))
+    trace = simulate(one.program, one.cost, one.cost.rates, periods=2)
+    compute = [s for s in trace.spans if s.op.stream == "compute" and s.step == 1]
+    gaps = [b.start_s - a.end_s for a, b in pairwise(compute)]
+    assert gaps == pytest.approx([5e-5] * len(gaps))
+    work = one.cost(compute[0].op)
+    assert compute[0].duration_s == pytest.approx(work.fixed_s)
+
+
+def test_the_walk_agrees_with_the_simulation():
+    one = case()
+    assert predict(one).step_s == pytest.approx(predict(one).bound.step_s, rel=0.2)
+    assert predict(one).step_s >= predict(one).bound.step_s
+
+
+def test_another_dtype_is_not_priced_by_the_fp32_law():
+    assert case(dtype=Dtype.BF16).cost.setting.cpu is None
+    assert case().cost.setting.cpu is not None
+
+
+def test_a_calibrated_machine_survives_its_file():
+    machine = calibrated_host(1.5)
+    assert load(dump(machine), where="m.toml") == machine
+
+
+def test_a_file_without_cpu_has_none():
+    assert named("this-host").cpu is None

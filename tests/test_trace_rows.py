@@ -1,0 +1,139 @@
+"""What a trace tells: a simulated run gives back the constants that it was simulated with."""
+
+import gzip
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.calibration import fit
+from analysis.machine_fit import START_S
+from analysis.op_errors import op_errors, suspects
+from analysis.replay import mean_durations_s, replayed_s
+from analysis.trace_file import read_trace
+from analysis.trace_rows import copy_rows, gap_rows, gaps, op_rows
+from tests.test_cpu_cost import case
+from zo2sim.case import Case
+from zo2sim.cost.cpu import seconds_per
+from zo2sim.machine import scale_link
+from zo2sim.measured import Measured
+from zo2sim.plan import Plan, Policy
+from zo2sim.schedule import Kind
+from zo2sim.simulate import simulate
+from zo2sim.trace import Trace
+from zo2sim.trace_export import to_json
+
+STEPS = 6
+
+
+def traced(one: Case) -> Trace:
+    return simulate(one.program, one.cost, one.cost.rates, periods=STEPS)
+
+
+def test_every_compute_operation_is_a_row_that_its_constants_explain():
+    one = case()
+    for row in op_rows(traced(one), one, "run"):
+        known = one.machine.quantities
+        exact = sum(a * seconds_per(k, known[k].value) for k, a in row.amounts.items())
+        assert row.seconds == pytest.approx(exact), row.name
+
+
+def test_gaps_are_the_gap_and_the_turnaround():
+    one = case(Plan(policy=Policy.RESIDENT))
+    rows = {row.group: row for row in gap_rows(traced(one), one, "run")}
+    assert rows["gap"].seconds == pytest.approx(5e-5)
+    assert rows["turnaround"].seconds == pytest.approx(1e-3 + 3 * 1e-4 + 2 * 1e-4)
+    assert rows["turnaround"].amounts["cpu.turnaround_block_s"] == 3
+
+
+def test_no_operation_starts_before_what_it_waits_for_and_its_gap():
+    one = case()
+    assert min(seconds for _, _, seconds in gaps(traced(one), one)) >= 5e-5 * (1 - 1e-9)
+
+
+def test_copies_tell_the_link_or_what_a_limit_adds():
+    one = case()
+    free = list(copy_rows(traced(one), one, "run", limit_bytes_per_s=None))
+    assert {key for row in free for key in row.amounts} == {
+        "link.latency_s",
+        "link.h2d_bytes_per_s",
+        "link.d2h_bytes_per_s",
+    }
+    limited = list(copy_rows(traced(one), one, "run", limit_bytes_per_s=1e9))
+    assert {row.group for row in limited} == {"limited copy in a run"}
+    assert all(row.known_s == row_bytes(one) / 1e9 for row in limited)
+
+
+def row_bytes(one: Case) -> float:
+    return float(one.cost.setting.unit_bytes(0, one.recipe.wire_dtype))
+
+
+def test_rows_of_runs_fit_the_constants_that_runs_can_tell():
+    """Noise of 1 % on every duration; three runs of different size."""
+    rng = np.random.default_rng(0)
+    rows: list[Measured] = []
+    for number, (sequence, batch) in enumerate([(2, 1), (512, 4), (2048, 2)]):
+        one = case(sequence=sequence, batch=batch)
+        for row in op_rows(traced(one), one, str(number)):
+            rows.append(replace(row, seconds=row.seconds * float(np.exp(rng.normal(0.0, 0.01)))))
+    found = fit(rows, START_S)
+    low, value, high = found.interval("cpu.softmax_elements_per_s")
+    assert low <= 1e9 <= high
+    assert value == pytest.approx(1e9, rel=0.05)
+    assert found.warnings
+
+
+def test_the_rules_reproduce_a_run_from_its_durations():
+    one = case()
+    trace = traced(one)
+    assert replayed_s(trace, one, range(2, STEPS)) == pytest.approx(trace.step_s, rel=1e-9)
+
+
+def test_a_halved_bandwidth_is_exposed_and_the_link_is_named():
+    one = case()
+    measured = traced(one)
+    durations = mean_durations_s(measured, range(2, STEPS))
+    assert suspects(op_errors(measured, one, durations, "right")) == ()
+    wrong = replace(one, machine=scale_link(one.machine, 0.5))
+    found = suspects(op_errors(measured, wrong, durations, "wrong"))
+    assert [s.constant for s in found] == ["link.h2d_bytes_per_s", "link.d2h_bytes_per_s"]
+    assert all(s.ratio > 1.5 for s in found)
+    assert found[0].sentence.startswith("link.h2d_bytes_per_s: H2D is predicted 1.")
+
+
+def test_a_trace_comes_back_from_its_file(tmp_path):
+    one = case()
+    trace = traced(one)
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(gzip.compress(to_json(trace, name="run", metadata={}).encode()))
+    back = read_trace(path, one.program)
+    assert [(s.op, s.step) for s in back.spans] == [(s.op, s.step) for s in trace.spans]
+    assert [s.start_s for s in back.spans] == pytest.approx(
+        [s.start_s for s in trace.spans], abs=1e-9
+    )
+
+
+def test_a_trace_of_another_plan_is_refused(tmp_path):
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(gzip.compress(to_json(traced(case()), name="run", metadata={}).encode()))
+    other = case(Plan(policy=Policy.RESIDENT)).program
+    with pytest.raises(ValueError, match=r"has no operation H0: is it another plan's\?"):
+        read_trace(path, other)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", gzip.compress(json.dumps([]).encode())])
+def test_what_is_no_trace_is_refused(tmp_path, content: bytes):
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"trace\.json\.gz: must be a trace of this run"):
+        read_trace(path, case().program)
+
+
+def test_operations_of_one_kind_share_a_row():
+    one = case()
+    durations = mean_durations_s(traced(one), range(2, STEPS))
+    rows = [e for e in op_errors(traced(one), one, durations, "run") if e.kind is Kind.FORWARD]
+    assert [row.op for row in rows] == ["Fhead", "F0 and 2 alike", "Ftail"]
+    assert [row.per_step for row in rows] == [1, 3, 1]
+    assert [row.ratio for row in rows] == pytest.approx([1, 1, 1])
