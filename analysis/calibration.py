@@ -173,12 +173,24 @@ class _Problem:
 
     def _minimise(self, theta: Floats, sigmas: Floats) -> Floats:
         scale = sigmas[self.group_of]
+        prior = np.diag(1.0 / self._prior)
 
         def residuals(x: Floats) -> Floats:
             return np.concatenate([_squeezed(self.misfit(x) / scale), x / self._prior])
 
-        found = optimize.least_squares(residuals, theta)  # pyright: ignore
+        def slopes(x: Floats) -> Floats:
+            scores = self.misfit(x) / scale
+            mine = self._slopes(x) * (_squeezing(scores) / scale)[:, None]
+            return np.vstack([mine, prior])
+
+        found = optimize.least_squares(residuals, theta, slopes)  # pyright: ignore
         return np.asarray(found.x, dtype=np.float64)  # pyright: ignore
+
+    def _slopes(self, theta: Floats) -> Floats:
+        """Of the misfit: what each constant and factor changes it by, (rows, constants)."""
+        fitted = self.shares * np.exp(theta[: len(self.start)])
+        whole = fitted.sum(axis=1) + self.known
+        return np.hstack([fitted / whole[:, None], -self.loops])
 
     def _spread(self, theta: Floats) -> Floats:
         """1.4826 x median absolute error, widened for the constants that a group's rows paid for.
@@ -201,9 +213,7 @@ class _Problem:
         shape again does not count as measuring another one.
         """
         scale = sigmas[self.group_of]
-        fitted = self.shares * np.exp(theta[: len(self.start)])
-        whole = fitted.sum(axis=1) + self.known
-        slopes = np.hstack([fitted / whole[:, None], -self.loops]) / scale[:, None]
+        slopes = self._slopes(theta) / scale[:, None]
         scores = self.misfit(theta) / scale
         pull = 1.0 / np.sqrt(1.0 + (scores / _TUNING) ** 2)
         weights = pull**3  # the loss's curvature, where `pull` is its slope over the score
@@ -225,6 +235,13 @@ def _squeezed(scores: Floats) -> Floats:
     """Residuals whose squares are the robust loss 2 c^2 (sqrt(1 + (r / c)^2) - 1)."""
     loss = 2.0 * _TUNING**2 * (np.sqrt(1.0 + (scores / _TUNING) ** 2) - 1.0)
     return np.sign(scores) * np.sqrt(loss)
+
+
+def _squeezing(scores: Floats) -> Floats:
+    """The slope of `_squeezed`."""
+    squeezed = np.abs(_squeezed(scores))
+    pull = np.abs(scores) / np.sqrt(1.0 + (scores / _TUNING) ** 2)
+    return np.divide(pull, squeezed, out=np.ones_like(scores), where=squeezed > 1e-9)
 
 
 def _widened(one: Floats, other: Floats) -> Floats:
