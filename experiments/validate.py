@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from analysis.compare import first_divergence
 from analysis.op_errors import OpError, op_errors, suspects
 from analysis.plots.paired_timelines import paired_timelines
 from analysis.plots.validation import validation
@@ -81,6 +82,7 @@ class Validated:
     trace: Trace
     comparison: Comparison
     errors: tuple[OpError, ...]
+    divergence: str | None
 
 
 def main(config: Config) -> int:
@@ -147,6 +149,7 @@ def _one(
         trace=trace,
         comparison=comparison,
         errors=tuple(op_errors(trace, case, measured_s, spec.name)),
+        divergence=first_divergence(prediction.trace, trace),
     )
 
 
@@ -185,7 +188,8 @@ def _complaints(found: Sequence[Validated], scores: Scores) -> list[str]:
         )
     if scores.band_width > _WIDEST:
         wrong.append(f"bands must be at most {_WIDEST:.0%} wide; they are {scores.band_width:.0%}")
-    return wrong + [f"suspect: {suspect.sentence}" for suspect in suspects(_errors(found))]
+    wrong += [f"suspect: {suspect.sentence}" for suspect in suspects(_errors(found))]
+    return wrong + [f"{one.spec.name}: {one.divergence}" for one in found if one.divergence]
 
 
 def _errors(found: Sequence[Validated]) -> list[OpError]:
@@ -213,6 +217,7 @@ def _row(one: Validated) -> Mapping[str, Any]:
         "turns_s": [float(t) for t in c.turns_s],
         "error": c.error,
         "rules_error": c.rules_error,
+        "divergence": one.divergence,
         "standard_error": c.standard_error if len(c.measured_s) > 1 else None,
         "operations": [
             {**asdict(error), "ratio": error.ratio, "effect_s": error.effect_s}

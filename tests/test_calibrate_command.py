@@ -68,6 +68,7 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     names = ("n", "mape", "max_ape", "mpe", "coverage_90", "repeatability", "rules_mape")
     assert all(isinstance(done.json[name], int | float) for name in names)
     assert done.json["n"] == 2
+    assert [c["divergence"] for c in done.json["configurations"]] == [None, None]
     assert {o["kind"] for o in done.json["configurations"][0]["operations"]} == {
         "UPDATE",
         "FORWARD",

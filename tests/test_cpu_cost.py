@@ -8,6 +8,7 @@ from tests.calibrated import calibrated_host
 from zo2sim.case import Case
 from zo2sim.cost.cpu import (
     HANDOVER,
+    Amounts,
     amounts,
     attention_amounts,
     gap,
@@ -49,8 +50,11 @@ def case(plan: Plan | None = None, dtype: Dtype = Dtype.FP32, **changes: int) ->
     return Case(model=OPT, machine=calibrated_host(), plan=plan or Plan(), recipe=recipe)
 
 
-def taken(kind: Kind, unit: int, lanes: str = "", records: int = 0, **changes: int):
-    return amounts(case(**changes).cost.setting, kind, unit, lanes, records)
+def taken(
+    kind: Kind, unit: int, lanes: str = "", records: int = 0, *, microbatches: int = 1
+) -> Amounts | None:
+    setting = case(microbatches=microbatches).cost.setting
+    return amounts(setting, kind, unit, lanes, records)
 
 
 def test_a_block_takes_its_products_noise_and_hand_overs():
@@ -74,6 +78,15 @@ def test_microbatches_add_lanes_and_no_noise():
     assert three["cpu.gemm_flops_per_s"] == 3 * one["cpu.gemm_flops_per_s"]
     for key in ("cpu.gaussian_perturb_elements_per_s", "cpu.call_s", "cpu.build_s"):
         assert three[key] == one[key]
+
+
+def test_two_scratch_copies_come_from_one_draw():
+    plan, elements = Plan(scratch_copies=2), OPT.blocks[0].elements
+    one = amounts(case(plan).cost.setting, Kind.FORWARD, 0, "+-", 0)
+    assert one is not None
+    assert one["cpu.gaussian_perturb_elements_per_s"] == elements
+    assert one["cpu.pass_elements_per_s"] == elements
+    assert one["cpu.build_s"] == 1
 
 
 def test_head_and_tail_take_what_is_theirs_alone():

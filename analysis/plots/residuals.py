@@ -19,9 +19,9 @@ def residuals(fit: Fit, *, width_in: float = FULL_IN) -> Figure:
         mine = [row.group == group for row in fit.rows]
         percent = 100.0 * np.expm1(fit.residuals[mine])
         height = number + jitter.uniform(-0.25, 0.25, len(percent))
-        axes.plot(percent, height, ".", ms=2.5, color=BLUE, alpha=0.5, mew=0)
+        axes.plot(percent, height, ".", ms=4, color=BLUE, alpha=0.55, mew=0)
         low, middle, high = np.quantile(percent, [0.25, 0.5, 0.75])
-        axes.plot([low, high], [number, number], color=BLACK, lw=2.2, solid_capstyle="butt")
+        axes.plot([low, high], [number, number], color=BLACK, lw=1.6, solid_capstyle="butt")
         axes.plot([middle], [number], "|", color=BLACK, ms=7)
     axes.axvline(0.0, color=GREY, lw=0.8, zorder=0)
     axes.set_yticks(range(len(groups)), groups)

@@ -3,6 +3,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis.style import BLUE, COLUMN_IN, GREY, VERMILLION, new_figure, styled
 from analysis.validation import Scores
@@ -29,7 +30,16 @@ def validation(scores: Scores, *, width_in: float = COLUMN_IN) -> Figure:
     above.set_xscale("log")
     above.set_yscale("log")
     above.set_xlim(*ends)
+    above.set_ylim(*ends)
+    for axis in (above.xaxis, above.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(_plain))
+        axis.set_minor_locator(NullLocator())
     above.set_ylabel("predicted step (ms)")
     below.set_ylabel("error (%)")
     below.set_xlabel("measured step (ms)")
     return figure
+
+
+def _plain(value: float, _: int) -> str:
+    return f"{value:g}"

@@ -104,8 +104,10 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
     elements = s.perturbed(unit)
     if lanes != "0" and elements:
         calls = len(s.unit(unit).parameters) + (unit == TAIL and s.model.tied)
-        _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), signs)
-        total["cpu.build_s"] += signs
+        draws = s.load.samples if s.plan.scratch_copies == 2 and lanes == "+-" else signs
+        _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), draws)
+        total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
+        total["cpu.build_s"] += draws
     return total
 
 
