@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from statistics import median
+from statistics import fmean
 
 from zo2sim.case import Case
 from zo2sim.cost import Key, cost_key
@@ -17,7 +17,7 @@ WARM_UP_STEPS = 2
 
 
 def op_rows(trace: Trace, case: Case, name: str) -> Iterator[Measured]:
-    """The median duration of operations that cost the same, beside what they take.
+    """The typical duration of operations that cost the same, beside what they take.
 
     Only operations that run on a core of the device; copies are the link's.
     """
@@ -30,7 +30,7 @@ def op_rows(trace: Trace, case: Case, name: str) -> Iterator[Measured]:
 def copy_rows(
     trace: Trace, case: Case, name: str, *, limit_bytes_per_s: float | None
 ) -> Iterator[Measured]:
-    """The median duration of copies of one size: the link's, or what a limited link adds to it."""
+    """The typical duration of copies of one size: the link's, or what a limited link adds to it."""
     for (kind, unit, _, _), durations in durations_s(trace, case).items():
         if kind in (Kind.H2D, Kind.D2H) and unit is not None:
             nbytes = float(case.cost.setting.unit_bytes(unit, case.recipe.wire_dtype))
@@ -40,7 +40,7 @@ def copy_rows(
                 group="limited copy in a run" if limited else "copy in a run",
                 name=f"{name}, {kind} of unit {unit}",
                 amounts={"cpu.throttle_s": 1.0} if limited else rate,
-                seconds=median(durations),
+                seconds=_middle_mean(durations),
                 known_s=nbytes / limit_bytes_per_s if limit_bytes_per_s is not None else 0.0,
             )
 
@@ -91,7 +91,14 @@ def _last(
 
 def _row(group: str, name: str, taken: Amounts, seconds: list[float]) -> Measured:
     numbers = {key: float(amount) for key, amount in taken.items()}
-    return Measured(group=group, name=name, amounts=numbers, seconds=median(seconds))
+    return Measured(group=group, name=name, amounts=numbers, seconds=_middle_mean(seconds))
+
+
+def _middle_mean(durations: list[float]) -> float:
+    """The mean without the lowest and the highest tenth: a run's mean, less what interrupts it."""
+    ordered = sorted(durations)
+    cut = len(ordered) // 10
+    return fmean(ordered[cut : len(ordered) - cut])
 
 
 def _label(key: Key) -> str:

@@ -1,6 +1,7 @@
 """The linear law of a CPU as the device: what operations take, and what that costs."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ OPT = from_config(
 )
 
 
-def case(plan: Plan | None = None, dtype: Dtype = Dtype.FP32, **changes: int) -> Case:
+def case(plan: Plan | None = None, dtype: Dtype = Dtype.FP32, **changes: Any) -> Case:
     recipe = Recipe(
         **{"batch": 1, "sequence": 2, **changes},
         storage_dtype=dtype,
