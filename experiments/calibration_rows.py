@@ -9,7 +9,7 @@ from statistics import median, stdev
 from tempfile import TemporaryDirectory
 
 from analysis.trace_rows import WARM_UP_STEPS, copy_rows, gap_rows, op_rows
-from experiments.measuring import measuring
+from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
 from experiments.run_design import calibration_runs, reference_run
 from zo2rt.backends import HostBackend
@@ -56,15 +56,16 @@ def measure_host(campaign: Campaign) -> Found:
     specs = [*calibration_runs(campaign.count(30, 4), seed=campaign.seed)]
     every = max(1, len(specs) // _REPETITIONS)
     parts = _parts(campaign)
-    with measuring("measuring", total=len(parts) + len(specs)) as advance:
+    with progress_bar() as bar:
+        task = bar.add_task("measuring", total=len(parts) + len(specs))
         for part in parts:
             rows += part()
-            advance()
+            bar.advance(task)
         for number, spec in enumerate(specs):
             rows += rows_of(spec, traced(spec))
             if number % every == 0:
                 reference.append(step_s(traced(reference_run())))
-            advance()
+            bar.advance(task)
     return Found(rows=tuple(rows), jitter_ratio=stdev(map(log, reference)))
 
 

@@ -25,7 +25,7 @@ from analysis.style import svg_text
 from analysis.validation import Comparison, Scores, coverage_interval
 from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.identity import provenance
-from experiments.measuring import measuring
+from experiments.progress import progress_bar
 from experiments.recorded_run import RecordedRun, write_recorded
 from experiments.run_design import held_out_runs, reference_run
 from zo2rt.measure.runs import Running, RunSpec, opened
@@ -155,12 +155,13 @@ def _one(
 
 def _turns(running: Sequence[Running], reference: Running, config: Config) -> list[list[Turn]]:
     found: list[list[Turn]] = [[] for _ in running]
-    with measuring("measuring", total=config.turns * len(running)) as advance:
+    with progress_bar() as bar:
+        task = bar.add_task("measuring", total=config.turns * len(running))
         for _ in range(config.turns):
             for pairs, one in zip(found, running, strict=True):
                 beside_s = reference.steps_s(config.steps, warm_up=_WARM_UP)
                 pairs.append((one.steps_s(config.steps, warm_up=_WARM_UP), beside_s))
-                advance()
+                bar.advance(task)
     return found
 
 

@@ -1,7 +1,6 @@
 """What a trace tells: a simulated run gives back the constants that it was simulated with."""
 
 import gzip
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -122,7 +121,7 @@ def test_a_trace_of_another_plan_is_refused(tmp_path):
         read_trace(path, other)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", gzip.compress(json.dumps([]).encode())])
+@pytest.mark.parametrize("content", [b"", b"{}", gzip.compress(b"[]")], ids=range(3))
 def test_what_is_no_trace_is_refused(tmp_path, content: bytes):
     path = tmp_path / "trace.json.gz"
     path.write_bytes(content)
