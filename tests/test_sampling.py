@@ -2,10 +2,13 @@
 
 from dataclasses import asdict
 from itertools import count
+from pathlib import Path
 
+import pandas as pd
 import pynvml
 import pytest
 
+from experiments.sample_table import sampler_of_this_machine, write_samples
 from tests.fake_nvml import FakeNvml
 from zo2rt.sampling import (
     FIELDS,
@@ -169,3 +172,22 @@ def test_an_interval_must_last():
 
 def test_a_sample_is_a_value():
     assert Sample(1.0, Reading(power_w=2.0)) == Sample(1.0, Reading(power_w=2.0))
+
+
+def test_every_machine_writes_the_same_columns(tmp_path: Path):
+    for name, probes in (("gpu", [opened("healthy"), HostProbe()]), ("host", [HostProbe()])):
+        sampler = Sampler(probes)
+        sampler.sample()
+        write_samples(tmp_path / name, sampler.samples)
+    gpu, host = (pd.read_parquet(tmp_path / n / "samples.parquet") for n in ("gpu", "host"))
+    assert list(gpu.columns) == list(host.columns) == ["time_s", *FIELDS]
+    assert [*map(str, gpu.dtypes)] == [*map(str, host.dtypes)]
+    assert gpu["throttled"].tolist() == ["power_cap"]
+    assert host["power_w"].isna().all()
+
+
+def test_without_a_gpu_the_host_is_sampled_and_the_reason_said():
+    sampler, reason = sampler_of_this_machine()
+    sampler.sample()
+    assert sampler.samples[0].reading.host_rss_bytes is not None
+    assert reason is None or reason.startswith("no GPU figures: ")
