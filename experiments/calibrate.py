@@ -72,6 +72,7 @@ def main(config: Config) -> int:
 
 
 def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
+    config.out.parent.mkdir(parents=True, exist_ok=True)  # the disk is measured there
     campaign = Campaign(effort=config.effort, seed=config.seed, folder=config.out.parent)
     found = measure_host(campaign)
     fitted = fit(found.rows, START_S)
