@@ -104,7 +104,7 @@ def _parts(campaign: Campaign) -> Sequence[Callable[[], list[Measured]]]:
             return [*measure([*noise.passes()], effort, seed=seed)]
 
     def copies() -> list[Measured]:
-        with HostBackend() as backend:
+        with HostBackend(own_core=True) as backend:
             free = [*links.one_way(backend), *links.both_ways(backend)]
         return [*free, *(row for rate in _LIMITS_BYTES_PER_S for row in links.limited(rate))]
 

@@ -47,7 +47,7 @@ def open_runner(
         both_h2d_bytes_per_s=rate,
         both_d2h_bytes_per_s=rate,
     )
-    backend = stack.enter_context(HostBackend(None if link_s is None else limit))
+    backend = stack.enter_context(HostBackend(None if link_s is None else limit, own_core=True))
     batch = workload.batch()
     engine = Engine(
         workload.model(),

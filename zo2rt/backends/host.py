@@ -1,12 +1,14 @@
 """`host`: a real offloading machine in miniature. Threads are streams, a memcpy is the link."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from zo2rt.backends.ambient import Ambient
 from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work, check_copy
 from zo2rt.backends.buffers import HostMemory
+from zo2rt.backends.cores import keep_apart
 from zo2rt.backends.threads import Failure, Gate, StreamThread
 from zo2rt.backends.throttle import LinkLimit, Throttle
 from zo2rt.backends.timing_log import TimingLog
@@ -14,9 +16,13 @@ from zo2sim.schedule import Stream
 
 
 class HostBackend(Backend):
-    """One thread per stream; times are wall-clock. With ``limit`` the memcpy is a slow link."""
+    """One thread per stream; times are wall-clock. With ``limit`` the memcpy is a slow link.
 
-    def __init__(self, limit: LinkLimit | None = None) -> None:
+    ``own_core`` gives copies a core of their own (`cores`); it helps where nothing else runs.
+    """
+
+    def __init__(self, limit: LinkLimit | None = None, *, own_core: bool = False) -> None:
+        self._own_core = own_core
         self._throttle = Throttle(limit)
         self._memory = HostMemory()
         self._log = TimingLog()
@@ -92,5 +98,6 @@ class HostBackend(Backend):
 
     def _thread(self, stream: Stream) -> StreamThread:
         if stream not in self._threads:
-            self._threads[stream] = StreamThread(stream)
+            bind = partial(keep_apart, stream) if self._own_core else lambda: None
+            self._threads[stream] = StreamThread(stream, bind)
         return self._threads[stream]

@@ -36,7 +36,7 @@ def limited(bytes_per_s: float, sizes: Sequence[int] = SIZES[1:4]) -> Iterator[M
         both_h2d_bytes_per_s=bytes_per_s,
         both_d2h_bytes_per_s=bytes_per_s,
     )
-    with HostBackend(rate) as backend:
+    with HostBackend(rate, own_core=True) as backend:
         for size in sizes:
             for timing in _copies(backend, WAYS, size):
                 yield _row(

@@ -91,7 +91,7 @@ def opened(spec: RunSpec) -> Iterator[Running]:
         model = _model(spec)
         batch = _batch(spec)
         example = {name: tensor[:1, :_EXAMPLE_TOKENS] for name, tensor in batch.items()}
-        backend = stack.enter_context(HostBackend(spec.limit))
+        backend = stack.enter_context(HostBackend(spec.limit, own_core=True))
         engine = Engine(
             model,
             spec.plan,
