@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 from safetensors.torch import save
 
+from experiments import trained
 from experiments.cli import DONE, run, write_file, write_json
 from zo2rt.durable import Disk
 from zo2rt.journal import read
@@ -24,7 +25,7 @@ class Config:
     """Rebuild the trained weights of any step, to the bit, without a forward pass."""
 
     folder: Annotated[Path, tyro.conf.Positional]
-    """Folder with journal.jsonl and snapshots: what `experiments.run --out` wrote."""
+    """What `experiments.run --out` wrote, or an engine's folder with journal.jsonl."""
     step: int | None = None
     """Number of updates that the weights are to contain; left out: all that are durable."""
     out: Path | None = None
@@ -34,12 +35,10 @@ class Config:
 
 
 def main(config: Config) -> int:
-    path = config.folder / JOURNAL
-    if not path.exists():
-        raise ValueError(f"{path}: a run's folder must hold a journal; there is none")
-    end = read(Disk(), path).position.step
+    folder = _with_journal(config.folder)
+    end = read(Disk(), folder / JOURNAL).position.step
     step = end if config.step is None else config.step
-    weights = weights_at(Disk(), config.folder, step)
+    weights = weights_at(Disk(), folder, step)
     content = save({name: tensor.contiguous() for name, tensor in weights.items()})
     if config.out is not None:
         write_file(config.out, content)
@@ -55,6 +54,14 @@ def main(config: Config) -> int:
     if config.json != "-":
         print(f"step {step} of {end}: {answer['parameters']} parameters, sha256 {answer['sha256']}")
     return DONE
+
+
+def _with_journal(folder: Path) -> Path:
+    """An engine's own folder, or the one inside what `experiments.run` wrote."""
+    for candidate in (folder, folder / trained.JOURNAL):
+        if (candidate / JOURNAL).exists():
+            return candidate
+    raise ValueError(f"{folder}: a run's folder must hold a journal, {JOURNAL}; there is none")
 
 
 if __name__ == "__main__":

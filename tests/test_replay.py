@@ -15,7 +15,7 @@ from zo2sim.plan import Plan
 
 @pytest.fixture(name="folder", scope="module")
 def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
+    folder = tmp_path_factory.mktemp("run") / "journal"
     with engine(build("opt"), Plan(), recipe(), batch("opt"), folder=folder) as trained:
         for number in range(3):
             trained.step(batch("opt", seed=number))
@@ -33,6 +33,11 @@ def test_the_last_step_is_the_default(folder: Path, tmp_path: Path):
     assert all(torch.equal(model.get_parameter(k), v) for k, v in load_file(out).items())
 
 
+def test_the_folder_of_a_command_holds_the_engine_s(folder: Path):
+    inside, around = (call(replay, str(f), "--json", "-").json for f in (folder, folder.parent))
+    assert inside == around
+
+
 def test_step_0_is_what_the_run_started_from(folder: Path):
     first = call(replay, str(folder), "--step", "0", "--json", "-").json
     last = call(replay, str(folder), "--json", "-").json
@@ -47,4 +52,6 @@ def test_a_step_beyond_the_journal_is_refused(folder: Path):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path):
-    assert "must hold a journal; there is none" in call(replay, str(tmp_path)).complaint
+    assert (
+        "must hold a journal, journal.jsonl; there is none" in call(replay, str(tmp_path)).complaint
+    )
