@@ -15,9 +15,8 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-gpu: $(STAMP)  ## on a machine with a card: contracts, parity, noise, memory; calibrates it
+gpu: $(STAMP)  ## on a machine with a card: backend contracts, parity, noise, memory
 	$(BIN)/python -m pytest -n 0 -m gpu
-	$(BIN)/python -m experiments.calibrate --backend cuda --out runs/gpu-machine.toml
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
