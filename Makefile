@@ -15,8 +15,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-gpu: $(STAMP)  ## on a machine with a card: backend contracts, parity, noise, memory
+gpu: $(STAMP)  ## on a machine with a card: backend contracts, parity, noise, memory, speed
 	$(BIN)/python -m pytest -n 0 -m gpu
+	$(BIN)/python -m experiments.bench --runtime --backend cuda --json runs/gpu-bench.json
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

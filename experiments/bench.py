@@ -9,9 +9,10 @@ machine while nothing else runs.
 
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 from experiments import simulator_speed
-from experiments.cli import DONE, run, write_json
+from experiments.cli import DONE, FAILED, run, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,9 @@ class Config:
     seed: int = 0
     """Draws the plans."""
     runtime: bool = False
-    """Measure the runtime instead: steps of OPT-125m's shape on one thread of this machine."""
+    """Measure the runtime instead: steps of OPT-125m's shape."""
+    backend: Literal["host", "cuda"] = "host"
+    """With --runtime: one thread of this machine and links of several speeds, or its card."""
     pairs: int = 9
     """Interleaved pairs of steps behind each figure of the runtime; the median counts."""
     json: str | None = None
@@ -52,9 +55,14 @@ def _simulator(config: Config) -> int:
 
 
 def _runtime(config: Config) -> int:
-    from experiments import runtime_speed  # needs torch, which the predictor does without
+    from experiments import card_speed, runtime_speed  # need torch; the predictor does without
 
-    figures = runtime_speed.figures(runtime_speed.OPT_125M, pairs=config.pairs)
+    measured = {"host": runtime_speed.figures, "cuda": card_speed.figures}[config.backend]
+    try:
+        figures = measured(runtime_speed.OPT_125M, pairs=config.pairs)
+    except RuntimeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
     if config.json is not None:
         parts = (figure.spread.figures(figure.name) for figure in figures)
         write_json(config.json, {name: value for part in parts for name, value in part.items()})

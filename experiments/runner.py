@@ -47,7 +47,20 @@ def open_runner(
         both_h2d_bytes_per_s=rate,
         both_d2h_bytes_per_s=rate,
     )
-    backend = stack.enter_context(HostBackend(None if link_s is None else limit, own_core=True))
+    backend = HostBackend(None if link_s is None else limit, own_core=True)
+    return runner_on(stack, workload, plan, backend, bytes_per_s=rate)
+
+
+def runner_on(
+    stack: ExitStack,
+    workload: Workload,
+    plan: Plan,
+    backend: Backend,
+    *,
+    bytes_per_s: float = float("inf"),
+) -> Runner:
+    """An engine on a backend, both of which ``stack`` closes."""
+    stack.enter_context(backend)
     batch = workload.batch()
     engine = Engine(
         workload.model(),
@@ -58,5 +71,5 @@ def open_runner(
         optimizer=MezoSgd(lr=1e-6),
     )
     stack.enter_context(engine)
-    copied_bytes = backend.memory().pinned_bytes
-    return Runner(engine=engine, backend=backend, batch=batch, link_s=copied_bytes / rate)
+    link_s = backend.memory().pinned_bytes / bytes_per_s
+    return Runner(engine=engine, backend=backend, batch=batch, link_s=link_s)

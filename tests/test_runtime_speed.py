@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import bench, runtime_speed
+from experiments import bench, card_speed, runtime_speed
 from experiments.runtime_speed import OPT_125M, Figure, figures
 from experiments.spread import Spread
 from experiments.textbook import TextbookMezo
@@ -55,6 +55,19 @@ def test_the_command_gives_plain_numbers_with_their_range(
     assert lines[1].split() == ["speedup_over_mezo_loop", "2", "1", "3", "<=", "4"]
     assert len(lines) == 1 + len(PROMISED)
     assert max(map(len, lines)) <= 80
+
+
+def test_a_card_is_measured_with_the_same_steps():
+    found = {f.name: f.spread for f in card_speed.figures(TINY, pairs=2, backend=HostBackend)}
+    assert {"speedup_over_mezo_loop", "offloaded_over_resident", "launch_us"} <= set(found)
+    assert all(len(spread.values) == 2 and spread.low > 0 for spread in found.values())
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a card")
+def test_without_a_card_its_speed_is_not_made_up():
+    outcome = call(bench, "--runtime", "--backend", "cuda")
+    assert outcome.code == 1
+    assert "there is no accelerator" in outcome.complaint
 
 
 def test_no_pairs_are_refused():
