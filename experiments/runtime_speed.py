@@ -3,8 +3,8 @@
 Everything computes on one thread: the caller's, or the compute stream of a `host` backend.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from statistics import median
@@ -19,6 +19,7 @@ from experiments.turns import Measure, in_turn, timed_s
 from experiments.workload import Workload
 from zo2rt.backends import HostBackend
 from zo2rt.backends.handover import handover_s, launch_s
+from zo2rt.measure.runs import single_threaded
 from zo2sim.plan import Plan, Policy
 
 OPT_125M = Workload()
@@ -41,7 +42,7 @@ class Figure:
 
 def figures(workload: Workload, *, pairs: int) -> list[Figure]:
     """Figures of one run, each from ``pairs`` values that were measured in turn."""
-    with one_thread(), ExitStack() as stack:
+    with single_threaded(), ExitStack() as stack:
         runners = _runners(stack, workload)
         idle = stack.enter_context(HostBackend())
         noise = NoiseSpeed(idle, workload.block_elements)
@@ -124,14 +125,3 @@ def _explained(
         Figure("pair_gaussian_ns", found["pair"].times(1e9)),
         Figure("update_gaussian_ns", found["update"].times(1e9)),
     ]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch computes with one thread inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

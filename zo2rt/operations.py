@@ -17,7 +17,7 @@ from zo2rt.estimator import Estimator, projected_gradients
 from zo2rt.journal import Journal, Record
 from zo2rt.lane_weights import LaneWeights
 from zo2rt.lanes import Traversal
-from zo2rt.outcome import StepSettings, applied, recorded
+from zo2rt.outcome import StepSettings, by_decay, recorded
 from zo2rt.supported import FIRST_ORDER_REASON
 from zo2rt.swallowed import Swallowed
 from zo2rt.units import Unit, Units
@@ -137,7 +137,7 @@ class Operations:
         on_host = op.kind is Kind.HOST_UPDATE
         theta = self.arena.home(unit) if on_host else self.arena.theta(unit)
         records = [self.kept[number] for number in numbers]
-        groups = {decays: [applied(r, decays=decays) for r in records] for decays in (True, False)}
+        groups = by_decay(records)
         for parameter, tensor in zip(unit.parameters, theta, strict=True):
             if parameter.trainable:
                 self.backend.touch(reads=(tensor,), writes=(tensor,))

@@ -5,6 +5,7 @@ noise kernels take.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zo2rt import noise
@@ -101,3 +102,8 @@ def applied(record: Record, *, decays: bool) -> noise.Record:
         eps=record.eps,
         skipped=record.skipped,
     )
+
+
+def by_decay(records: Sequence[Record]) -> dict[bool, list[noise.Record]]:
+    """`applied` of every record, for parameters that decay and for those that do not."""
+    return {decays: [applied(r, decays=decays) for r in records] for decays in (True, False)}

@@ -12,7 +12,7 @@ from zo2rt import snapshot as snapshots
 from zo2rt.durable import FileSystem
 from zo2rt.journal import Header, Record, history, read
 from zo2rt.noise import Kind, Place
-from zo2rt.outcome import DECAYED, applied
+from zo2rt.outcome import DECAYED, by_decay
 from zo2rt.recovery import JOURNAL, SNAPSHOTS
 
 KINDS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)}
@@ -26,7 +26,7 @@ def replay(weights: Mapping[str, Tensor], header: Header, records: Sequence[Reco
     """
     if not records:
         return
-    groups = {decays: [applied(r, decays=decays) for r in records] for decays in (True, False)}
+    groups = by_decay(records)
     with torch.no_grad():
         for entry in header.parameters:
             noise.update(
