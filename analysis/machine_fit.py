@@ -28,11 +28,13 @@ START_S: Mapping[str, float] = {
     "cpu.pass_s": 2e-4,
     "cpu.call_s": 4e-5,
     "cpu.gap_s": 5e-5,
+    "cpu.wake_s": 1e-4,
     "cpu.loss_s": 2e-4,
     "cpu.throttle_s": 2e-4,
     "cpu.turnaround_s": 1e-3,
-    "cpu.turnaround_block_s": 1e-4,
+    "cpu.turnaround_operation_s": 3e-5,
     "cpu.turnaround_lane_s": 1e-4,
+    "cpu.trip_s": 5e-4,
     "link.latency_s": 1e-5,
     "link.h2d_bytes_per_s": 2e-10,
     "link.d2h_bytes_per_s": 2e-10,
@@ -99,7 +101,7 @@ def calibrated(
     found = {k: q for k, q in quantities(fit, source).items() if not k.startswith("bench.")}
     found |= _link_states(found)
     spread = {
-        "cpu.misfit_ratio": Quantity(fit.log_sigmas["forward"], "fitted", source),
+        "cpu.misfit_ratio": Quantity(fit.log_sigmas["forward of a block"], "fitted", source),
         "cpu.jitter_ratio": Quantity(max(jitter_ratio, LEAST_RATIO), "measured", source),
     }
     counted = {

@@ -15,6 +15,8 @@ from zo2sim.trace import Trace
 _LINK = {Kind.H2D: "link.h2d_bytes_per_s", Kind.D2H: "link.d2h_bytes_per_s"}
 SUSPICIOUS = 0.25
 """Log ratio from which on a kind of operation is said to be mispredicted throughout."""
+FEWEST = 3
+"""Configurations that must agree before a constant is blamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +92,17 @@ class Suspect:
 
 
 def suspects(errors: Iterable[OpError]) -> tuple[Suspect, ...]:
-    """Constants whose operations are off by more than `SUSPICIOUS` in the median, worst first."""
+    """Constants whose operations are off by more than `SUSPICIOUS` in the median, worst first.
+
+    Those of fewer than `FEWEST` rows are left out: one disturbed run can make them.
+    """
     ratios: defaultdict[tuple[str, Kind], list[float]] = defaultdict(list)
     for error in errors:
         ratios[error.constant, error.kind].append(log(error.ratio))
     found = [
         Suspect(constant=constant, kind=kind, ratio=exp(median(logs)), count=len(logs))
         for (constant, kind), logs in ratios.items()
-        if abs(median(logs)) > SUSPICIOUS
+        if len(logs) >= FEWEST and abs(median(logs)) > SUSPICIOUS
     ]
     return tuple(sorted(found, key=lambda suspect: -abs(log(suspect.ratio))))
 

@@ -1,26 +1,28 @@
 """A calibration's measurements: micro-benchmarks, then short real runs of the engine."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import pairwise
 from math import log
 from pathlib import Path
-from statistics import median, stdev
+from statistics import median
 from tempfile import TemporaryDirectory
 
-from analysis.trace_rows import WARM_UP_STEPS, copy_rows, gap_rows, op_rows
+from analysis.trace_rows import Turns, copy_rows, gap_rows, op_rows, settled
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
 from experiments.run_design import calibration_runs, reference_run
 from zo2rt.backends import HostBackend
 from zo2rt.measure import disk, kernels, links, noise
-from zo2rt.measure.runs import RunSpec, opened, single_threaded
+from zo2rt.measure.runs import Running, RunSpec, counted_steps, opened, single_threaded
 from zo2rt.measure.timing import Effort, measure
 from zo2sim.measured import Measured
 from zo2sim.trace import Trace
 
-_STEPS = 12
-_REPETITIONS = 6  # of the reference, spread over the runs, for the jitter
+_TURNS = 4
+"""Runs take turns, so that what the machine does meanwhile hits none of them alone."""
+_STEPS, _WARM_UP = 5, 2
+_BETWEEN = 4  # runs between two turns of the reference, whose spread is the jitter
 _LIMITS_BYTES_PER_S = (0.5e9, 1e9, 2e9)
 
 
@@ -52,42 +54,44 @@ class Found:
 def measure_host(campaign: Campaign) -> Found:
     """Everything that the constants of the host are fitted from."""
     rows: list[Measured] = []
-    reference: list[float] = []
-    specs = [*calibration_runs(campaign.count(30, 4), seed=campaign.seed)]
-    every = max(1, len(specs) // _REPETITIONS)
+    specs = [*calibration_runs(campaign.count(32, 4), seed=campaign.seed)]
     parts = _parts(campaign)
     with progress_bar() as bar:
-        task = bar.add_task("measuring", total=len(parts) + len(specs))
+        task = bar.add_task("measuring", total=len(parts) + (_TURNS + 1) * len(specs))
         for part in parts:
             rows += part()
             bar.advance(task)
-        for number, spec in enumerate(specs):
-            rows += rows_of(spec, traced(spec))
-            if number % every == 0:
-                reference.append(step_s(traced(reference_run())))
-            bar.advance(task)
-    return Found(rows=tuple(rows), jitter_ratio=stdev(map(log, reference)))
+        with ExitStack() as stack:
+            reference = stack.enter_context(opened(reference_run()))
+            running: list[Running] = []
+            for spec in specs:
+                running.append(stack.enter_context(opened(spec)))
+                bar.advance(task)
+            again_s: list[float] = []
+            for number in range(_TURNS * len(specs)):
+                if number % _BETWEEN == 0:
+                    again_s.append(reference.steps_s(_STEPS, warm_up=_WARM_UP))
+                running[number % len(specs)].steps_s(_STEPS, warm_up=_WARM_UP)
+                bar.advance(task)
+            counted = counted_steps(_TURNS, _STEPS, warm_up=_WARM_UP)
+            for spec, one in zip(specs, running, strict=True):
+                rows += rows_of(spec, one.trace(), counted)
+    return Found(rows=tuple(rows), jitter_ratio=_spread([log(s) for s in again_s]))
 
 
-def rows_of(spec: RunSpec, trace: Trace) -> Iterator[Measured]:
-    """What a run's trace says of the constants."""
-    case = case_of(spec)
-    yield from op_rows(trace, case, spec.name)
-    yield from copy_rows(trace, case, spec.name, limit_bytes_per_s=spec.link_bytes_per_s)
-    yield from gap_rows(trace, case, spec.name)
+def _spread(logs: Sequence[float]) -> float:
+    """Standard deviation of what is not disturbed: from the median absolute deviation."""
+    middle = median(logs)
+    return 1.4826 * median(abs(one - middle) for one in logs)
 
 
-def traced(spec: RunSpec) -> Trace:
-    """A short run's trace."""
-    with opened(spec) as running:
-        running.steps_s(_STEPS, warm_up=0)
-        return running.trace()
-
-
-def step_s(trace: Trace) -> float:
-    """The median step, after the first ones."""
-    losses = trace.losses_s[WARM_UP_STEPS:]
-    return median(after - before for before, after in pairwise(losses))
+def rows_of(spec: RunSpec, trace: Trace, turns: Turns | None = None) -> Iterator[Measured]:
+    """What a run's trace says of the constants: its turns, or all after the first steps."""
+    case, counted = case_of(spec), settled(trace) if turns is None else turns
+    yield from op_rows(trace, case, spec.name, counted)
+    limit = spec.link_bytes_per_s
+    yield from copy_rows(trace, case, spec.name, counted, limit_bytes_per_s=limit)
+    yield from gap_rows(trace, case, spec.name, counted)
 
 
 def _parts(campaign: Campaign) -> Sequence[Callable[[], list[Measured]]]:

@@ -15,23 +15,43 @@ _POSITIONS = 512
 
 
 def calibration_runs(count: int, *, seed: int) -> Iterator[RunSpec]:
-    """Random small configurations, from which the constants of a run are fitted."""
+    """Random small configurations, from which the constants of a run are fitted.
+
+    Eight in a row have every plan, 32 every plan with both families and both noises; sizes are
+    drawn.
+    """
     draw = random.Random(seed)
-    plans = (Plan(num_slots=3), Plan(write_back_every=2), Plan(resident_blocks=1))
     for number in range(count):
-        config = _drawn_config(draw, number)
+        plan, again = number % len(_PLANS), number // len(_PLANS)
+        config = _drawn_config(draw, llamas=(plan + again) % 2 == 1)
         yield RunSpec(
             name=f"calibration {number}",
             config=config,
-            plan=plans[draw.randrange(len(plans))],
+            plan=_PLANS[plan],
             recipe=recipe(
                 batch=draw.choice((1, 1, 2, 3)),
                 sequence=draw.choice((32, 48, 64, 96, 128, 192)),
                 microbatches=draw.choice((1, 1, 2, 3)),
-                noise=("gaussian", "rademacher")[number % 2],
+                samples=draw.choice((1, 1, 1, 2)),
+                noise=("gaussian", "rademacher")[(plan // 2 + again // 2) % 2],
             ),
-            link_bytes_per_s=draw.choice((0.5e9, 1e9, 2e9, None)),
+            link_bytes_per_s=draw.choice(_FAST if config["hidden_size"] > 256 else _RATES),
         )
+
+
+_RATES = (0.5e9, 1e9, 2e9, None)
+_FAST = (1.5e9, 2e9, None)  # so that no step of a large model waits for its link alone
+_PLANS = (
+    Plan(),
+    Plan(policy=Policy.RESIDENT),
+    Plan(policy=Policy.DUAL),
+    Plan(num_slots=3),
+    Plan(policy=Policy.NAIVE),
+    Plan(write_back_every=2),
+    Plan(num_slots=1),
+    Plan(resident_blocks=1),
+)
+"""What stands beside an operation changes what it takes, so every kind of trip is measured."""
 
 
 def reference_run() -> RunSpec:
@@ -104,11 +124,11 @@ def _heads(hidden: int) -> int:
     return hidden // 64 if hidden % 64 == 0 else hidden // 32
 
 
-def _drawn_config(draw: random.Random, number: int) -> Mapping[str, Any]:
+def _drawn_config(draw: random.Random, *, llamas: bool) -> Mapping[str, Any]:
     hidden = draw.choice((128, 192, 256, 384, 512, 640))
     layers = draw.choice((2, 3, 4)) if hidden > 256 else draw.choice((3, 5, 8))
     vocab = draw.choice((512, 1024, 3000))
-    if number % 2:
+    if llamas:
         return llama(hidden, layers, vocab=vocab, tied=draw.random() < 0.5)
     return opt(hidden, layers, vocab=vocab)
 

@@ -29,11 +29,11 @@ TINY = {
 
 
 def tiny_runs(count: int, *, seed: int = 0) -> Iterator[RunSpec]:
-    plans = (Plan(), Plan(policy=Policy.RESIDENT))
+    plans = (Plan(), Plan(policy=Policy.RESIDENT), Plan(policy=Policy.DUAL))
     for number in range(count):
         noise = ("gaussian", "rademacher")[number % 2]
         fields = {**TINY, "recipe": recipe(batch=1, sequence=8, noise=noise)}
-        yield RunSpec(name=f"tiny {number}", plan=plans[number % 2], **fields)
+        yield RunSpec(name=f"tiny {number}", plan=plans[number % 3], **fields)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "reference_run", lambda tiny=tiny: tiny)
     hasty = Effort(rounds=1, budget_s=1e-4, least=1)
     monkeypatch.setattr(calibration_rows.Campaign, "rounds", hasty)
-    monkeypatch.setattr(calibration_rows, "_STEPS", 5)
+    monkeypatch.setattr(calibration_rows, "_TURNS", 2)
 
 
 @pytest.mark.usefixtures("_tiny")

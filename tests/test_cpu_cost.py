@@ -149,11 +149,21 @@ def test_the_turnaround_follows_the_loss_unless_a_trip_of_updates_hides_it():
     after_loss = gap(case().cost.setting, Kind.LOSS)
     assert after_loss == {
         "cpu.turnaround_s": 1,
-        "cpu.turnaround_block_s": 3,
+        "cpu.turnaround_operation_s": 16,
         "cpu.turnaround_lane_s": 2,
     }
     assert gap(case(Plan(policy=Policy.DUAL)).cost.setting, Kind.LOSS) == {"cpu.gap_s": 1}
     assert gap(case().cost.setting, Kind.FORWARD) == {"cpu.gap_s": 1}
+    assert gap(case().cost.setting, Kind.H2D) == {"cpu.wake_s": 1}
+
+
+def test_the_first_operation_of_each_trip_pays_for_it_where_there_are_several():
+    dual = case(Plan(policy=Policy.DUAL)).cost.setting
+    for kind, lanes, records in ((Kind.FORWARD, "+-", 0), (Kind.UPDATE, "", 1)):
+        head, block = (amounts(dual, kind, unit, lanes, records) or {} for unit in (HEAD, 0))
+        assert head["cpu.trip_s"] == 1
+        assert "cpu.trip_s" not in block
+        assert "cpu.trip_s" not in (amounts(case().cost.setting, kind, HEAD, lanes, records) or {})
 
 
 def test_what_waits_starts_a_gap_later_and_spans_hold_the_work_alone():

@@ -176,8 +176,10 @@ class Cpu:
     thread and all that the model does in Python before its first block; ``pass_s`` and
     ``build_s`` begin an update and the weights of one sign, when nothing of it is in a cache;
     ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
-    the start of one that waited for it; the turnarounds that of a step: from its loss to the next
-    step's first operation; ``throttle_s`` what the end of a copy through a limited link takes.
+    the start of one that waited for it, ``wake_s`` the same where it waited for a copy; the
+    turnarounds that of a step: from its loss to the next step's first operation; ``trip_s`` what
+    the first operation of a trip loses to the host, which still enqueues the rest, where a step has
+    several trips; ``throttle_s`` what the end of a copy through a limited link takes.
     ``misfit_ratio`` is the relative spread (one standard deviation) of operations
     around the law, ``jitter_ratio`` that of the same run repeated.
     """
@@ -200,11 +202,13 @@ class Cpu:
     pass_s: Quantity
     call_s: Quantity
     gap_s: Quantity
+    wake_s: Quantity
     loss_s: Quantity
     throttle_s: Quantity
     turnaround_s: Quantity
-    turnaround_block_s: Quantity
+    turnaround_operation_s: Quantity
     turnaround_lane_s: Quantity
+    trip_s: Quantity
     misfit_ratio: Quantity
     jitter_ratio: Quantity
 

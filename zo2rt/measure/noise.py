@@ -4,7 +4,8 @@ What one call costs is a constant of the benchmark's own (``bench.``): in a run,
 has run in between, it costs more.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import cycle
 from typing import get_args
 
@@ -20,40 +21,50 @@ _BYTES_IN_TURN = 3e7
 
 
 def passes(sizes: Sequence[int] = SIZES) -> Iterator[Bench]:
-    """Every kind at every size; updates with one record and with three."""
+    """Every kind at every size; updates with one record, with three, and with three samples.
+
+    Only the last tells a draw from the pass over theta that goes with a record.
+    """
     for kind in get_args(Kind):
         for size in sizes:
-            yield _bench(kind, "perturb", size, 1)
-            for records in (1, 3):
-                yield _bench(kind, "update", size, records)
+            perturbed = _draws(kind, "perturb", size)
+            yield _bench(f"{kind} perturb {size}", perturbed, partial(_perturb, kind, size))
+            for records, samples in ((1, 1), (3, 1), (1, 3)):
+                drawn = _draws(kind, "update", size * records * samples)
+                passed = _passes(size * records)
+                yield _bench(
+                    f"{kind} update {size} x {records} x {samples}",
+                    drawn | passed,
+                    partial(_update, kind, size, records, samples),
+                )
 
 
-def _bench(kind: Kind, what: str, size: int, records: int) -> Bench:
-    taken = dict(noise_amounts(kind, what, float(size * records), calls=0))
-    taken["bench.call_s"] = 1.0
-    if what == "update":
-        taken["cpu.pass_elements_per_s"] = float(size * records)
-    make = _perturb if what == "perturb" else _update
-    return Bench(
-        group=f"{what} in a loop",
-        name=f"{kind} {what} {size} x {records}",
-        amounts=taken,
-        prepare=lambda: make(kind, size, records),
-    )
+def _draws(kind: Kind, what: str, elements: int) -> dict[str, float]:
+    return {k: float(v) for k, v in noise_amounts(kind, what, elements, calls=0).items()}
 
 
-def _perturb(kind: Kind, size: int, _: int) -> Work:
+def _passes(elements: int) -> dict[str, float]:
+    return {"cpu.pass_elements_per_s": float(elements)}
+
+
+def _bench(name: str, taken: dict[str, float], prepare: Callable[[], Work]) -> Bench:
+    what = name.split()[1]
+    amounts = taken | {"bench.call_s": 1.0}
+    return Bench(group=f"{what} in a loop", name=name, amounts=amounts, prepare=prepare)
+
+
+def _perturb(kind: Kind, size: int) -> Work:
     thetas, out = _in_turn(size), torch.empty(size)
     return lambda: perturb(out, next(thetas), Place(p=3), key=5, coefficient=1e-3, kind=kind)
 
 
-def _update(kind: Kind, size: int, count: int) -> Work:
+def _update(kind: Kind, size: int, count: int, samples: int) -> Work:
     thetas = _in_turn(size)
     records = [
         Record(
             step=step,
-            sample_keys=(step,),
-            projected_gradients=(0.5,),
+            sample_keys=tuple(range(step, step + samples)),
+            projected_gradients=(0.5,) * samples,
             lr=1e-6,
             weight_decay=0.0,
             eps=1e-3,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from zo2rt.backends import HostBackend, LinkLimit
+from zo2rt.backends import Backend, HostBackend, LinkLimit
 from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2sim.model import Model
 from zo2sim.model_config import from_config
@@ -55,18 +55,24 @@ class RunSpec:
 class Running:
     """An open engine that is stepped on demand."""
 
-    def __init__(self, engine: Engine, batch: Mapping[str, Tensor]) -> None:
+    def __init__(self, engine: Engine, batch: Mapping[str, Tensor], backend: Backend) -> None:
         self._engine = engine
         self._batch = batch
+        self._backend = backend
 
     def steps_s(self, count: int, *, warm_up: int = 1) -> float:
-        """Mean duration of ``count`` steps after ``warm_up`` ones: from loss to loss."""
+        """Mean duration of ``count`` steps after ``warm_up`` ones: from loss to loss.
+
+        Returns when the last step has ended, so that what runs next runs alone.
+        """
         for _ in range(warm_up):
             self._engine.step(self._batch)
         start_s = perf_counter()
         for _ in range(count):
             self._engine.step(self._batch)
-        return (perf_counter() - start_s) / count
+        took_s = perf_counter() - start_s
+        self._backend.synchronize()
+        return took_s / count
 
     def trace(self) -> Trace:
         """Of all steps so far."""
@@ -81,6 +87,12 @@ class Running:
     def device_bytes(self) -> int:
         """The runtime's own device buffers."""
         return self._engine.device_bytes
+
+
+def counted_steps(turns: int, steps: int, *, warm_up: int) -> list[frozenset[int]]:
+    """Per turn, the steps that count, where every turn is `Running.steps_s` of the same length."""
+    starts = (turn * (warm_up + steps) + warm_up for turn in range(turns))
+    return [frozenset(range(start, start + steps)) for start in starts]
 
 
 @contextmanager
@@ -100,7 +112,7 @@ def opened(spec: RunSpec) -> Iterator[Running]:
             backend=backend,
             optimizer=_OPTIMIZER,
         )
-        yield Running(stack.enter_context(engine), batch)
+        yield Running(stack.enter_context(engine), batch, backend)
 
 
 @contextmanager

@@ -15,13 +15,13 @@ from zo2sim.cost.setting import Setting
 from zo2sim.dtypes import Dtype
 from zo2sim.machine import Machine
 from zo2sim.model import Attention
-from zo2sim.plan import Policy
 from zo2sim.resources import Number
 from zo2sim.schedule import HEAD, TAIL, Kind
 
 Amounts = Mapping[str, Number]
 """By dotted key of a machine's constant: how much of it an operation takes."""
 
+_COPIES = (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE)
 HANDOVER = "host.stream_handover_s"
 """A lane's thread is woken, and wakes its caller at the unit's end."""
 LOSS_KERNELS = 12
@@ -45,19 +45,21 @@ def amounts(s: Setting, kind: Kind, unit: int | None, lanes: str, records: int) 
 def gap(s: Setting, kind: Kind) -> Amounts:
     """From the end of an operation to the start of what waited for it.
 
-    After the loss the host ends the step's lanes and enqueues the next step; where the step goes
-    on with a trip of updates, that trip hides it.
+    What waits for a copy is asleep, what waits for its own stream is not. After the loss the host
+    ends the step's lanes and enqueues the next step; where the step goes on with a trip of updates,
+    that trip hides it.
     """
-    updates_follow = s.plan.policy in (Policy.NAIVE, Policy.DUAL) or not s.plan.deferred_update
-    return {"cpu.gap_s": 1} if kind is not Kind.LOSS or updates_follow else _turnaround(s)
+    if kind in _COPIES:
+        return {"cpu.wake_s": 1}
+    return {"cpu.gap_s": 1} if kind is not Kind.LOSS or s.trips else _turnaround(s)
 
 
 def _turnaround(s: Setting) -> Amounts:
-    lanes = 2 * s.load.samples * s.load.microbatches
+    copies = s.model.num_blocks * s.streamed_share(0) * (1.0 + 1.0 / s.plan.write_back_every)
     return {
         "cpu.turnaround_s": 1,
-        "cpu.turnaround_block_s": s.model.num_blocks,
-        "cpu.turnaround_lane_s": lanes,
+        "cpu.turnaround_operation_s": 2 * (s.model.num_blocks + 2) + copies,
+        "cpu.turnaround_lane_s": 2 * s.load.samples * s.load.microbatches,
     }
 
 
@@ -108,6 +110,8 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
         _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), draws)
         total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
         total["cpu.build_s"] += draws
+    if s.trips and unit == HEAD:
+        total["cpu.trip_s"] += 1
     return total
 
 
@@ -138,7 +142,11 @@ def _update(s: Setting, unit: int, records: int) -> Amounts:
     draws = elements * records * s.load.samples
     calls = len(s.unit(unit).parameters)
     drawn = noise_amounts(s.recipe.noise, "update", draws, calls=calls)
-    return {**drawn, "cpu.pass_elements_per_s": elements * records, "cpu.pass_s": 1}
+    total: defaultdict[str, Number] = defaultdict(float, drawn)
+    _add(total, {"cpu.pass_elements_per_s": elements * records, "cpu.pass_s": 1})
+    if s.trips and unit == HEAD:
+        total["cpu.trip_s"] += 1
+    return total
 
 
 def _add(total: defaultdict[str, Number], more: Amounts, times: Number = 1) -> None:

@@ -99,6 +99,17 @@ class Setting:
             int(device.num_sms.value),
         )
 
+    @property
+    def trips(self) -> bool:
+        """A step passes over the blocks more than once: its update has a trip of its own."""
+        return self.plan.policy in (Policy.NAIVE, Policy.DUAL) or not self.plan.deferred_update
+
+    def streamed_share(self, number: int) -> float:
+        """Share of the blocks like this one that stream; 0 outside the blocks."""
+        if number < 0 or self.plan.policy is Policy.RESIDENT:
+            return 0.0
+        return 1.0 - self.plan.resident_blocks / self.model.num_blocks
+
     def unit(self, number: int) -> Unit:
         """The unit of that number."""
         if number == HEAD:
