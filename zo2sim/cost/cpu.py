@@ -117,8 +117,8 @@ def _lane(s: Setting, unit: int) -> Amounts:
     for gemm in shape.gemms:
         rows = np.maximum(tokens * gemm.rows_per_token, 1.0)
         _add(total, gemm_amounts(rows, gemm.n, gemm.k), gemm.count)
-    if shape.attention is not None:
-        _add(total, attention_amounts(s.load.batch, s.load.sequence, shape.attention))
+    for attention in shape.attentions:
+        _add(total, attention_amounts(s.load.batch, s.load.sequence, attention))
     moved = shape.elementwise - shape.cast_elements
     total["cpu.elementwise_bytes_per_s"] += moved * tokens * _BYTES
     total["cpu.launch_s"] = shape.kernels
