@@ -184,11 +184,7 @@ class Model:
         run one after the other: for that, ask the model itself. Raises ``ValueError`` where the
         model has fewer blocks than a unit.
         """
-        if blocks_per_unit > self.num_blocks:
-            raise ValueError(
-                f"blocks_per_unit must be at most the model's {self.num_blocks} blocks; "
-                f"got {blocks_per_unit}"
-            )
+        _ = num_units(self.num_blocks, blocks_per_unit)
         return self if blocks_per_unit == 1 else _in_units(self, blocks_per_unit)
 
     def untied(self) -> "Model":
@@ -201,6 +197,21 @@ class Model:
 
     def __hash__(self) -> int:
         return hash((self.name, len(self.blocks), self.tied))
+
+
+def num_units(num_blocks: int, blocks_per_unit: int) -> int:
+    """Units that so many blocks make, the last one with what is left.
+
+    Raises ``ValueError`` where there are no blocks, or less than a unit takes.
+    """
+    if num_blocks < 1:
+        raise ValueError(f"num_blocks must be >= 1; got {num_blocks}")
+    if not 1 <= blocks_per_unit <= num_blocks:
+        raise ValueError(
+            f"blocks_per_unit must be at least 1 and at most the model's {num_blocks} blocks; "
+            f"got {blocks_per_unit}"
+        )
+    return -(-num_blocks // blocks_per_unit)
 
 
 @lru_cache(maxsize=256)

@@ -50,7 +50,10 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Model, machine, plan and recipe, and the load, which may be arrays."""
+    """Model, machine, plan and recipe, and the load, which may be arrays.
+
+    The model is in the plan's units: its blocks are what moves as one.
+    """
 
     model: Model
     machine: Machine
