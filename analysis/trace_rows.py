@@ -64,7 +64,7 @@ def durations_s(trace: Trace, case: Case) -> Mapping[Key, list[float]]:
     found: defaultdict[Key, list[float]] = defaultdict(list)
     for span in trace.spans:
         if span.step >= WARM_UP_STEPS:
-            found[cost_key(case.model, span.op)].append(span.duration_s)
+            found[cost_key(case.units, span.op)].append(span.duration_s)
     return found
 
 

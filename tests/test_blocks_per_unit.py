@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.engine_runs import engine, recipe
 from tests.families import BLOCKS, batch, build
 from tests.lockstep import chain, lockstep, mean_square, one_by_one, tokens
-from tests.strategies import odd_machines, plans_of, small_models
+from tests.strategies import SMALL_CONFIG, odd_machines, plans_of, small_models
 from zo2rt.discovery import find_blocks
 from zo2rt.units import Units, find_units
 from zo2sim.case import Case
@@ -17,7 +17,7 @@ from zo2sim.cost import CostModel
 from zo2sim.dtypes import Dtype
 from zo2sim.machine_file import named
 from zo2sim.memory import account
-from zo2sim.memory_account import MemoryAccount
+from zo2sim.memory_account import MemoryAccount, Place
 from zo2sim.model import Model, Unit, num_units
 from zo2sim.model_config import from_config
 from zo2sim.plan import Plan, Policy, Recipe
@@ -81,11 +81,10 @@ def items(memory: MemoryAccount) -> list[tuple[str, str, int]]:
 
 
 def test_a_lane_needs_the_workspace_of_one_block_however_many_move_as_one():
-    sizes = [
-        next(i.num_bytes for i in account(OPT, plan, Recipe()).items if i.name == WORKSPACE)
-        for plan in (Plan(), Plan(blocks_per_unit=4), Plan(blocks_per_unit=12))
-    ]
-    assert sizes == sizes[:1] * 3
+    model, how = from_config(SMALL_CONFIG, name="small"), Recipe(sequence=64)
+    for size in (1, 2, 3):
+        found = account(model, Plan(blocks_per_unit=size), how).itemised(Place.DEVICE)
+        assert found[WORKSPACE] == 64 * (3 * 1024 + 2 * 4096) * 2
 
 
 def work_of(kind: Kind, stream: Stream, size: int, *, lanes: str = ""):
