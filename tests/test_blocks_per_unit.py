@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from experiments.advice import advise
 from tests.engine_runs import engine, recipe
 from tests.families import BLOCKS, batch, build
 from tests.lockstep import chain, lockstep, mean_square, one_by_one, tokens
@@ -156,6 +157,17 @@ def test_the_published_code_moves_one_block_at_a_time():
     reason = refusal(Plan(policy=Policy.ZO2_REFERENCE, blocks_per_unit=2), Recipe())
     assert reason is not None
     assert "moves one block at a time; use blocks_per_unit=1" in reason
+
+
+def test_larger_units_are_advised_where_they_gain_and_the_model_has_the_blocks():
+    """At one token latency counts, and each larger size saves some of it."""
+    how = Recipe(sequence=1)
+    told = {
+        size: [a.change for a in advise(predict(one), most=99) if "per-unit" in a.change]
+        for size in (1, 7)
+        for one in [Case(model=OPT, machine=A100, plan=Plan(blocks_per_unit=size), recipe=how)]
+    }
+    assert told == {1: ["--blocks-per-unit 2"], 7: []}
 
 
 # Units of a real model
