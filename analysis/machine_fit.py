@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.calibration import Fit
-from zo2sim.cost.cpu import HANDOVER
+from zo2sim.cost.cpu import HANDOVER, seconds_per
 from zo2sim.machine import PARTS, Machine, Quantity
 
 START_S: Mapping[str, float] = {
@@ -96,9 +96,11 @@ def calibrated(
     """The host as a machine: fitted constants, and its cores and memory as the system says.
 
     Half of the memory plays the device's. What a host measures twice under two names (its cores
-    and its device, pinned and pageable) is given to both.
+    and its device, pinned and pageable) is given to both. A constant of its cores that nothing was
+    measured for keeps its start value, as an assumption.
     """
-    found = {k: q for k, q in quantities(fit, source).items() if not k.startswith("bench.")}
+    found = _assumed() | quantities(fit, source)
+    found = {k: q for k, q in found.items() if not k.startswith("bench.")}
     found |= _link_states(found)
     spread = {
         "cpu.misfit_ratio": Quantity(fit.log_sigmas["forward of a block"], "fitted", source),
@@ -111,6 +113,15 @@ def calibrated(
         "nvme.capacity_bytes": Quantity(room.disk_bytes, "measured", source),
     }
     return with_constants(machine, {**found, **spread, **counted})
+
+
+def _assumed() -> dict[str, Quantity]:
+    source = "nothing in this calibration tells it: the right magnitude for one core"
+    return {
+        key: Quantity(seconds_per(key, start_s), "assumed", source)
+        for key, start_s in START_S.items()
+        if key.startswith("cpu.")
+    }
 
 
 def _link_states(found: Mapping[str, Quantity]) -> dict[str, Quantity]:

@@ -53,7 +53,7 @@ def op_errors(
     cost, rates = case.cost, case.cost.rates
     alike: defaultdict[object, list[Op]] = defaultdict(list)
     for op in case.program.period.ops:
-        alike[cost_key(case.model, op)].append(op)
+        alike[cost_key(case.units, op)].append(op)
     for ops in alike.values():
         first = ops[0]
         work = cost(first)
@@ -110,7 +110,7 @@ def suspects(errors: Iterable[OpError]) -> tuple[Suspect, ...]:
 def _constant(case: Case, op: Op) -> str:
     if op.kind in _LINK:
         return _LINK[op.kind]
-    taken = amounts(case.cost.setting, *cost_key(case.model, op)) or {}
+    taken = amounts(case.cost.setting, *cost_key(case.units, op)) or {}
     known = case.machine.quantities
     seconds = {
         key: float(a) * seconds_per(key, known[key].value)

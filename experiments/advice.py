@@ -30,15 +30,16 @@ def advise(base: Prediction, *, most: int = 3) -> tuple[Advice, ...]:
 
 
 def _changes(case: Case) -> Iterator[tuple[str, Case]]:
-    for text, plan, recipe in _variants(case.plan, case.recipe, case.model.num_blocks):
+    for text, plan, recipe in _variants(case):
         if (plan, recipe) != (case.plan, case.recipe) and refusal(plan, recipe) is None:
             if plan.tier == "nvme" and case.machine.nvme is None:
                 continue
             yield text, replace(case, plan=plan, recipe=recipe)
 
 
-def _variants(plan: Plan, recipe: Recipe, blocks: int) -> Iterator[tuple[str, Plan, Recipe]]:
+def _variants(case: Case) -> Iterator[tuple[str, Plan, Recipe]]:
     """One axis at a time."""
+    plan, recipe = case.plan, case.recipe
     if plan.policy is not Policy.ZO2:
         own = replace(recipe, noise="gaussian", perturbation="scratch")
         yield "--policy zo2", replace(plan, policy=Policy.ZO2, pinning="auto"), own
@@ -50,9 +51,12 @@ def _variants(plan: Plan, recipe: Recipe, blocks: int) -> Iterator[tuple[str, Pl
     for slots in (1, 3):
         yield f"--num-slots {slots}", replace(plan, num_slots=slots), recipe
     yield "--scratch-copies 2", replace(plan, scratch_copies=2), recipe
+    size = 2 * plan.blocks_per_unit
+    if size <= case.model.num_blocks and not plan.resident_blocks:
+        yield f"--blocks-per-unit {size}", replace(plan, blocks_per_unit=size), recipe
     for share in (4, 2, 1):
         if plan.policy is not Policy.RESIDENT:
-            stay = blocks // share
+            stay = case.units.num_blocks // share
             yield f"--resident-blocks {stay}", replace(plan, resident_blocks=stay), recipe
     yield "--tier nvme", replace(plan, tier="nvme"), recipe
     host = replace(plan, policy=Policy.HOST_UPDATE)

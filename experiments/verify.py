@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.cli import DONE, NO, read_text, run, write_json
+from zo2sim.model import num_units
 from zo2sim.plan import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build
 from zo2sim.schedule import Program, Schedule
@@ -57,7 +58,8 @@ def _program(config: Config) -> tuple[Program, int | None]:
                 f"--blocks times --write-back-every must be at most {_MOST_VISITS}; "
                 f"got {config.blocks} and {config.plan.write_back_every}"
             )
-        shape = Shape(num_blocks=config.blocks, tied=config.tied)
+        units = num_units(config.blocks, config.plan.blocks_per_unit)
+        shape = Shape(num_blocks=units, tied=config.tied)
         layout = Layout(shape=shape, plan=config.plan, recipe=config.recipe)
         return build(shape, config.plan, config.recipe), layout.num_slots
     period = parse(read_text(config.file), where=str(config.file))

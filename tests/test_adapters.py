@@ -47,7 +47,13 @@ def trained(family: str, plan: Plan, how: Recipe, backend: Any = HostBackend) ->
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize(
-    "plan", [Plan(), Plan(num_slots=1, scratch_copies=2), Plan(policy=Policy.DUAL)]
+    "plan",
+    [
+        Plan(),
+        Plan(num_slots=1, scratch_copies=2),
+        Plan(blocks_per_unit=2),
+        Plan(policy=Policy.DUAL),
+    ],
 )
 @pytest.mark.parametrize("compute", [Dtype.FP32, Dtype.BF16])
 def test_adapters_train_with_the_bits_of_resident(family: str, plan: Plan, compute: Dtype):
@@ -76,12 +82,13 @@ def test_what_a_head_keeps_for_its_blocks_it_does_not_perturb():
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_device_buffers_are_those_of_the_account(family: str):
-    model = adapted(family)
+@pytest.mark.parametrize("size", [1, 2])
+def test_device_buffers_are_those_of_the_account(family: str, size: int):
+    model, plan = adapted(family), Plan(blocks_per_unit=size)
     config: Any = model.config
     shape = from_config(config.to_dict(), name=family)
-    predicted = account(shape, Plan(), LORA).itemised(Place.DEVICE)
-    with engine(model, Plan(), LORA, batch(family)) as running:
+    predicted = account(shape, plan, LORA).itemised(Place.DEVICE)
+    with engine(model, plan, LORA, batch(family)) as running:
         found = running.device_bytes
     names = ("resident units", "resident blocks", "LoRA adapters", "slots", "scratch")
     assert found == sum(predicted.get(name, 0) for name in names)

@@ -10,13 +10,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from experiments.drawn_plans import random_cases, uncontended
-from tests.strategies import plans
+from tests.strategies import plans_of
 from zo2sim.case import Case
 from zo2sim.fast import contends, step_s
 from zo2sim.machine import Machine
 from zo2sim.machine_file import named
 from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.policies import Shape
 from zo2sim.presets import preset
 from zo2sim.refusals import refusal
 from zo2sim.simulate import simulate
@@ -35,7 +34,7 @@ def cases(draw: st.DrawFn, *, contended: bool = False) -> Case:
     """Any plan of a 12-block model under any load, on a machine of the catalogue."""
     name = draw(st.sampled_from(MACHINES))
     machine = named(name) if contended else free(name)
-    plan = draw(plans(Shape.of(MODEL)))
+    plan = draw(plans_of(MODEL))
     if plan.policy is Policy.ZO2_REFERENCE:
         return Case(model=MODEL, machine=machine, plan=Plan(policy=plan.policy), recipe=Recipe())
     replays = plan.policy is Policy.HOST_UPDATE or plan.write_back_every > 1

@@ -130,12 +130,12 @@ def test_the_snapshot_is_on_disk():
 
 def test_a_fused_attention_needs_no_scores_and_a_gate_needs_one_more_width():
     attention = Attention(heads=8, kv_heads=2, head_dim=64)
-    plain = Unit(parameters=(), attention=attention, linear_shapes=((128, 64), (64, 128)))
+    plain = Unit(parameters=(), attentions=(attention,), linear_shapes=((128, 64), (64, 128)))
     gated = replace(plain, linear_shapes=((128, 64), (128, 64), (64, 128)))
     assert block_workspace_elements(plain, 64) == 2 * 8 * 64 + 2 * 2 * 64 + 64
     small = replace(attention, heads=1, kv_heads=1)
-    assert block_workspace_elements(replace(plain, attention=small), 64) == 3 * 64 + 2 * 128
-    assert block_workspace_elements(replace(gated, attention=small), 64) == 3 * 64 + 3 * 128
+    assert block_workspace_elements(replace(plain, attentions=(small,)), 64) == 3 * 64 + 2 * 128
+    assert block_workspace_elements(replace(gated, attentions=(small,)), 64) == 3 * 64 + 3 * 128
 
 
 @pytest.mark.parametrize("tied", [True, False])

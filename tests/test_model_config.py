@@ -246,8 +246,8 @@ def test_the_tail_multiplies_by_the_lm_head_tied_or_not(case: str):
 def test_windows_alternate_in_gemma2_and_start_late_in_qwen2():
     gemma = from_config(TINY["gemma2"] | {"sliding_window": 8}, name="g")
     qwen = from_config(TINY["qwen2-sliding"], name="q")
-    assert [b.attention.window for b in gemma.blocks if b.attention] == [8, None, 8]
-    assert [b.attention.window for b in qwen.blocks if b.attention] == [None, 8, 8]
+    assert [a.window for b in gemma.blocks for a in b.attentions] == [8, None, 8]
+    assert [a.window for b in qwen.blocks for a in b.attentions] == [None, 8, 8]
 
 
 def test_equal_blocks_differ_in_names_only():

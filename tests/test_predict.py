@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.advice import advise
-from tests.strategies import plans
+from tests.strategies import plans_of
 from zo2sim.case import Case
 from zo2sim.machine import replace
 from zo2sim.machine_file import named
 from zo2sim.memory_account import Place
 from zo2sim.plan import Noise, Plan, Policy, Recipe
 from zo2sim.plan_file import from_fields
-from zo2sim.policies import Shape
 from zo2sim.predict import Prediction, extrapolations, predict
 from zo2sim.presets import preset
 from zo2sim.refusals import refusal
@@ -43,7 +42,7 @@ def prediction(**choices: Any) -> Prediction:
 
 
 @settings(deadline=None, max_examples=40)
-@given(plan=plans(Shape.of(SMALL)), noise=st.sampled_from(get_args(Noise)), batch=st.integers(1, 9))
+@given(plan=plans_of(SMALL), noise=st.sampled_from(get_args(Noise)), batch=st.integers(1, 9))
 def test_no_step_beats_its_bound(plan: Plan, noise: Noise, batch: int):
     recipe = Recipe(batch=batch, noise=noise)
     if refusal(plan, recipe) is None:

@@ -74,9 +74,12 @@ def test_a_run_goes_on_where_it_stopped(stop: int, tmp_path: Path):
     same(trained_weights(tmp_path), trained_weights(None))
 
 
-def test_another_plan_may_go_on(tmp_path: Path):
+@pytest.mark.parametrize(
+    "plan", [Plan(policy=Policy.HOST_UPDATE, num_slots=1), Plan(blocks_per_unit=2, tier="nvme")]
+)
+def test_another_plan_may_go_on(plan: Plan, tmp_path: Path):
     trained_weights(tmp_path, 7)
-    with opened(tmp_path, Plan(policy=Policy.HOST_UPDATE, num_slots=1)) as (model, trained):
+    with opened(tmp_path, plan) as (model, trained):
         go_on(trained, STEPS)
     same(dict(model.state_dict()), trained_weights(None))
 

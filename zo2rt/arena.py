@@ -34,7 +34,7 @@ class Formats:
 
     @property
     def slot_bytes(self) -> int:
-        """The largest streamed block on the wire."""
+        """The largest streamed unit on the wire."""
         streamed = (self.units[n] for n in self.layout.streamed)
         return max((self.slot(u).num_bytes for u in streamed), default=0)
 

@@ -74,7 +74,10 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     settings.check()
     _check_dtype(model, recipe)
     units, forwards = explore(
-        model, settings.objective, adapters_with_head=recipe.lora_rank is not None
+        model,
+        settings.objective,
+        adapters_with_head=recipe.lora_rank is not None,
+        blocks_per_unit=plan.blocks_per_unit,
     )
     check_model(plan, recipe, units, forwards)
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zo2rt.binding import bound
+from zo2rt.discovery import find_blocks
 from zo2rt.lanes import Traversal
 from zo2rt.loss import LossFn, evaluating, refuse_dropout, scalar
 from zo2rt.optimizer import Objective
@@ -28,12 +29,15 @@ class Explored(NamedTuple):
     forwards: int
 
 
-def explore(model: nn.Module, objective: Objective, *, adapters_with_head: bool) -> Explored:
+def explore(
+    model: nn.Module, objective: Objective, *, adapters_with_head: bool, blocks_per_unit: int
+) -> Explored:
     """Find the units of a model, and `self_test` it with them on the objective's example."""
     units = find_units(
         model,
         objective.loss_fn,
         objective.example,
+        blocks=find_blocks(model, per_unit=blocks_per_unit),
         decays=objective.decays,
         adapters_with_head=adapters_with_head,
     )
@@ -120,8 +124,7 @@ def _logging(units: Units, log: Callable[[], Log]) -> Iterator[None]:
 
     with ExitStack() as stack:
         for number, block in enumerate(units.blocks.modules):
-            name = f"block {number} ({units.blocks.name(number)})"
-            stack.enter_context(block.register_forward_hook(hook_of(name)))
+            stack.enter_context(block.register_forward_hook(hook_of(units.blocks.title(number))))
         yield
 
 

@@ -1,6 +1,6 @@
-"""Units of a real model: the head, each block, the tail, and what every one of them owns.
+"""Units of a real model: the head, blocks, the tail, and what every one of them owns.
 
-[Note: shared parameters] A parameter that one block alone reads belongs to that block. Everything
+[Note: shared parameters] A parameter that one unit of blocks alone reads belongs to it. Everything
 else is resident and belongs to the head, or to the tail where nothing before it reads it. So a
 parameter is updated once, at its first use; later readers borrow it (a tied LM head borrows the
 embedding), and need the owner's W+ and W- while they run.
@@ -115,7 +115,8 @@ class Units:
 
     @property
     def num_blocks(self) -> int:
-        return len(self.blocks.modules)
+        """Units between head and tail, which are what a schedule calls blocks."""
+        return self.blocks.num_units
 
     @property
     def tied(self) -> bool:
@@ -157,7 +158,7 @@ def find_units(
         p.name: HEAD if adapters_with_head and p.trainable else _owner(readers[p.name])
         for p in parameters
     }
-    numbers = (HEAD, *range(len(blocks.modules)), TAIL)
+    numbers = (HEAD, *range(blocks.num_units), TAIL)
     return Units(
         blocks=blocks,
         by_number={
@@ -193,7 +194,7 @@ def _described(model: nn.Module, decays: DecayRule) -> tuple[UnitParameter, ...]
 
 
 def _readers(model: nn.Module, blocks: Blocks, uses: Uses) -> dict[str, frozenset[int]]:
-    """Units that read each parameter: those seen, and every block that holds it."""
+    """Units that read each parameter: those seen, and every one that holds it."""
     first_names = {id(p): name for name, p in model.named_parameters()}
     readers = {name: set(uses.get(name, ())) for name in first_names.values()}
     seen_list, places = False, dict[str, int]()
@@ -203,7 +204,7 @@ def _readers(model: nn.Module, blocks: Blocks, uses: Uses) -> dict[str, frozense
         first = first_names[id(tensor)]
         places.setdefault(first, TAIL if seen_list else HEAD)
         if block is not None:
-            readers[first].add(block)
+            readers[first].add(blocks.unit_of(block))
     return {name: frozenset(units or {places[name]}) for name, units in readers.items()}
 
 
@@ -215,7 +216,9 @@ def _owner(readers: frozenset[int]) -> int:
 
 
 def _buffers(model: nn.Module, blocks: Blocks, number: int) -> dict[str, Tensor]:
-    """A block's own buffers; every other buffer of the model counts as the head's."""
-    place = {name: blocks.block_of(name) for name, _ in model.named_buffers()}
-    wanted = None if number == HEAD else number
-    return {name: tensor for name, tensor in model.named_buffers() if place[name] == wanted}
+    """The buffers of a unit's blocks; every other buffer of the model counts as the head's."""
+    place: dict[str, int] = {}
+    for name, _ in model.named_buffers():
+        block = blocks.block_of(name)
+        place[name] = HEAD if block is None else blocks.unit_of(block)
+    return {name: tensor for name, tensor in model.named_buffers() if place[name] == number}

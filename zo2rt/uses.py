@@ -30,7 +30,8 @@ def trace_uses(model: nn.Module, blocks: Blocks, loss_fn: LossFn, batch: Any) ->
     watch = _Watch({id(p): name for name, p in model.named_parameters()})
     with evaluating(model), torch.no_grad(), ExitStack() as stack:
         for number, block in enumerate(blocks.modules):
-            _ = stack.enter_context(block.register_forward_pre_hook(watch.entering(number)))
+            unit = blocks.unit_of(number)
+            _ = stack.enter_context(block.register_forward_pre_hook(watch.entering(unit)))
         _ = stack.enter_context(blocks.modules[-1].register_forward_hook(watch.leaving))
         for module in blocks.ancestors(model):
             _ = stack.enter_context(module.register_forward_pre_hook(watch.starting))
@@ -51,9 +52,9 @@ class _Watch(TorchFunctionMode):
         self._unit = HEAD
         self.uses: defaultdict[str, set[int]] = defaultdict(set)
 
-    def entering(self, block: int) -> Callable[..., None]:
+    def entering(self, unit: int) -> Callable[..., None]:
         def hook(*_: object) -> None:
-            self._unit = block
+            self._unit = unit
 
         return hook
 

@@ -95,18 +95,19 @@ class Candidates:
 
 
 def _of_core(number: int, case: Case, space: Space) -> dict[str, NDArray[Any]]:
+    residents = space.residents_of(case)
     rows, columns = _places(case, space)
     needed = rooms(
         case.model,
         case.plan,
         case.recipe,
         context_bytes=int(case.machine.device.context_bytes.value),
-        residents=space.residents,
+        residents=residents,
         slots=space.slots,
     )
     return {
         "core": np.full(len(rows), number, dtype=np.int64),
-        "residents": np.array(space.residents, dtype=np.int64)[rows],
+        "residents": np.array(residents, dtype=np.int64)[rows],
         "slots": np.array(space.slots, dtype=np.int64)[columns],
         "bound_s": _bounds_of_core(case, space),
         "device": needed.device[rows, columns],
@@ -117,11 +118,13 @@ def _of_core(number: int, case: Case, space: Space) -> dict[str, NDArray[Any]]:
 
 def _bounds_of_core(case: Case, space: Space) -> Floats:
     rows, columns = _places(case, space)
-    return bounds_s(case, residents=space.residents, slots=space.slots)[rows, columns]
+    residents = space.residents_of(case)
+    return bounds_s(case, residents=residents, slots=space.slots)[rows, columns]
 
 
 def _places(case: Case, space: Space) -> tuple[list[int], list[int]]:
-    return _distinct(Shape.of(case.model), case.plan.policy, space.residents, space.slots)
+    shape, residents = Shape.of(case.model, case.plan), space.residents_of(case)
+    return _distinct(shape, case.plan.policy, residents, space.slots)
 
 
 @lru_cache(maxsize=64)

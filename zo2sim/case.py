@@ -22,7 +22,12 @@ class Case:
     @property
     def program(self) -> Program:
         """The schedules of the plan; raises ``ValueError`` where the combination is refused."""
-        return build(Shape.of(self.model), self.plan, self.recipe)
+        return build(Shape.of(self.model, self.plan), self.plan, self.recipe)
+
+    @property
+    def units(self) -> Model:
+        """The model with what the plan moves as one for its blocks."""
+        return self.model.in_units_of(self.plan.blocks_per_unit)
 
     @property
     def cost(self) -> CostModel:

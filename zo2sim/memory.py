@@ -88,17 +88,21 @@ def segments_bytes(items: Iterable[Item]) -> int:
 
 
 def slot_bytes(model: Model, plan: Plan, recipe: Recipe) -> int:
-    """One slot: the largest streamed block in the dtype that it has on the device."""
+    """One slot: the largest streamed unit in the dtype that it has on the device."""
     return max(_block_bytes(model, plan, recipe, recipe.wire_dtype, streamed=True), default=0)
 
 
 def _block_bytes(
     model: Model, plan: Plan, recipe: Recipe, dtype: Dtype, *, streamed: bool
 ) -> tuple[int, ...]:
-    """Sizes of the blocks that pass through slots, or of those that stay."""
-    layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
-    sizes = enumerate(_sizes(model, dtype))
+    """Sizes of the units that pass through slots, or of those that stay."""
+    layout = Layout(shape=Shape.of(model, plan), plan=plan, recipe=recipe)
+    sizes = enumerate(_sizes(_in_units(model, plan), dtype))
     return tuple(size for block, size in sizes if layout.is_streamed(block) is streamed)
+
+
+def _in_units(model: Model, plan: Plan) -> Model:
+    return model.in_units_of(plan.blocks_per_unit)
 
 
 @lru_cache(maxsize=256)
@@ -109,7 +113,7 @@ def _sizes(model: Model, dtype: Dtype) -> tuple[int, ...]:
 
 
 def _num_slots(model: Model, plan: Plan, recipe: Recipe) -> int:
-    return Layout(shape=Shape.of(model), plan=plan, recipe=recipe).num_slots
+    return Layout(shape=Shape.of(model, plan), plan=plan, recipe=recipe).num_slots
 
 
 def _weights(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
@@ -130,8 +134,8 @@ def _block_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, Item]:
     staying = _block_bytes(model, plan, recipe, recipe.storage_dtype, streamed=False)
     slots, slot = _num_slots(model, plan, recipe), slot_bytes(model, plan, recipe)
     return (
-        _device("resident blocks", sum(staying), f"{len(staying)} blocks that never move"),
-        _device("slots", slots * slot, f"{slots} x the largest streamed block"),
+        _device("resident blocks", sum(staying), f"{len(staying)} units that never move"),
+        _device("slots", slots * slot, f"{slots} x the largest streamed unit"),
     )
 
 
@@ -143,20 +147,20 @@ def _adapter_bytes(model: Model, recipe: Recipe) -> int:
 
 
 def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
-    rank, compute = recipe.lora_rank, recipe.compute_dtype
+    rank, compute, units = recipe.lora_rank, recipe.compute_dtype, _in_units(model, plan)
     tail = model.tail.buffer_bytes(compute) + _shared_bytes(model, compute)
     if recipe.perturbation == "in_place":
         shared = _shared_bytes(model, compute)
         return _device("scratch", shared, "what the tail shares with the head, if anything")
     if rank is None:
-        nbytes = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
+        nbytes = max(model.head.buffer_bytes(compute), *_sizes(units, compute), tail)
         return _device(
             "scratch",
             plan.scratch_copies * nbytes,
             f"{plan.scratch_copies} x the largest perturbed unit",
         )
-    adapters = max(b.lora_bytes(rank, compute) for b in model.blocks)
-    decoded = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
+    adapters = max(unit.lora_bytes(rank, compute) for unit in units.blocks)
+    decoded = max(model.head.buffer_bytes(compute), *_sizes(units, compute), tail)
     if recipe.storage_dtype is compute:
         decoded = 0
     return _device(
@@ -213,15 +217,15 @@ def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ..
     weights = 0 if nvme else streamed_bytes(model, plan, recipe, plan.pinning)
     return (
         _host(f"streamed blocks, {plan.pinning}", weights, "the master weights"),
-        _host("wire staging", slots * stage if recipe.recoded else 0, f"{slots} encoded blocks"),
-        _host("NVMe staging", 2 * slots * stage if nvme else 0, f"{slots} blocks in, {slots} out"),
+        _host("wire staging", slots * stage if recipe.recoded else 0, f"{slots} encoded units"),
+        _host("NVMe staging", 2 * slots * stage if nvme else 0, f"{slots} units in, {slots} out"),
     )
 
 
 def streamed_bytes(model: Model, plan: Plan, recipe: Recipe, pinning: Pinning) -> int:
-    """Host memory of the streamed blocks, by how it is pinned."""
-    layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
-    sizes = enumerate(_host_sizes(model, recipe.storage_dtype, pinning))
+    """Host memory of the streamed units, by how it is pinned."""
+    layout = Layout(shape=Shape.of(model, plan), plan=plan, recipe=recipe)
+    sizes = enumerate(_host_sizes(_in_units(model, plan), recipe.storage_dtype, pinning))
     return sum(size for block, size in sizes if layout.is_streamed(block))
 
 

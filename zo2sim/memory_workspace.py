@@ -35,10 +35,8 @@ def block_workspace_elements(unit: Unit, hidden: int) -> int:
     stores no scores. MLP: residual, norm's output, the wide activations with the result of the
     activation function (a gated MLP has two), and the block's output.
     """
-    attention = 0
-    if unit.attention is not None:
-        a = unit.attention
-        attention = 2 * a.heads * a.head_dim + 2 * a.kv_heads * a.head_dim + hidden
+    beside_scores = (2 * a.head_dim * (a.heads + a.kv_heads) + hidden for a in unit.attentions)
+    attention = max(beside_scores, default=0)
     width, inputs = mlp_shape(unit, hidden)
     return max(attention, 3 * hidden + (inputs + 1) * width)
 

@@ -11,7 +11,6 @@ from zo2sim.memory_account import Fit, MemoryAccount, fits
 from zo2sim.memory_published import mezo_account
 from zo2sim.model import Unit
 from zo2sim.plan import Policy, published_code
-from zo2sim.schedule import TAIL
 from zo2sim.simulate import simulate
 from zo2sim.trace import Breakdown, Trace, breakdown
 
@@ -115,8 +114,8 @@ def _published(case: Case, memory: MemoryAccount, context_bytes: int) -> MemoryA
 
 def extrapolations(case: Case) -> tuple[str, ...]:
     """Matrix kernels of the case that lie outside what was measured, dtype included."""
-    numbers = (*dict.fromkeys(case.model.first_alike), TAIL)
-    found = (text for n in numbers for text in _extrapolated(case, case.cost.setting.unit(n)))
+    kinds = (case.model.blocks[block] for block in dict.fromkeys(case.model.first_alike))
+    found = (text for unit in (*kinds, case.model.tail) for text in _extrapolated(case, unit))
     return tuple(dict.fromkeys(found))
 
 
@@ -127,12 +126,10 @@ def _extrapolated(case: Case, unit: Unit) -> Iterator[str]:
         rows = max(1.0, recipe.batch * recipe.sequence * gemm.rows_per_token)
         if kernels.gemm_extrapolated(rows, gemm.n, gemm.k, dtype):
             yield f"{dtype} GEMM {rows:.0f}x{gemm.n}x{gemm.k}"
-    a = unit.attention
-    if a is None:
-        return
-    shape = (recipe.batch, recipe.sequence, a.heads, a.kv_heads, a.head_dim)
-    if kernels.attention_extrapolated(*shape, causal=a.causal, window=a.window, dtype=dtype):
-        yield f"{dtype} attention {shape[0]}x{shape[1]}x{a.heads}x{a.head_dim}"
+    for a in unit.attentions:
+        shape = (recipe.batch, recipe.sequence, a.heads, a.kv_heads, a.head_dim)
+        if kernels.attention_extrapolated(*shape, causal=a.causal, window=a.window, dtype=dtype):
+            yield f"{dtype} attention {shape[0]}x{shape[1]}x{a.heads}x{a.head_dim}"
 
 
 def _assumed(case: Case) -> tuple[str, ...]:

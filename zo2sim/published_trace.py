@@ -112,7 +112,7 @@ class Trace:
     def attention(self, unit: Unit) -> Block:
         """Eager attention of one lane; returns its output. Its input is held by the caller."""
         hid = self.hidden_bytes
-        heads = 1 if unit.attention is None else unit.attention.heads
+        heads = max((a.heads for a in unit.attentions), default=1)
         scores = heads * self.mask_bytes  # (batch, heads, seq, seq), compute dtype
         query, key, value = (self._projection() for _ in range(3))
         raw = self.take("attention scores", scores)  # q k^T

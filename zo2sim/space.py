@@ -13,6 +13,7 @@ from typing import Any
 from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
 from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.policies import Layout, Shape
 from zo2sim.refusals import refusal
 
 SEARCHED = (Policy.RESIDENT, Policy.ZO2, Policy.HOST_UPDATE, Policy.DUAL, Policy.NAIVE)
@@ -37,8 +38,10 @@ def plan_axes(case: Case) -> dict[str, tuple[Any, ...]]:
     How weights are page-locked stays as given, and so do the ablations of the paper.
     """
     every = (1, 2, 3, 4, 6, 8, 12, 16)
+    sizes = (1, 2, 4, 8)
     return {
         "policy": SEARCHED,
+        "blocks_per_unit": tuple(size for size in sizes if size <= case.model.num_blocks),
         "write_back_every": every,
         "scratch_copies": (1, 2),
         "tier": ("ram",) if case.machine.nvme is None else ("ram", "nvme"),
@@ -96,8 +99,12 @@ class Space:
 
     @property
     def residents(self) -> tuple[int, ...]:
-        """Numbers of resident blocks to choose from, ascending."""
+        """Numbers of resident units to choose from, ascending."""
         return tuple(sorted(self._values("resident_blocks")))
+
+    def residents_of(self, core: Case) -> tuple[int, ...]:
+        """Those of them that a core has units for."""
+        return tuple(number for number in self.residents if number <= core.units.num_blocks)
 
     @cached_property
     def cores(self) -> tuple[Case, ...]:
@@ -146,6 +153,8 @@ def refused(case: Case, residents: int = 0) -> str | None:
     """Why no machine, or not this one, runs the case; None where it does."""
     plan = replace(case.plan, resident_blocks=residents)
     reason = refusal(plan, case.recipe)
+    if reason is None:
+        reason = _too_many(replace(case, plan=plan))
     if reason is None and plan.tier == "nvme" and case.machine.nvme is None:
         reason = f"{case.machine.name} has no NVMe"
     if reason is None:
@@ -154,3 +163,12 @@ def refused(case: Case, residents: int = 0) -> str | None:
         except ValueError as error:
             reason = str(error)
     return reason
+
+
+def _too_many(case: Case) -> str | None:
+    """The model has fewer blocks than a unit, or fewer units than are to be resident."""
+    try:
+        _ = Layout(shape=Shape.of(case.model, case.plan), plan=case.plan, recipe=case.recipe)
+    except ValueError as error:
+        return str(error)
+    return None

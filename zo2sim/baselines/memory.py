@@ -87,8 +87,7 @@ class _Sizes:
     def _saved(self, block: Unit) -> int:
         width, inputs = mlp_shape(block, self.model.hidden)
         elements, scores, masks = 4 * self.model.hidden + 2 * inputs * width, 0, 0
-        if block.attention is not None:
-            a = block.attention
+        for a in block.attentions:
             elements += 2 * a.head_dim * (a.heads + a.kv_heads)
             scores = a.heads * self.training.sequence * EAGER_BYTES_PER_SCORE
         if inputs == 1:

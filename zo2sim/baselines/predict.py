@@ -11,6 +11,7 @@ from zo2sim.bounds import Bound, bound
 from zo2sim.machine import Machine
 from zo2sim.memory_account import Fit, MemoryAccount, fits
 from zo2sim.model import Model
+from zo2sim.plan import Plan
 from zo2sim.policies import Shape
 from zo2sim.schedule import Program
 from zo2sim.simulate import simulate
@@ -27,7 +28,7 @@ class TrainingCase:
 
     @property
     def program(self) -> Program:
-        return build(Shape.of(self.model), self.training)
+        return build(Shape.of(self.model, Plan()), self.training)
 
     @property
     def cost(self) -> TrainingCost:

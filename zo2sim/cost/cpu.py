@@ -55,7 +55,7 @@ def gap(s: Setting, kind: Kind) -> Amounts:
 
 
 def _turnaround(s: Setting) -> Amounts:
-    copies = s.model.num_blocks * s.streamed_share(0) * (1.0 + 1.0 / s.plan.write_back_every)
+    copies = s.model.num_blocks * s.streamed_share * (1.0 + 1.0 / s.plan.write_back_every)
     return {
         "cpu.turnaround_s": 1,
         "cpu.turnaround_operation_s": 2 * (s.model.num_blocks + 2) + copies,
@@ -121,8 +121,8 @@ def _lane(s: Setting, unit: int) -> Amounts:
     for gemm in shape.gemms:
         rows = np.maximum(tokens * gemm.rows_per_token, 1.0)
         _add(total, gemm_amounts(rows, gemm.n, gemm.k), gemm.count)
-    if shape.attention is not None:
-        _add(total, attention_amounts(s.load.batch, s.load.sequence, shape.attention))
+    for attention in shape.attentions:
+        _add(total, attention_amounts(s.load.batch, s.load.sequence, attention))
     moved = shape.elementwise - shape.cast_elements
     total["cpu.elementwise_bytes_per_s"] += moved * tokens * _BYTES
     total["cpu.launch_s"] = shape.kernels

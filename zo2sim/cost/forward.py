@@ -1,10 +1,12 @@
 """Running lanes through a unit: matrix kernels, everything element-wise, launches, the loss."""
 
+from collections import Counter
+
 import numpy as np
 
 from zo2sim.cost.passes import build_s, decode_s
 from zo2sim.cost.setting import Setting
-from zo2sim.model import Gemm, Unit
+from zo2sim.model import Attention, Gemm, Unit
 from zo2sim.resources import Number, Resource, Work
 from zo2sim.schedule import TAIL
 
@@ -46,8 +48,8 @@ def moving_s(s: Setting, unit: int, *, eager: bool) -> Number:
     nbytes = shape.elementwise * tokens * size
     if unit == TAIL:
         nbytes = nbytes + s.model.vocab * tokens * (size + LOSS_BYTES_PER_LOGIT)
-    if eager and shape.attention is not None:
-        scores = shape.attention.heads * tokens * s.load.sequence
+    for attention in shape.attentions if eager else ():
+        scores = attention.heads * tokens * s.load.sequence
         nbytes = nbytes + EAGER_BYTES_PER_SCORE * scores
     return nbytes / s.machine.device.memory_bytes_per_s.value
 
@@ -98,10 +100,14 @@ def gemm_rows(s: Setting, gemm: Gemm) -> Number:
 
 
 def attention_s(s: Setting, unit: Unit, *, masked: bool = False) -> Number:
-    """The unit's attention kernel, forward; ``masked`` computes what causality would skip, too."""
-    a = unit.attention
-    if a is None:
-        return 0.0
+    """The unit's attention kernels, forward; ``masked`` computes what causality would skip, too."""
+    seconds: Number = 0.0
+    for attention, count in Counter(unit.attentions).items():
+        seconds = seconds + count * _attention_s(s, attention, masked=masked)
+    return seconds
+
+
+def _attention_s(s: Setting, a: Attention, *, masked: bool) -> Number:
     return s.kernels.attention_s(
         s.load.batch,
         s.load.sequence,

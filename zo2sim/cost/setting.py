@@ -50,7 +50,10 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Model, machine, plan and recipe, and the load, which may be arrays."""
+    """Model, machine, plan and recipe, and the load, which may be arrays.
+
+    The model is in the plan's units: its blocks are what moves as one.
+    """
 
     model: Model
     machine: Machine
@@ -104,9 +107,10 @@ class Setting:
         """A step passes over the blocks more than once: its update has a trip of its own."""
         return self.plan.policy in (Policy.NAIVE, Policy.DUAL) or not self.plan.deferred_update
 
-    def streamed_share(self, number: int) -> float:
-        """Share of the blocks like this one that stream; 0 outside the blocks."""
-        if number < 0 or self.plan.policy is Policy.RESIDENT:
+    @property
+    def streamed_share(self) -> float:
+        """Share of the units between head and tail that stream."""
+        if self.plan.policy is Policy.RESIDENT:
             return 0.0
         return 1.0 - self.plan.resident_blocks / self.model.num_blocks
 

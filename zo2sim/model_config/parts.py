@@ -54,7 +54,7 @@ def unit(*parts: Part, attention: Attention | None = None) -> Unit:
     return Unit(
         parameters=tuple(p for part in parts for p in part.parameters),
         gemms=tuple(g for part in parts for g in part.gemms),
-        attention=attention,
+        attentions=() if attention is None else (attention,),
         elementwise=sum(part.elementwise for part in parts),
         cast_elements=sum(part.cast_elements for part in parts),
         kernels=sum(part.kernels for part in parts) + (attention is not None),
