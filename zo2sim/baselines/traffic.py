@@ -20,6 +20,13 @@ from enum import StrEnum
 from zo2sim.memory_workspace import mlp_shape
 from zo2sim.model import Unit
 
+BUCKETED_GRADIENT = {"copied into a bucket": 4, "divided by the number of devices": 4}
+SUMMED_GRADIENT = {"added to the sum that came back from the host": 6}
+SENT_GRADIENT = {"norm, in fp64": 18, "search for infinities, in fp32": 10, "cast to fp32": 6}
+"""Bytes per parameter that ZeRO-Offload moves on the device when a gradient is there: of every
+microbatch, of every one but the first, and of the last (DeepSpeed, runtime/zero/stage2.py at
+00c3a25). fp64 and fp32 copies are written, then read."""
+
 
 class Code(StrEnum):
     """Which kernels a program launches for a block."""

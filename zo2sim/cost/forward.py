@@ -97,8 +97,8 @@ def gemm_rows(s: Setting, gemm: Gemm) -> Number:
     return np.maximum(s.load.lane_tokens * gemm.rows_per_token, 1.0)
 
 
-def attention_s(s: Setting, unit: Unit, *, masked: bool = False) -> Number:
-    """The unit's attention kernel, forward; ``masked`` computes what causality would skip, too."""
+def attention_s(s: Setting, unit: Unit) -> Number:
+    """The unit's attention kernel, forward."""
     a = unit.attention
     if a is None:
         return 0.0
@@ -108,6 +108,6 @@ def attention_s(s: Setting, unit: Unit, *, masked: bool = False) -> Number:
         a.heads,
         a.kv_heads,
         a.head_dim,
-        causal=a.causal and not masked,
-        window=None if masked else a.window,
+        causal=a.causal,
+        window=a.window,
     )
