@@ -45,8 +45,8 @@ FUSED_BACKWARD = 2.5
 """Backward over forward of fused attention."""
 REACHED_MEMORY_SHARE = 0.85
 """Share of the data sheet's memory rate that PyTorch's element-wise kernels reach: the median of
-0.79 (A100), 0.85 (A6000), 0.85 (RTX 3090 Ti) and 0.87 (V100), a vector times a number, 8 bytes per
-operation (mli/transformers-benchmarks at 04df81d)."""
+0.79 (A100), 0.85 (A6000, RTX 3090 Ti), 0.87 (V100) and 0.93 (RTX 4090), a vector times a number, 8
+bytes per operation (mli/transformers-benchmarks at 3370b2b)."""
 
 
 @dataclass(frozen=True, kw_only=True)
