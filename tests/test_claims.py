@@ -62,10 +62,10 @@ def test_memory_rows_stay_as_close_as_they_are(claim: str, bound: float):
     assert max(abs(row.relative_error) for row in of(claim)) < bound
 
 
-@pytest.mark.parametrize("claim", ["v100-products", "gpt2-block", "megatron-1.2b"])
-def test_measurements_that_are_no_claims_are_met(claim: str):
+@pytest.mark.parametrize(("claim", "bound"), [("gpt2-block", 0.1), ("megatron-1.2b", 0.02)])
+def test_measurements_that_are_no_claims_are_met(claim: str, bound: float):
     """They test the cost model of training on the cards of the throughput claims."""
-    assert max(abs(row.relative_error) for row in of(claim)) < 0.16
+    assert max(abs(row.relative_error) for row in of(claim)) < bound
 
 
 def test_every_feasibility_claim_agrees():
@@ -79,8 +79,9 @@ def test_the_link_explains_the_overhead_of_large_models():
 
 def test_a_rate_that_is_predicted_too_high_names_the_closest_setup():
     why = rows()["zero-offload/tflops_pytorch_1.4b"].why
-    assert "Closest: 34.6 (+15%) with batch 1, checkpointing off" in why
-    assert why.endswith("without it the nominal setup gives 43.6")
+    assert "closest is 37.3 (+24%) with batch 1, checkpointing off" in why
+    assert "a step of Megatron-LM's 1.2B on this card (-1%)" in why
+    assert why.endswith("(without it the nominal setup gives 39.7)")
 
 
 def test_tf32_explains_why_fp32_has_no_more_overhead_here():

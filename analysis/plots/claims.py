@@ -26,7 +26,6 @@ _CLAIMS = {
     "zero-infinity-1t": "ZeRO-Infinity",
     "fuyou": "Fuyou",
     "galore-7b-24gb": "GaLore",
-    "v100-products": "V100",
     "gpt2-block": "a block",
     "megatron-1.2b": "Megatron-LM",
 }
@@ -43,7 +42,6 @@ _TITLES = {
     "first_order_params_b": "largest model, AdamW",
     "saved_percent": "memory saved",
     "saved_8bit_percent": "memory saved, 8 bits",
-    "tflops_8192": "product of 8192 x 8192",
     "step_s": "step of 1.2B",
     "v100 forward": "V100, forward",
     "v100 with backward": "V100, with backward",
