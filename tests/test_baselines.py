@@ -53,8 +53,8 @@ def test_adamw_computes_forward_backward_and_step_in_one_stream():
 def test_zero_offload_downloads_gradients_behind_the_backward_pass_and_steps_after_it():
     text = brief(build(UNTIED, Training(method=Method.ZERO_OFFLOAD)).period)
     assert text == (
-        "Fhead<Hhead.2^ | F0<H0.2^ | F1<H1.2^ | Ftail<Htail.2^ | L | Btail.1 | Gtail.1<Btail.1 | "
-        "B1.1 | G1.1<B1.1 | B0.1 | G0.1<B0.1 | Bhead.1 | Ghead.1<Bhead.1 | "
+        "Fhead<Htail.2^ | F0 | F1 | Ftail | L | Btail.1 | Gtail.1<Btail.1 | B1.1 | G1.1<B1.1 | "
+        "B0.1 | G0.1<B0.1 | Bhead.1 | Ghead.1<Bhead.1 | "
         "Phead.2<Ghead.1 | Hhead.2<Phead.2 | P0.2 | H0.2<P0.2 | P1.2 | H1.2<P1.2 | "
         "Ptail.2 | Htail.2<Ptail.2"
     )
@@ -111,13 +111,29 @@ def test_no_baseline_has_a_race(shape: Shape, training: Training):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_edge_is_needed(name: str):
-    """Without it some pair races; the step's wait for the last gradient is a rule, not a race."""
+    """Without it some pair races; the waits for all gradients and for the whole step are rules."""
     shape, training = CASES[name]
     program = build(shape, training)
     for op in program.period.ops:
         for edge in op.after:
-            if not (op.kind is Kind.HOST_OPTIMIZE and edge.startswith("G")):
+            clips = op.kind is Kind.HOST_OPTIMIZE and edge.startswith("G")
+            blocks = name != "fuyou" and op.name == "Fhead"
+            if not (clips or blocks):
                 assert verify(_without(program, op, edge)), f"{op.name} needs no {edge}"
+
+
+@pytest.mark.parametrize("method", [Method.ZERO_OFFLOAD, Method.ZERO_INFINITY])
+def test_the_next_step_begins_when_the_whole_step_has_ended(method: Method):
+    ops = {op.name: op for op in period(method, blocks=3)}
+    last = {edge.removesuffix("^") for edge in ops["Fhead"].after}
+    ends = {op.stream: op.name for op in ops.values()}
+    assert last <= set(ends.values())
+    assert "Htail.2" in last
+
+
+def test_fuyous_next_step_waits_for_its_first_weights_alone():
+    ops = {op.name: op for op in period(Method.FUYOU)}
+    assert ops["Fhead"].after == ("Hhead.1^",)
 
 
 def _without(program: Program, cut: Op, edge: str) -> Program:

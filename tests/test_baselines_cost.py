@@ -3,7 +3,8 @@
 import pytest
 
 from zo2sim.baselines import Method, Training, TrainingCase, predict
-from zo2sim.baselines.cost import CPU_ADAM_ELEMENTS_PER_S, TrainingCost
+from zo2sim.baselines.cost import CPU_ADAM_ELEMENTS_PER_S, REACHED_MEMORY_SHARE, TrainingCost
+from zo2sim.baselines.traffic import Code, traffic
 from zo2sim.cost import CostModel
 from zo2sim.machine import Machine, replace
 from zo2sim.machine_file import named
@@ -22,12 +23,17 @@ def cost(method: Method = Method.FUYOU, machine: Machine = A100, **fields: objec
     return TrainingCost(model=MODEL, machine=machine, training=training)
 
 
-def op(kind: Kind, *, unit: int = 0, reads: tuple[Buffer, ...] = ()) -> Op:
-    return Op(kind=kind, stream=Stream.COMPUTE, unit=unit, reads=reads)
+def op(kind: Kind, *, unit: int = 0, trip: int = 1, reads: tuple[Buffer, ...] = ()) -> Op:
+    return Op(kind=kind, stream=Stream.COMPUTE, unit=unit, trip=trip, reads=reads)
 
 
-def seconds(priced: TrainingCost, kind: Kind) -> float:
-    return float(priced(op(kind)).alone_s(priced.rates))
+def seconds(priced: TrainingCost, kind: Kind, trip: int = 1) -> float:
+    return float(priced(op(kind, trip=trip)).alone_s(priced.rates))
+
+
+def passes_s(nbytes: float) -> float:
+    """Element-wise kernels over so many bytes."""
+    return nbytes / (REACHED_MEMORY_SHARE * A100.device.memory_bytes_per_s.value)
 
 
 def test_backward_takes_about_twice_as_long_as_forward():
@@ -45,6 +51,40 @@ def test_a_checkpoint_costs_another_forward_pass_of_every_block():
 def test_eager_attention_takes_longer():
     assert cost(attention="eager").forward_s(0) > 1.2 * cost().forward_s(0)
     assert cost(attention="eager").backward_s(0) > 1.2 * cost().backward_s(0)
+
+
+def test_a_block_takes_its_products_and_its_traffic():
+    """Two products of attention forward, four backward; each linear layer once, and twice."""
+    priced, tokens = cost(attention="eager", batch=4, sequence=512), 4 * 512
+    gemm_s, shape = priced.setting.kernels.gemm_s, MODEL.blocks[0]
+    moved = traffic(shape, hidden=2048, sequence=512, code=Code.EAGER)
+    scores_s, result_s = gemm_s(4 * 32 * 512, 512, 64), gemm_s(4 * 32 * 512, 64, 512)
+    linear_s = sum(g.count * gemm_s(tokens, g.n, g.k) for g in shape.gemms)
+    inputs_s = sum(g.count * gemm_s(tokens, g.k, g.n) for g in shape.gemms)
+    weights_s = sum(g.count * gemm_s(g.n, g.k, tokens) for g in shape.gemms)
+    assert priced.forward_s(0) == pytest.approx(
+        linear_s + scores_s + result_s + passes_s(tokens * moved.forward_bytes)
+    )
+    assert priced.backward_s(0) == pytest.approx(
+        inputs_s + weights_s + scores_s + 3 * result_s + passes_s(tokens * moved.backward_bytes)
+    )
+
+
+def test_the_program_of_a_block_can_be_another_one():
+    priced = cost(attention="eager")
+    spelled = TrainingCost(
+        model=MODEL, machine=A100, training=priced.training, code=Code.TRANSFORMERS
+    )
+    assert spelled.backward_s(0) > priced.backward_s(0)
+
+
+@pytest.mark.parametrize(("trip", "nbytes"), [(1, 8), (3, 8 + 6), (5, 8 + 6 + 34)])
+def test_zero_offload_passes_over_gradients_before_they_leave(trip: int, nbytes: int):
+    """Of three microbatches: bucketed, bucketed and summed, and sent."""
+    fields = {"attention": "eager", "microbatches": 3}
+    there, here = cost(Method.ZERO_OFFLOAD, **fields), cost(Method.ADAMW, **fields)
+    difference_s = seconds(there, Kind.BACKWARD, trip) - seconds(here, Kind.BACKWARD, trip)
+    assert difference_s == pytest.approx(passes_s(nbytes * BLOCK_ELEMENTS), rel=1e-6)
 
 
 def test_the_hosts_step_takes_what_was_measured_whatever_the_number_of_cores():

@@ -51,7 +51,9 @@ class Device:
     ``context_bytes`` is what the driver's context and the libraries occupy; ``launch_s`` is the
     time per kernel launch when the host runs ahead; ``alloc_s`` one fresh allocation and its
     release. Noise rates are those of fused generation and use, limited by arithmetic alone.
-    ``kernel_table`` names the measured kernel times that apply, if any do.
+    ``kernel_table`` names the measured kernel times that apply, if any do; without one,
+    ``gemm_flops_per_s`` is what a product of matrices of 8192 x 8192 reaches in half
+    precision, where somebody measured it.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Device:
     fp32_flops_per_s: Quantity
     fp16_flops_per_s: Quantity | None = None
     bf16_flops_per_s: Quantity | None = None
+    gemm_flops_per_s: Quantity | None = None
     gaussian_noise_elements_per_s: Quantity
     rademacher_noise_elements_per_s: Quantity
     torch_noise_elements_per_s: Quantity

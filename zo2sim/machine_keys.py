@@ -20,6 +20,7 @@ LIMITS = {
     "device.fp32_flops_per_s": (1e8, 1e17),
     "device.fp16_flops_per_s": (1e8, 1e17),
     "device.bf16_flops_per_s": (1e8, 1e17),
+    "device.gemm_flops_per_s": (1e8, 1e17),
     "device.gaussian_noise_elements_per_s": (1e5, 1e15),
     "device.rademacher_noise_elements_per_s": (1e5, 1e15),
     "device.torch_noise_elements_per_s": (1e5, 1e15),

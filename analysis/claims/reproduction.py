@@ -3,6 +3,7 @@
 from functools import cache
 
 from analysis.claims.feasibility import feasibility_rows
+from analysis.claims.measured import measured_rows
 from analysis.claims.memory import galore_rows, memory_rows
 from analysis.claims.overhead import overhead_rows
 from analysis.claims.row import Row
@@ -18,6 +19,7 @@ def reproduce() -> tuple[Row, ...]:
         *feasibility_rows(),
         *overhead_rows(),
         *throughput_rows(),
+        *measured_rows(),
         *galore_rows(),
     )
     order = list(published_claims())

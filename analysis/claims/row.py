@@ -6,7 +6,7 @@ from typing import Any, Literal
 from analysis.claims.setups import tolerance
 from analysis.memory_fit import published_claims
 
-Kind = Literal["memory", "share", "feasibility", "ratio", "throughput"]
+Kind = Literal["memory", "share", "feasibility", "ratio", "throughput", "speed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ _CLAIMS = {
     "zero-infinity-1t": "ZeRO-Infinity",
     "fuyou": "Fuyou",
     "galore-7b-24gb": "GaLore",
+    "gpt2-block": "a block",
+    "megatron-1.2b": "Megatron-LM",
 }
 _TITLES = {
     "tflops_10b": "rate at 10B",
@@ -40,6 +42,11 @@ _TITLES = {
     "first_order_params_b": "largest model, AdamW",
     "saved_percent": "memory saved",
     "saved_8bit_percent": "memory saved, 8 bits",
+    "step_s": "step of 1.2B",
+    "v100 forward": "V100, forward",
+    "v100 with backward": "V100, with backward",
+    "rtx-4090 forward": "RTX 4090, forward",
+    "rtx-4090 with backward": "RTX 4090, with backward",
 }
 
 

@@ -2,8 +2,9 @@
 
 Backward of C = A B is dA = dC B^T and dB = A^T dC, each priced by its own shape. Backward of fused
 attention is five products where forward is two (arXiv:2205.14135, appendix B); eager attention
-keeps its scores, so it has four, and computes those above the diagonal as well. Everything
-element-wise moves twice the bytes of the forward pass.
+keeps its scores, so it has four, and computes those above the diagonal as well, product by
+product. What a block moves beside its products, `zo2sim.baselines.traffic` counts; head and tail,
+and blocks of experts, move twice the bytes of an inference forward pass in backward.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,15 @@ from functools import cached_property
 import numpy as np
 
 from zo2sim.baselines.memory import STATE_BYTES, SUM_BYTES
-from zo2sim.baselines.training import Training
+from zo2sim.baselines.traffic import (
+    BUCKETED_GRADIENT,
+    SENT_GRADIENT,
+    SUMMED_GRADIENT,
+    Code,
+    has_dense_layers,
+    traffic,
+)
+from zo2sim.baselines.training import Method, Training
 from zo2sim.cost.forward import (
     attention_s,
     gemm_rows,
@@ -24,7 +33,7 @@ from zo2sim.cost.forward import (
 from zo2sim.cost.setting import Load, Setting
 from zo2sim.cost.transfer import over_link, rates, through_nvme
 from zo2sim.machine import Machine
-from zo2sim.model import Model
+from zo2sim.model import Model, Unit
 from zo2sim.plan import Plan, Recipe
 from zo2sim.resources import Rates, Resource, Work
 from zo2sim.schedule import Kind, Op, Space
@@ -32,8 +41,12 @@ from zo2sim.schedule import Kind, Op, Space
 CPU_ADAM_ELEMENTS_PER_S = 11.6e9 / 8.2
 """DeepSpeed's CPU-Adam on a whole host: 8.2 s for 11.6e9 parameters (deepspeedai/DeepSpeed pull
 735, February 2021; the host is not named)."""
-FUSED_BACKWARD, EAGER_BACKWARD = 2.5, 2.0
-"""Backward over forward of attention's matrix products."""
+FUSED_BACKWARD = 2.5
+"""Backward over forward of fused attention."""
+REACHED_MEMORY_SHARE = 0.85
+"""Share of the data sheet's memory rate that PyTorch's element-wise kernels reach: the median of
+0.79 (A100), 0.85 (A6000, RTX 3090 Ti), 0.87 (V100) and 0.93 (RTX 4090), a vector times a number, 8
+bytes per operation (mli/transformers-benchmarks at 3370b2b)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +59,8 @@ class TrainingCost:
     model: Model
     machine: Machine
     training: Training
+    code: Code | None = None
+    """Whose kernels run a block; by default those of the attention that ``training`` names."""
 
     def __post_init__(self) -> None:
         if "nvme" in self.training.homes.used and self.machine.nvme is None:
@@ -84,16 +99,16 @@ class TrainingCost:
         if unit is not None and unit >= 0:
             unit = self.model.first_alike[unit]
         summing = any(b.space is Space.HOST_GRADIENT for b in op.reads)
-        key = (op.kind, unit, summing)
+        key = (op.kind, unit, summing, op.trip // 2)
         if key not in self._works:
             self._works[key] = self._price(*key)
         return self._works[key]
 
     @cached_property
-    def _works(self) -> dict[tuple[Kind, int | None, bool], Work]:
+    def _works(self) -> dict[tuple[Kind, int | None, bool, int], Work]:
         return {}
 
-    def _price(self, kind: Kind, unit: int | None, summing: bool) -> Work:
+    def _price(self, kind: Kind, unit: int | None, summing: bool, microbatch: int) -> Work:
         if kind is Kind.LOSS:
             return loss(self.setting)
         if unit is None:
@@ -103,10 +118,10 @@ class TrainingCost:
                 return self._compute(self.forward_s(unit))
             case Kind.BACKWARD:
                 again_s = self.forward_s(unit) if self.training.checkpointing and unit >= 0 else 0.0
-                return self._compute(self.backward_s(unit) + again_s)
+                passes_s = self.gradient_passes_s(unit, microbatch)
+                return self._compute(self.backward_s(unit) + again_s + passes_s)
             case Kind.OPTIMIZE:
-                nbytes = self._elements(unit) * self._optimizer_bytes
-                return self._compute(nbytes / self.machine.device.memory_bytes_per_s.value)
+                return self._compute(self._passes_s(self._elements(unit) * self._optimizer_bytes))
             case Kind.HOST_OPTIMIZE:
                 return self._host_optimize(unit)
             case Kind.GRADIENT_D2H:
@@ -121,25 +136,75 @@ class TrainingCost:
     def forward_s(self, unit: int) -> float:
         """One microbatch through a unit: its kernels, or their launches where these take longer."""
         s, shape = self.setting, self.setting.unit(unit)
-        attention = attention_s(s, shape, masked=self._eager)
-        seconds = moving_s(s, unit, eager=self._eager) + gemms_s(s, shape) + attention
+        seconds = self._moving_s(unit)[0] + gemms_s(s, shape) + self._attention_s(shape)[0]
         return float(np.maximum(seconds, launches(s, shape) * s.machine.device.launch_s.value))
 
     def backward_s(self, unit: int) -> float:
         """Gradients of a unit's inputs and weights, recomputation apart."""
         s, shape = self.setting, self.setting.unit(unit)
-        seconds = 2 * moving_s(s, unit, eager=self._eager)
+        seconds = self._moving_s(unit)[1] + self._attention_s(shape)[1]
         for gemm in shape.gemms:
             rows = gemm_rows(s, gemm)
             inputs_s = s.kernels.gemm_s(rows, gemm.k, gemm.n)
             weights_s = s.kernels.gemm_s(gemm.n, gemm.k, rows)
             seconds = seconds + gemm.count * (inputs_s + weights_s)
-        products = EAGER_BACKWARD if self._eager else FUSED_BACKWARD
-        seconds = seconds + products * attention_s(s, shape, masked=self._eager)
         return float(np.maximum(seconds, 2 * launches(s, shape) * s.machine.device.launch_s.value))
+
+    def gradient_passes_s(self, unit: int, microbatch: int) -> float:
+        """What DeepSpeed's ZeRO-Offload does to a gradient on the device before it leaves."""
+        if self.training.method is not Method.ZERO_OFFLOAD:
+            return 0.0
+        passes = sum(BUCKETED_GRADIENT.values())
+        if microbatch > 0:
+            passes += sum(SUMMED_GRADIENT.values())
+        if microbatch == self.training.microbatches - 1:
+            passes += sum(SENT_GRADIENT.values())
+        return self._passes_s(self._elements(unit) * passes)
+
+    def _moving_s(self, unit: int) -> tuple[float, float]:
+        """Everything beside products, forward and backward."""
+        shape, training = self.setting.unit(unit), self.training
+        if unit < 0 or not has_dense_layers(shape):
+            inference_s = float(moving_s(self.setting, unit, eager=self._eager))
+            return inference_s / REACHED_MEMORY_SHARE, 2 * inference_s / REACHED_MEMORY_SHARE
+        code = self.code or Code(training.attention)
+        moved = traffic(shape, hidden=self.model.hidden, sequence=training.sequence, code=code)
+        ways = (moved.forward_bytes, moved.backward_bytes)
+        forward_s, backward_s = (self._passes_s(self._tokens * nbytes) for nbytes in ways)
+        return forward_s, backward_s
+
+    def _passes_s(self, nbytes: float) -> float:
+        """Element-wise kernels over so many bytes of the device's memory."""
+        return nbytes / (REACHED_MEMORY_SHARE * self.machine.device.memory_bytes_per_s.value)
+
+    def _attention_s(self, shape: Unit) -> tuple[float, float]:
+        """Attention, forward and backward: one kernel each, or products that move the scores.
+
+        Gradients of scores take what scores take, those of values, queries and keys what the
+        result takes.
+        """
+        if not self._eager:
+            fused_s = float(attention_s(self.setting, shape))
+            return fused_s, FUSED_BACKWARD * fused_s
+        t, gemm_s = self.training, self.setting.kernels.gemm_s
+        forward_s = backward_s = 0.0
+        for a in shape.attentions:
+            rows = float(t.batch * a.heads * t.sequence)
+            scores_s = float(gemm_s(rows, t.sequence, a.head_dim))
+            result_s = float(gemm_s(rows, a.head_dim, t.sequence))
+            forward_s += scores_s + result_s
+            backward_s += scores_s + 3 * result_s
+        return forward_s, backward_s
+
+    @property
+    def _tokens(self) -> int:
+        """Tokens of one microbatch."""
+        return self.training.batch * self.training.sequence
 
     @property
     def _eager(self) -> bool:
+        if self.code is not None:
+            return self.code is not Code.FUSED
         return self.training.attention == "eager"
 
     @property
@@ -168,7 +233,7 @@ class TrainingCost:
     def _moved_bytes(self, kind: Kind, unit: int) -> int:
         elements, size = self._elements(unit), self.training.dtype.bytes
         if kind in (Kind.SPILL, Kind.RESTORE):
-            return self.training.batch * self.training.sequence * self.model.hidden * size
+            return self._tokens * self.model.hidden * size
         if kind is Kind.STATE_READ:
             gradient = SUM_BYTES if self.training.homes.gradients == "nvme" else 0
             return elements * (STATE_BYTES + gradient)

@@ -48,6 +48,23 @@ def _first(period: Schedule) -> Schedule:
 
 
 def _period_ops(layout: Layout) -> Iterator[Op]:
+    """One step, whose first operation waits until the step before has ended.
+
+    [Note: the step blocks] DeepSpeed's ``step()`` returns when every parameter is updated, and the
+    next forward pass is issued afterwards (runtime/zero/stage2.py at 00c3a25); to overlap the two
+    takes the delayed update of arXiv:2101.06840, section 5.2, an option that trains differently.
+    Without this edge block 0 could start as soon as its own weights are back. Where the optimizer
+    treats units in the backward pass, block 0 is the last to be treated, and nothing is gained.
+    """
+    first, *others = _step_ops(layout)
+    ends = {op.stream: op.name for op in (first, *others)}
+    blocks = layout.homes.states != "device" and not layout.homes.step_in_backward
+    waits = tuple(f"{name}^" for name in ends.values()) if blocks else ()
+    yield replace(first, after=(*first.after, *waits))
+    yield from others
+
+
+def _step_ops(layout: Layout) -> Iterator[Op]:
     count, before_step = layout.training.microbatches, ""
     for microbatch in range(count):
         yield from _forward_trip(layout, microbatch)

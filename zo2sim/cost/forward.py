@@ -99,21 +99,21 @@ def gemm_rows(s: Setting, gemm: Gemm) -> Number:
     return np.maximum(s.load.lane_tokens * gemm.rows_per_token, 1.0)
 
 
-def attention_s(s: Setting, unit: Unit, *, masked: bool = False) -> Number:
-    """The unit's attention kernels, forward; ``masked`` computes what causality would skip, too."""
+def attention_s(s: Setting, unit: Unit) -> Number:
+    """The unit's attention kernels, forward."""
     seconds: Number = 0.0
     for attention, count in Counter(unit.attentions).items():
-        seconds = seconds + count * _attention_s(s, attention, masked=masked)
+        seconds = seconds + count * _attention_s(s, attention)
     return seconds
 
 
-def _attention_s(s: Setting, a: Attention, *, masked: bool) -> Number:
+def _attention_s(s: Setting, a: Attention) -> Number:
     return s.kernels.attention_s(
         s.load.batch,
         s.load.sequence,
         a.heads,
         a.kv_heads,
         a.head_dim,
-        causal=a.causal and not masked,
-        window=None if masked else a.window,
+        causal=a.causal,
+        window=a.window,
     )

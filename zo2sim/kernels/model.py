@@ -17,6 +17,9 @@ from zo2sim.kernels.shapes import over_distinct, positive
 
 R = TypeVar("R")
 
+LARGE_EDGE = 8192.0
+"""Rows and columns of the product that stands for large ones."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldOut:
@@ -51,7 +54,8 @@ class KernelModel:
 
     Shapes are numbers or arrays that broadcast against each other; numbers give a ``float``,
     arrays an array. Sizes must be finite and > 0, else ``ValueError``. No prediction beats the
-    device's peak arithmetic. ``measured`` says that the rates are those of the measured device.
+    device's peak arithmetic. ``measured`` says that the rates are those of the measured device;
+    ``gemm_slowdown`` is the time of its products over that of the model's own.
     """
 
     name: str
@@ -60,6 +64,7 @@ class KernelModel:
     rates: Rates
     gemm: Kernel[GemmRoofline]
     attention: Kernel[AttentionRoofline]
+    gemm_slowdown: float = 1.0
 
     @overload
     def gemm_s(self, m: float, n: float, k: float) -> float: ...
@@ -128,10 +133,22 @@ class KernelModel:
         """The same efficiencies on a device of other peak rates: a sibling of the measured one."""
         return self if rates.near(self.rates) else replace(self, rates=rates, measured=False)
 
+    def with_large_gemm(self, flops_per_s: float) -> "KernelModel":
+        """The same model with products as much slower, or faster, as the largest one is.
+
+        A product of matrices of `LARGE_EDGE` then reaches ``flops_per_s``, or the peak if lower.
+        """
+        reached = min(flops_per_s, self.rates.flops_per_s)
+        own_s = self.gemm_s(LARGE_EDGE, LARGE_EDGE, LARGE_EDGE)
+        slower = 2.0 * LARGE_EDGE**3 / reached / own_s
+        return replace(self, gemm_slowdown=self.gemm_slowdown * slower)
+
     @property
     def provenance(self) -> str:
         """Where the times come from, with the errors on what was kept out of the fit."""
         kind = "measured device" if self.measured else "scaled by peak rates, not measured"
+        if self.gemm_slowdown != 1.0:
+            kind += ", products by a large one"
         gemm, attention = self.gemm.errors["main"], self.attention.errors["all"]
         return (
             f"{self.name} ({kind}); {self.source}; hold-out error, median and 90th percentile: "
@@ -146,7 +163,7 @@ class KernelModel:
 def _gemm_s(model: KernelModel, sizes: Sequence[Array]) -> float | Array:
     def flat_s(m: Array, n: Array, k: Array) -> Array:
         seconds = model.gemm.roofline.time_s(m, n, k, model.rates)
-        seconds = _corrected(seconds, model.gemm.residual, (m, n, k))
+        seconds = _corrected(seconds, model.gemm.residual, (m, n, k)) * model.gemm_slowdown
         return np.maximum(seconds, gemm_flops(m, n, k) / model.rates.flops_per_s)
 
     return over_distinct(flat_s, sizes)

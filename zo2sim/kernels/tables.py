@@ -50,12 +50,17 @@ def scaled_model(
 
 
 def for_machine(machine: Machine) -> KernelModel:
-    """The machine's table (or the one it names) at the machine's own rates, or its class's."""
+    """The machine's table (or the one it names) at the machine's own rates, or its class's.
+
+    The class's products are slowed down to what the machine's large product takes, if known.
+    """
     device = machine.device
     flops_per_s = device.half_flops_per_s.value
     bytes_per_s, num_sms = device.memory_bytes_per_s.value, int(device.num_sms.value)
     if device.kernel_table is None:
-        return scaled_model(flops_per_s, bytes_per_s, num_sms)
+        large = device.gemm_flops_per_s
+        reached = None if large is None else large.value
+        return _scaled(flops_per_s, bytes_per_s, num_sms, reached)
     rates = Rates(flops_per_s=flops_per_s, bytes_per_s=bytes_per_s, num_sms=num_sms)
     return _sibling(device.kernel_table, rates)
 
@@ -71,6 +76,15 @@ def model_from_json(content: Mapping[str, Any], rates: Rates, *, measured: bool)
         gemm=_kernel(GemmRoofline(**gemm["roofline"]), gemm),
         attention=_kernel(AttentionRoofline(**attention["roofline"]), attention),
     )
+
+
+@cache
+def _scaled(
+    flops_per_s: float, bytes_per_s: float, num_sms: int, reached: float | None
+) -> KernelModel:
+    """One model per device, as below."""
+    model = scaled_model(flops_per_s, bytes_per_s, num_sms)
+    return model if reached is None else model.with_large_gemm(reached)
 
 
 @cache
