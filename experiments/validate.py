@@ -133,7 +133,7 @@ def _one(
     config: Config,
 ) -> Validated:
     case, counted = prediction.case, _counted_steps(config)
-    spread = band(case, seed=config.seed)
+    spread = band(prediction, seed=config.seed)
     comparison = Comparison(
         name=spec.name,
         predicted_s=prediction.step_s,
