@@ -102,8 +102,10 @@ def _scored_again_and_reported(file: Path, runs: Path, first: Any) -> None:
     table = pd.read_parquet(runs / "records.parquet")
     own = table[(table["metric"] == "step_s") & (table["configuration"] == "tiny 0")]
     told = first["configurations"][0]
-    assert own[["value", "low", "high"]].to_numpy().tolist() == [
-        [told["predicted_s"], told["low_s"], told["high_s"]]
+    assert [own[name].tolist() for name in ("value", "low", "high")] == [
+        [told["predicted_s"]],
+        [told["low_s"]],
+        [told["high_s"]],
     ]
     done = call(report, str(runs), "--out", str(runs.parent / "paper"), "--json", "-")
     assert (done.code, done.err) == (0, "")

@@ -1,0 +1,71 @@
+"""The section on how far the predictions of a sweep can be trusted, machine by machine."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from analysis.plots.rows import Table, floats, step_interval_s, texts, unique, where
+from analysis.report.document import Block, Paragraph, Ref, Section, TableBlock
+from analysis.report.wording import DASH, SPACE, between, percent
+
+_NAMED = 3
+_HEADINGS = {
+    "band_holds": "the band holds",
+    "band_lacks": "no interval is known of",
+}
+
+
+def trust_section(table: Table) -> Section | None:
+    """What the bands hold and lack; None where the sweep asked for no bands."""
+    if "band_holds" not in table.columns:
+        return None
+    return Section("How far to trust it", tuple(_blocks(table)))
+
+
+def _blocks(table: Table) -> Iterator[Block]:
+    yield Paragraph(
+        (
+            f"Every step time and throughput has a 90{SPACE}% band: the constants of the machine "
+            "whose uncertainty is known are drawn 200 times from it, together with how far "
+            "operations scatter around their law. ",
+            *_widths(table),
+            "A band says nothing about constants of which no interval is known: where one of them "
+            "binds, the band is narrow and the error is not. ",
+            Ref("trust"),
+            " has both.",
+        )
+    )
+    headings = [name for name in _HEADINGS if name in table.columns]
+    yield TableBlock(
+        key="trust",
+        caption=(
+            "What the bands are made of, by machine, and what they do not hold: the constants that "
+            "most predictions rest on come first.",
+        ),
+        header=("machine", *(_HEADINGS[name] for name in headings)),
+        rows=tuple(
+            (machine, *(_most_often(where(table, "machine", machine), name) for name in headings))
+            for machine in unique(table, "machine")
+        ),
+        wide=True,
+    )
+
+
+def _widths(table: Table) -> Iterator[str]:
+    ends = step_interval_s(table)
+    if ends is not None:
+        widths = (ends[1] - ends[0]) / floats(table, "step_s")
+        yield f"Bands of the step are {between(widths.tolist(), percent)} wide. "
+
+
+def _most_often(rows: Table, column: str) -> str:
+    """What most rows name, early in their lists; of many words, the first few."""
+    known = [text for text in texts(rows, column) if text not in ("", "nan", "None", "nothing")]
+    separator = "; " if column == "band_holds" else ", "
+    merit: defaultdict[str, float] = defaultdict(float)
+    for text in known:
+        for place, word in enumerate(text.split(separator), start=1):
+            merit[word] += 1.0 / place
+    words = sorted(merit, key=lambda word: -merit[word])
+    more = len(words) - _NAMED
+    named = separator.join(words[:_NAMED])
+    return (named + (f" and {more} more" if more > 0 else "")) or DASH

@@ -1,0 +1,82 @@
+"""How far to trust a prediction: what stands beside every one that is shown."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from zo2sim.bands import COVERAGE, Band, band, summed
+from zo2sim.predict import Prediction
+
+_NONE = "nothing"
+_NARROW = 0.005
+"""Relative width below which a band only shows that what binds was not drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """The band of a prediction, and in words what it holds and what it does not."""
+
+    band: Band
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> "Trust":
+        return cls(band=band(prediction))
+
+    @property
+    def words(self) -> dict[str, str]:
+        """By topic: what the band is made of, and what no interval is known of."""
+        return {
+            "band_holds": "; ".join(self.band.holds) or _NONE,
+            "band_lacks": ", ".join(self.band.lacks) or _NONE,
+        }
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """For JSON."""
+        own = self.band
+        return {
+            "band": {
+                "coverage": COVERAGE,
+                "step_s": [own.low_step_s, own.high_step_s],
+                "tokens_per_s": [own.low_tokens_per_s, own.high_tokens_per_s],
+                "fits_share": own.fits_share,
+                "draws": own.draws,
+                "holds": list(own.holds),
+                "lacks": list(own.lacks),
+            }
+        }
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """For records: ends of bands beside the metrics that they belong to."""
+        return {
+            "step_s_low": self.band.low_step_s,
+            "step_s_high": self.band.high_step_s,
+            "tokens_per_s_low": self.band.low_tokens_per_s,
+            "tokens_per_s_high": self.band.high_tokens_per_s,
+            "fits_share": self.band.fits_share,
+        }
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """For the screen: topic and text."""
+        yield "90 % band", f"holds {self.words['band_holds']}"
+        if self.band.lacks:
+            yield "", f"lacks the error of {summed(self.band.lacks)}: no interval is known"
+
+    def step(self, step_s: float, show: Callable[[float], str]) -> str:
+        """The step beside its band."""
+        return with_band(step_s, self.band.low_step_s, self.band.high_step_s, show)
+
+    def tokens(self, tokens_per_s: float, show: Callable[[float], str]) -> str:
+        """The throughput beside its band."""
+        low, high = self.band.low_tokens_per_s, self.band.high_tokens_per_s
+        return with_band(tokens_per_s, low, high, show)
+
+
+def with_band(value: float, low: float, high: float, show: Callable[[float], str]) -> str:
+    """``21.8 s (90 %: 20.1 to 23.4 s)``; a band that nearly nothing widens is said to be none."""
+    if high - low < _NARROW * value:
+        return f"{show(value)} (no band: what binds has no known spread)"
+    first, last = show(low), show(high)
+    number, _, unit = first.partition(" ")
+    return f"{show(value)} (90 %: {number if last.endswith(f' {unit}') else first} to {last})"
