@@ -16,6 +16,7 @@ from zo2rt.backends import HostBackend
 from zo2rt.measure import disk, kernels, links, noise
 from zo2rt.measure.runs import RunSpec, opened, single_threaded
 from zo2rt.measure.timing import Effort, measure
+from zo2sim.case import Case
 from zo2sim.measured import Measured
 from zo2sim.trace import Trace
 
@@ -43,10 +44,11 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The rows, and the relative spread of one run repeated."""
+    """The rows, the relative spread of one run repeated, and what ran."""
 
     rows: tuple[Measured, ...]
     jitter_ratio: float
+    cases: tuple[Case, ...]
 
 
 def measure_host(campaign: Campaign) -> Found:
@@ -66,7 +68,11 @@ def measure_host(campaign: Campaign) -> Found:
             if number % every == 0:
                 reference.append(step_s(traced(reference_run())))
             bar.advance(task)
-    return Found(rows=tuple(rows), jitter_ratio=stdev(map(log, reference)))
+    return Found(
+        rows=tuple(rows),
+        jitter_ratio=stdev(map(log, reference)),
+        cases=tuple(case_of(spec) for spec in (*specs, reference_run())),
+    )
 
 
 def rows_of(spec: RunSpec, trace: Trace) -> Iterator[Measured]:

@@ -1,11 +1,12 @@
 """How far to trust a prediction: what stands beside every one that is shown."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from zo2sim.bands import COVERAGE, Band, band, summed
-from zo2sim.predict import Prediction
+from zo2sim.machine import Machine
+from zo2sim.predict import Prediction, extrapolations
 
 _NONE = "nothing"
 _NARROW = 0.005
@@ -14,26 +15,37 @@ _NARROW = 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """The band of a prediction, and in words what it holds and what it does not."""
+    """The band of a prediction, the machine that it is for, and what of the case lies beyond it.
+
+    ``extrapolated`` names what was neither measured nor calibrated.
+    """
 
     band: Band
+    machine: Machine
+    extrapolated: tuple[str, ...]
 
     @classmethod
     def of(cls, prediction: Prediction) -> "Trust":
-        return cls(band=band(prediction))
+        return cls(
+            band=band(prediction),
+            machine=prediction.case.machine,
+            extrapolated=extrapolations(prediction.case),
+        )
 
     @property
     def words(self) -> dict[str, str]:
-        """By topic: what the band is made of, and what no interval is known of."""
+        """By topic: what the band is made of, what it lacks, hold-out error, extrapolation."""
         return {
             "band_holds": "; ".join(self.band.holds) or _NONE,
             "band_lacks": ", ".join(self.band.lacks) or _NONE,
+            "hold_out_error": hold_out_words(self.machine),
+            "extrapolated": "; ".join(self.extrapolated) or _NONE,
         }
 
     @property
     def content(self) -> dict[str, Any]:
         """For JSON."""
-        own = self.band
+        own, found = self.band, self.machine.hold_out
         return {
             "band": {
                 "coverage": COVERAGE,
@@ -43,7 +55,9 @@ class Trust:
                 "draws": own.draws,
                 "holds": list(own.holds),
                 "lacks": list(own.lacks),
-            }
+            },
+            "hold_out_error": None if found is None else asdict(found),
+            "extrapolated": list(self.extrapolated),
         }
 
     @property
@@ -59,6 +73,7 @@ class Trust:
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """For the screen: topic and text."""
+        yield "hold-out error", hold_out_words(self.machine)
         yield "90 % band", f"holds {self.words['band_holds']}"
         if self.band.lacks:
             yield "", f"lacks the error of {summed(self.band.lacks)}: no interval is known"
@@ -71,6 +86,15 @@ class Trust:
         """The throughput beside its band."""
         low, high = self.band.low_tokens_per_s, self.band.high_tokens_per_s
         return with_band(tokens_per_s, low, high, show)
+
+
+def hold_out_words(machine: Machine) -> str:
+    """The errors on real runs that calibration never saw, or that there are none."""
+    if machine.hold_out is not None:
+        return machine.hold_out.sentence
+    if machine.validation is not None:
+        return f"not validated since its constants were changed (was on {machine.validation.date})"
+    return "not validated on real runs"
 
 
 def with_band(value: float, low: float, high: float, show: Callable[[float], str]) -> str:

@@ -1,6 +1,7 @@
 """Predict configurations that calibration never saw, measure them, and print the errors.
 
 python -m experiments.validate --machine machine.toml --out runs/validate
+python -m experiments.validate --machine machine.toml --record
 python -m experiments.validate --machine machine.toml --quick --json -
 python -m experiments.validate --machine other.toml --measured runs/validate
 """
@@ -22,9 +23,10 @@ from analysis.validation import Comparison
 from experiments.cli import DONE, NO, run, write_json
 from experiments.progress import progress_bar
 from experiments.run_design import held_out_runs, reference_run
-from experiments.validated import Validated, complaints
+from experiments.validated import Validated, complaints, scores_of
 from experiments.validation_output import summary, write_validation
 from experiments.validation_reading import Measurements, Turn, read_measurements
+from experiments.validation_record import record_validation
 from experiments.validation_screen import show
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2sim.bands import band
@@ -54,6 +56,8 @@ class Config:
     """Folder of an earlier validation: score the machine file on what it measured."""
     check: bool = False
     """Exit with 3 where the errors exceed what is promised, or a constant is suspect."""
+    record: bool = False
+    """Write the errors into the machine file: every prediction with it then prints them."""
     out: Path | None = None
     """Write the run's folder: report, figures, records, and every configuration's run."""
     no_report: bool = False
@@ -64,6 +68,8 @@ class Config:
     """Write the figures as JSON to this file, or to stdout with '-'."""
 
     def __post_init__(self) -> None:
+        if self.record and not Path(self.machine).is_file():
+            raise ValueError(f"--record needs a machine file to write to; got {self.machine}")
         if self.turns < 1 or self.steps < 1:
             raise ValueError(f"--turns and --steps must be >= 1; got {self.turns} and {self.steps}")
 
@@ -78,6 +84,8 @@ def main(config: Config) -> int:
         before = read_measurements(config.measured)
         config = replace(config, turns=before.turns, steps=before.steps)
         found = _measured_before(before, machine, config)
+    if config.record:
+        record_validation(Path(config.machine), machine, scores_of(found))
     if config.out is not None:
         write_validation(config.out, found, _settings(config), typeset=not config.no_report)
     if config.json is not None:

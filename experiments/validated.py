@@ -1,5 +1,6 @@
 """One configuration of a validation: what was predicted, and what was measured beside it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from analysis.op_errors import OpError, suspects
 from analysis.promise import promises
 from analysis.validation import Comparison, Scores
 from zo2rt.measure.runs import RunSpec
-from zo2sim.predict import Prediction
+from zo2sim.predict import Prediction, extrapolations
 from zo2sim.trace import Trace
 
 
@@ -24,6 +25,11 @@ class Validated:
     last_step: int
 
     @property
+    def extrapolated(self) -> tuple[str, ...]:
+        """What of it lies beyond what was calibrated."""
+        return extrapolations(self.prediction.case)
+
+    @property
     def settings(self) -> Mapping[str, str]:
         """What sets this configuration apart, for people."""
         spec, rate = self.spec, self.spec.link_bytes_per_s
@@ -33,6 +39,7 @@ class Validated:
             "noise": spec.recipe.noise,
             "microbatches": str(spec.recipe.microbatches),
             "write-back every": str(spec.plan.write_back_every),
+            "sizes": "beyond calibration" if self.extrapolated else "calibrated",
             "link": "as fast as memory" if rate is None else f"{rate / 1e9:g} GB/s",
         }
 
@@ -45,6 +52,11 @@ def scores_of(found: Sequence[Validated]) -> Scores:
 def errors_of(found: Sequence[Validated]) -> list[OpError]:
     """Predicted and measured operations of all configurations."""
     return [error for one in found for error in one.errors]
+
+
+def beyond(found: Sequence[Validated]) -> dict[str, int]:
+    """What lies beyond calibration, and in how many configurations."""
+    return dict(Counter(text for one in found for text in one.extrapolated))
 
 
 def complaints(found: Sequence[Validated]) -> list[str]:

@@ -44,6 +44,7 @@ def write_validation(
         settings={one.spec.name: one.settings for one in found},
         remarks=[f"{one.spec.name}: {one.divergence}." for one in found if one.divergence],
         has_residuals=bool(residuals),
+        extra={"beyond calibration": {o.spec.name: _short(o) for o in found if o.extrapolated}},
     )
     by_name = {one.spec.name: one for one in found}
     steps = {
@@ -75,6 +76,11 @@ def summary(found: Sequence[Validated]) -> dict[str, Any]:
     }
 
 
+def _short(one: Validated) -> str:
+    """What lies beyond calibration, without the range."""
+    return ", ".join(text.partition(" (")[0] for text in one.extrapolated)
+
+
 def _row(one: Validated) -> dict[str, Any]:
     c = one.comparison
     return {
@@ -89,6 +95,7 @@ def _row(one: Validated) -> dict[str, Any]:
         "error": c.error,
         "rules_error": c.rules_error,
         "divergence": one.divergence,
+        "extrapolated": list(one.extrapolated),
         "standard_error": _known(c.standard_error),
         "operations": [
             {**asdict(error), "ratio": error.ratio, "effect_s": error.effect_s}

@@ -8,7 +8,7 @@ from rich.table import Table
 from analysis.op_errors import OpError
 from analysis.promise import Promise, promises
 from analysis.validation import Scores
-from experiments.validated import Validated, complaints, errors_of, scores_of
+from experiments.validated import Validated, beyond, complaints, errors_of, scores_of
 
 _WORST = 6  # operations that are named
 
@@ -19,6 +19,8 @@ def show(found: Sequence[Validated], console: Console) -> None:
     console.print(_errors_table(scores))
     console.print(_operations_table(errors_of(found)))
     console.print(_figures(scores))
+    for text, count in beyond(found).items():
+        console.print(f"extrapolated in {count}: {text}", soft_wrap=True, highlight=False)
     for complaint in complaints(found):
         console.print(f"[yellow]{complaint}[/]", soft_wrap=True)
 

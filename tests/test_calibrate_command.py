@@ -20,6 +20,7 @@ from tests.calibrated import calibrated_host
 from tests.commands import call
 from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Effort
+from zo2sim.evidence import Range
 from zo2sim.machine_file import dump, resolve
 from zo2sim.plan import Plan, Policy
 
@@ -62,6 +63,9 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     assert gemm.provenance == "fitted"
     assert gemm.low is not None
     assert "experiments.calibrate" in gemm.source
+    assert machine.calibrated is not None
+    assert dict(machine.calibrated.ranges)["sequence"] == Range(low=8, high=8)
+    assert machine.hold_out is None
     assert file.with_suffix(".residuals.svg").stat().st_size > 1000
 
     arguments = ("--machine", str(file), "--turns", "2", "--steps", "1", "--out", str(runs))
@@ -71,6 +75,7 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     assert all(isinstance(done.json[name], int | float) for name in names)
     assert done.json["n"] == 2
     assert [c["divergence"] for c in done.json["configurations"]] == [None, None]
+    assert [c["extrapolated"] for c in done.json["configurations"]] == [[], []]
     assert {o["kind"] for o in done.json["configurations"][0]["operations"]} == {
         "UPDATE",
         "FORWARD",
@@ -94,8 +99,13 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
 
 def _scored_again_and_reported(file: Path, runs: Path, first: Any) -> None:
     """What was measured is scored again without measuring, and stands in a paper."""
-    done = call(validate, "--machine", str(file), "--measured", str(runs), "--json", "-")
+    again = ("--machine", str(file), "--measured", str(runs))
+    done = call(validate, *again, "--record", "--json", "-")
     assert (done.code, done.err) == (0, "")
+    found = resolve(file).hold_out
+    assert found is not None
+    assert (found.n, found.mape) == (2, first["mape"])
+    assert "commit" in found.source
     assert [_numbers(c) for c in done.json["configurations"]] == [
         pytest.approx(_numbers(c)) for c in first["configurations"]
     ]
@@ -158,6 +168,12 @@ def test_validation_needs_turns():
     done = call(validate, "--turns", "0")
     assert done.code == 2
     assert "--turns and --steps must be >= 1; got 0 and 4" in done.complaint
+
+
+def test_only_a_file_takes_a_record():
+    done = call(validate, "--machine", "this-host", "--record")
+    assert done.code == 2
+    assert "--record needs a machine file to write to; got this-host" in done.complaint
 
 
 def test_what_validates_was_not_calibrated_with():

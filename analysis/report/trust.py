@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 from analysis.plots.rows import Table, floats, step_interval_s, texts, unique, where
 from analysis.report.document import Block, Paragraph, Ref, Section, TableBlock
-from analysis.report.wording import DASH, SPACE, between, percent
+from analysis.report.wording import DASH, SPACE, between, counted, percent
 
 _NAMED = 3
+_EMPTY = ("", "nan", "None", "nothing")
 _HEADINGS = {
     "band_holds": "the band holds",
     "band_lacks": "no interval is known of",
+    "hold_out_error": "hold-out error",
 }
 
 
@@ -31,7 +33,8 @@ def _blocks(table: Table) -> Iterator[Block]:
             "A band says nothing about constants of which no interval is known: where one of them "
             "binds, the band is narrow and the error is not. ",
             Ref("trust"),
-            " has both.",
+            " has both, and the errors on real runs that a machine's constants have predicted "
+            f"before. {_beyond(table)}",
         )
     )
     headings = [name for name in _HEADINGS if name in table.columns]
@@ -50,6 +53,15 @@ def _blocks(table: Table) -> Iterator[Block]:
     )
 
 
+def _beyond(table: Table) -> str:
+    """How many predictions rest on sizes or kernels that nobody measured on the machine."""
+    if "extrapolated" not in table.columns:
+        return ""
+    found = [text for text in texts(table, "extrapolated") if text not in _EMPTY]
+    share = f"{len(found)} of {counted(len(table), 'prediction')}"
+    return f"Beyond what was measured or calibrated, in part or in full: {share}."
+
+
 def _widths(table: Table) -> Iterator[str]:
     ends = step_interval_s(table)
     if ends is not None:
@@ -59,8 +71,8 @@ def _widths(table: Table) -> Iterator[str]:
 
 def _most_often(rows: Table, column: str) -> str:
     """What most rows name, early in their lists; of many words, the first few."""
-    known = [text for text in texts(rows, column) if text not in ("", "nan", "None", "nothing")]
-    separator = "; " if column == "band_holds" else ", "
+    known = [text for text in texts(rows, column) if text not in _EMPTY]
+    separator = ", " if column == "band_lacks" else "; "
     merit: defaultdict[str, float] = defaultdict(float)
     for text in known:
         for place, word in enumerate(text.split(separator), start=1):
