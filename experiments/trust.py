@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from analysis.report.wording import span
 from zo2sim.bands import COVERAGE, Band, band, summed
 from zo2sim.machine import Machine
 from zo2sim.predict import Prediction, extrapolations
@@ -101,6 +102,4 @@ def with_band(value: float, low: float, high: float, show: Callable[[float], str
     """``21.8 s (90 %: 20.1 to 23.4 s)``; a band that nearly nothing widens is said to be none."""
     if high - low < _NARROW * value:
         return f"{show(value)} (no band: what binds has no known spread)"
-    first, last = show(low), show(high)
-    number, _, unit = first.partition(" ")
-    return f"{show(value)} (90 %: {number if last.endswith(f' {unit}') else first} to {last})"
+    return f"{show(value)} (90 %: {span(low, high, show)})"

@@ -375,7 +375,7 @@ def test_bands_stand_beside_steps_and_say_what_they_hold():
     tables = {b.key: b for b in document.blocks if isinstance(b, TableBlock)}
     bounds = tables["bounds"]
     assert bounds.header[:3] == ("model", "step", "90 % band")
-    assert bounds.rows[0][2].replace("\u00a0", " ") == "154 ms to 206 ms"
+    assert bounds.rows[0][2].replace("\u00a0", " ") == "154 to 206 ms"
     assert tables["trust"].rows == (
         (
             "a100-80gb",

@@ -60,9 +60,9 @@ def test_every_configuration_has_a_row_with_more_columns_if_there_are_any():
     errors = table("errors")
     assert errors.header[-1] == "memory"
     assert plain(errors.rows) == [
-        "good | 101 s | 100 s | +1.0 % | 95.0 s to 125 s | yes | +0.5 % | 0.0 % | ",
-        "bad | 130 s | 100 s | +30.0 % | 95.0 s to 125 s | yes | +0.5 % | 0.0 % | 12 MiB",
-        "fair | 95.0 s | 100 s | -5.0 % | 95.0 s to 125 s | yes | +0.5 % | 0.0 % | ",
+        "good | 101 s | 100 s | +1.0 % | 95.0 to 125 s | yes | +0.5 % | 0.0 % | ",
+        "bad | 130 s | 100 s | +30.0 % | 95.0 to 125 s | yes | +0.5 % | 0.0 % | 12 MiB",
+        "fair | 95.0 s | 100 s | -5.0 % | 95.0 to 125 s | yes | +0.5 % | 0.0 % | ",
     ]
 
 

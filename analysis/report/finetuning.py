@@ -12,7 +12,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import DASH, SPACE, number, percent, seconds, signed_percent
+from analysis.report.wording import DASH, SPACE, number, percent, seconds, signed_percent, span
 from analysis.style import series
 
 
@@ -112,7 +112,7 @@ def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:
 
 def _predicted(found: Mapping[str, Any], measured_s: float | None) -> str:
     """The prediction beside the measurement, its band, and how far to trust either."""
-    off, ends = "", f"{seconds(found['low_s'])} to {seconds(found['high_s'])}"
+    off, ends = "", span(found["low_s"], found["high_s"], seconds)
     if measured_s is not None:
         inside = found["low_s"] <= measured_s <= found["high_s"]
         off = (
@@ -121,10 +121,9 @@ def _predicted(found: Mapping[str, Any], measured_s: float | None) -> str:
         )
     return (
         f"On {found['machine']} the step was predicted to take {seconds(found['step_s'])}, with a "
-        f"90{SPACE}% band of {ends}{off}. The band holds {found['band_holds']}; no interval is "
-        f"known of {found['band_lacks']}. Hold-out error of that machine: "
-        f"{found['hold_out_error']}. Beyond what was measured or calibrated: "
-        f"{found['extrapolated']}."
+        f"90{SPACE}% band of {ends}{off}. The band holds {found['band_holds']}; it lacks: "
+        f"{found['band_lacks']}. Hold-out error of that machine: {found['hold_out_error']}. Beyond "
+        f"what was measured or calibrated: {found['extrapolated']}."
     )
 
 

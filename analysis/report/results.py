@@ -40,6 +40,7 @@ from analysis.report.wording import (
     percent,
     seconds,
     signed_percent,
+    span,
 )
 from analysis.style import model_title, series
 from zo2sim.trace import Trace, breakdown
@@ -201,7 +202,7 @@ def _bands(rows: Table) -> dict[str, list[str]]:
     ends = step_interval_s(rows)
     if ends is None:
         return {}
-    return {"90 % band": [f"{seconds(a)} to {seconds(b)}" for a, b in zip(*ends, strict=True)]}
+    return {"90 % band": [span(low, high, seconds) for low, high in zip(*ends, strict=True)]}
 
 
 def _band_words(rows: Table) -> str:

@@ -1,6 +1,6 @@
 """The section on how far the predictions of a sweep can be trusted, machine by machine."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from analysis.plots.rows import Table, floats, step_interval_s, texts, unique, where
@@ -46,7 +46,7 @@ def _blocks(table: Table) -> Iterator[Block]:
         ),
         header=("machine", *(_HEADINGS[name] for name in headings)),
         rows=tuple(
-            (machine, *(_most_often(where(table, "machine", machine), name) for name in headings))
+            (machine, *(_cell(where(table, "machine", machine), name) for name in headings))
             for machine in unique(table, "machine")
         ),
         wide=True,
@@ -69,15 +69,17 @@ def _widths(table: Table) -> Iterator[str]:
         yield f"Bands of the step are {between(widths.tolist(), percent)} wide. "
 
 
-def _most_often(rows: Table, column: str) -> str:
-    """What most rows name, early in their lists; of many words, the first few."""
+def _cell(rows: Table, column: str) -> str:
+    """What most rows say; of the constants that they name, the first few of all."""
     known = [text for text in texts(rows, column) if text not in _EMPTY]
-    separator = ", " if column == "band_lacks" else "; "
+    if not known:
+        return DASH
+    if column != "band_lacks":
+        return Counter(known).most_common(1)[0][0]
     merit: defaultdict[str, float] = defaultdict(float)
     for text in known:
-        for place, word in enumerate(text.split(separator), start=1):
-            merit[word] += 1.0 / place
-    words = sorted(merit, key=lambda word: -merit[word])
-    more = len(words) - _NAMED
-    named = separator.join(words[:_NAMED])
-    return (named + (f" and {more} more" if more > 0 else "")) or DASH
+        for place, name in enumerate(text.split(", "), start=1):
+            merit[name] += 1.0 / place
+    names = sorted(merit, key=lambda name: -merit[name])
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -16,7 +16,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import SPACE, counted, listed, percent, seconds, signed_percent
+from analysis.report.wording import SPACE, counted, listed, percent, seconds, signed_percent, span
 from analysis.validation import Comparison, Scores, coverage_interval
 
 DRAWN = ("worst", "median", "best")
@@ -144,7 +144,7 @@ def _promised(promise: Promise) -> tuple[str, ...]:
 
 
 def _error_table(found: Findings) -> TableBlock:
-    headings = ("predicted", "measured", "error", "90 % band", "in it", "rules", "repeats within")
+    headings = ("predicted", "measured", "error", "90 % band", "in it", "rules", "repeats")
     return TableBlock(
         key="errors",
         caption=(
@@ -166,7 +166,7 @@ def _error_row(c: Comparison) -> tuple[str, ...]:
         seconds(c.predicted_s),
         seconds(c.step_s),
         signed_percent(c.error),
-        f"{seconds(c.low_s)} to {seconds(c.high_s)}",
+        span(c.low_s, c.high_s, seconds),
         "yes" if c.covered else "no",
         signed_percent(c.rules_error),
         percent(c.standard_error),
