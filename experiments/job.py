@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from experiments.records import metrics
 from experiments.spec import Spec
-from experiments.trust import Trust
+from experiments.trust import Trust, standing
 from zo2sim.memory_published import adamw_account
 from zo2sim.predict import predict
 
@@ -44,7 +44,7 @@ def _predicted(job: Job) -> dict[str, Any]:
     numbers = {k: v for k, v in metrics(prediction).items() if math.isfinite(v)}
     found = {**numbers, "binding_resource": prediction.bound.binding}
     if not job.bands:
-        return found
+        return {**found, **standing(prediction.case)}
     trust = Trust.of(prediction)
     return {**found, **trust.metrics, **trust.words}
 

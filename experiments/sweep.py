@@ -64,7 +64,7 @@ class Config(Target):
     seed: int = 0
     """Recorded with the run; a prediction draws nothing at random."""
     no_bands: bool = False
-    """Predict without 90 % bands, which take about a third of the time."""
+    """Predict without 90 % bands, which take about a quarter of the time."""
     no_report: bool = False
     """Write the records only."""
     json: str | None = None
@@ -96,6 +96,8 @@ def main(config: Config) -> int:
         write_json(config.json, run.summary)
     if config.json != "-":
         print(f"{outline.num_jobs} predictions; report and records in {config.out}")
+        for machine, words in headline.hold_out_errors.items():
+            print(f"hold-out error of {machine}: {words}")
     return DONE
 
 

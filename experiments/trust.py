@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.report.wording import span
 from zo2sim.bands import COVERAGE, Band, band, summed
+from zo2sim.case import Case
 from zo2sim.machine import Machine
 from zo2sim.predict import Prediction, extrapolations
 
@@ -39,8 +40,7 @@ class Trust:
         return {
             "band_holds": "; ".join(self.band.holds) or _NONE,
             "band_lacks": ", ".join(self.band.lacks) or _NONE,
-            "hold_out_error": hold_out_words(self.machine),
-            "extrapolated": "; ".join(self.extrapolated) or _NONE,
+            **_standing(self.machine, self.extrapolated),
         }
 
     @property
@@ -87,6 +87,18 @@ class Trust:
         """The throughput beside its band."""
         low, high = self.band.low_tokens_per_s, self.band.high_tokens_per_s
         return with_band(tokens_per_s, low, high, show)
+
+
+def standing(case: Case) -> dict[str, str]:
+    """What can be said without a band: the hold-out error, and what is extrapolated."""
+    return _standing(case.machine, extrapolations(case))
+
+
+def _standing(machine: Machine, extrapolated: tuple[str, ...]) -> dict[str, str]:
+    return {
+        "hold_out_error": hold_out_words(machine),
+        "extrapolated": "; ".join(extrapolated) or _NONE,
+    }
 
 
 def hold_out_words(machine: Machine) -> str:

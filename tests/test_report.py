@@ -367,6 +367,8 @@ def banded() -> pd.DataFrame:
         step_s_high=1.2 * table["step_s"],
         band_holds="scatter around kernel tables (2.8%)",
         band_lacks="link.h2d_bytes_per_s, link.latency_s, host.fsync_s, host.num_cores",
+        hold_out_error="not validated on real runs",
+        extrapolated="nothing",
     )
 
 
@@ -381,9 +383,11 @@ def test_bands_stand_beside_steps_and_say_what_they_hold():
             "a100-80gb",
             "scatter around kernel tables (2.8%)",
             "link.h2d_bytes_per_s, link.latency_s, host.fsync_s and 1 more",
+            "not validated on real runs",
         ),
     )
     assert "Bands of the step are 30.0 % wide." in words(document)
+    assert "in part or in full: 0 of 85 predictions." in words(document)
 
 
 def test_without_bands_nothing_is_said_of_them():

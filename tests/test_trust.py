@@ -90,7 +90,10 @@ def test_without_bands_it_is_another_question():
     job = Job(question="grid", label="one", spec=RESIDENT)
     bare = replace(job, bands=False)
     assert job.key != bare.key
-    assert "step_s_low" not in answer(bare)
+    found = answer(bare)
+    assert "step_s_low" not in found
+    assert found["hold_out_error"] == "not validated on real runs"
+    assert "GEMM" in found["extrapolated"]
 
 
 def test_a_sweep_can_leave_bands_out(tmp_path: Path):

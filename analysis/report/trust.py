@@ -17,39 +17,52 @@ _HEADINGS = {
 
 
 def trust_section(table: Table) -> Section | None:
-    """What the bands hold and lack; None where the sweep asked for no bands."""
-    if "band_holds" not in table.columns:
+    """Bands, hold-out errors and extrapolation; None where the table says nothing of them."""
+    headings = [name for name in _HEADINGS if name in table.columns]
+    if not headings:
         return None
-    return Section("How far to trust it", tuple(_blocks(table)))
+    words = [*_bands(table), *_hold_out(table)]
+    rows = tuple(
+        (machine, *(_cell(where(table, "machine", machine), name) for name in headings))
+        for machine in unique(table, "machine")
+    )
+    block = TableBlock(
+        key="trust",
+        caption=(
+            "How far to trust the predictions for each machine. Of constants, those that most "
+            "predictions rest on come first.",
+        ),
+        header=("machine", *(_HEADINGS[name] for name in headings)),
+        rows=rows,
+        wide=True,
+    )
+    return Section("How far to trust it", (*words, block))
 
 
-def _blocks(table: Table) -> Iterator[Block]:
+def _bands(table: Table) -> Iterator[Block]:
+    ends = step_interval_s(table)
+    if ends is None:
+        return
+    widths = (ends[1] - ends[0]) / floats(table, "step_s")
     yield Paragraph(
         (
             f"Every step time and throughput has a 90{SPACE}% band: the constants of the machine "
             "whose uncertainty is known are drawn 200 times from it, together with how far "
-            "operations scatter around their law. ",
-            *_widths(table),
-            "A band says nothing about constants of which no interval is known: where one of them "
-            "binds, the band is narrow and the error is not. ",
-            Ref("trust"),
-            " has both, and the errors on real runs that a machine's constants have predicted "
-            f"before. {_beyond(table)}",
+            "operations scatter around their law. Bands of the step are "
+            f"{between(widths.tolist(), percent)} wide. A band says nothing about constants of "
+            "which no interval is known: where one of them binds, the band is narrow and the error "
+            "is not.",
         )
     )
-    headings = [name for name in _HEADINGS if name in table.columns]
-    yield TableBlock(
-        key="trust",
-        caption=(
-            "What the bands are made of, by machine, and what they do not hold: the constants that "
-            "most predictions rest on come first.",
-        ),
-        header=("machine", *(_HEADINGS[name] for name in headings)),
-        rows=tuple(
-            (machine, *(_cell(where(table, "machine", machine), name) for name in headings))
-            for machine in unique(table, "machine")
-        ),
-        wide=True,
+
+
+def _hold_out(table: Table) -> Iterator[Block]:
+    yield Paragraph(
+        (
+            Ref("trust"),
+            " says what is behind the numbers of each machine, and how far off its constants were "
+            f"on real runs that they predicted before. {_beyond(table)}",
+        )
     )
 
 
@@ -60,13 +73,6 @@ def _beyond(table: Table) -> str:
     found = [text for text in texts(table, "extrapolated") if text not in _EMPTY]
     share = f"{len(found)} of {counted(len(table), 'prediction')}"
     return f"Beyond what was measured or calibrated, in part or in full: {share}."
-
-
-def _widths(table: Table) -> Iterator[str]:
-    ends = step_interval_s(table)
-    if ends is not None:
-        widths = (ends[1] - ends[0]) / floats(table, "step_s")
-        yield f"Bands of the step are {between(widths.tolist(), percent)} wide. "
 
 
 def _cell(rows: Table, column: str) -> str:
