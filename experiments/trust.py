@@ -1,11 +1,11 @@
 """How far to trust a prediction: what stands beside every one that is shown."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from analysis.report.wording import span
-from zo2sim.bands import COVERAGE, Band, band, summed
+from zo2sim.bands import COVERAGE, Band, band
 from zo2sim.case import Case
 from zo2sim.machine import Machine
 from zo2sim.predict import Prediction, extrapolations
@@ -115,3 +115,9 @@ def with_band(value: float, low: float, high: float, show: Callable[[float], str
     if high - low < _NARROW * value:
         return f"{show(value)} (no band: what binds has no known spread)"
     return f"{show(value)} (90 %: {span(low, high, show)})"
+
+
+def summed(names: Sequence[str], *, most: int = 2) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

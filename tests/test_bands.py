@@ -7,7 +7,7 @@ import pytest
 
 from tests.calibrated import calibrated_host, quantity
 from tests.test_cpu_cost import case
-from zo2sim.bands import Band, band, summed
+from zo2sim.bands import Band, band
 from zo2sim.case import Case
 from zo2sim.cost.parts import KERNELS, parts_s
 from zo2sim.machine import Machine, replace_all
@@ -98,11 +98,6 @@ def test_a_band_says_what_it_holds_and_what_it_lacks():
         "scatter of operations around their law (2.0%)",
         "scatter of repeated runs (0.5%)",
     )
-
-
-def test_names_are_summed_up():
-    assert summed(("a", "b")) == "a, b"
-    assert summed(("a", "b", "c")) == "a, b and 1 more"
 
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(tier="nvme"), Plan(pinning="pageable")])

@@ -18,7 +18,7 @@ from zo2sim.evidence import Calibrated, Range, Validation
 from zo2sim.evidence_file import with_validation
 from zo2sim.machine import Machine, replace_all, with_host_memory
 from zo2sim.machine_file import dump, load, named
-from zo2sim.plan import Pinning, Plan, Recipe
+from zo2sim.plan import Pinning, Plan, Policy, Recipe
 from zo2sim.predict import extrapolations
 from zo2sim.presets import preset
 
@@ -68,6 +68,8 @@ def test_every_size_and_choice_beyond_is_named_with_its_range():
         "8 lanes (calibrated: 2 to 4)",
         "pinning pageable (calibrated: exact)",
     ]
+    updated = replace(case(machine), plan=Plan(policy=Policy.HOST_UPDATE))
+    assert list(outside(updated)) == ["update on host (calibrated: device)"]
     half = replace(FP32, compute_dtype=Dtype.BF16)
     assert "compute dtype bf16 (calibrated: fp32)" in extrapolations(case(machine, half))
 

@@ -11,7 +11,7 @@ from experiments.job import Job, answer
 from experiments.sizes import show_number, show_seconds
 from experiments.spec import Spec
 from experiments.tables import long, wide, wide_row
-from experiments.trust import with_band
+from experiments.trust import summed, with_band
 from tests.calibrated import calibrated_host
 from tests.commands import call
 from zo2sim.machine_file import dump
@@ -40,6 +40,11 @@ def test_a_number_stands_beside_its_band(value: float, low: float, high: float, 
 
 def test_a_number_without_a_unit_has_a_band_too():
     assert with_band(94.0, 90.0, 99.0, show_number) == "94 (90 %: 90 to 99)"
+
+
+def test_names_are_summed_up():
+    assert summed(("a", "b")) == "a, b"
+    assert summed(("a", "b", "c")) == "a, b and 1 more"
 
 
 def test_plan_shows_the_band_and_what_it_holds():

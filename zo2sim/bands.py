@@ -15,7 +15,6 @@ with which the walk gives the simulated step.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log
@@ -253,9 +252,3 @@ def _fits_share(prediction: Prediction, normal: _Normal) -> float:
             room *= _factors(_ROOM[place.place], machine, normal)
         fits &= needed <= room
     return float(fits.mean())
-
-
-def summed(names: Sequence[str], *, most: int = 2) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

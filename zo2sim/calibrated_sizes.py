@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from zo2sim.case import Case
 from zo2sim.evidence import CHOICES, SIZES, Calibrated, Range
+from zo2sim.plan import Policy
 
 UNSAID = "every size: the machine file does not say what was calibrated"
 
 
 def sizes(case: Case) -> dict[str, float]:
     """The sizes of a case, in the order of `SIZES`."""
-    model, recipe = case.model, case.recipe
+    model, recipe = case.cost.setting.model, case.recipe  # in units that move as one
     blocks = {model.blocks[number] for number in set(model.first_alike)}
     return {
         "sequence": float(recipe.sequence),
@@ -25,7 +26,8 @@ def sizes(case: Case) -> dict[str, float]:
 def choices(case: Case) -> dict[str, str]:
     """The choices of a case, in the order of `CHOICES`."""
     settings = {name: getattr(case.recipe, name, None) for name in CHOICES}
-    settings |= {"pinning": case.plan.pinning, "tier": case.plan.tier}
+    where = "host" if case.plan.policy is Policy.HOST_UPDATE else "device"
+    settings |= {"pinning": case.plan.pinning, "tier": case.plan.tier, "update_on": where}
     return {name: str(value) for name, value in settings.items()}
 
 

@@ -17,7 +17,10 @@ SIZES: Mapping[str, str] = {
     "vocabulary": "words of the vocabulary",
 }
 """Sizes of a case by name (`zo2sim.calibrated_sizes` finds them), and in words."""
-CHOICES = ("storage_dtype", "wire_dtype", "compute_dtype", "noise", "pinning", "tier")
+CHOICES = (
+    *("storage_dtype", "wire_dtype", "compute_dtype", "noise"),
+    *("pinning", "tier", "update_on"),
+)
 """Choices that a calibrated constant depends on."""
 
 
