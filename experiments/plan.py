@@ -20,7 +20,7 @@ from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.prices import cheapest
 from experiments.questions import Answer, largest, run_length, target
 from experiments.records import summary
-from experiments.sizes import show_bytes, show_number, show_seconds
+from experiments.sizes import show_bytes, show_seconds
 from experiments.target import Target
 from experiments.trust import Trust
 from zo2sim.memory import streamed_bytes
@@ -125,8 +125,7 @@ def _speed(prediction: Prediction, trust: Trust) -> Table:
     bound = prediction.bound
     gap = round(prediction.gap, 4) + 0.0  # never "-0.0%"
     rows = (
-        ("step", trust.step(prediction.step_s, show_seconds)),
-        ("tokens/s", trust.tokens(prediction.tokens_per_s, show_number)),
+        *trust.speed(prediction.step_s, prediction.tokens_per_s),
         ("lower bound", f"{show_seconds(bound.step_s)}; the step is {gap:.1%} above it"),
         ("binds", bound.binding),
         ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the step"),

@@ -81,9 +81,11 @@ def run_length(prediction: Prediction, tokens: float, watts: float | None) -> An
     kwh = None if watts is None else hours * watts / 1e3
     table = Table.grid(padding=(0, 2))
     steps = tokens / prediction.case.recipe.tokens_per_step
-    ends = _hours_band(tokens, Trust.of(prediction))
+    trust = Trust.of(prediction)
+    ends = _hours_band(tokens, trust)
     shown = with_band(hours, *ends, lambda value: f"{value:,.4g} hours")
     table.add_row(f"{tokens:g} tokens", f"{shown}, {steps:,.4g} steps")
+    table.add_row("hold-out error", trust.words["hold_out_error"])
     energy = "unknown: give the power with --watts" if kwh is None else f"{kwh:,.4g} kWh"
     table.add_row("energy", energy)
     content = {

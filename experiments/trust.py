@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from analysis.report.wording import span
+from experiments.sizes import show_number, show_seconds
 from zo2sim.bands import COVERAGE, Band, band
 from zo2sim.case import Case
 from zo2sim.machine import Machine
@@ -72,21 +73,19 @@ class Trust:
             "fits_share": self.band.fits_share,
         }
 
-    def rows(self) -> Iterator[tuple[str, str]]:
-        """For the screen: topic and text."""
+    def speed(self, step_s: float, tokens_per_s: float) -> Iterator[tuple[str, str]]:
+        """For the screen: step and throughput with their bands, and the hold-out error."""
+        own = self.band
+        yield "step", with_band(step_s, own.low_step_s, own.high_step_s, show_seconds)
+        ends = own.low_tokens_per_s, own.high_tokens_per_s
+        yield "tokens/s", with_band(tokens_per_s, *ends, show_number)
         yield "hold-out error", hold_out_words(self.machine)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """For the screen, below the prediction: what the band is made of."""
         yield "90 % band", f"holds {self.words['band_holds']}"
         if self.band.lacks:
             yield "", f"lacks the error of {summed(self.band.lacks)}: no interval is known"
-
-    def step(self, step_s: float, show: Callable[[float], str]) -> str:
-        """The step beside its band."""
-        return with_band(step_s, self.band.low_step_s, self.band.high_step_s, show)
-
-    def tokens(self, tokens_per_s: float, show: Callable[[float], str]) -> str:
-        """The throughput beside its band."""
-        low, high = self.band.low_tokens_per_s, self.band.high_tokens_per_s
-        return with_band(tokens_per_s, low, high, show)
 
 
 def standing(case: Case) -> dict[str, str]:

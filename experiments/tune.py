@@ -145,8 +145,7 @@ def _figures(answer: Search, trust: Trust) -> Table:
         proof = f"the best is {answer.gap:.2%} above what no plan of the space can beat"
     table = Table.grid(padding=(0, 2))
     rows = (
-        ("step", trust.step(best.step_s, show_seconds)),
-        ("tokens/s", trust.tokens(best.tokens_per_s, show_number)),
+        *trust.speed(best.step_s, best.tokens_per_s),
         ("samples/s", f"{best.samples_per_s:.4g}"),
         ("memory", f"device {show_bytes(best.device_bytes)}, host {show_bytes(best.host_bytes)}"),
         ("lower bound", f"{show_seconds(answer.lower_bound_s)}: {proof}"),
