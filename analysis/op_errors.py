@@ -7,12 +7,12 @@ from math import exp, log
 from statistics import fmean, median
 
 from zo2sim.case import Case
-from zo2sim.cost import cost_key
-from zo2sim.cost.cpu import amounts, seconds_per
+from zo2sim.cost import CostModel, cost_key
+from zo2sim.cost.parts import KERNELS, parts_s
 from zo2sim.schedule import Kind, Op
 from zo2sim.trace import Trace
 
-_LINK = {Kind.H2D: "link.h2d_bytes_per_s", Kind.D2H: "link.d2h_bytes_per_s"}
+_GAPS = ("cpu.gap_s", "cpu.wake_s", "cpu.turnaround")
 SUSPICIOUS = 0.25
 """Log ratio from which on a kind of operation is said to be mispredicted throughout."""
 FEWEST = 3
@@ -67,7 +67,7 @@ def op_errors(
                 per_step=len(ops) / trace.steps_per_period,
                 predicted_s=predicted_s,
                 measured_s=fmean(seen),
-                constant=_constant(case, first),
+                constant=_constant(cost, first),
             )
 
 
@@ -107,14 +107,7 @@ def suspects(errors: Iterable[OpError]) -> tuple[Suspect, ...]:
     return tuple(sorted(found, key=lambda suspect: -abs(log(suspect.ratio))))
 
 
-def _constant(case: Case, op: Op) -> str:
-    if op.kind in _LINK:
-        return _LINK[op.kind]
-    taken = amounts(case.cost.setting, *cost_key(case.units, op)) or {}
-    known = case.machine.quantities
-    seconds = {
-        key: float(a) * seconds_per(key, known[key].value)
-        for key, a in taken.items()
-        if key in known
-    }
-    return max(seconds, key=lambda key: seconds[key], default="device")
+def _constant(cost: CostModel, op: Op) -> str:
+    """The constant that takes most of the operation's own time; gaps after it are not its own."""
+    parts = {k: s for k, s in parts_s(cost, op).items() if not k.startswith(_GAPS)}
+    return max(parts, key=lambda key: parts[key], default=KERNELS)

@@ -70,6 +70,11 @@ class Comparison:
         return self.replayed_s / float(np.mean(self.measured_s)) - 1.0
 
     @property
+    def cost_error(self) -> float:
+        """What the durations add to the error: all of it, less that of the rules."""
+        return self.error - self.rules_error
+
+    @property
     def covered(self) -> bool:
         """The measurement lies in the band."""
         return self.low_s <= self.step_s <= self.high_s
@@ -120,6 +125,11 @@ class Scores:
         return float(np.mean([abs(c.rules_error) for c in self.comparisons]))
 
     @property
+    def cost_mape(self) -> float:
+        """Mean absolute error that is left when that of the rules is taken away."""
+        return float(np.mean([abs(c.cost_error) for c in self.comparisons]))
+
+    @property
     def repeatability(self) -> float:
         """The paired standard error, in the mean over the configurations."""
         return float(np.nanmean([c.standard_error for c in self.comparisons]))
@@ -138,6 +148,11 @@ class Scores:
         """Every figure by its name."""
         names = ("mape", "max_ape", "mpe", "rules_mape", "repeatability", "coverage_90")
         return {"n": self.n, **{n: getattr(self, n) for n in names}, "band_width": self.band_width}
+
+    @property
+    def ranked(self) -> tuple[Comparison, ...]:
+        """From the largest absolute error to the smallest."""
+        return tuple(sorted(self.comparisons, key=lambda c: -abs(c.error)))
 
 
 def coverage_interval(n: int, *, coverage: float = 0.9) -> tuple[float, float]:

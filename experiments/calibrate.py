@@ -5,7 +5,7 @@ python -m experiments.calibrate --from-run runs/a runs/b --machine machine.toml 
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,8 @@ from analysis.style import svg_text
 from experiments.calibration_rows import Campaign, measure_host, rows_of
 from experiments.cli import DONE, run, write_file, write_json
 from experiments.identity import commit
-from experiments.recorded_run import read_recorded
+from experiments.recorded_run import case_of, read_recorded
+from zo2sim.calibrated_sizes import seen
 from zo2sim.machine import Machine
 from zo2sim.machine_file import dump, named, resolve
 
@@ -80,7 +81,7 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
     machine = calibrated(
         named("this-host"), fitted, room, jitter_ratio=found.jitter_ratio, source=source
     )
-    return fitted, machine
+    return fitted, replace(machine, calibrated=seen(found.cases, source))
 
 
 def _from_runs(config: Config, source: str) -> tuple[Fit, Machine]:
@@ -94,7 +95,9 @@ def _from_runs(config: Config, source: str) -> tuple[Fit, Machine]:
     recorded = [read_recorded(folder) for folder in config.from_run]
     fitted = fit([row for one in recorded for row in rows_of(one.spec, one.trace)], START_S)
     told = [key for key in fitted.keys if _factor(fitted, key) <= _IDENTIFIED]
-    return fitted, with_constants(machine, fitted_quantities(fitted, source, keys=told))
+    refined = with_constants(machine, fitted_quantities(fitted, source, keys=told))
+    cases = [case_of(one.spec) for one in recorded]
+    return fitted, replace(refined, calibrated=seen(cases, source, before=machine.calibrated))
 
 
 def _factor(fitted: Fit, key: str) -> float:

@@ -16,6 +16,7 @@ from zo2rt.backends import HostBackend
 from zo2rt.measure import disk, kernels, links, noise
 from zo2rt.measure.runs import Running, RunSpec, counted_steps, opened, single_threaded
 from zo2rt.measure.timing import Effort, measure
+from zo2sim.case import Case
 from zo2sim.measured import Measured
 from zo2sim.trace import Trace
 
@@ -45,10 +46,11 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The rows, and the relative spread of one run repeated."""
+    """The rows, the relative spread of one run repeated, and what ran."""
 
     rows: tuple[Measured, ...]
     jitter_ratio: float
+    cases: tuple[Case, ...]
 
 
 def measure_host(campaign: Campaign) -> Found:
@@ -76,7 +78,11 @@ def measure_host(campaign: Campaign) -> Found:
             counted = counted_steps(_TURNS, _STEPS, warm_up=_WARM_UP)
             for spec, one in zip(specs, running, strict=True):
                 rows += rows_of(spec, one.trace(), counted)
-    return Found(rows=tuple(rows), jitter_ratio=_spread([log(s) for s in again_s]))
+    return Found(
+        rows=tuple(rows),
+        jitter_ratio=_spread([log(s) for s in again_s]),
+        cases=tuple(case_of(spec) for spec in (*specs, reference_run())),
+    )
 
 
 def _spread(logs: Sequence[float]) -> float:

@@ -1,7 +1,7 @@
 """The headline numbers of a sweep, gathered one answer at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.job import Job
@@ -16,11 +16,14 @@ class Headline:
     fastest_tokens_per_s: float | None = None
     slowest_step_s: float | None = None
     largest_gap_to_bound: float | None = None
+    hold_out_errors: dict[str, str] = field(default_factory=dict[str, str])
+    """In words, by machine."""
 
-    def add(self, _: Job, answer: Mapping[str, Any]) -> None:
+    def add(self, job: Job, answer: Mapping[str, Any]) -> None:
         """An answer that has no step time, a mere account of memory, is passed over."""
         if "step_s" not in answer:
             return
+        self.hold_out_errors.setdefault(job.spec.machine, answer["hold_out_error"])
         self.num_fitting += answer["fits"]
         speed, step_s = answer["tokens_per_s"], answer["step_s"]
         gap = step_s / answer["lower_bound_s"] - 1.0
@@ -38,6 +41,7 @@ class Headline:
             "fastest_tokens_per_s": self.fastest_tokens_per_s,
             "slowest_step_s": self.slowest_step_s,
             "largest_gap_to_bound": self.largest_gap_to_bound,
+            "hold_out_errors": dict(self.hold_out_errors),
         }
 
 

@@ -37,11 +37,16 @@ def provenance(*, seed: int, machines: Iterable[str]) -> dict[str, str]:
         "code and data": code_version(),
         "machine files": ", ".join(sorted(set(machines))),
         "seed": str(seed),
-        "command": "python -m " + " ".join([_module(), *sys.argv[1:]]),
+        "command": command(),
         "python": platform.python_version(),
         "numpy": importlib.metadata.version("numpy"),
         "simpy": importlib.metadata.version("simpy"),
     }
+
+
+def command() -> str:
+    """What was typed."""
+    return "python -m " + " ".join([_module(), *sys.argv[1:]])
 
 
 def _module() -> str:

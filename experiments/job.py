@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from experiments.records import metrics
 from experiments.spec import Spec
+from experiments.trust import Trust, standing
 from zo2sim.memory_published import adamw_account
 from zo2sim.predict import predict
 
@@ -14,17 +15,22 @@ Account = Literal["predict", "adamw"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """``account`` ``adamw`` is a memory account only; the schedule of AdamW is not predicted."""
+    """``account`` ``adamw`` is a memory account only; the schedule of AdamW is not predicted.
+
+    ``bands`` asks for the 90 % bands, too.
+    """
 
     question: str
     label: str
     spec: Spec
     account: Account = "predict"
+    bands: bool = True
 
     @property
     def key(self) -> str:
         """Jobs of equal key ask for the same numbers, whatever they are wanted for."""
-        return f"{self.account}-{self.spec.config_hash}"
+        bare = "" if self.bands else "-bare"
+        return f"{self.account}{bare}-{self.spec.config_hash}"
 
 
 def answer(job: Job) -> dict[str, Any]:
@@ -36,7 +42,11 @@ def answer(job: Job) -> dict[str, Any]:
 def _predicted(job: Job) -> dict[str, Any]:
     prediction = predict(job.spec.case())
     numbers = {k: v for k, v in metrics(prediction).items() if math.isfinite(v)}
-    return {**numbers, "binding_resource": prediction.bound.binding}
+    found = {**numbers, "binding_resource": prediction.bound.binding}
+    if not job.bands:
+        return {**found, **standing(prediction.case)}
+    trust = Trust.of(prediction)
+    return {**found, **trust.metrics, **trust.words}
 
 
 def _adamw(job: Job) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from experiments.questions import Answer, largest, run_length, target
 from experiments.records import summary
 from experiments.sizes import show_bytes, show_seconds
 from experiments.target import Target
+from experiments.trust import Trust
 from zo2sim.memory import streamed_bytes
 from zo2sim.memory_account import Place
 from zo2sim.plan_file import dump
@@ -86,26 +87,29 @@ def _give(config: Config, answers: Mapping[str, Answer]) -> int:
 
 def _predict(config: Config) -> int:
     prediction = predict(config.spec.case())
+    trust = Trust.of(prediction)
     if config.write_plan is not None:
         write_file(config.write_plan, dump(*config.chosen).encode())
     if config.json is not None:
-        write_json(config.json, summary(prediction))
+        write_json(config.json, summary(prediction, trust))
     if config.json != "-":
-        _print(prediction, Console())
+        _print(prediction, trust, Console())
     return DONE if prediction.fit else NO
 
 
-def _print(prediction: Prediction, console: Console) -> None:
+def _print(prediction: Prediction, trust: Trust, console: Console) -> None:
     case = prediction.case
     verdict = "[bold green]fits[/]" if prediction.fit else "[bold red]does not fit[/]"
+    if 0.0 < trust.band.fits_share < 1.0:
+        verdict += f", in {trust.band.fits_share:.0%} of what the machine's sizes may be"
     name = escape(f"{case.model.name} on {case.machine.name}, {case.plan.policy}")
     console.print(f"{name}: {verdict}")
     console.print(_room(prediction))
-    console.print(_speed(prediction))
+    console.print(_speed(prediction, trust))
     for place in (Place.DEVICE, Place.HOST):
         console.print(_memory(prediction, place))
     _print_advice(prediction, console)
-    _print_sources(prediction, console)
+    _print_sources(prediction, trust, console)
 
 
 def _room(prediction: Prediction) -> Table:
@@ -116,13 +120,12 @@ def _room(prediction: Prediction) -> Table:
     return table
 
 
-def _speed(prediction: Prediction) -> Table:
+def _speed(prediction: Prediction, trust: Trust) -> Table:
     table = Table.grid(padding=(0, 2))
     bound = prediction.bound
     gap = round(prediction.gap, 4) + 0.0  # never "-0.0%"
     rows = (
-        ("step", show_seconds(prediction.step_s)),
-        ("tokens/s", f"{prediction.tokens_per_s:.4g}"),
+        *trust.speed(prediction.step_s, prediction.tokens_per_s),
         ("lower bound", f"{show_seconds(bound.step_s)}; the step is {gap:.1%} above it"),
         ("binds", bound.binding),
         ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the step"),
@@ -175,8 +178,10 @@ def _print_advice(prediction: Prediction, console: Console) -> None:
     console.print(table)
 
 
-def _print_sources(prediction: Prediction, console: Console) -> None:
+def _print_sources(prediction: Prediction, trust: Trust, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
+    for topic, text in trust.rows():
+        table.add_row(topic, escape(text))
     for topic, text in prediction.provenance.items():
         names = text.split(", ") if topic in _LISTS else [text]
         more = f", and {len(names) - _NAMED} more (--json has all)" if len(names) > _NAMED else ""

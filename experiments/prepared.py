@@ -17,9 +17,12 @@ from experiments.tiny_model import NAME as TINY
 from experiments.tiny_model import make
 from zo2rt import supported
 from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
+from zo2sim.case import Case
 from zo2sim.machine import replace_all
 from zo2sim.machine_file import resolve
+from zo2sim.model_config import from_config
 from zo2sim.plan import Plan, Recipe
+from zo2sim.predict import Prediction, predict
 from zo2sim.refusals import check
 
 BACKENDS: dict[BackendName, Callable[[], Backend]] = {
@@ -37,6 +40,8 @@ class Prepared:
     reading: Reading
     plan: Plan
     recipe: Recipe
+    prediction: Prediction | None = None
+    """What the step was predicted to take; None where it has no time, or no predictor knows it."""
 
     @property
     def task(self) -> Task:
@@ -72,6 +77,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Prepared:
         reading=Reading(task, loaded.tokenizer, recipe, config.seed),
         plan=plan,
         recipe=recipe,
+        prediction=_prediction(config, loaded, plan),
     )
 
 
@@ -98,6 +104,19 @@ def _task(config: Config, texts: Texts | None) -> Task:
         raise ValueError("--eval-data needs --data: the built-in task has its own")
     assert texts is not None, "the built-in task is made of them"
     return code_or_prose(texts, most_held_out=config.eval_examples)
+
+
+def _prediction(config: Config, loaded: LoadedModel, plan: Plan) -> Prediction | None:
+    """On the machine of the settings; only the host's is the one that the run is on."""
+    if config.backend != "host":
+        return None
+    try:
+        model = from_config(loaded.config, name=config.model)
+        machine = resolve(config.machine)
+        recipe = config.chosen[1]
+        return predict(Case(model=model, machine=machine, plan=plan, recipe=recipe))
+    except ValueError:  # a family or a combination that is executed but not predicted
+        return None
 
 
 def _chosen_plan(config: Config, loaded: LoadedModel, recipe: Recipe) -> Plan:

@@ -24,7 +24,7 @@ from experiments.questions import Answer, hours_for
 from experiments.sizes import parse_bytes, show_number
 from experiments.spec import Spec
 from zo2sim.case import Case
-from zo2sim.machine import positive
+from zo2sim.checks import positive
 from zo2sim.search import Effort, NothingFits, Search, search
 from zo2sim.space import Space, plan_axes
 

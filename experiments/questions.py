@@ -13,6 +13,7 @@ from rich.table import Table
 
 from experiments.flags import plan_flags
 from experiments.sizes import show_bytes, show_number
+from experiments.trust import Trust, with_band
 from zo2sim.case import Case
 from zo2sim.largest import Deepest, Room, deepest, rooms_for
 from zo2sim.least_link import LeastLink, least_link
@@ -80,11 +81,27 @@ def run_length(prediction: Prediction, tokens: float, watts: float | None) -> An
     kwh = None if watts is None else hours * watts / 1e3
     table = Table.grid(padding=(0, 2))
     steps = tokens / prediction.case.recipe.tokens_per_step
-    table.add_row(f"{tokens:g} tokens", f"{hours:,.4g} hours, {steps:,.4g} steps")
+    trust = Trust.of(prediction)
+    ends = _hours_band(tokens, trust)
+    shown = with_band(hours, *ends, lambda value: f"{value:,.4g} hours")
+    table.add_row(f"{tokens:g} tokens", f"{shown}, {steps:,.4g} steps")
+    table.add_row("hold-out error", trust.words["hold_out_error"])
     energy = "unknown: give the power with --watts" if kwh is None else f"{kwh:,.4g} kWh"
     table.add_row("energy", energy)
-    content = {"tokens": tokens, "hours": hours, "steps": steps, "kwh": kwh, "watts": watts}
+    content = {
+        "tokens": tokens,
+        "hours": hours,
+        "hours_band": list(ends),
+        "steps": steps,
+        "kwh": kwh,
+        "watts": watts,
+    }
     return Answer(yes=prediction.fit, table=table, content=content)
+
+
+def _hours_band(tokens: float, trust: Trust) -> tuple[float, float]:
+    fast, slow = trust.band.high_tokens_per_s, trust.band.low_tokens_per_s
+    return hours_for(tokens, fast), hours_for(tokens, slow)
 
 
 def hours_for(tokens: float, tokens_per_s: float) -> float:

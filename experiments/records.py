@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from experiments.trust import Trust
 from zo2sim.memory import streamed_bytes
 from zo2sim.memory_account import Place
 from zo2sim.plan import Pinning
@@ -27,6 +28,7 @@ UNITS = {
     "model_elements": "1",
     "h2d_bytes_per_s": "B/s",
     "fits": "bool",
+    "fits_share": "1",
     "fits_device": "bool",
 }
 """Every numeric metric with its unit."""
@@ -62,7 +64,7 @@ def metrics(prediction: Prediction) -> dict[str, float]:
     }
 
 
-def summary(prediction: Prediction) -> dict[str, Any]:
+def summary(prediction: Prediction, trust: Trust) -> dict[str, Any]:
     """The JSON object of a prediction: verdict, time, bound, memory item by item, provenance."""
     memory = prediction.memory
     return {
@@ -86,6 +88,7 @@ def summary(prediction: Prediction) -> dict[str, Any]:
         "host": memory.itemised(Place.HOST),
         "nvme": memory.itemised(Place.NVME),
         "provenance": dict(prediction.provenance),
+        **trust.content,
     }
 
 

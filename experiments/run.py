@@ -30,6 +30,7 @@ from experiments.run_progress import counter, interruptible, progress, watcher
 from experiments.sizes import show_bytes, show_seconds
 from experiments.tiny_model import PRETRAINING
 from experiments.trained import JOURNAL, Trained, Training
+from experiments.trust import with_band
 from zo2sim.plan import Plan
 
 
@@ -121,6 +122,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "held-out accuracy", _change(summary, "accuracy_before", "accuracy_after", ".1%")
     if summary["step_s"] is not None:
         yield "step", show_seconds(summary["step_s"])
+        yield from _predicted(summary["predicted"])
         yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"
     yield "device buffers", show_bytes(summary["device_bytes"])
@@ -129,6 +131,14 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         differs = ", ".join(summary["differs_in"])
         same = f"differs in {differs}" if differs else "the same bits"
         yield f"against {summary['compared_with']}", same
+
+
+def _predicted(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    if found is not None:
+        step = with_band(found["step_s"], found["low_s"], found["high_s"], show_seconds)
+        yield "predicted", f"{step} on {found['machine']}"
+        yield "hold-out error", found["hold_out_error"]
+        yield "extrapolated", found["extrapolated"]
 
 
 def _change(summary: Mapping[str, Any], before: str, after: str, form: str) -> str:

@@ -52,7 +52,7 @@ class Config:
     plan_from: Annotated[str | None, tyro.conf.arg(name="plan")] = None
     """A TOML file with plan and recipe instead of flags, or 'auto' to choose the plan."""
     machine: str = "this-host"
-    """Machine of the catalogue, or a TOML file, on which --plan auto predicts."""
+    """Machine of the catalogue, or a TOML file, on which the step is predicted."""
     device_memory: str | None = None
     """Device memory within which --plan auto stays, e.g. 18GB or 24GiB."""
     backend: BackendName = "host"

@@ -19,6 +19,8 @@ from experiments.identity import provenance, run_id
 from experiments.prepared import Prepared
 from experiments.run_config import Config, settings_of
 from experiments.trained import Trained, differences
+from experiments.trust import Trust
+from zo2sim.predict import Prediction
 from zo2sim.trace import Trace, Window
 from zo2sim.trace_export import to_json
 
@@ -99,12 +101,25 @@ def summary_of(
         "tokens_per_s": _median([s.tokens_per_s for s in steps]),
         "step_s": _median([s.wall_s for s in steps]),
         "exposed_share": exposed_s / wall_s if wall_s else None,
+        "predicted": None if prepared.prediction is None else _predicted(prepared.prediction),
         "device_bytes": run.device_bytes,
         "weights_sha256": run.weights_sha256,
         "executed_as_scheduled": run.divergence is None,
         "divergence": run.divergence,
         "compared_with": None if config.against is None else str(config.against),
         "differs_in": None if reference is None else list(differences(run, reference)),
+    }
+
+
+def _predicted(prediction: Prediction) -> dict[str, Any]:
+    """The step as predicted, and how far to trust that."""
+    trust = Trust.of(prediction)
+    return {
+        "machine": prediction.case.machine.name,
+        "step_s": prediction.step_s,
+        "low_s": trust.band.low_step_s,
+        "high_s": trust.band.high_step_s,
+        **trust.words,
     }
 
 

@@ -12,6 +12,7 @@ from zo2sim.memory import account
 from zo2sim.memory_account import MemoryAccount, Place
 
 _PROVENANCE = "predicted"
+_ENDS = ("_low", "_high")
 
 
 def wide_row(job: Job, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def long(
 ) -> pd.DataFrame:
     """One row per job and metric: run_id, config_hash, metric, value, unit, low, high, provenance.
 
-    Settings stand beside each row. ``low`` and ``high`` are empty: no error band is known yet.
+    Settings stand beside each row. ``low`` and ``high`` end the 90 % band where one was asked for.
     ``text`` holds what is no number, such as the binding resource.
     """
     rows = [row for job in jobs for row in _long_rows(job, answers[job.key], run_id)]
@@ -50,6 +51,8 @@ def _long_rows(job: Job, answer: Mapping[str, Any], run_id: str) -> Iterator[dic
         **job.spec.fields,
     }
     for metric, value in answer.items():
+        if metric.endswith(_ENDS):
+            continue  # stands beside the metric that it belongs to
         is_text = isinstance(value, str)
         yield {
             **settings,
@@ -57,6 +60,8 @@ def _long_rows(job: Job, answer: Mapping[str, Any], run_id: str) -> Iterator[dic
             "value": None if is_text else value,
             "text": value if is_text else None,
             "unit": UNITS.get(metric, ""),
+            "low": answer.get(f"{metric}_low"),
+            "high": answer.get(f"{metric}_high"),
         }
 
 

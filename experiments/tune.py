@@ -23,8 +23,10 @@ from experiments.flags import plan_flags
 from experiments.sizes import show_bytes, show_number, show_seconds
 from experiments.spec import Spec
 from experiments.target import Site
+from experiments.trust import Trust
 from zo2sim.plan import Plan, Recipe
 from zo2sim.plan_file import dump
+from zo2sim.predict import predict
 from zo2sim.search import Effort, Found, NothingFits, Objective, Search, search
 from zo2sim.space import Space
 
@@ -62,12 +64,13 @@ def main(config: Config) -> int:
     except NothingFits as error:
         return _nothing(config, str(error))
     best = answer.best.case
+    trust = Trust.of(predict(best))
     if config.write_plan is not None:
         write_file(config.write_plan, dump(best.plan, best.recipe).encode())
     if config.json is not None:
-        write_json(config.json, _content(config, space, answer))
+        write_json(config.json, _content(config, space, answer, trust))
     if config.json != "-":
-        _print(config, space, answer, Console())
+        _print(config, space, answer, trust, Console())
     return DONE
 
 
@@ -91,7 +94,7 @@ def _nothing(config: Config, reason: str) -> int:
     return NO
 
 
-def _content(config: Config, space: Space, answer: Search) -> dict[str, Any]:
+def _content(config: Config, space: Space, answer: Search, trust: Trust) -> dict[str, Any]:
     return {
         "model": space.base.model.name,
         "machine": space.base.machine.name,
@@ -99,6 +102,7 @@ def _content(config: Config, space: Space, answer: Search) -> dict[str, Any]:
         "axes": {name: list(values) for name, values in space.axes.items()},
         "axes_that_change_the_recipe": sorted(recipe_part(space.axes)),
         "best": _point(answer.best),
+        **trust.content,
         "step_s": answer.best.step_s,
         "lower_bound_s": answer.lower_bound_s,
         "gap": answer.gap,
@@ -124,25 +128,24 @@ def _point(point: Found) -> dict[str, Any]:
     }
 
 
-def _print(config: Config, space: Space, answer: Search, console: Console) -> None:
+def _print(config: Config, space: Space, answer: Search, trust: Trust, console: Console) -> None:
     best = answer.best
     name = f"{space.base.model.name} on {space.base.machine.name}"
     console.print(f"{escape(name)}: the best of {answer.plans_evaluated:,} plans", highlight=False)
     console.print(f"  [bold]{' '.join(plan_flags(best.case, config.recipe))}[/]", highlight=False)
-    console.print(_figures(answer))
+    console.print(_figures(answer, trust))
     console.print(_searched(config, space))
     console.print(_front(answer, config.recipe))
 
 
-def _figures(answer: Search) -> Table:
+def _figures(answer: Search, trust: Trust) -> Table:
     best = answer.best
     proof = "no plan of the space is faster"
     if answer.gap > 1e-6:
         proof = f"the best is {answer.gap:.2%} above what no plan of the space can beat"
     table = Table.grid(padding=(0, 2))
     rows = (
-        ("step", show_seconds(best.step_s)),
-        ("tokens/s", show_number(best.tokens_per_s)),
+        *trust.speed(best.step_s, best.tokens_per_s),
         ("samples/s", f"{best.samples_per_s:.4g}"),
         ("memory", f"device {show_bytes(best.device_bytes)}, host {show_bytes(best.host_bytes)}"),
         ("lower bound", f"{show_seconds(answer.lower_bound_s)}: {proof}"),
@@ -151,6 +154,7 @@ def _figures(answer: Search) -> Table:
             f"{answer.plans_evaluated:,} bounded, {answer.plans_fitting:,} fit, "
             f"{answer.plans_walked:,} walked, {answer.plans_simulated:,} simulated",
         ),
+        *trust.rows(),
     )
     for row in rows:
         table.add_row(*row)

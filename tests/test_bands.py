@@ -1,13 +1,16 @@
 """Bands: as wide as the intervals say, and the same from the same seed."""
 
 from dataclasses import replace
+from math import exp
 
 import pytest
 
 from tests.calibrated import calibrated_host, quantity
 from tests.test_cpu_cost import case
-from zo2sim.bands import band
+from zo2sim.bands import Band, band
 from zo2sim.case import Case
+from zo2sim.cost.parts import KERNELS, parts_s
+from zo2sim.machine import Machine, replace_all
 from zo2sim.machine_file import named
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.predict import predict
@@ -20,59 +23,103 @@ def spread(wide: float | None = None, **changes: float) -> Case:
     return replace(case(RESIDENT), machine=calibrated_host(wide, **changes))
 
 
+def banded(one: Case, **settings: int) -> Band:
+    return band(predict(one), **settings)
+
+
 def test_the_prediction_lies_in_its_band():
     one = spread(1.2)
-    found = band(one)
+    found = banded(one)
     assert found.low_step_s < predict(one).step_s < found.high_step_s
     assert found.low_tokens_per_s == 2 / found.high_step_s
 
 
 def test_the_same_seed_gives_the_same_band():
-    assert band(spread(1.2), seed=3) == band(spread(1.2), seed=3)
-    assert band(spread(1.2), seed=3) != band(spread(1.2), seed=4)
+    assert banded(spread(1.2), seed=3) == banded(spread(1.2), seed=3)
+    assert banded(spread(1.2), seed=3) != banded(spread(1.2), seed=4)
 
 
 def test_jitter_alone_gives_its_own_ninety_percent():
-    found = band(spread(misfit_ratio=1e-6, jitter_ratio=0.03), draws=400)
+    found = banded(spread(misfit_ratio=1e-6, jitter_ratio=0.03), draws=400)
     assert found.width == pytest.approx(2 * 1.645 * 0.03, rel=0.2)
 
 
 def test_the_misfit_is_common_to_all_that_computes():
-    found = band(spread(misfit_ratio=0.03, jitter_ratio=1e-6), draws=400)
+    found = banded(spread(misfit_ratio=0.03, jitter_ratio=1e-6), draws=400)
     assert found.width == pytest.approx(2 * 1.645 * 0.03, rel=0.2)
 
 
 def test_wider_intervals_give_wider_bands():
-    narrow, wide = (band(spread(w)).width for w in (1.02, 1.3))
+    narrow, wide = (banded(spread(w)).width for w in (1.02, 1.3))
     assert wide > 1.2 * narrow
 
 
 def test_what_calibration_could_not_tell_is_not_drawn():
-    exact = band(spread())
+    exact = banded(spread())
     machine = calibrated_host()
     assert machine.cpu is not None
     unknown = quantity(machine.cpu.turnaround_s.value, 100.0)
     cpu = replace(machine.cpu, turnaround_s=unknown)
     one = replace(case(RESIDENT), machine=replace(machine, cpu=cpu))
-    assert band(one).width == pytest.approx(exact.width, rel=0.3)
+    assert banded(one).width == pytest.approx(exact.width, rel=0.3)
 
 
-def test_a_link_that_binds_both_ways_is_simulated_with_fewer_draws():
+def slowed(machine: Machine, factor: float) -> Machine:
+    """A card that takes ``factor`` times as long for everything that it computes."""
+    keys = [k for k in machine.quantities if k.startswith("device.")]
+    rates = {k: machine.quantities[k].value / factor for k in keys if k.endswith("_per_s")}
+    launch = {"device.launch_s": machine.device.launch_s.value * factor}
+    return replace_all(machine, {**rates, **launch})
+
+
+@pytest.mark.parametrize(("microbatches", "every"), [(1, 1), (4, 1), (8, 2)])
+def test_where_copies_slow_each_other_the_band_is_that_of_the_simulation(
+    microbatches: int, every: int
+):
+    plan, recipe = Plan(write_back_every=every), Recipe(microbatches=microbatches)
+    machine, model = named("rtx-4090-24gb"), preset("opt-1.3b")
+    one = Case(model=model, machine=machine, plan=plan, recipe=recipe)
+    found, sigma = banded(one), one.cost.setting.kernels.gemm.errors["main"].log_sigma
+    factors = (exp(-1.645 * sigma), exp(1.645 * sigma))
+    ends = [predict(replace(one, machine=slowed(machine, f))).step_s for f in factors]
+    assert (found.low_step_s, found.high_step_s) == pytest.approx(ends, rel=0.03)
+
+
+def test_a_band_says_what_it_holds_and_what_it_lacks():
     model = preset("opt-1.3b")
     one = Case(model=model, machine=named("a100-pcie-80gb"), plan=Plan(), recipe=Recipe())
-    found = band(one, draws=200)
-    assert found.draws == 40
+    found = banded(one)
+    assert found.holds == ("scatter around kernel tables of a sibling card (2.8%)",)
+    assert set(found.lacks[:2]) == {"link.h2d_bytes_per_s", "link.d2h_bytes_per_s"}
     assert found.fits_share == 1.0
+    host = banded(spread(1.2))
+    assert set(host.lacks) == {"host.fsync_s", "host.stream_handover_s"}
+    assert host.holds[1:] == (
+        "scatter of operations around their law (2.0%)",
+        "scatter of repeated runs (0.5%)",
+    )
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(tier="nvme"), Plan(pinning="pageable")])
+def test_parts_make_the_whole_and_name_constants(plan: Plan):
+    machines = (named("a100-pcie-80gb"), calibrated_host())
+    machines = [m for m in machines if m.nvme is not None or plan.tier == "ram"]
+    for one in (replace(case(plan), machine=machine) for machine in machines):
+        known = one.machine.quantities
+        for op in one.program.period.ops:
+            parts = parts_s(one.cost, op)
+            assert sum(parts.values()) == pytest.approx(one.cost(op).alone_s(one.cost.rates))
+            assert all(key in known or key == KERNELS for key in parts)
 
 
 def test_an_uncertain_size_makes_an_uncertain_verdict():
     machine = calibrated_host()
     needed = predict(case()).memory.device_bytes
     memory = replace(machine.device, memory_bytes=quantity(1.01 * needed, 1.2))
-    share = band(replace(case(), machine=replace(machine, device=memory))).fits_share
+    share = banded(replace(case(), machine=replace(machine, device=memory))).fits_share
     assert 0.3 < share < 0.8
 
 
 def test_a_band_needs_draws():
     with pytest.raises(ValueError, match="draws must be >= 20; got 19"):
-        band(case(), draws=19)
+        banded(case(), draws=19)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
-from experiments import calibrate, calibration_rows, validate
+from experiments import calibrate, calibration_rows, report, validate
 from experiments.run_design import (
     calibration_runs,
     held_out_runs,
@@ -18,6 +20,7 @@ from tests.calibrated import calibrated_host
 from tests.commands import call
 from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Effort
+from zo2sim.evidence import Range
 from zo2sim.machine_file import dump, resolve
 from zo2sim.plan import Plan, Policy
 
@@ -60,15 +63,19 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     assert gemm.provenance == "fitted"
     assert gemm.low is not None
     assert "experiments.calibrate" in gemm.source
+    assert machine.calibrated is not None
+    assert dict(machine.calibrated.ranges)["sequence"] == Range(low=8, high=8)
+    assert machine.hold_out is None
     assert file.with_suffix(".residuals.svg").stat().st_size > 1000
 
     arguments = ("--machine", str(file), "--turns", "2", "--steps", "1", "--out", str(runs))
-    done = call(validate, *arguments, "--json", "-")
+    done = call(validate, *arguments, "--no-report", "--json", "-")
     assert (done.code, done.err) == (0, "")
     names = ("n", "mape", "max_ape", "mpe", "coverage_90", "repeatability", "rules_mape")
     assert all(isinstance(done.json[name], int | float) for name in names)
     assert done.json["n"] == 2
     assert [c["divergence"] for c in done.json["configurations"]] == [None, None]
+    assert [c["extrapolated"] for c in done.json["configurations"]] == [[], []]
     assert {o["kind"] for o in done.json["configurations"][0]["operations"]} == {
         "UPDATE",
         "FORWARD",
@@ -78,6 +85,7 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     }
     for name in ("plan.toml", "model.json", "trace.json.gz", "timelines.svg"):
         assert (runs / "00" / name).stat().st_size > 50
+    _scored_again_and_reported(file, runs, done.json)
 
     again = tmp_path / "again.toml"
     folders = [str(runs / "00"), str(runs / "01")]
@@ -87,6 +95,46 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     refined = resolve(again)
     assert refined.cpu is not None
     assert refined.host.fsync_s == machine.host.fsync_s
+
+
+def _scored_again_and_reported(file: Path, runs: Path, first: Any) -> None:
+    """What was measured is scored again without measuring, and stands in a paper."""
+    again = ("--machine", str(file), "--measured", str(runs))
+    done = call(validate, *again, "--record", "--json", "-")
+    assert (done.code, done.err) == (0, "")
+    found = resolve(file).hold_out
+    assert found is not None
+    assert (found.n, found.mape) == (2, first["mape"])
+    assert "commit" in found.source
+    assert [_numbers(c) for c in done.json["configurations"]] == [
+        pytest.approx(_numbers(c)) for c in first["configurations"]
+    ]
+    table = pd.read_parquet(runs / "records.parquet")
+    own = table[(table["metric"] == "step_s") & (table["configuration"] == "tiny 0")]
+    told = first["configurations"][0]
+    assert [own[name].tolist() for name in ("value", "low", "high")] == [
+        [told["predicted_s"]],
+        [told["low_s"]],
+        [told["high_s"]],
+    ]
+    done = call(report, str(runs), "--out", str(runs.parent / "paper"), "--json", "-")
+    assert (done.code, done.err) == (0, "")
+    assert done.json["runs"] == [
+        {"name": "runs", "verb": "validate", "records": len(table), "figures": 5, "traces": 0}
+    ]
+
+
+def _numbers(configuration: dict[str, Any]) -> list[float]:
+    names = ("predicted_s", "low_s", "high_s", "measured_s", "error", "rules_error")
+    return [configuration[name] for name in names]
+
+
+def test_what_is_no_validation_is_named(tmp_path: Path):
+    file = tmp_path / "machine.toml"
+    file.write_text(dump(calibrated_host()))
+    done = call(validate, "--machine", str(file), "--measured", str(tmp_path))
+    assert done.code == 2
+    assert "must be the folder of a validation, as validate --out writes it" in done.complaint
 
 
 def test_runs_refine_only_a_machine_that_was_calibrated(tmp_path: Path):
@@ -120,6 +168,12 @@ def test_validation_needs_turns():
     done = call(validate, "--turns", "0")
     assert done.code == 2
     assert "--turns and --steps must be >= 1; got 0 and 4" in done.complaint
+
+
+def test_only_a_file_takes_a_record():
+    done = call(validate, "--machine", "this-host", "--record")
+    assert done.code == 2
+    assert "--record needs a machine file to write to; got this-host" in done.complaint
 
 
 def test_what_validates_was_not_calibrated_with():

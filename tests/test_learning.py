@@ -81,6 +81,26 @@ def test_the_report_says_what_was_learned_and_compared():
     assert document.figure_keys == ("learning", "timeline")
 
 
+def test_the_report_sets_the_prediction_beside_the_step():
+    found = {
+        "machine": "this-host",
+        "step_s": 0.9 * SUMMARY["step_s"],
+        "low_s": 0.8 * SUMMARY["step_s"],
+        "high_s": 0.95 * SUMMARY["step_s"],
+        "band_holds": "scatter",
+        "band_lacks": "nothing",
+        "hold_out_error": "not validated on real runs",
+        "extrapolated": "9 blocks (calibrated: 2 to 8)",
+    }
+    document = finetuning_document(
+        SUMMARY | {"predicted": found}, plan={}, recipe={}, provenance={}, has_timeline=False
+    )
+    words = str(document).replace("\\xa0", " ").replace("\u2212", "-")
+    assert "-10.0 % from what was measured, which lies outside the band" in words
+    assert "9 blocks (calibrated: 2 to 8)" in words
+    assert "not validated on real runs" in words
+
+
 def test_the_report_says_what_differs():
     summary = SUMMARY | {"differs_in": ["weights"], "divergence": "F1 ran twice"}
     document = finetuning_document(

@@ -355,3 +355,43 @@ def test_ranges_and_lists():
     assert between([0.5, 0.25, float("nan")]) == "0.250 to 0.500"
     assert between([0.5001, 0.5002]) == "0.500"
     assert (listed(["a"]), listed(["a", "b", "c"])) == ("a", "a, b and c")
+
+
+# Bands
+
+
+def banded() -> pd.DataFrame:
+    table = sweep_table()
+    return table.assign(
+        step_s_low=0.9 * table["step_s"],
+        step_s_high=1.2 * table["step_s"],
+        band_holds="scatter around kernel tables (2.8%)",
+        band_lacks="link.h2d_bytes_per_s, link.latency_s, host.fsync_s, host.num_cores",
+        hold_out_error="not validated on real runs",
+        extrapolated="nothing",
+    )
+
+
+def test_bands_stand_beside_steps_and_say_what_they_hold():
+    document = report(banded())
+    tables = {b.key: b for b in document.blocks if isinstance(b, TableBlock)}
+    bounds = tables["bounds"]
+    assert bounds.header[:3] == ("model", "step", "90 % band")
+    assert bounds.rows[0][2].replace("\u00a0", " ") == "154 to 206 ms"
+    assert tables["trust"].rows == (
+        (
+            "a100-80gb",
+            "scatter around kernel tables (2.8%)",
+            "link.h2d_bytes_per_s, link.latency_s, host.fsync_s and 1 more",
+            "not validated on real runs",
+        ),
+    )
+    assert "Bands of the step are 30.0 % wide." in words(document)
+    assert "in part or in full: 0 of 85 predictions." in words(document)
+
+
+def test_without_bands_nothing_is_said_of_them():
+    document = report()
+    assert "How far to trust it" not in [section.title for section in document.sections]
+    bounds = next(b for b in document.blocks if isinstance(b, TableBlock) and b.key == "bounds")
+    assert "90 % band" not in bounds.header

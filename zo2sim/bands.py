@@ -6,39 +6,55 @@ everything that computes, as the blocks of a model are alike), and how far a run
 repetition. Constants without an interval stay as they are: a band does not cover an assumption.
 So do those that calibration could not tell (an interval wider than `UNKNOWN`): their errors cancel
 against those of other constants, and what is left of them is in the spread around the law.
+
+[Note: matched walk] Drawing 200 machines and simulating each would cost 200 predictions. An
+operation's time is a sum of parts, one per constant, so the durations of all draws are one matrix
+product, and the program is walked once for all of them (`zo2sim.walk`). A walk knows no contention;
+where operations slow each other, everything beside the device is first slowed by the one factor
+with which the walk gives the simulated step.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from math import exp, log
-from typing import Any
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from math import log
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zo2sim import fast
 from zo2sim.case import Case
-from zo2sim.machine import PARTS, Machine, Quantity, quantities_of
-from zo2sim.memory import account
-from zo2sim.memory_account import fits
-from zo2sim.simulate import simulate
+from zo2sim.cost import CostModel
+from zo2sim.cost.parts import KERNELS, parts_s
+from zo2sim.fast import walk_of
+from zo2sim.machine import Machine, Quantity
+from zo2sim.memory_account import Place
+from zo2sim.predict import Prediction
+from zo2sim.resources import Resource
+from zo2sim.walk import Walk
 
 Floats = NDArray[np.float64]
 
 COVERAGE = 0.9
-SIMULATED = 40
-"""Draws where each takes a simulation of its own."""
 UNKNOWN = 3.0
 """Highest over lowest of an interval from which on a constant is not drawn."""
-_SIGMAS = 3.919927969080108  # standard deviations in a 95 % interval
-_SPREADS = ("misfit_ratio", "jitter_ratio")
+_SIGMAS = 2.0 * NormalDist().inv_cdf(0.975)  # standard deviations in a 95 % interval
+_SLOWEST = 16.0  # factor of contention that is looked for
+_TRIED = 33
+_ROOM = {
+    Place.DEVICE: "device.memory_bytes",
+    Place.HOST: "host.memory_bytes",
+    Place.NVME: "nvme.capacity_bytes",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
     """The central 90 % of what was drawn: seconds per step, data tokens per second.
 
-    ``fits_share`` is the share of the draws in which everything has room.
+    ``fits_share`` is the share of the draws in which everything has room. ``holds`` says what was
+    drawn; ``lacks`` names the constants behind the step of which no interval is known, those that
+    take most time first.
     """
 
     draws: int
@@ -47,6 +63,8 @@ class Band:
     low_tokens_per_s: float
     high_tokens_per_s: float
     fits_share: float
+    holds: tuple[str, ...]
+    lacks: tuple[str, ...]
 
     @property
     def width(self) -> float:
@@ -54,20 +72,23 @@ class Band:
         return 2.0 * (self.high_step_s - self.low_step_s) / (self.high_step_s + self.low_step_s)
 
 
-def band(case: Case, *, draws: int = 200, seed: int = 0) -> Band:
-    """The band of a case's steady step; the same seed gives the same band.
+def band(prediction: Prediction, *, draws: int = 200, seed: int = 0) -> Band:
+    """The band of a steady step; the same seed gives the same band.
 
-    Where operations slow each other, `SIMULATED` of the draws are simulated; elsewhere all are
-    walked at once.
+    Draws are stratified (one per slice of equal probability of every factor, in random order;
+    McKay, Beckman and Conover, Technometrics 21, 1979), so that few of them do.
     Raises ``ValueError`` when ``draws`` is below 20: the ends of a band are 5 % quantiles.
     """
     if draws < 20:
         raise ValueError(f"draws must be >= 20; got {draws}")
-    if fast.contends(case):
-        draws = min(draws, SIMULATED)
-    rng = np.random.default_rng(seed)
-    drawn = [replace(case, machine=machine) for machine in machines(case, rng, draws)]
-    steps = _steps_s(drawn) * np.exp(rng.normal(0.0, _jitter(case.machine), draws))
+    case, normal = prediction.case, _Normal(np.random.default_rng(seed), draws)
+    parts = _Parts.of(case)
+    machine, misfit = case.machine, _misfit(case)
+    factors = np.array([_factors(key, machine, normal) for key in parts.keys])
+    slower = np.exp(misfit * normal.scores())
+    factors[[_computes(key) for key in parts.keys]] *= slower
+    jitter = np.exp(_jitter(machine) * normal.scores())
+    steps = parts.steps_s(factors, prediction.step_s) * jitter
     low, high = (float(np.quantile(steps, q)) for q in ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2))
     tokens = case.recipe.tokens_per_step
     return Band(
@@ -76,104 +97,158 @@ def band(case: Case, *, draws: int = 200, seed: int = 0) -> Band:
         high_step_s=high,
         low_tokens_per_s=tokens / high,
         high_tokens_per_s=tokens / low,
-        fits_share=_fits_share(drawn),
+        fits_share=_fits_share(prediction, normal),
+        holds=_holds(case, parts),
+        lacks=tuple(key for key in parts.by_weight if not _has_interval(machine, key)),
     )
 
 
-def machines(case: Case, rng: np.random.Generator, draws: int) -> Iterator[Machine]:
-    """Machines whose constants are drawn from their intervals."""
-    misfit = _misfit(case)
-    for _ in range(draws):
-        slower = exp(rng.normal(0.0, misfit))
-        yield _drawn(case.machine, rng, slower)
+class _Normal:
+    """Standard normal scores: one per slice of equal probability, in random order."""
+
+    def __init__(self, rng: np.random.Generator, draws: int) -> None:
+        self._rng = rng
+        self._draws = draws
+
+    def scores(self) -> Floats:
+        """(draws,), with the exact quantiles of a single factor."""
+        return self._rng.permutation(_quantiles(self._draws))
 
 
-def _steps_s(cases: list[Case]) -> Floats:
-    if not fast.contends(cases[0]):
-        return fast.step_s(cases)
-    return np.array([simulate(c.program, c.cost, c.cost.rates).step_s for c in cases])
+@lru_cache(maxsize=8)
+def _quantiles(draws: int) -> Floats:
+    inverse = NormalDist().inv_cdf
+    return np.array([inverse((i + 0.5) / draws) for i in range(draws)])
 
 
-def _drawn(machine: Machine, rng: np.random.Generator, slower: float) -> Machine:
-    computes = "device" if machine.cpu is None else "cpu"
-    changes: dict[str, Any] = {}
-    for name in PARTS:
-        part = getattr(machine, name)
-        if part is not None:
-            factors = _factors(part, rng, slower if name == computes else 1.0)
-            changes[name] = replace(part, **_ordered(part, _scaled(part, factors)))
-    return replace(machine, **changes)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Parts:
+    """The durations of a program as a table, (classes of operations, constants), in seconds.
+
+    ``weights`` counts each class in a period; ``outside`` are those that do not run on the device.
+    """
+
+    walk: Walk
+    keys: tuple[str, ...]
+    seconds: Floats
+    weights: Floats
+    outside: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, case: Case) -> "_Parts":
+        walk, cost = walk_of(case), case.cost
+        found = [parts_s(cost, op) for op in walk.classes]
+        keys = tuple(sorted({key for parts in found for key in parts}))
+        counts = Counter(walk.like(op) for op in walk.program.period.ops)
+        return cls(
+            walk=walk,
+            keys=keys,
+            seconds=np.array([[parts.get(key, 0.0) for key in keys] for parts in found]),
+            weights=np.array([float(counts[walk.like(op)]) for op in walk.classes]),
+            outside=_outside(cost, walk),
+        )
+
+    @property
+    def by_weight(self) -> tuple[str, ...]:
+        """Constants, from the one that takes most time in a period."""
+        totals = self.weights @ self.seconds
+        known = dict(zip(self.keys, totals.tolist(), strict=True))
+        return tuple(sorted((k for k, s in known.items() if s > 0.0), key=lambda k: -known[k]))
+
+    def steps_s(self, factors: Floats, simulated_s: float) -> Floats:
+        """Steps of all draws, where the constants as they are give ``simulated_s``."""
+        nominal = self.seconds.sum(axis=1, keepdims=True)
+        durations = np.hstack([nominal, self.seconds @ factors])
+        durations[self.outside] *= self._contention(nominal, simulated_s)
+        steps = self.walk.step_s(durations)
+        return steps[1:] / steps[0] * simulated_s
+
+    def _contention(self, nominal: Floats, simulated_s: float) -> float:
+        """[Note: matched walk]: what makes the walk as slow as the simulation."""
+        alone_s = self.walk.step_s(nominal)[0]
+        if simulated_s <= alone_s * (1.0 + 1e-9):
+            return 1.0
+        tried = np.geomspace(1.0, _SLOWEST, _TRIED)
+        durations = np.where(self.outside[:, None], nominal * tried, nominal)
+        return float(np.interp(simulated_s, self.walk.step_s(durations), tried))
 
 
-def _factors(part: Any, rng: np.random.Generator, slower: float) -> dict[str, float]:
-    """What every constant of a section is multiplied by."""
-    found: dict[str, float] = {}
-    for name, quantity in quantities_of(part):
-        spread = 1.0 if name in _SPREADS else _slowed(name, slower)
-        found[name] = _factor(quantity, rng) * spread
-    return found
+def _outside(cost: CostModel, walk: Walk) -> NDArray[np.bool_]:
+    device = {Resource.COMPUTE}
+    return np.array([bool(set(cost(op).amounts) - device) for op in walk.classes])
 
 
-def _scaled(part: Any, factors: Mapping[str, float]) -> dict[str, Quantity]:
-    return {
-        name: Quantity(q.value * factors[name], q.provenance, q.source)
-        for name, q in quantities_of(part)
-        if factors[name] != 1.0
-    }
+def _factors(key: str, machine: Machine, normal: _Normal) -> Floats:
+    """What the seconds of a constant are multiplied by in every draw; 1 where it is not drawn."""
+    return np.exp(_sigma(_quantity(machine, key)) * normal.scores())
 
 
-def _factor(quantity: Quantity, rng: np.random.Generator) -> float:
-    """What a constant is drawn at, relative to its value; 1 where nothing is known of it."""
-    draw = rng.standard_normal()
-    if quantity.low is None or quantity.high is None:
-        return 1.0
+def _sigma(quantity: Quantity | None) -> float:
+    """Log standard deviation of a constant; 0 where nothing, or too little, is known of it."""
+    if quantity is None or quantity.low is None or quantity.high is None:
+        return 0.0
     wide = quantity.high / quantity.low
-    return exp(draw * log(wide) / _SIGMAS) if wide <= UNKNOWN else 1.0
+    return log(wide) / _SIGMAS if wide <= UNKNOWN else 0.0
 
 
-def _slowed(name: str, slower: float) -> float:
-    """A slower core has lower rates and longer times; counts and sizes stay."""
-    if name.endswith("_per_s"):
-        return 1.0 / slower
-    return slower if name.endswith("_s") else 1.0
+def _quantity(machine: Machine, key: str) -> Quantity | None:
+    part, _, name = key.partition(".")
+    return getattr(getattr(machine, part), name) if name else None
 
 
-def _ordered(part: Any, fields: dict[str, Quantity]) -> dict[str, Quantity]:
-    """A direction is no faster with the other one busy, in every draw too."""
-    other: Quantity
-    for way in ("h2d", "d2h"):
-        both, alone = f"both_{way}_bytes_per_s", f"{way}_bytes_per_s"
-        if both in fields:
-            other = fields[alone] if alone in fields else getattr(part, alone)
-            fields[both] = fields[both] if fields[both].value <= other.value else other
-        elif alone in fields:
-            other = getattr(part, both)
-            fields[alone] = fields[alone] if fields[alone].value >= other.value else other
-    return fields
+def _has_interval(machine: Machine, key: str) -> bool:
+    quantity = _quantity(machine, key)
+    return quantity is None or quantity.low is not None
+
+
+def _computes(key: str) -> bool:
+    return key == KERNELS or key.startswith("cpu.")
 
 
 def _misfit(case: Case) -> float:
     """Spread of operations around the cost law: fitted on this machine, or the kernel tables'."""
-    cpu = case.machine.cpu
+    cpu = case.cost.setting.cpu
     if cpu is None:
         return case.cost.setting.kernels.gemm.errors["main"].log_sigma
     return cpu.misfit_ratio.value
 
 
 def _jitter(machine: Machine) -> float:
-    cpu = machine.cpu
-    return 0.0 if cpu is None else cpu.jitter_ratio.value
+    return 0.0 if machine.cpu is None else machine.cpu.jitter_ratio.value
 
 
-def _fits_share(cases: list[Case]) -> float:
-    """Sizes that no draw changes give one answer for all."""
-    sizes = {c.machine.device.context_bytes.value: c for c in cases}
-    sizes |= {c.machine.device.memory_bytes.value: c for c in cases}
-    distinct = cases if len(sizes) > 2 else cases[:1]
-    return float(np.mean([_fits(case) for case in distinct]))
+def _holds(case: Case, parts: _Parts) -> tuple[str, ...]:
+    """What a band of this case is made of."""
+    machine, misfit = case.machine, _misfit(case)
+    drawn = [key for key in parts.keys if _sigma(_quantity(machine, key)) > 0.0]
+    found = [f"intervals of {len(drawn)} constants"] if drawn else []
+    if case.cost.setting.cpu is not None:
+        found.append(f"scatter of operations around their law ({misfit:.1%})")
+    elif KERNELS in parts.keys:
+        found.append(f"scatter around {_kernels(case)} ({misfit:.1%})")
+    if machine.cpu is not None:
+        found.append(f"scatter of repeated runs ({_jitter(machine):.1%})")
+    return tuple(found)
 
 
-def _fits(case: Case) -> bool:
-    context_bytes = int(case.machine.device.context_bytes.value)
-    memory = account(case.model, case.plan, case.recipe, context_bytes=context_bytes)
-    return all(place.fits for place in fits(memory, case.machine))
+def _kernels(case: Case) -> str:
+    """What the kernel times are those of."""
+    kernels = case.cost.setting.kernels
+    if kernels.gemm.residual is None:
+        return "a roofline of other cards"
+    return "kernel tables" if kernels.measured else "kernel tables of a sibling card"
+
+
+def _fits_share(prediction: Prediction, normal: _Normal) -> float:
+    """Share of the draws in which every place has room; contexts and sizes may be uncertain."""
+    machine, constants = prediction.case.machine, prediction.case.machine.quantities
+    fits = np.ones(len(normal.scores()), dtype=bool)
+    context = machine.device.context_bytes
+    more = context.value * (_factors("device.context_bytes", machine, normal) - 1.0)
+    for place in prediction.fits:
+        needed = place.needed_bytes + (more if place.place is Place.DEVICE else 0.0)
+        room = np.full(len(fits), float(place.available_bytes))
+        if _ROOM[place.place] in constants:
+            room *= _factors(_ROOM[place.place], machine, normal)
+        fits &= needed <= room
+    return float(fits.mean())

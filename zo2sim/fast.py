@@ -34,7 +34,7 @@ def step_s(cases: Sequence[Case]) -> Floats:
     result = np.empty(len(cases))
     for numbers in _grouped(_structures(cases)).values():
         members = [cases[i] for i in numbers]
-        walk = _walk(members[0])
+        walk = walk_of(members[0])
         result[numbers] = walk.step_s(_durations(walk, members))
     return result
 
@@ -51,7 +51,7 @@ def contends(case: Case) -> bool:
 
 def shared_program(case: Case) -> Program:
     """The case's program, built once for all cases that differ in numbers only."""
-    return _walk(case).program
+    return walk_of(case).program
 
 
 def _dram_rate(work: Work, rates: Rates) -> float:
@@ -98,7 +98,8 @@ def _grouped(keys: Iterable[object]) -> dict[object, list[int]]:
     return groups
 
 
-def _walk(case: Case) -> Walk:
+def walk_of(case: Case) -> Walk:
+    """The case's program as arithmetic, shared as `shared_program` is."""
     one = replace(case.recipe, batch=1, sequence=1, microbatches=1, samples=1)
     return _shared_walk(case.model, case.plan, one)
 

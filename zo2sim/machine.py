@@ -7,12 +7,14 @@ provenance (DESIGN 9). `zo2sim.machine_file` reads and writes them as TOML. A do
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Literal, NoReturn, get_args
 
+from zo2sim.checks import check_choice, check_text, positive, shown
 from zo2sim.dtypes import Dtype
+from zo2sim.evidence import Calibrated, Validation
 from zo2sim.machine_keys import KERNEL_TABLES, check_plausible, closest, key_of
 from zo2sim.plan import Noise
 
@@ -237,6 +239,7 @@ class Machine:
     """One device, its link and its host; ``nvme`` is None where there is none.
 
     ``cpu`` is there where the host's own cores are the device, and have been calibrated.
+    ``calibrated`` says for which sizes, ``validation`` how well it predicted real runs.
     """
 
     name: str
@@ -247,6 +250,8 @@ class Machine:
     host: Host
     nvme: Nvme | None = None
     cpu: Cpu | None = None
+    calibrated: Calibrated | None = None
+    validation: Validation | None = None
 
     def __post_init__(self) -> None:
         check_text("machine.name", self.name)
@@ -263,6 +268,21 @@ class Machine:
             for field, quantity in quantities_of(part)
         }
 
+    @property
+    def constants(self) -> str:
+        """Identifies every number but amounts of memory: 16 hexadecimal digits of SHA-256."""
+        numbers = {k: (q.value, q.low, q.high) for k, q in self.quantities.items() if k not in ROOM}
+        return hashlib.sha256(repr(sorted(numbers.items())).encode()).hexdigest()[:16]
+
+    @property
+    def hold_out(self) -> Validation | None:
+        """The validation of these very constants; None where they were changed since."""
+        found = self.validation
+        return found if found is not None and found.constants == self.constants else None
+
+
+ROOM = ("device.memory_bytes", "host.memory_bytes", "nvme.capacity_bytes")
+"""Amounts that decide what fits, and no time."""
 
 PARTS: dict[str, type] = {"device": Device, "link": Link, "host": Host, "nvme": Nvme, "cpu": Cpu}
 """The sections of a machine file beside [machine]; the last two may be absent."""
@@ -340,40 +360,6 @@ def with_device_memory(machine: Machine, memory_bytes: float) -> Machine:
 def with_host_memory(machine: Machine, memory_bytes: float) -> Machine:
     """The machine with another amount of host memory."""
     return replace(machine, "host.memory_bytes", memory_bytes)
-
-
-def positive(name: str, value: object) -> float:
-    """The number as a float; ``ValueError`` unless it is positive and finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} must be a number; got {shown(value)}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = float("inf")
-    if not isfinite(number) or number <= 0:
-        raise ValueError(f"{name} must be positive and finite; got {number:g}")
-    return number
-
-
-def check_text(name: str, value: object) -> None:
-    """``ValueError`` unless the value is a string that says something."""
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must be a non-empty string; got {shown(value)}")
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """``ValueError`` unless the value is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}")
-
-
-def shown(value: object) -> str:
-    """The value on one short line, whatever it is."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # whole numbers of thousands of digits, deep nesting
-        text = f"a very large {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _unknown(key: str) -> NoReturn:

@@ -5,6 +5,7 @@
     [device.flops_per_s]      bf16, fp16, fp32; so too [device.noise_elements_per_s]
     [link], [host]            numbers
     [nvme], [cpu]             numbers; either may be absent
+    [calibrated], [validation]  what stands behind them (`zo2sim.evidence_file`); may be absent
 
 A number is ``key = { value = 25.5, provenance = "measured", source = "who, what, where" }``, with
 ``low`` and ``high`` where a 95 % interval is known. The key carries the unit: SI
@@ -12,24 +13,20 @@ A number is ``key = { value = 25.5, provenance = "measured", source = "who, what
 """
 
 import dataclasses
-import json
 import tomllib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from zo2sim.machine import (
-    PARTS,
-    Machine,
-    Quantity,
-    check_text,
-    positive,
-    shown,
-)
+from zo2sim import evidence_file
+from zo2sim.checks import check_text, positive, shown
+from zo2sim.evidence_file import quoted
+from zo2sim.machine import PARTS, Machine, Quantity
 from zo2sim.machine_keys import TABLES, Unit, closest, key_of, units_of, written
 
 _OPTIONAL = ("nvme", "cpu")
+_SECTIONS = ("machine", *PARTS, *evidence_file.SECTIONS)
 _IDENTITY = {"name": "name", "description": "description", "class": "architecture"}
 _TEXTS = ("device.name", "device.kernel_table")
 _TABLE_NAMES = {written(table, unit) for table in TABLES for unit in units_of(table)}
@@ -81,8 +78,9 @@ def resolve(name_or_path: str | Path) -> Machine:
 
 def dump(machine: Machine) -> str:
     """The machine as a file in SI units; `load` gives an equal machine back."""
-    identity = [f"{key} = {_quoted(getattr(machine, name))}" for key, name in _IDENTITY.items()]
+    identity = [f"{key} = {quoted(getattr(machine, name))}" for key, name in _IDENTITY.items()]
     parts = [_dump_part(name, getattr(machine, name)) for name in PARTS]
+    parts += evidence_file.dump(machine)
     return "\n\n".join(["\n".join(["[machine]", *identity]), *filter(None, parts)]) + "\n"
 
 
@@ -100,9 +98,9 @@ def _toml(text: str) -> dict[str, Any]:
 
 def _machine(file: dict[str, Any]) -> Machine:
     for section in file:
-        if section not in ("machine", *PARTS):
+        if section not in _SECTIONS:
             raise ValueError(
-                f"a section must be one of machine, {', '.join(PARTS)}; got {shown(section)}"
+                f"a section must be one of {', '.join(_SECTIONS)}; got {shown(section)}"
             )
     return Machine(
         **_identity(_section(file, "machine")),
@@ -111,6 +109,7 @@ def _machine(file: dict[str, Any]) -> Machine:
             for name in PARTS
             if name in file or name not in _OPTIONAL
         },
+        **evidence_file.read({n: _section(file, n) for n in evidence_file.SECTIONS if n in file}),
     )
 
 
@@ -224,14 +223,9 @@ def _dump_part(name: str, part: Any) -> str:
 
 def _dump_value(value: str | Quantity) -> str:
     if isinstance(value, str):
-        return _quoted(value)
-    pairs = [f"value = {value.value!r}", f"provenance = {_quoted(value.provenance)}"]
-    pairs.append(f"source = {_quoted(value.source)}")
+        return quoted(value)
+    pairs = [f"value = {value.value!r}", f"provenance = {quoted(value.provenance)}"]
+    pairs.append(f"source = {quoted(value.source)}")
     ends = (("low", value.low), ("high", value.high))
     pairs += [f"{name} = {end!r}" for name, end in ends if end is not None]
     return f"{{ {', '.join(pairs)} }}"
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string: JSON's escapes, and DEL, which TOML wants escaped too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

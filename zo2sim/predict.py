@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from zo2sim.bounds import Bound, bound
+from zo2sim.calibrated_sizes import outside
 from zo2sim.case import Case
 from zo2sim.memory import account
 from zo2sim.memory_account import Fit, MemoryAccount, fits
@@ -79,7 +80,10 @@ class Prediction:
         return f"allocations of the published code, traced{note}"
 
     def _compute_source(self) -> str:
-        return self.case.cost.setting.kernels.provenance
+        setting = self.case.cost.setting
+        if setting.cpu is None:
+            return setting.kernels.provenance
+        return f"constants of these cores; {setting.cpu.gemm_flops_per_s.source}"
 
 
 def predict(case: Case) -> Prediction:
@@ -113,10 +117,13 @@ def _published(case: Case, memory: MemoryAccount, context_bytes: int) -> MemoryA
 
 
 def extrapolations(case: Case) -> tuple[str, ...]:
-    """Matrix kernels of the case that lie outside what was measured, dtype included."""
+    """What of the case lies outside what was measured: matrix kernels, or calibrated sizes."""
+    own = tuple(outside(case))
+    if case.cost.setting.cpu is not None:
+        return own
     kinds = (case.model.blocks[block] for block in dict.fromkeys(case.model.first_alike))
     found = (text for unit in (*kinds, case.model.tail) for text in _extrapolated(case, unit))
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys((*own, *found)))
 
 
 def _extrapolated(case: Case, unit: Unit) -> Iterator[str]:

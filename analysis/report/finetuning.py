@@ -12,7 +12,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import DASH, SPACE, number, percent, seconds
+from analysis.report.wording import DASH, SPACE, number, percent, seconds, signed_percent, span
 from analysis.style import series
 
 
@@ -102,10 +102,29 @@ def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:
             f"{verdict}",
         )
     )
+    if summary.get("predicted") is not None:
+        yield Paragraph((_predicted(summary["predicted"], summary["step_s"]),))
     if has_timeline:
         yield FigureBlock(
             key="timeline", caption=("One step as it ran, and a part of it.",), wide=True
         )
+
+
+def _predicted(found: Mapping[str, Any], measured_s: float | None) -> str:
+    """The prediction beside the measurement, its band, and how far to trust either."""
+    off, ends = "", span(found["low_s"], found["high_s"], seconds)
+    if measured_s is not None:
+        inside = found["low_s"] <= measured_s <= found["high_s"]
+        off = (
+            f", {signed_percent(found['step_s'] / measured_s - 1.0)} from what was measured, "
+            f"which lies {'in' if inside else 'outside'} the band"
+        )
+    return (
+        f"On {found['machine']} the step was predicted to take {seconds(found['step_s'])}, with a "
+        f"90{SPACE}% band of {ends}{off}. The band holds {found['band_holds']}; it lacks: "
+        f"{found['band_lacks']}. Hold-out error of that machine: {found['hold_out_error']}. Beyond "
+        f"what was measured or calibrated: {found['extrapolated']}."
+    )
 
 
 def _settings(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> TableBlock:

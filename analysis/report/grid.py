@@ -1,6 +1,15 @@
 """The section on a grid of cases: its best ones, with what sets them apart."""
 
-from analysis.plots.rows import GIB, Record, Table, has, of_question, records, unique
+from analysis.plots.rows import (
+    GIB,
+    Record,
+    Table,
+    has,
+    of_question,
+    records,
+    step_interval_s,
+    unique,
+)
 from analysis.report.document import Paragraph, Ref, Section, TableBlock
 from analysis.report.wording import counted, number
 from analysis.style import model_title
@@ -16,7 +25,8 @@ def grid_section(table: Table) -> Section | None:
         return None
     rows = of_question(table, "grid")
     best = sorted(records(rows), key=_merit, reverse=True)[:_MOST_ROWS]
-    varied = _varied(rows)
+    varied, banded = _varied(rows), step_interval_s(rows) is not None
+    band = ("90 % band",) if banded else ()
     words = (
         Ref("best"),
         f" has the fastest of the grid, those that fit first: {counted(len(best), 'case')}"
@@ -25,11 +35,14 @@ def grid_section(table: Table) -> Section | None:
     block = TableBlock(
         key="best",
         caption=(
-            "The fastest cases of the grid: tokens per second, seconds per step, memory of device "
-            "and host in GiB, and what binds.",
+            "The fastest cases of the grid: tokens per second, seconds per step"
+            f"{' with its 90 % band' if banded else ''}, memory of device and host in GiB, and "
+            "what binds.",
         ),
-        header=(*varied, "tokens/s", "step", "device", "host", "binds", "fits"),
-        rows=tuple((*(_text(row[name]) for name in varied), *_numbers(row)) for row in best),
+        header=(*varied, "tokens/s", "step", *band, "device", "host", "binds", "fits"),
+        rows=tuple(
+            (*(_text(row[name]) for name in varied), *_numbers(row, banded)) for row in best
+        ),
         wide=True,
     )
     return Section("The fastest cases", (Paragraph(words), block))
@@ -58,13 +71,14 @@ def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else model_title(str(value))
 
 
-def _numbers(row: Record) -> tuple[str, ...]:
+def _numbers(row: Record, banded: bool) -> tuple[str, ...]:
     def value(column: str, unit: float = 1.0) -> str:
         return number(float(str(row[column])) / unit)
 
     return (
         value("tokens_per_s"),
         value("step_s"),
+        *((f"{value('step_s_low')} to {value('step_s_high')}",) if banded else ()),
         value("device_bytes", GIB),
         value("host_bytes", GIB),
         str(row["binding_resource"]).replace("_", " "),

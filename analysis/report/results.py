@@ -8,6 +8,7 @@ from analysis.plots.rows import (
     of_question,
     records,
     sorted_by,
+    step_interval_s,
     texts,
     unique,
     where,
@@ -39,6 +40,7 @@ from analysis.report.wording import (
     percent,
     seconds,
     signed_percent,
+    span,
 )
 from analysis.style import model_title, series
 from zo2sim.trace import Trace, breakdown
@@ -186,18 +188,32 @@ def _bound_blocks(rows: Table) -> list[Block]:
             key="bounds",
             caption=(
                 "ZO2's predicted step, its lower bound, what binds, and throughput relative to "
-                "MeZO.",
+                f"MeZO.{_band_words(own)}",
             ),
-            header=("model", "step", "bound", "binds", "tokens/s", "/ MeZO"),
+            header=("model", "step", *_bands(own), "bound", "binds", "tokens/s", "/ MeZO"),
             rows=_bound_rows(own, where(rows, "label", "MeZO")),
+            wide=bool(_bands(own)),
         ),
     ]
+
+
+def _bands(rows: Table) -> dict[str, list[str]]:
+    """The column of 90 % bands by its heading, where the table has them."""
+    ends = step_interval_s(rows)
+    if ends is None:
+        return {}
+    return {"90 % band": [span(low, high, seconds) for low, high in zip(*ends, strict=True)]}
+
+
+def _band_words(rows: Table) -> str:
+    return " The band holds what is known to scatter, and no more." if _bands(rows) else ""
 
 
 def _bound_rows(own: Table, mezo: Table) -> tuple[tuple[str, ...], ...]:
     columns = (
         map(model_title, texts(own, "model")),
         map(seconds, floats(own, "step_s")),
+        *_bands(own).values(),
         map(seconds, floats(own, "lower_bound_s")),
         (name.replace("_", " ") for name in texts(own, "binding_resource")),
         map(number, floats(own, "tokens_per_s")),

@@ -14,6 +14,7 @@ from analysis.report.grid import grid_section
 from analysis.report.host_memory import host_section
 from analysis.report.results import memory_section, throughput_section, timeline_section
 from analysis.report.sensitivity import ablation_section, both_ways_section, break_even_section
+from analysis.report.trust import trust_section
 from analysis.report.wording import SPACE, between, counted, few, gib, number, percent
 from analysis.style import model_title
 from zo2sim.trace import Trace
@@ -48,6 +49,7 @@ def sweep_document(
         break_even_section(table),
         both_ways_section(table),
         grid_section(table),
+        trust_section(table),
         kernel_section(kernels),
         limits_section(),
     ]

@@ -1,0 +1,154 @@
+"""What a validation leaves in its folder: records, figures, report, and every run for itself."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from analysis.op_errors import suspects
+from analysis.plots.paired_timelines import paired_timelines
+from analysis.plots.validation import validation
+from analysis.promise import promises
+from analysis.report.validation import Findings, drawn, validation_document
+from analysis.style import svg_text
+from analysis.validation import coverage_interval
+from experiments.cli import read_text, write_file
+from experiments.folder import Run, records, write_run
+from experiments.identity import provenance, run_id
+from experiments.recorded_run import RecordedRun, write_recorded
+from experiments.validated import Validated, complaints, errors_of, scores_of
+
+_SIGMAS = 1.96  # standard errors to each end of a 95 % interval
+
+
+def write_validation(
+    out: Path, found: Sequence[Validated], settings: Mapping[str, Any], *, typeset: bool
+) -> None:
+    """The folder of the validation, with one folder per configuration in it.
+
+    ``settings`` are those of the command; ``machine`` and ``seed`` among them.
+    """
+    source = provenance(seed=settings["seed"], machines=[settings["machine"]])
+    for number, one in enumerate(found):
+        folder = out / f"{number:02d}"
+        recorded = RecordedRun(spec=one.spec, trace=one.trace)
+        write_recorded(folder, recorded, metadata=source)
+        write_file(folder / "timelines.svg", svg_text(_timelines(one)).encode())
+    scores, residuals = scores_of(found), _residuals(settings["machine"])
+    findings = Findings(
+        scores=scores,
+        operations=errors_of(found),
+        settings={one.spec.name: one.settings for one in found},
+        remarks=[f"{one.spec.name}: {one.divergence}." for one in found if one.divergence],
+        has_residuals=bool(residuals),
+        extra={"beyond calibration": {o.spec.name: _short(o) for o in found if o.extrapolated}},
+    )
+    by_name = {one.spec.name: one for one in found}
+    steps = {
+        f"timelines-{which}": _timelines(by_name[c.name]) for which, c in drawn(scores).items()
+    }
+    run = Run(
+        verb="validate",
+        config=settings,
+        summary=summary(found),
+        provenance=source,
+        records=records([*_records(found)]),
+        figures={"validation": validation(scores), **steps, **residuals},
+        document=validation_document(findings, provenance=source),
+    )
+    write_run(out, run, typeset=typeset)
+
+
+def summary(found: Sequence[Validated]) -> dict[str, Any]:
+    """Every figure, what is promised of it, and every configuration."""
+    scores = scores_of(found)
+    return {
+        **scores.as_dict(),
+        "coverage_interval": coverage_interval(scores.n),
+        "promises": [{**asdict(p), "kept": p.kept} for p in promises(scores)],
+        "complaints": complaints(found),
+        "suspects": [asdict(suspect) for suspect in suspects(errors_of(found))],
+        "reference_median_s": scores.comparisons[0].reference_median_s,
+        "configurations": [_row(one) for one in found],
+    }
+
+
+def _short(one: Validated) -> str:
+    """What lies beyond calibration, without the range."""
+    return ", ".join(text.partition(" (")[0] for text in one.extrapolated)
+
+
+def _row(one: Validated) -> dict[str, Any]:
+    c = one.comparison
+    return {
+        "name": c.name,
+        "predicted_s": c.predicted_s,
+        "low_s": c.low_s,
+        "high_s": c.high_s,
+        "measured_s": c.step_s,
+        "turns_s": [float(t) for t in c.turns_s],
+        "undrifted_s": list(c.measured_s),
+        "reference_s": list(c.reference_s),
+        "error": c.error,
+        "rules_error": c.rules_error,
+        "divergence": one.divergence,
+        "extrapolated": list(one.extrapolated),
+        "standard_error": _known(c.standard_error),
+        "operations": [
+            {**asdict(error), "ratio": error.ratio, "effect_s": error.effect_s}
+            for error in one.errors
+        ],
+    }
+
+
+def _records(found: Sequence[Validated]) -> Iterator[dict[str, Any]]:
+    """A row per number: ``low`` and ``high`` end the 90 % band, or the 95 % interval measured."""
+    identity = run_id(one.spec.name for one in found)
+    for one in found:
+        c, plan, recipe = one.comparison, asdict(one.spec.plan), asdict(one.spec.recipe)
+        settings = {"configuration": c.name, **one.settings, **plan, **recipe}
+        common = {"run_id": identity, "config_hash": run_id([str(settings)]), **settings}
+        reach_s = _SIGMAS * c.step_s * c.standard_error
+        predicted = common | {"provenance": "predicted"}
+        measured = common | {"provenance": "measured, host backend"}
+        yield _number(predicted, "step_s", c.predicted_s, "s", (c.low_s, c.high_s))
+        yield _number(
+            measured, "measured_step_s", c.step_s, "s", (c.step_s - reach_s, c.step_s + reach_s)
+        )
+        for name in ("error", "rules_error", "standard_error", "covered"):
+            yield _number(measured, name, float(getattr(c, name)), "1")
+        for error in one.errors:
+            row = measured | {"operation": error.op, "constant": error.constant}
+            yield _number(row, "operation_predicted_s", error.predicted_s, "s")
+            yield _number(row, "operation_measured_s", error.measured_s, "s")
+
+
+def _number(
+    common: Mapping[str, Any],
+    metric: str,
+    value: float,
+    unit: str,
+    ends: tuple[float, float] | None = None,
+) -> dict[str, Any]:
+    low, high = (None, None) if ends is None else map(_known, ends)
+    row = {"metric": metric, "value": _known(value), "unit": unit, "low": low, "high": high}
+    return {**common, **row}
+
+
+def _known(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _timelines(one: Validated) -> Figure:
+    return paired_timelines(
+        one.prediction.trace, one.trace, step=one.last_step, title=one.comparison.name
+    )
+
+
+def _residuals(machine: str) -> dict[str, str]:
+    """What `calibrate` drew beside the machine file, if it did."""
+    path = Path(machine).with_suffix(".residuals.svg")
+    return {"residuals": read_text(path)} if path.is_file() else {}

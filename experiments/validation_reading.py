@@ -1,0 +1,62 @@
+"""An earlier validation, read back: its runs and their turns, to score another machine file on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.cli import read_text
+from experiments.recorded_run import read_recorded
+from zo2rt.measure.runs import RunSpec
+from zo2sim.trace import Trace
+
+Turn = tuple[float, float]
+"""Step time of the configuration, and of the reference right before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredRun:
+    """One configuration as it ran."""
+
+    spec: RunSpec
+    trace: Trace
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurements:
+    """What a validation measured: ``turns`` turns of ``steps`` counted steps each."""
+
+    turns: int
+    steps: int
+    reference_median_s: float
+    runs: tuple[MeasuredRun, ...]
+
+
+def read_measurements(folder: Path) -> Measurements:
+    """Raises ``ValueError`` that names the folder where it holds no validation."""
+    try:
+        summary = json.loads(read_text(folder / "summary.json"))
+        settings = json.loads(read_text(folder / "config.json"))
+        rows = summary["configurations"]
+        return Measurements(
+            turns=int(settings["turns"]),
+            steps=int(settings["steps"]),
+            reference_median_s=float(summary["reference_median_s"]),
+            runs=tuple(_run(folder / f"{number:02d}", row) for number, row in enumerate(rows)),
+        )
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{folder}: must be the folder of a validation, as validate --out writes it; "
+            f"{type(error).__name__}: {error}"
+        ) from None
+
+
+def _run(folder: Path, row: Mapping[str, Any]) -> MeasuredRun:
+    recorded = read_recorded(folder)
+    return MeasuredRun(
+        spec=replace(recorded.spec, name=row["name"]),
+        trace=recorded.trace,
+        turns=tuple(zip(row["undrifted_s"], row["reference_s"], strict=True)),
+    )

@@ -1,0 +1,123 @@
+"""What stands beside a prediction: bands in words, on the screen, in JSON and in records."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import plan, sweep, tune
+from experiments.job import Job, answer
+from experiments.sizes import show_number, show_seconds
+from experiments.spec import Spec
+from experiments.tables import long, wide, wide_row
+from experiments.trust import summed, with_band
+from tests.calibrated import calibrated_host
+from tests.commands import call
+from zo2sim.machine_file import dump
+from zo2sim.plan import Plan, Policy, Recipe
+
+SMALL = ("--model", "opt-125m")
+RESIDENT = Spec(
+    model="opt-125m",
+    machine="a100-pcie-80gb",
+    plan=Plan(policy=Policy.RESIDENT),
+    recipe=Recipe(),
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (21.8, 20.0, 24.0, "21.8 s (90 %: 20 to 24 s)"),
+        (0.99, 0.9, 1.1, "990 ms (90 %: 900 ms to 1.1 s)"),
+        (21.8, 21.79, 21.81, "21.8 s (no band: what binds has no known spread)"),
+    ],
+)
+def test_a_number_stands_beside_its_band(value: float, low: float, high: float, text: str):
+    assert with_band(value, low, high, show_seconds) == text
+
+
+def test_a_number_without_a_unit_has_a_band_too():
+    assert with_band(94.0, 90.0, 99.0, show_number) == "94 (90 %: 90 to 99)"
+
+
+def test_names_are_summed_up():
+    assert summed(("a", "b")) == "a, b"
+    assert summed(("a", "b", "c")) == "a, b and 1 more"
+
+
+def test_plan_shows_the_band_and_what_it_holds():
+    screen = call(plan, *SMALL, "--policy", "resident").out
+    assert " ms (90 %: " in screen
+    assert "holds scatter around kernel tables of a sibling card (2.8%)" in screen
+    found = call(plan, *SMALL, "--policy", "resident", "--json", "-").json
+    low, high = found["band"]["step_s"]
+    assert low < found["step_s"] < high
+    assert found["band"]["coverage"] == 0.9
+    assert "host.fsync_s" in found["band"]["lacks"]
+
+
+def test_an_uncertain_fit_says_its_share(tmp_path: Path):
+    """The A100's context is known to lie in 1.284 to 1.483 GB."""
+    needed = call(plan, *SMALL, "--json", "-").json["device_bytes"]
+    screen = call(plan, *SMALL, "--device-memory", f"{needed}").out
+    assert "opt-125m on a100-pcie-80gb, zo2: fits, in 5" in screen.splitlines()[0]
+
+
+def test_hours_have_a_band():
+    found = call(plan, *SMALL, "--policy", "resident", "--tokens", "1e9", "--json", "-").json["run"]
+    low, high = found["hours_band"]
+    assert low < found["hours"] < high
+
+
+def test_the_best_plan_has_a_band():
+    found = call(tune, *SMALL, "--axis", "policy=resident", "--json", "-").json
+    low, high = found["band"]["step_s"]
+    assert low < found["best"]["step_s"] < high
+
+
+def test_records_carry_the_ends_of_the_bands():
+    job = Job(question="grid", label="one", spec=RESIDENT)
+    found = answer(job)
+    rows = long([job], {job.key: found}, "run").set_index("metric")
+    assert rows.loc["step_s", ["low", "high"]].tolist() == [
+        found["step_s_low"],
+        found["step_s_high"],
+    ]
+    assert rows.loc["tokens_per_s", "low"] < rows.loc["tokens_per_s", "value"]
+    assert rows.loc["band_holds", "text"].startswith("scatter around kernel tables")
+    assert not [metric for metric in rows.index if metric.endswith(("_low", "_high"))]
+    assert wide([wide_row(job, found)])["step_s_low"].tolist() == [found["step_s_low"]]
+
+
+def test_without_bands_it_is_another_question():
+    job = Job(question="grid", label="one", spec=RESIDENT)
+    bare = replace(job, bands=False)
+    assert job.key != bare.key
+    found = answer(bare)
+    assert "step_s_low" not in found
+    assert found["hold_out_error"] == "not validated on real runs"
+    assert "GEMM" in found["extrapolated"]
+
+
+def test_a_sweep_can_leave_bands_out(tmp_path: Path):
+    words = ("--preset", "none", *SMALL, "--jobs", "1", "--no-report")
+    for name, more in (("with", ()), ("without", ("--no-bands",))):
+        assert call(sweep, *words, *more, "--out", str(tmp_path / name)).code == 0
+    lows = [
+        pd.read_parquet(tmp_path / name / "records.parquet")
+        .set_index("metric")
+        .loc["step_s", "low"]
+        for name in ("with", "without")
+    ]
+    assert lows[0] > 0.0
+    assert pd.isna(lows[1])
+
+
+def test_a_calibrated_machine_says_what_was_drawn(tmp_path: Path):
+    file = tmp_path / "m.toml"
+    file.write_text(dump(calibrated_host(1.2)))
+    fp32 = ("--storage-dtype", "fp32", "--wire-dtype", "fp32", "--compute-dtype", "fp32")
+    screen = call(plan, *SMALL, "--machine", str(file), *fp32).out
+    assert "scatter of operations around their law (2.0%)" in " ".join(screen.split())
