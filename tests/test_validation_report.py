@@ -107,11 +107,12 @@ def test_coverage_must_not_be_too_low():
 
 @pytest.mark.parametrize("has_residuals", [True, False])
 def test_it_is_typeset(has_residuals: bool):
-    document = validation_document(replace(FINDINGS, has_residuals=has_residuals), provenance={})
+    found = replace(FINDINGS, operations=3 * (OPERATION,), has_residuals=has_residuals)
+    document = validation_document(found, provenance={})
     keys = ("validation", "timelines-worst", "timelines-median", "timelines-best", "residuals")
     assert document.figure_keys == keys[: 5 if has_residuals else 4]
     pictures: dict[str, str] = dict.fromkeys(document.figure_keys, SQUARE)
     page = html_text(document, pictures)
     assert "F1 of step 2 was expected" in page
-    assert "cpu.gemm_flops_per_s: FORWARD is predicted 1.5x too long in 1 configurations" in page
+    assert "cpu.gemm_flops_per_s: FORWARD is predicted 1.5x too long in 3 configurations" in page
     assert len(page_pngs(document, pictures, ppi=20)) >= 1
