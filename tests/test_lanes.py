@@ -239,3 +239,24 @@ def test_hidden_states_may_be_part_of_the_loss():
     units = find_units(model, depth, batches[0])
     with torch.no_grad():
         assert lockstep(model, units, depth, batches) == one_by_one(model, units, depth, batches)
+
+
+@pytest.mark.parametrize("asked", [None, True], ids=["as configured", "asked for"])
+def test_a_lane_keeps_the_keys_and_values_of_its_blocks_only_where_the_loss_asks(
+    asked: bool | None,
+):
+    model, kept = build("llama"), list[bool]()
+    assert model.config.use_cache
+
+    def loss_fn(model: nn.Module, data: Any) -> Tensor:
+        out = model(**data) if asked is None else model(**data, use_cache=asked)
+        kept.append(out.past_key_values is not None)
+        return out.loss
+
+    units = find_units(model, loss_fn, batch("llama"))
+    with torch.no_grad(), Traversal(model, units, loss_fn, [batch("llama")]) as traversal:
+        assert model.config.use_cache is False
+        for unit in units.order:
+            traversal.advance(0, unit.number)
+    assert set(kept) == {bool(asked)}
+    assert model.config.use_cache is True

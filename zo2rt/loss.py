@@ -34,15 +34,33 @@ def scalar(loss: object) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode; afterwards each has its own flag back."""
+    """Every module in eval mode, and none that caches for decoding; afterwards all is as before.
+
+    In eval mode Hugging Face's decoders keep the keys and values of every block until a forward
+    ends (``use_cache`` of their config): for a long sequence more than the slots that blocks are
+    streamed through. A loss function that passes ``use_cache`` itself gets what it asks for.
+    """
     trained = [module for module in model.modules() if module.training]
+    caching = {id(config): config for config in map(_config, model.modules()) if _caches(config)}
     try:
         for module in trained:
             module.training = False
+        for config in caching.values():
+            config.use_cache = False
         yield
     finally:
         for module in trained:
             module.training = True
+        for config in caching.values():
+            config.use_cache = True
+
+
+def _config(module: nn.Module) -> Any:
+    return getattr(module, "config", None)
+
+
+def _caches(config: Any) -> bool:
+    return getattr(config, "use_cache", False) is True
 
 
 def refuse_dropout(model: nn.Module) -> None:
