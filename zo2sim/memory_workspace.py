@@ -1,11 +1,14 @@
 """Activations of this project's runtime: hidden states of every lane, workspace of one."""
 
+from zo2sim.dtypes import Dtype
 from zo2sim.memory_account import Item, Place
 from zo2sim.model import Model, Unit
 from zo2sim.plan import Recipe
 
 LOSS_BYTES_PER_LOGIT = 8
-"""The loss takes the logits in fp32 and their log-softmax in fp32."""
+"""The loss takes a copy of the logits in fp32, and their log-softmax in fp32."""
+FP32_LOSS_BYTES_PER_LOGIT = 4
+"""Logits that are fp32 already are not copied."""
 
 
 def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
@@ -18,8 +21,10 @@ def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
     hidden = recipe.num_lanes * lane_tokens * model.hidden * size
     block = max(block_workspace_elements(b, model.hidden) for b in model.blocks)
     block_bytes = lane_tokens * block * size
-    tail_bytes = lane_tokens * (model.vocab * (size + LOSS_BYTES_PER_LOGIT) + model.hidden * size)
-    place = "the tail: logits, their fp32 copy and its log-softmax"
+    fp32 = recipe.compute_dtype is Dtype.FP32
+    loss_bytes = FP32_LOSS_BYTES_PER_LOGIT if fp32 else LOSS_BYTES_PER_LOGIT
+    tail_bytes = lane_tokens * (model.vocab * (size + loss_bytes) + model.hidden * size)
+    place = "the tail: logits, in fp32 too, and their log-softmax"
     if block_bytes > tail_bytes:
         place = "a block: attention or MLP, without a score matrix"
     return (
