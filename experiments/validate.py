@@ -18,9 +18,11 @@ from rich.console import Console
 
 from analysis.compare import first_divergence
 from analysis.op_errors import op_errors
+from analysis.peak_memory import MemoryCheck, MemoryScores
 from analysis.replay import mean_durations_s, replayed_s
 from analysis.validation import Comparison
 from experiments.cli import DONE, NO, run, write_json
+from experiments.memory_check import arena_checks, process_checks
 from experiments.progress import progress_bar
 from experiments.run_design import held_out_runs, reference_run
 from experiments.validated import Validated, complaints, scores_of
@@ -79,20 +81,23 @@ def main(config: Config) -> int:
     if config.measured is None:
         specs = [*held_out_runs()]
         specs = specs[:: len(specs) // _QUICK] if config.quick else specs
-        found = _validated(specs, machine, config)
+        processes = tuple(process_checks(quick=config.quick))
+        found, arenas = _validated(specs, machine, config)
+        memory = MemoryScores(checks=(*arenas, *processes))
     else:
         before = read_measurements(config.measured)
         config = replace(config, turns=before.turns, steps=before.steps)
-        found = _measured_before(before, machine, config)
+        found, memory = _measured_before(before, machine, config), MemoryScores()
     if config.record:
         record_validation(Path(config.machine), machine, scores_of(found))
     if config.out is not None:
-        write_validation(config.out, found, _settings(config), typeset=not config.no_report)
+        settings, typeset = _settings(config), not config.no_report
+        write_validation(config.out, found, memory, settings, typeset=typeset)
     if config.json is not None:
-        write_json(config.json, summary(found))
+        write_json(config.json, summary(found, memory))
     if config.json != "-":
-        show(found, Console())
-    return NO if config.check and complaints(found) else DONE
+        show(found, memory, Console())
+    return NO if config.check and complaints(found, memory) else DONE
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -108,8 +113,10 @@ def case_of(spec: RunSpec, machine: Machine) -> Case:
     return Case(model=spec.model, machine=limited, plan=spec.plan, recipe=spec.recipe)
 
 
-def _validated(specs: Sequence[RunSpec], machine: Machine, config: Config) -> list[Validated]:
-    """Predictions first; then every configuration in turn, in every round."""
+def _validated(
+    specs: Sequence[RunSpec], machine: Machine, config: Config
+) -> tuple[list[Validated], tuple[MemoryCheck, ...]]:
+    """Predictions first; then every configuration in turn, in every round. And their arenas."""
     predictions = [predict(case_of(spec, machine)) for spec in specs]
     with ExitStack() as stack:
         reference = stack.enter_context(opened(reference_run()))
@@ -117,10 +124,12 @@ def _validated(specs: Sequence[RunSpec], machine: Machine, config: Config) -> li
         turns = _turns(running, reference, config)
         whole = median(r for pairs in turns for _, r in pairs)
         traces = [one.trace() for one in running]
-    return [
+        arenas = tuple(arena_checks(specs, running))
+    found = [
         _one(spec, prediction, trace, pairs, whole, config)
         for spec, prediction, trace, pairs in zip(specs, predictions, traces, turns, strict=True)
     ]
+    return found, arenas
 
 
 def _measured_before(before: Measurements, machine: Machine, config: Config) -> list[Validated]:

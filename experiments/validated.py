@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.op_errors import OpError, suspects
+from analysis.peak_memory import MemoryScores
 from analysis.promise import promises
 from analysis.validation import Comparison, Scores
 from zo2rt.measure.runs import RunSpec
@@ -59,8 +60,9 @@ def beyond(found: Sequence[Validated]) -> dict[str, int]:
     return dict(Counter(text for one in found for text in one.extrapolated))
 
 
-def complaints(found: Sequence[Validated]) -> list[str]:
+def complaints(found: Sequence[Validated], memory: MemoryScores) -> list[str]:
     """What exceeds the promise, the constants that are suspect, and runs in another order."""
     broken = [p.sentence for p in promises(scores_of(found)) if not p.kept]
     blamed = [f"suspect: {suspect.sentence}" for suspect in suspects(errors_of(found))]
-    return [*broken, *blamed, *(f"{o.spec.name}: {o.divergence}" for o in found if o.divergence)]
+    diverged = [f"{one.spec.name}: {one.divergence}" for one in found if one.divergence]
+    return [*broken, *memory.complaints, *blamed, *diverged]

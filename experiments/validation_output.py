@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from analysis.op_errors import suspects
+from analysis.peak_memory import MemoryScores
 from analysis.plots.paired_timelines import paired_timelines
 from analysis.plots.validation import validation
 from analysis.promise import promises
@@ -25,7 +26,12 @@ _SIGMAS = 1.96  # standard errors to each end of a 95 % interval
 
 
 def write_validation(
-    out: Path, found: Sequence[Validated], settings: Mapping[str, Any], *, typeset: bool
+    out: Path,
+    found: Sequence[Validated],
+    memory: MemoryScores,
+    settings: Mapping[str, Any],
+    *,
+    typeset: bool,
 ) -> None:
     """The folder of the validation, with one folder per configuration in it.
 
@@ -45,6 +51,7 @@ def write_validation(
         remarks=[f"{one.spec.name}: {one.divergence}." for one in found if one.divergence],
         has_residuals=bool(residuals),
         extra={"beyond calibration": {o.spec.name: _short(o) for o in found if o.extrapolated}},
+        memory=memory,
     )
     by_name = {one.spec.name: one for one in found}
     steps = {
@@ -53,7 +60,7 @@ def write_validation(
     run = Run(
         verb="validate",
         config=settings,
-        summary=summary(found),
+        summary=summary(found, memory),
         provenance=source,
         records=records([*_records(found)]),
         figures={"validation": validation(scores), **steps, **residuals},
@@ -62,17 +69,19 @@ def write_validation(
     write_run(out, run, typeset=typeset)
 
 
-def summary(found: Sequence[Validated]) -> dict[str, Any]:
+def summary(found: Sequence[Validated], memory: MemoryScores) -> dict[str, Any]:
     """Every figure, what is promised of it, and every configuration."""
     scores = scores_of(found)
     return {
         **scores.as_dict(),
+        **memory.figures,
         "coverage_interval": coverage_interval(scores.n),
         "promises": [{**asdict(p), "kept": p.kept} for p in promises(scores)],
-        "complaints": complaints(found),
+        "complaints": complaints(found, memory),
         "suspects": [asdict(suspect) for suspect in suspects(errors_of(found))],
         "reference_median_s": scores.comparisons[0].reference_median_s,
         "configurations": [_row(one) for one in found],
+        "memory": [check.as_dict for check in memory.checks],
     }
 
 

@@ -6,22 +6,26 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.op_errors import OpError
+from analysis.peak_memory import MemoryScores
 from analysis.promise import Promise, promises
 from analysis.validation import Scores
+from experiments.memory_check import memory_table
 from experiments.validated import Validated, beyond, complaints, errors_of, scores_of
 
 _WORST = 6  # operations that are named
 
 
-def show(found: Sequence[Validated], console: Console) -> None:
+def show(found: Sequence[Validated], memory: MemoryScores, console: Console) -> None:
     """Everything that fits 80 columns."""
     scores = scores_of(found)
     console.print(_errors_table(scores))
     console.print(_operations_table(errors_of(found)))
     console.print(_figures(scores))
+    if memory.measured:
+        console.print(memory_table(memory))
     for text, count in beyond(found).items():
         console.print(f"extrapolated in {count}: {text}", soft_wrap=True, highlight=False)
-    for complaint in complaints(found):
+    for complaint in complaints(found, memory):
         console.print(f"[yellow]{complaint}[/]", soft_wrap=True)
 
 

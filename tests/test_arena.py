@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.engine_runs import engine
 from tests.families import batch, build
 from zo2rt.backends import HostBackend
 from zo2rt.engine import Engine, MezoSgd, Objective
@@ -55,6 +56,17 @@ def test_other_recipes_keep_to_their_account(family: str, how: Recipe, size: int
     policy = Policy.HOST_UPDATE if how.recoded else Policy.ZO2
     plan = Plan(policy=policy, blocks_per_unit=size)
     assert found_bytes(family, plan, how) == predicted_bytes(family, plan, how)
+
+
+def test_nothing_is_allocated_after_the_second_step():
+    data = batch("opt")
+    with HostBackend() as backend, engine(build("opt"), Plan(), FP32, data, lambda: backend) as one:
+        for _ in range(2):
+            one.step(data)
+        given_out = backend.memory()
+        for _ in range(3):
+            one.step(data)
+        assert backend.memory() == given_out
 
 
 def found_bytes(family: str, plan: Plan, how: Recipe) -> int:

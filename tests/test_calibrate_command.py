@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import calibrate, calibration_rows, report, validate
+from experiments import calibrate, calibration_rows, memory_check, report, validate
 from experiments.run_design import (
     calibration_runs,
     held_out_runs,
@@ -18,6 +18,7 @@ from experiments.run_design import (
 )
 from tests.calibrated import calibrated_host
 from tests.commands import call
+from zo2rt.measure.footprint import Footprint
 from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Effort
 from zo2sim.evidence import Range
@@ -43,6 +44,9 @@ def tiny_runs(count: int, *, seed: int = 0) -> Iterator[RunSpec]:
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration_rows, "calibration_runs", tiny_runs)
     monkeypatch.setattr(validate, "held_out_runs", lambda: tiny_runs(2))
+    monkeypatch.setattr(memory_check, "memory_runs", lambda: tuple(tiny_runs(1)))
+    grown = Footprint(arena_bytes=1, grown_bytes=10**9)
+    monkeypatch.setattr(memory_check, "footprint_apart", lambda _: grown)
     for module in (calibration_rows, validate):
         tiny = RunSpec(name="reference", plan=Plan(), **TINY)
         monkeypatch.setattr(module, "reference_run", lambda tiny=tiny: tiny)
@@ -73,7 +77,14 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     assert (done.code, done.err) == (0, "")
     names = ("n", "mape", "max_ape", "mpe", "coverage_90", "repeatability", "rules_mape")
     assert all(isinstance(done.json[name], int | float) for name in names)
-    assert done.json["n"] == 2
+    assert (done.json["n"], done.json["rss_n"], done.json["rss_max_error"]) == (
+        2,
+        1,
+        pytest.approx(1.0, abs=0.01),
+    )
+    told = [c for c in done.json["complaints"] if c.startswith("tiny 0: the ")]
+    assert [c.partition(" must")[0] for c in told] == ["tiny 0: the arena", "tiny 0: the process"]
+    assert [check["grown_bytes"] for check in done.json["memory"]] == [None, None, 10**9]
     assert [c["divergence"] for c in done.json["configurations"]] == [None, None]
     assert [c["extrapolated"] for c in done.json["configurations"]] == [[], []]
     assert {o["kind"] for o in done.json["configurations"][0]["operations"]} == {

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analysis.op_errors import OpError, suspects
+from analysis.peak_memory import MemoryScores
 from analysis.promise import Promise, promises
 from analysis.report.document import (
     Block,
@@ -16,6 +17,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
+from analysis.report.memory import memory_section
 from analysis.report.wording import SPACE, counted, listed, percent, seconds, signed_percent, span
 from analysis.validation import Comparison, Scores, coverage_interval
 
@@ -45,6 +47,7 @@ class Findings:
     settings: Mapping[str, Mapping[str, str]]
     remarks: Sequence[str] = ()
     has_residuals: bool = False
+    memory: MemoryScores = field(default_factory=MemoryScores)
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """More columns of the error table: by heading, then by configuration."""
 
@@ -57,6 +60,8 @@ def validation_document(found: Findings, *, provenance: Mapping[str, str]) -> Do
         Section("Steps beside each other", (*_timelines(found.scores),)),
         Section("What is wrong, and why", (*_split(found.scores), *_reasons(found))),
     ]
+    if found.memory.measured:
+        sections.append(memory_section(found.memory))
     if found.has_residuals:
         sections.append(Section("Residuals of calibration", (*_residuals(),)))
     return Document(
