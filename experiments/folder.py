@@ -4,6 +4,7 @@
     config.json       every setting, as resolved
     summary.json      headline numbers: what --json prints
     records.parquet   the long table, and records.csv beside it
+    samples.parquet   what the machine did meanwhile, a row per moment
     trace.json.gz     Chrome/Kineto JSON, which Perfetto opens
     figures/KEY.svg   pictures
     report.json       the report as data: sections, captions, tables (`analysis.report.document`)
@@ -31,6 +32,7 @@ from analysis.report.document_file import dump
 from analysis.report.plain import plain_document
 from analysis.style import svg_text
 from experiments.cli import write_file, write_json
+from experiments.sample_table import write_samples
 
 RECORD_COLUMNS = (
     *("run_id", "config_hash", "metric", "value", "unit", "low", "high", "provenance"),
@@ -49,7 +51,8 @@ class Run:
 
     ``config``, ``summary`` and ``provenance`` are plain JSON; ``provenance`` is that of
     `experiments.identity.provenance`. ``records`` is long, with `RECORD_COLUMNS` (see `records`);
-    a command that streams its records writes them itself. ``traces`` holds Chrome/Kineto text (or
+    a command that streams its records writes them itself. ``samples`` is a table of
+    `experiments.sample_table.sample_frame`. ``traces`` holds Chrome/Kineto text (or
     bytes, packed before) by the name of its file (`TRACE`, or ``measured.json.gz``). ``document``
     says in words what was found, with ``figures`` (or SVG text) under the keys of its figure
     blocks; where there is none, a plain one lists the summary and shows every figure.
@@ -60,6 +63,7 @@ class Run:
     summary: Mapping[str, Any]
     provenance: Mapping[str, str]
     records: pd.DataFrame | None = None
+    samples: pd.DataFrame | None = None
     figures: Mapping[str, Figure | str] = field(default_factory=dict[str, Figure | str])
     traces: Mapping[str, str | bytes] = field(default_factory=dict[str, str | bytes])
     document: Document | None = None
@@ -103,6 +107,8 @@ def write_run(out: Path, run: Run, *, typeset: bool = True) -> None:
     write_json(str(out / "summary.json"), run.summary)
     if run.records is not None:
         write_records(out, run.records)
+    if run.samples is not None:
+        write_samples(out, run.samples)
     for name, content in packed.items():
         write_file(out / name, content)
     for key, svg in drawn.items():

@@ -1,9 +1,10 @@
 """What a run is made of, from its settings: a model, a task as batches, a plan."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experiments.auto_plan import choose
 from experiments.jsonl import read_task
@@ -34,9 +35,13 @@ BACKENDS: dict[BackendName, Callable[[], Backend]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A run before its first step. ``load`` gives the untrained model, a new one each time."""
+    """A run before its first step. ``load`` gives the untrained model, a new one each time.
+
+    ``model_config`` holds the fields of its config.json.
+    """
 
     load: Callable[[], LoadedModel]
+    model_config: Mapping[str, Any]
     reading: Reading
     plan: Plan
     recipe: Recipe
@@ -74,6 +79,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Prepared:
         plan = _chosen_plan(config, loaded, recipe)
     return Prepared(
         load=load_again,
+        model_config=loaded.config,
         reading=Reading(task, loaded.tokenizer, recipe, config.seed),
         plan=plan,
         recipe=recipe,

@@ -33,12 +33,16 @@ class RecordedRun:
 
 def write_recorded(folder: Path, run: RecordedRun, *, metadata: Mapping[str, str]) -> None:
     """The three files of a run; the folder is made."""
-    spec = run.spec
+    write_spec(folder, run.spec)
+    text = to_json(run.trace, name=run.spec.name, metadata=metadata)
+    write_file(folder / "trace.json.gz", gzip.compress(text.encode(), mtime=0))
+
+
+def write_spec(folder: Path, spec: RunSpec) -> None:
+    """What ran, beside a trace that is there: ``model.json`` and ``plan.toml``."""
     fields = {**spec.config, _LIMIT: spec.link_bytes_per_s}
     write_file(folder / "model.json", json.dumps(fields, indent=2).encode())
     write_file(folder / "plan.toml", dump(spec.plan, spec.recipe).encode())
-    text = to_json(run.trace, name=spec.name, metadata=metadata)
-    write_file(folder / "trace.json.gz", gzip.compress(text.encode(), mtime=0))
 
 
 def read_recorded(folder: Path) -> RecordedRun:
@@ -48,7 +52,7 @@ def read_recorded(folder: Path) -> RecordedRun:
     fields = _fields(model)
     limit = fields.pop(_LIMIT, None)
     spec = RunSpec(
-        name=folder.name, config=fields, plan=plan, recipe=recipe, link_bytes_per_s=limit
+        name=str(folder), config=fields, plan=plan, recipe=recipe, link_bytes_per_s=limit
     )
     case = case_of(spec)
     return RecordedRun(spec=spec, trace=read_trace(folder / "trace.json.gz", case.program))

@@ -23,7 +23,9 @@ from experiments import folder
 from experiments.cli import DONE, FAILED, NO, run, write_json
 from experiments.finetune import Watch
 from experiments.history import History
+from experiments.observation import Observation, Observed
 from experiments.prepared import Prepared, prepare
+from experiments.recorded_run import write_spec
 from experiments.run_config import Config, check_data, resumed
 from experiments.run_output import config_of, output
 from experiments.run_progress import counter, interruptible, progress, watcher
@@ -31,6 +33,7 @@ from experiments.sizes import show_bytes, show_seconds
 from experiments.tiny_model import PRETRAINING
 from experiments.trained import JOURNAL, Trained, Training
 from experiments.trust import with_band
+from zo2rt.measure.runs import RunSpec
 from zo2sim.plan import Plan
 
 
@@ -49,22 +52,39 @@ def main(config: Config) -> int:
         if config.resume:
             check_data(stored, prepared.task.sha256)
         write_json(str(stored), config_of(config, prepared))
-        trained, reference = _train(config, prepared, bar)
-    written = output(config, prepared, trained, reference)
+        trained, reference, observed = _train(config, prepared, bar)
+    written = output(config, prepared, trained, reference, observed)
+    if config.backend != "virtual":  # whose time tells nothing of a machine
+        write_spec(config.out, _spec(config, prepared))
     finished = trained.num_steps >= config.steps
     folder.write_run(config.out, written, typeset=finished and not config.no_report)
     if config.json is not None:
         write_json(config.json, written.summary)
     if config.json != "-":
-        _print(written.summary, trained, config.out, Console())
+        console = Console()
+        _print(written.summary, trained, config.out, console)
+        for note in observed.notes:
+            console.print(f"not sampled: {note}", markup=False)
     if not finished:
         return FAILED
     good = trained.divergence is None and not written.summary["differs_in"]
     return DONE if good else NO
 
 
-def _train(config: Config, prepared: Prepared, bar: Progress) -> tuple[Trained, Trained | None]:
-    """The run, and the one that it is compared with."""
+def _spec(config: Config, prepared: Prepared) -> RunSpec:
+    """What `calibrate --from-run` reads beside the trace."""
+    return RunSpec(
+        name=config.out.name,
+        config=prepared.model_config,
+        plan=prepared.plan,
+        recipe=prepared.recipe,
+    )
+
+
+def _train(
+    config: Config, prepared: Prepared, bar: Progress
+) -> tuple[Trained, Trained | None, Observed]:
+    """The run, the one that it is compared with, and what the machine did during the first."""
     file = config.out / "steps.jsonl"
     training = Training(
         backend=config.backend,
@@ -73,19 +93,22 @@ def _train(config: Config, prepared: Prepared, bar: Progress) -> tuple[Trained, 
         course=config.course,
         folder=config.out,
     )
+    observation = Observation(config.backend)
     with interruptible() as stopped:
 
         def watching(title: str, done: int) -> Watch:
             show = watcher(bar, title, total=config.steps, done=done)
             return Watch(show=show, stopped=stopped)
 
-        trained = training.run(
-            prepared,
-            lambda done: History.resumed(file, done),
-            lambda done: watching(prepared.plan.policy, done),
-        )
+        def observing(done: int) -> Watch:
+            watch = watching(prepared.plan.policy, done)
+            return replace(watch, show=observation.seeing(watch.show))
+
+        with observation:
+            trained = training.run(prepared, lambda done: History.resumed(file, done), observing)
+        observed = observation.observed
         if config.against is None or stopped():
-            return trained, None
+            return trained, None, observed
         other = replace(
             training,
             plan=Plan(policy=config.against),
@@ -94,7 +117,7 @@ def _train(config: Config, prepared: Prepared, bar: Progress) -> tuple[Trained, 
         )
         against = str(config.against)
         reference = other.run(prepared, lambda _: History(), lambda _: watching(against, 0))
-    return trained, None if stopped() else reference
+    return trained, None if stopped() else reference, observed
 
 
 def _print(summary: Mapping[str, Any], trained: Trained, out: Path, console: Console) -> None:
@@ -126,6 +149,10 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"
     yield "device buffers", show_bytes(summary["device_bytes"])
+    if summary["host_rss_bytes"] is not None:
+        yield "process, at most", show_bytes(summary["host_rss_bytes"])
+    if summary["energy_per_step_j"] is not None:
+        yield "energy per step", f"{summary['energy_per_step_j']:.4g} J"
     yield "executed", "as scheduled" if summary["executed_as_scheduled"] else summary["divergence"]
     if summary["differs_in"] is not None:
         differs = ", ".join(summary["differs_in"])

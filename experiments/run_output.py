@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.plots.learning import learning
+from analysis.plots.machine_use import machine_use
 from analysis.plots.timeline import timeline
 from analysis.report.document import TRACE
 from analysis.report.finetuning import finetuning_document
@@ -16,6 +17,7 @@ from experiments import folder
 from experiments.folder import Run
 from experiments.history import Evaluation, StepLine
 from experiments.identity import provenance, run_id
+from experiments.observation import Observed
 from experiments.prepared import Prepared
 from experiments.run_config import Config, settings_of
 from experiments.trained import Trained, differences
@@ -29,9 +31,11 @@ _EVALUATION_UNITS = {"held_out_loss": "nat", "accuracy": "1"}
 _EARLY_AND_LATE = 10  # the mean loss over one in so many steps, at both ends
 
 
-def output(config: Config, prepared: Prepared, run: Trained, reference: Trained | None) -> Run:
+def output(
+    config: Config, prepared: Prepared, run: Trained, reference: Trained | None, observed: Observed
+) -> Run:
     """Everything that `experiments.folder.write_run` writes."""
-    summary = summary_of(config, prepared, run, reference)
+    summary = summary_of(config, prepared, run, reference) | observed.summary
     packages = {name: version(name) for name in ("torch", "transformers")}
     source = provenance(seed=config.seed, machines=()) | packages
     evaluations = run.history.evaluation_table()
@@ -48,13 +52,16 @@ def output(config: Config, prepared: Prepared, run: Trained, reference: Trained 
     window = _shown(run.trace)
     if window is not None:
         figures["timeline"] = timeline(run.trace, window)
+    if len(observed.samples) > 1:
+        figures["machine"] = machine_use(observed.table)
     name = f"{config.model}, {prepared.plan.policy}"
     return Run(
         verb="run",
         config=config_of(config, prepared),
         summary=summary,
         provenance=source,
-        records=folder.records([*_records(config, prepared, run)]),
+        records=folder.records([*_records(config, prepared, run, observed)]),
+        samples=observed.table,
         figures=figures,
         traces={TRACE: to_json(run.trace, name=name, metadata=source)},
         document=finetuning_document(
@@ -62,6 +69,7 @@ def output(config: Config, prepared: Prepared, run: Trained, reference: Trained 
             **_plan(prepared),
             provenance=source,
             has_timeline=window is not None,
+            has_samples="machine" in figures,
         ),
     )
 
@@ -133,7 +141,9 @@ def _before_and_after(evaluations: list[Evaluation]) -> dict[str, float | None]:
     }
 
 
-def _records(config: Config, prepared: Prepared, run: Trained) -> Iterator[dict[str, Any]]:
+def _records(
+    config: Config, prepared: Prepared, run: Trained, observed: Observed
+) -> Iterator[dict[str, Any]]:
     common = {
         "run_id": _run_id(config, prepared),
         "config_hash": _run_id(config, prepared),
@@ -147,6 +157,8 @@ def _records(config: Config, prepared: Prepared, run: Trained) -> Iterator[dict[
             "value": line.tokens_per_s,
             "unit": "1/s",
         }
+    for step, energy_j in observed.energies_j.items():
+        yield common | {"step": step, "metric": "energy_j", "value": energy_j, "unit": "J"}
     for evaluation in run.history.evaluations:
         yield from _numbers(common, evaluation, _EVALUATION_UNITS)
 

@@ -25,12 +25,14 @@ from experiments.cli import DONE, NO, run, write_json
 from experiments.memory_check import arena_checks, process_checks
 from experiments.progress import progress_bar
 from experiments.run_design import held_out_runs, reference_run
+from experiments.sample_table import sample_frame, write_samples
 from experiments.validated import Validated, complaints, scores_of
 from experiments.validation_output import summary, write_validation
 from experiments.validation_reading import Measurements, Turn, read_measurements
 from experiments.validation_record import record_validation
 from experiments.validation_screen import show
 from zo2rt.measure.runs import Running, RunSpec, opened
+from zo2rt.sampling import HostProbe, Sampler
 from zo2sim.bands import band
 from zo2sim.case import Case
 from zo2sim.machine import Machine, cap_link
@@ -40,6 +42,7 @@ from zo2sim.trace import Trace
 
 _WARM_UP = 2
 _QUICK = 8
+_SAMPLED_EVERY_S = 1.0  # seldom: what is measured shares the cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +81,12 @@ class Config:
 
 def main(config: Config) -> int:
     machine = resolve(config.machine)
+    sampler = Sampler([HostProbe()], interval_s=_SAMPLED_EVERY_S)
     if config.measured is None:
         specs = [*held_out_runs()]
         specs = specs[:: len(specs) // _QUICK] if config.quick else specs
         processes = tuple(process_checks(quick=config.quick))
-        found, arenas = _validated(specs, machine, config)
+        found, arenas = _validated(specs, machine, config, sampler)
         memory = MemoryScores(checks=(*arenas, *processes))
     else:
         before = read_measurements(config.measured)
@@ -93,6 +97,8 @@ def main(config: Config) -> int:
     if config.out is not None:
         settings, typeset = _settings(config), not config.no_report
         write_validation(config.out, found, memory, settings, typeset=typeset)
+        if sampler.samples:
+            write_samples(config.out, sample_frame(sampler.samples))
     if config.json is not None:
         write_json(config.json, summary(found, memory))
     if config.json != "-":
@@ -114,14 +120,15 @@ def case_of(spec: RunSpec, machine: Machine) -> Case:
 
 
 def _validated(
-    specs: Sequence[RunSpec], machine: Machine, config: Config
+    specs: Sequence[RunSpec], machine: Machine, config: Config, sampler: Sampler
 ) -> tuple[list[Validated], tuple[MemoryCheck, ...]]:
     """Predictions first; then every configuration in turn, in every round. And their arenas."""
     predictions = [predict(case_of(spec, machine)) for spec in specs]
     with ExitStack() as stack:
         reference = stack.enter_context(opened(reference_run()))
         running = [stack.enter_context(opened(spec)) for spec in specs]
-        turns = _turns(running, reference, config)
+        with sampler:
+            turns = _turns(running, reference, config)
         whole = median(r for pairs in turns for _, r in pairs)
         traces = [one.trace() for one in running]
         arenas = tuple(arena_checks(specs, running))

@@ -246,7 +246,8 @@ def test_a_lane_keeps_the_keys_and_values_of_its_blocks_only_where_the_loss_asks
     asked: bool | None,
 ):
     model, kept = build("llama"), list[bool]()
-    assert model.config.use_cache
+    config: Any = model.config
+    assert config.use_cache
 
     def loss_fn(model: nn.Module, data: Any) -> Tensor:
         out = model(**data) if asked is None else model(**data, use_cache=asked)
@@ -255,8 +256,8 @@ def test_a_lane_keeps_the_keys_and_values_of_its_blocks_only_where_the_loss_asks
 
     units = find_units(model, loss_fn, batch("llama"))
     with torch.no_grad(), Traversal(model, units, loss_fn, [batch("llama")]) as traversal:
-        assert model.config.use_cache is False
+        assert config.use_cache is False
         for unit in units.order:
             traversal.advance(0, unit.number)
     assert set(kept) == {bool(asked)}
-    assert model.config.use_cache is True
+    assert config.use_cache is True

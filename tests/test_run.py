@@ -77,7 +77,11 @@ def test_a_run_leaves_its_folder(tmp_path: Path, small: tuple[str, ...]):
     assert outcome.json == summary(tmp_path)
     assert (outcome.json["steps"], outcome.json["executed_as_scheduled"]) == (6, True)
     assert all((tmp_path / name).stat().st_size > 0 for name in FILES)
-    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"learning.svg", "timeline.svg"}
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {
+        "learning.svg",
+        "machine.svg",
+        "timeline.svg",
+    }
     trace = json.loads(gzip.decompress((tmp_path / "trace.json.gz").read_bytes()))
     assert {"Fhead", "F0", "F1", "Ftail"} <= {e["name"].split("@")[0] for e in trace["traceEvents"]}
 

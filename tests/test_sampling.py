@@ -3,12 +3,18 @@
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
+from time import sleep
 
 import pandas as pd
 import pynvml
 import pytest
 
-from experiments.sample_table import sampler_of_this_machine, write_samples
+from analysis.plots.machine_use import machine_use
+from analysis.style import svg_text
+from experiments import observation
+from experiments.history import StepLine
+from experiments.observation import Observation, Observed, probes_of
+from experiments.sample_table import sample_frame, write_samples
 from tests.fake_nvml import FakeNvml
 from zo2rt.sampling import (
     FIELDS,
@@ -178,7 +184,7 @@ def test_every_machine_writes_the_same_columns(tmp_path: Path):
     for name, probes in (("gpu", [opened("healthy"), HostProbe()]), ("host", [HostProbe()])):
         sampler = Sampler(probes)
         sampler.sample()
-        write_samples(tmp_path / name, sampler.samples)
+        write_samples(tmp_path / name, sample_frame(sampler.samples))
     gpu, host = (pd.read_parquet(tmp_path / n / "samples.parquet") for n in ("gpu", "host"))
     assert list(gpu.columns) == list(host.columns) == ["time_s", *FIELDS]
     assert gpu.dtypes.to_dict() == host.dtypes.to_dict()
@@ -186,8 +192,92 @@ def test_every_machine_writes_the_same_columns(tmp_path: Path):
     assert host["power_w"].isna().to_numpy().all()
 
 
-def test_without_a_gpu_the_host_is_sampled_and_the_reason_said():
-    sampler, reason = sampler_of_this_machine()
-    sampler.sample()
-    assert sampler.samples[0].reading.host_rss_bytes is not None
-    assert reason is None or reason.startswith("no GPU figures: ")
+# During a run
+
+
+@pytest.mark.parametrize(
+    ("answers", "devices", "note"),
+    [
+        ("healthy", 1, None),
+        ("partitioned", 1, None),
+        ("no_library", 0, "no GPU figures: the library libnvidia-ml is not installed"),
+        ("no_driver", 0, "no GPU figures: the driver is not loaded"),
+    ],
+)
+def test_a_run_on_a_card_samples_it_or_says_why_not(
+    answers: str, devices: int, note: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(observation, "open_nvml", lambda: open_nvml(nvml=FakeNvml(answers)))
+    probes, said = probes_of("cuda")
+    assert [type(p) for p in probes] == [NvmlProbe] * devices + [HostProbe]
+    assert said is note or (note is not None and said is not None and said.startswith(note))
+    assert [type(p) for p in probes_of("host")[0]] == [HostProbe]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ("healthy", []),
+        ("no_permission", ["PCIe throughput", "power"]),
+        ("partitioned", ["utilisation", "MIG"]),
+        ("lost", ["utilisation"]),
+        ("no_driver", ["no GPU figures"]),
+    ],
+)
+def test_a_run_goes_on_and_says_once_what_was_not_read(
+    answers: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(observation, "open_nvml", lambda: open_nvml(nvml=FakeNvml(answers)))
+    with Observation("cuda", interval_s=1e-3) as observed:
+        sleep(0.01)
+    found = observed.observed
+    assert len(found.samples) > 2
+    assert sorted(note.partition(":")[0] for note in found.notes) == sorted(expected)
+    assert found.summary["host_rss_bytes"] is not None
+    assert (found.summary["device_memory_bytes"] is None) == (answers == "no_driver")
+
+
+def line(step: int, wall_s: float) -> StepLine:
+    return StepLine(
+        step=step, loss=1.0, g=1.0, lr=1.0, skipped=False, tokens=1, wall_s=wall_s, exposed_s=0.0
+    )
+
+
+def test_a_step_is_noted_from_its_beginning_to_its_end():
+    shown = list[StepLine]()
+    with Observation("host") as observing:
+        sleep(0.02)
+        observing.seeing(shown.append)(line(7, 0.01))
+    found = observing.observed
+    ((start_s, end_s),) = found.steps.values()
+    assert [*found.steps] == [7] == [line.step for line in shown]
+    assert end_s - start_s == pytest.approx(0.01)
+    assert found.samples[0].time_s < start_s < end_s < found.samples[-1].time_s
+
+
+def test_energy_is_that_of_each_step_and_not_of_what_lies_between():
+    """Power grows by 10 W per second: a step from a to b takes 5 (b^2 - a^2) J."""
+    samples = tuple(Sample(float(t), Reading(power_w=10.0 * t)) for t in range(11))
+    observed = Observed(samples=samples, steps={0: (1.0, 3.0), 1: (4.0, 5.0), 2: (9.0, 12.0)})
+    assert observed.energies_j == pytest.approx({0: 40.0, 1: 45.0})
+    assert observed.summary["energy_per_step_j"] == pytest.approx(42.5)
+
+
+def test_without_power_there_is_no_energy():
+    samples = tuple(Sample(float(t), Reading(host_cpu=1.0)) for t in range(3))
+    observed = Observed(samples=samples, steps={0: (0.5, 1.5)})
+    assert observed.energies_j == {}
+    assert observed.summary["energy_per_step_j"] is None
+
+
+def test_panels_are_those_that_the_machine_tells():
+    host = Reading(host_rss_bytes=2.0**30, host_cpu=1.5)
+    gpu = Reading(device_memory_bytes=2.0**34, device_busy=0.9, power_w=400.0).or_else(host)
+    for reading, labels in (
+        (host, ["memory (GiB)", "busy cores"]),
+        (gpu, ["memory (GiB)", "busy cores", "GPU busy (%)", "power (W)"]),
+    ):
+        table = sample_frame([Sample(float(t), reading) for t in range(4)])
+        figure = machine_use(table)
+        assert [axes.get_ylabel() for axes in figure.axes] == labels
+        assert svg_text(figure) == svg_text(machine_use(table))

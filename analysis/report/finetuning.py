@@ -12,7 +12,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import DASH, SPACE, number, percent, seconds, signed_percent, span
+from analysis.report.wording import DASH, SPACE, gib, number, percent, seconds, signed_percent, span
 from analysis.style import series
 
 
@@ -23,11 +23,15 @@ def finetuning_document(
     recipe: Mapping[str, Any],
     provenance: Mapping[str, str],
     has_timeline: bool,
+    has_samples: bool = False,
 ) -> Document:
-    """The report on a run's summary; figures ``learning`` and ``timeline`` go with it."""
+    """The report on a run's summary; figures ``learning``, ``timeline``, ``machine`` go with it."""
     sections = [
         Section("What was learned", (*_learned(summary),)),
-        Section("How it ran", (*_ran(summary, has_timeline=has_timeline),)),
+        Section(
+            "How it ran",
+            (*_ran(summary, has_timeline=has_timeline), *_sampled(summary, shown=has_samples)),
+        ),
         Section("Settings", (_settings(plan, recipe),)),
     ]
     return Document(
@@ -124,6 +128,27 @@ def _predicted(found: Mapping[str, Any], measured_s: float | None) -> str:
         f"90{SPACE}% band of {ends}{off}. The band holds {found['band_holds']}; it lacks: "
         f"{found['band_lacks']}. Hold-out error of that machine: {found['hold_out_error']}. Beyond "
         f"what was measured or calibrated: {found['extrapolated']}."
+    )
+
+
+def _sampled(summary: Mapping[str, Any], *, shown: bool) -> Iterator[Block]:
+    """What the machine did, where it was sampled."""
+    if not shown:
+        return
+    held = _shown(summary["host_rss_bytes"], gib)
+    energy = summary["energy_per_step_j"]
+    words = "" if energy is None else f" A step takes {number(energy)}{SPACE}J in the median."
+    missing = "".join(f" Not sampled: {note}." for note in summary["sampling_notes"])
+    yield Paragraph(
+        (
+            f"The process held {held} at most (",
+            Ref("machine"),
+            f").{words}{missing}",
+        )
+    )
+    yield FigureBlock(
+        key="machine",
+        caption=("What the machine did while the run went on, evaluations included.",),
     )
 
 

@@ -43,6 +43,11 @@ class Sampler:
         return tuple(self._samples)
 
     @property
+    def now_s(self) -> float:
+        """Seconds since the sampler started, on the clock of its samples."""
+        return self._clock() - self._start_s
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What could not be read, and why."""
         said = [note for probe in self._probes for note in probe.notes]
@@ -50,7 +55,7 @@ class Sampler:
 
     def sample(self) -> None:
         """Read every probe now."""
-        time_s = self._clock() - self._start_s
+        time_s = self.now_s
         readings = [probe.read() for probe in self._probes]
         self._samples.append(Sample(time_s, reduce(Reading.or_else, readings, Reading())))
 

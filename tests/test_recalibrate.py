@@ -1,0 +1,78 @@
+"""From a real `run` to a machine file: only constants that the run tells are changed."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import calibrate, run
+from experiments.recorded_run import read_recorded
+from tests.calibrated import calibrated_host
+from tests.commands import call
+from tests.tiny_causal import save
+from zo2sim.machine_file import dump, resolve
+
+TELLS = 3.0
+"""Highest over lowest of an interval up to which a constant counts as told."""
+
+
+def fine_tuned(folder: Path, *flags: str) -> Path:
+    """The folder of a short real run."""
+    folder.mkdir(exist_ok=True)
+    data = folder / "data.jsonl"
+    data.write_text("".join(f'{{"text": "{n}", "label": "{n % 2}"}}\n' for n in range(20)))
+    words = ("--model", str(save(folder / "model")), "--data", str(data), "--no-report")
+    small = ("--batch", "2", "--sequence", "16", "--steps", "8", "--eval-every", "0")
+    outcome = call(run, *words, *small, *flags, "--out", str(folder / "run"))
+    assert (outcome.code, outcome.err) == (0, "")
+    return folder / "run"
+
+
+def test_a_run_changes_the_constants_that_it_tells_and_no_others(tmp_path: Path):
+    """Four runs of different shapes: one alone has hardly more measurements than constants."""
+    long = ("--batch", "4", "--sequence", "64")
+    many = ("--batch", "1", "--sequence", "32", "--noise", "gaussian", "--num-slots", "3")
+    folders = [
+        fine_tuned(tmp_path / name, *flags)
+        for name, flags in (("a", ()), ("b", long), ("c", many), ("d", ("--policy", "resident")))
+    ]
+    before, after = calibrated_host(), tmp_path / "after.toml"
+    (tmp_path / "before.toml").write_text(dump(before))
+    words = ("--from-run", *map(str, folders), "--machine", str(tmp_path / "before.toml"))
+    done = call(calibrate, *words, "--out", str(after), "--json", "-")
+    assert (done.code, done.err) == (0, "")
+    told = {k for k, c in done.json["constants"].items() if c["high"] / c["low"] <= TELLS}
+    found = resolve(after)
+    changed = {k for k, q in found.quantities.items() if q != before.quantities[k]}
+    assert changed == {k for k in told if not k.startswith("bench.")}
+    assert 0 < len(changed) < len(done.json["constants"])
+    assert all("experiments.calibrate" in found.quantities[k].source for k in changed)
+    assert done.json["warnings"], "one shape cannot tell everything"
+
+
+def test_the_folder_says_what_ran(tmp_path: Path):
+    folder = fine_tuned(tmp_path, "--num-slots", "3")
+    recorded = read_recorded(folder)
+    settings = json.loads((folder / "config.json").read_text())["settings"]
+    assert recorded.spec.plan.num_slots == settings["plan"]["num_slots"] == 3
+    assert recorded.spec.config["hidden_size"] == 16
+    assert set(range(8)) <= {span.step for span in recorded.trace.spans}
+
+
+def test_a_run_samples_what_the_machine_did(tmp_path: Path):
+    folder = fine_tuned(tmp_path)
+    samples = pd.read_parquet(folder / "samples.parquet")
+    assert len(samples) >= 2
+    assert samples["host_rss_bytes"].notna().to_numpy().all()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["host_rss_bytes"] == samples["host_rss_bytes"].max()
+    assert (summary["energy_per_step_j"], summary["sampling_notes"]) == (None, [])
+    assert (folder / "figures" / "machine.svg").stat().st_size > 1000
+    assert 'key": "machine"' in (folder / "report.json").read_text()
+
+
+def test_virtual_time_calibrates_nothing(tmp_path: Path):
+    folder = fine_tuned(tmp_path, "--backend", "virtual")
+    with pytest.raises(ValueError, match=r"must be a run's folder with model.json, plan.toml"):
+        read_recorded(folder)
