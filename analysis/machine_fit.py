@@ -44,6 +44,12 @@ START_S: Mapping[str, float] = {
     "nvme.write_bytes_per_s": 1e-9,
     "nvme.latency_s": 1e-4,
     "host.fsync_s": 1e-3,
+    "host.dram_bytes_per_s": 7e-11,
+    "host.encode_bytes_per_s": 5e-10,
+    "host.gaussian_update_elements_per_s": 2e-9,
+    "host.rademacher_update_elements_per_s": 4e-10,
+    "link.pageable_h2d_bytes_per_s": 2e-10,
+    "link.pageable_d2h_bytes_per_s": 2e-10,
     HANDOVER: 1e-4,
     "bench.launch_s": 3e-6,
     "bench.call_s": 2e-5,
@@ -96,8 +102,8 @@ def calibrated(
     """The host as a machine: fitted constants, and its cores and memory as the system says.
 
     Half of the memory plays the device's. What a host measures twice under two names (its cores
-    and its device, pinned and pageable) is given to both. A constant of its cores that nothing was
-    measured for keeps its start value, as an assumption.
+    and its device) is given to both. A constant of its cores that nothing was measured for keeps
+    its start value, as an assumption.
     """
     found = _assumed() | quantities(fit, source)
     found = {k: q for k, q in found.items() if not k.startswith("bench.")}
@@ -125,10 +131,11 @@ def _assumed() -> dict[str, Quantity]:
 
 
 def _link_states(found: Mapping[str, Quantity]) -> dict[str, Quantity]:
-    """Pageable as pinned, and both ways no faster than one."""
+    """Both ways no faster than one; pageable as pinned where it was not measured."""
     states: dict[str, Quantity] = {}
     for way in ("h2d", "d2h"):
         alone, both = found[f"link.{way}_bytes_per_s"], found[f"link.both_{way}_bytes_per_s"]
-        states[f"link.pageable_{way}_bytes_per_s"] = alone
+        pageable = f"link.pageable_{way}_bytes_per_s"
+        states[pageable] = found.get(pageable, alone)
         states[f"link.both_{way}_bytes_per_s"] = both if both.value < alone.value else alone
     return states

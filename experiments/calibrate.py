@@ -1,10 +1,12 @@
 """Measure this machine and write its machine file, in a few minutes.
 
 python -m experiments.calibrate --backend host --out machine.toml
+python -m experiments.calibrate --backend cuda --out card.toml
 python -m experiments.calibrate --from-run runs/a runs/b --machine machine.toml --out new.toml
 """
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -15,17 +17,21 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.calibration import Fit, fit
+from analysis.device_fit import base_machine, calibrated_card, start_s
 from analysis.machine_fit import START_S, Room, calibrated, with_constants
 from analysis.machine_fit import quantities as fitted_quantities
 from analysis.plots.residuals import residuals
 from analysis.style import svg_text
 from experiments.calibration_rows import Campaign, measure_host, rows_of
 from experiments.cli import DONE, run, write_file, write_json
+from experiments.device_rows import CardCampaign, card_room, open_card, run_rows
 from experiments.identity import commit
 from experiments.recorded_run import case_of, read_recorded
+from zo2rt.measure.card import read_card
 from zo2sim.calibrated_sizes import seen
 from zo2sim.machine import Machine
 from zo2sim.machine_file import dump, named, resolve
+from zo2sim.measured import Measured
 
 _IDENTIFIED = 3.0
 """Runs change a constant only where its 95 % interval is no wider than this factor."""
@@ -56,13 +62,8 @@ class Config:
 
 
 def main(config: Config) -> int:
-    if config.backend == "cuda":
-        raise ValueError(
-            "--backend cuda: the benchmarks of this command run on the host's cores so far; "
-            "use --backend host, or --from-run with the traces of runs on the GPU"
-        )
     source = f"python -m experiments.calibrate, {date.today()}, commit {commit()}"
-    fitted, machine = _from_runs(config, source) if config.from_run else _measured(config, source)
+    fitted, machine = _calibration(config)(config, source)
     write_file(config.out, dump(machine).encode())
     write_file(config.out.with_suffix(".residuals.svg"), svg_text(residuals(fitted)).encode())
     if config.json is not None:
@@ -72,9 +73,37 @@ def main(config: Config) -> int:
     return DONE
 
 
-def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
+def _calibration(config: Config) -> Callable[[Config, str], tuple[Fit, Machine]]:
+    if config.from_run:
+        return _from_runs
+    return _measured_card if config.backend == "cuda" else _measured
+
+
+def _campaign(config: Config) -> Campaign:
     config.out.parent.mkdir(parents=True, exist_ok=True)  # the disk is measured there
-    campaign = Campaign(effort=config.effort, seed=config.seed, folder=config.out.parent)
+    return Campaign(effort=config.effort, seed=config.seed, folder=config.out.parent)
+
+
+def _measured_card(config: Config, source: str) -> tuple[Fit, Machine]:
+    """Benchmarks give the constants; short runs then say how far the model is from the engine."""
+    open_card().close()  # refused before anything is measured
+    card = read_card()
+    source = f"{source}, --backend cuda on {card.name}"
+    base = base_machine(card.name, card.architecture)
+    rows = CardCampaign(campaign=_campaign(config), machine=base).rows()
+    fitted = _fit_card(rows, base)
+    room = _room(config.out.parent)
+    machine = calibrated_card(base, fitted, card_room(card), room, source=source)
+    return _fit_card([*rows, *run_rows(machine)], base), machine
+
+
+def _fit_card(rows: Sequence[Measured], base: Machine) -> Fit:
+    keys = frozenset(key for row in rows for key in row.amounts)
+    return fit(rows, start_s(base, keys))
+
+
+def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
+    campaign = _campaign(config)
     found = measure_host(campaign)
     fitted = fit(found.rows, START_S)
     room = _room(config.out.parent)

@@ -8,12 +8,14 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import psutil
+
 from analysis.trace_rows import Turns, copy_rows, gap_rows, op_rows, settled
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
 from experiments.run_design import calibration_runs, reference_run
 from zo2rt.backends import HostBackend
-from zo2rt.measure import disk, kernels, links, noise
+from zo2rt.measure import disk, host_work, kernels, links, noise
 from zo2rt.measure.runs import Running, RunSpec, counted_steps, opened, single_threaded
 from zo2rt.measure.timing import Effort, measure
 from zo2sim.case import Case
@@ -116,10 +118,26 @@ def _parts(campaign: Campaign) -> Sequence[Callable[[], list[Measured]]]:
     def copies() -> list[Measured]:
         with HostBackend(own_core=True) as backend:
             free = [*links.one_way(backend), *links.both_ways(backend)]
+            free += links.one_way(backend, links.SIZES[-2:], pinned=False)
         return [*free, *(row for rate in _LIMITS_BYTES_PER_S for row in links.limited(rate))]
 
-    def files() -> list[Measured]:
-        with TemporaryDirectory(dir=campaign.folder) as folder:
-            return [*disk.fsyncs(Path(folder)), *disk.pieces(Path(folder))]
+    return (
+        *(matrix, passes, copies),
+        lambda: host_rows(campaign),
+        lambda: file_rows(campaign),
+    )
 
-    return matrix, passes, copies, files
+
+def host_rows(campaign: Campaign) -> list[Measured]:
+    """What the host does beside a device: encoding and updates on a core, and all cores' memory."""
+    sizes, cores = host_work.ELEMENTS, psutil.cpu_count(logical=False) or 1
+    benches = [*host_work.encodings(sizes), *host_work.updates(sizes)]
+    with single_threaded():
+        timed = measure(benches, campaign.rounds, seed=campaign.seed)
+        return [*timed, *host_work.contention(cores)]
+
+
+def file_rows(campaign: Campaign) -> list[Measured]:
+    """The drive under the campaign's folder."""
+    with TemporaryDirectory(dir=campaign.folder) as folder:
+        return [*disk.fsyncs(Path(folder)), *disk.pieces(Path(folder))]

@@ -18,6 +18,7 @@ from experiments.run_design import (
 )
 from tests.calibrated import calibrated_host
 from tests.commands import call
+from zo2rt.measure import host_work
 from zo2rt.measure.footprint import Footprint
 from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Effort
@@ -53,6 +54,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     hasty = Effort(rounds=1, budget_s=1e-4, least=1)
     monkeypatch.setattr(calibration_rows.Campaign, "rounds", hasty)
     monkeypatch.setattr(calibration_rows, "_TURNS", 2)
+    monkeypatch.setattr(host_work, "ELEMENTS", (2048, 4096))
 
 
 @pytest.mark.usefixtures("_tiny")
@@ -70,6 +72,11 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     assert machine.calibrated is not None
     assert dict(machine.calibrated.ranges)["sequence"] == Range(low=8, high=8)
     assert machine.hold_out is None
+    host = machine.host
+    for measured in (host.dram_bytes_per_s, host.encode_bytes_per_s, machine.link.latency_s):
+        assert measured.provenance == "fitted"
+    assert host.update_elements_per_s("rademacher").provenance == "fitted"
+    assert machine.link.pageable_h2d_bytes_per_s.provenance == "fitted"
     assert file.with_suffix(".residuals.svg").stat().st_size > 1000
 
     arguments = ("--machine", str(file), "--turns", "2", "--steps", "1", "--out", str(runs))
@@ -96,6 +103,8 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     }
     for name in ("plan.toml", "model.json", "trace.json.gz", "timelines.svg"):
         assert (runs / "00" / name).stat().st_size > 50
+    samples = pd.read_parquet(runs / "samples.parquet")
+    assert all(rss > 0.0 for rss in samples["host_rss_bytes"])
     _scored_again_and_reported(file, runs, done.json)
 
     again = tmp_path / "again.toml"
@@ -166,7 +175,7 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path):
     ("arguments", "message"),
     [
         (("--effort", "0"), "--effort must be above 0"),
-        (("--backend", "cuda"), "the benchmarks of this command run on the host's cores so far"),
+        (("--backend", "cuda"), "--backend cuda needs a CUDA device; there is no accelerator"),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(arguments: tuple[str, ...], message: str):

@@ -12,13 +12,16 @@ WAYS = (Stream.H2D, Stream.D2H)
 _COPIES = 6  # one after the other, of which the first does not count
 
 
-def one_way(backend: Backend, sizes: Sequence[int] = SIZES) -> Iterator[Measured]:
-    """One direction at a time."""
+def one_way(
+    backend: Backend, sizes: Sequence[int] = SIZES, *, ramp_bytes: float = 0.0, pinned: bool = True
+) -> Iterator[Measured]:
+    """One direction at a time; a copy takes as long as one of ``ramp_bytes`` more."""
+    prefix, group = ("", "copy") if pinned else ("pageable_", "pageable copy")
     for stream in WAYS:
         for size in sizes:
-            for timing in _copies(backend, (stream,), size):
-                taken = {f"link.{stream}_bytes_per_s": float(size), "link.latency_s": 1.0}
-                yield _row(timing, "copy", size, taken)
+            for timing in _copies(backend, (stream,), size, pinned=pinned):
+                rate = {f"link.{prefix}{stream}_bytes_per_s": size + ramp_bytes}
+                yield _row(timing, group, size, {**rate, "link.latency_s": 1.0})
 
 
 def both_ways(backend: Backend, size: int = SIZES[-1]) -> Iterator[Measured]:
@@ -44,14 +47,19 @@ def limited(bytes_per_s: float, sizes: Sequence[int] = SIZES[1:4]) -> Iterator[M
                 )
 
 
-def _copies(backend: Backend, streams: Sequence[Stream], size: int) -> list[Timing]:
-    buffers = {s: (backend.device_buffer(size), backend.host_buffer(size)) for s in streams}
+def _copies(
+    backend: Backend, streams: Sequence[Stream], size: int, *, pinned: bool = True
+) -> list[Timing]:
+    buffers = {
+        s: (backend.device_buffer(size), backend.host_buffer(size, pinned=pinned)) for s in streams
+    }
     for device, host in buffers.values():
         device.zero_()  # touch every page
         host.zero_()
     backend.timings()
     for _ in range(_COPIES):
-        for stream, (target, source) in buffers.items():
+        for stream, (device, host) in buffers.items():
+            target, source = (device, host) if stream is Stream.H2D else (host, device)
             backend.copy(stream, target, source, label=f"{stream} of {size} bytes")
     return list(backend.timings())[len(streams) :]
 

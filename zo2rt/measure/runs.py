@@ -1,6 +1,6 @@
 """Short real runs of the engine: models of random weights, and how long their steps take."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from zo2rt.backends import Backend, HostBackend, LinkLimit
+from zo2rt.codec import TORCH_DTYPES
 from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2sim.model import Model
 from zo2sim.model_config import from_config
@@ -96,14 +97,19 @@ def counted_steps(turns: int, steps: int, *, warm_up: int) -> list[frozenset[int
 
 
 @contextmanager
-def opened(spec: RunSpec) -> Iterator[Running]:
-    """The engine of a run, ready to step, with one intra-op thread."""
+def opened(spec: RunSpec, make: Callable[[], Backend] | None = None) -> Iterator[Running]:
+    """The engine of a run, ready to step, with one intra-op thread.
+
+    ``make`` gives the backend; None: the `host` one, whose link is limited as ``spec`` says.
+    """
     with ExitStack() as stack:
         stack.enter_context(single_threaded())
         model = _model(spec)
         batch = _batch(spec)
         example = {name: tensor[:1, :_EXAMPLE_TOKENS] for name, tensor in batch.items()}
-        backend = stack.enter_context(HostBackend(spec.limit, own_core=True))
+        backend = stack.enter_context(
+            HostBackend(spec.limit, own_core=True) if make is None else make()
+        )
         engine = Engine(
             model,
             spec.plan,
@@ -128,9 +134,9 @@ def single_threaded() -> Iterator[None]:
 
 def _model(spec: RunSpec) -> Any:
     torch.manual_seed(0)
-    fields = dict(spec.config)
+    fields, dtype = dict(spec.config), TORCH_DTYPES[spec.recipe.storage_dtype]
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
 
 
 def _batch(spec: RunSpec) -> dict[str, Tensor]:

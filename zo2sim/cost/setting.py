@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zo2sim.dtypes import Dtype
-from zo2sim.kernels import KernelModel, for_machine, scaled_model
+from zo2sim.kernels import KernelModel, for_dtype
 from zo2sim.machine import Cpu, Machine
 from zo2sim.model import Model, Unit
 from zo2sim.plan import Plan, Policy, Recipe
@@ -92,15 +92,7 @@ class Setting:
 
         Raises ``ValueError`` when the device lacks the compute dtype.
         """
-        if self.recipe.compute_dtype is not Dtype.FP32:
-            _ = self.machine.device.flops_per_s(self.recipe.compute_dtype)
-            return for_machine(self.machine)
-        device = self.machine.device
-        return scaled_model(
-            device.fp32_flops_per_s.value,
-            device.memory_bytes_per_s.value / 2,  # tables count 2 bytes per element
-            int(device.num_sms.value),
-        )
+        return for_dtype(self.machine, self.recipe.compute_dtype)
 
     @property
     def trips(self) -> bool:

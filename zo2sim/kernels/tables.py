@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from zo2sim.dtypes import Dtype
 from zo2sim.kernels.attention import AttentionRoofline
 from zo2sim.kernels.gemm import GemmRoofline
 from zo2sim.kernels.model import HoldOut, Kernel, KernelModel, R
@@ -63,6 +64,22 @@ def for_machine(machine: Machine) -> KernelModel:
         return _scaled(flops_per_s, bytes_per_s, num_sms, reached)
     rates = Rates(flops_per_s=flops_per_s, bytes_per_s=bytes_per_s, num_sms=num_sms)
     return _sibling(device.kernel_table, rates)
+
+
+def for_dtype(machine: Machine, dtype: Dtype) -> KernelModel:
+    """The machine's kernels in a dtype; fp32 has no table and takes the roofline at its own rates.
+
+    Raises ``ValueError`` when the device lacks the dtype.
+    """
+    device = machine.device
+    if dtype is not Dtype.FP32:
+        _ = device.flops_per_s(dtype)
+        return for_machine(machine)
+    return scaled_model(
+        device.fp32_flops_per_s.value,
+        device.memory_bytes_per_s.value / 2,  # tables count 2 bytes per element
+        int(device.num_sms.value),
+    )
 
 
 def model_from_json(content: Mapping[str, Any], rates: Rates, *, measured: bool) -> KernelModel:
