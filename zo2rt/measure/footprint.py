@@ -7,7 +7,7 @@ process is told to give back at once what it frees.
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -47,13 +47,19 @@ class Footprint:
 def footprint_apart(spec: RunSpec) -> Footprint:
     """Measured in a new process, because one that has run other models has memory to reuse.
 
-    Needs Linux, whose kernel tells a process the peak of its memory (proc(5)).
+    Needs Linux, whose kernel tells a process the peak of its memory (proc(5)). Raises
+    ``ChildProcessError`` where the process dies, as it does where there is too little memory.
     """
     with (
         _environment(_KEEPING_NOTHING),
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor,
     ):
-        return executor.submit(_footprint, spec).result()
+        try:
+            return executor.submit(_footprint, spec).result()
+        except BrokenExecutor as error:
+            raise ChildProcessError(
+                f"{spec.name}: the process that measures memory died; is there enough? ({error})"
+            ) from error
 
 
 @contextmanager
