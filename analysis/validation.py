@@ -7,6 +7,7 @@ that turn, relative to its median over the whole validation.
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class Comparison:
     def standard_error(self) -> float:
         """Of ``step_s``, relative: from the turns' spread, with 1.2533 for a median."""
         if len(self.turns_s) < 2:
-            return float("nan")
+            return nan
         spread = float(np.std(np.log(self.turns_s), ddof=1))
         return 1.2533 * spread / len(self.turns_s) ** 0.5
 
@@ -131,8 +132,9 @@ class Scores:
 
     @property
     def repeatability(self) -> float:
-        """The paired standard error, in the mean over the configurations."""
-        return float(np.nanmean([c.standard_error for c in self.comparisons]))
+        """The paired standard error, in the mean over the configurations; NaN after one turn."""
+        errors = [c.standard_error for c in self.comparisons if len(c.measured_s) > 1]
+        return float(np.mean(errors)) if errors else nan
 
     @property
     def coverage_90(self) -> float:
@@ -144,10 +146,11 @@ class Scores:
         """Mean width of the bands, relative to the predictions."""
         return float(np.mean([c.width for c in self.comparisons]))
 
-    def as_dict(self) -> dict[str, float | int]:
-        """Every figure by its name."""
+    def as_dict(self) -> dict[str, float | int | None]:
+        """Every figure by its name; None where one turn does not tell."""
         names = ("mape", "max_ape", "mpe", "rules_mape", "repeatability", "coverage_90")
-        return {"n": self.n, **{n: getattr(self, n) for n in names}, "band_width": self.band_width}
+        figures = {name: getattr(self, name) for name in (*names, "band_width")}
+        return {"n": self.n, **{k: None if isnan(v) else v for k, v in figures.items()}}
 
     @property
     def ranked(self) -> tuple[Comparison, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import log
 from pathlib import Path
 from statistics import median
@@ -62,29 +63,38 @@ def measure_host(campaign: Campaign) -> Found:
     parts = _parts(campaign)
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=len(parts) + (_TURNS + 1) * len(specs))
+        done = partial(bar.advance, task)
         for part in parts:
             rows += part()
-            bar.advance(task)
-        with ExitStack() as stack:
-            reference = stack.enter_context(opened(reference_run()))
-            running: list[Running] = []
-            for spec in specs:
-                running.append(stack.enter_context(opened(spec)))
-                bar.advance(task)
-            again_s: list[float] = []
-            for number in range(_TURNS * len(specs)):
-                if number % _BETWEEN == 0:
-                    again_s.append(reference.steps_s(_STEPS, warm_up=_WARM_UP))
-                running[number % len(specs)].steps_s(_STEPS, warm_up=_WARM_UP)
-                bar.advance(task)
-            counted = counted_steps(_TURNS, _STEPS, warm_up=_WARM_UP)
-            for spec, one in zip(specs, running, strict=True):
-                rows += rows_of(spec, one.trace(), counted)
+            done()
+        traces, again_s = _in_turns(specs, done)
+    turns = counted_steps(_TURNS, _STEPS, warm_up=_WARM_UP)
+    for spec, trace in zip(specs, traces, strict=True):
+        rows += rows_of(spec, trace, turns)
     return Found(
         rows=tuple(rows),
         jitter_ratio=_spread([log(s) for s in again_s]),
         cases=tuple(case_of(spec) for spec in (*specs, reference_run())),
     )
+
+
+def _in_turns(
+    specs: Sequence[RunSpec], done: Callable[[], None]
+) -> tuple[list[Trace], list[float]]:
+    """A trace per run, and the step times of the reference in between."""
+    again_s: list[float] = []
+    with ExitStack() as stack:
+        reference = stack.enter_context(opened(reference_run()))
+        running: list[Running] = []
+        for spec in specs:
+            running.append(stack.enter_context(opened(spec)))
+            done()
+        for number, one in enumerate(_TURNS * running):
+            if number % _BETWEEN == 0:
+                again_s.append(reference.steps_s(_STEPS, warm_up=_WARM_UP))
+            one.steps_s(_STEPS, warm_up=_WARM_UP)
+            done()
+        return [one.trace() for one in running], again_s
 
 
 def _spread(logs: Sequence[float]) -> float:

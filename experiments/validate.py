@@ -31,7 +31,7 @@ from experiments.validation_output import summary, write_validation
 from experiments.validation_reading import Measurements, Turn, read_measurements
 from experiments.validation_record import record_validation
 from experiments.validation_screen import show
-from zo2rt.measure.runs import Running, RunSpec, opened
+from zo2rt.measure.runs import Running, RunSpec, counted_steps, opened
 from zo2rt.sampling import HostProbe, Sampler
 from zo2sim.bands import band
 from zo2sim.case import Case
@@ -192,10 +192,10 @@ def _turns(running: Sequence[Running], reference: Running, config: Config) -> li
     return found
 
 
-def _counted_steps(config: Config) -> set[int]:
+def _counted_steps(config: Config) -> frozenset[int]:
     """Steps that were measured: all but the first ones of every turn."""
-    length = config.steps + _WARM_UP
-    return {s for s in range(config.turns * length) if s % length >= _WARM_UP}
+    turns = counted_steps(config.turns, config.steps, warm_up=_WARM_UP)
+    return frozenset().union(*turns)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def _figures(scores: Scores) -> Table:
 def _rows(scores: Scores) -> Iterator[tuple[str, ...]]:
     promised = {promise.name: promise for promise in promises(scores)}
     for name, value in scores.as_dict().items():
-        shown = str(value) if name == "n" else f"{value:.2%}"
+        shown = "-" if value is None else str(value) if name == "n" else f"{value:.2%}"
         promise = promised.get(name)
         yield name, shown, *(("", "") if promise is None else _verdict(promise))
 

@@ -119,6 +119,12 @@ def test_the_rules_reproduce_a_run_from_its_durations():
     assert replayed_s(trace, one, range(2, STEPS)) == pytest.approx(trace.step_s, rel=1e-9)
 
 
+def test_a_step_that_was_not_measured_takes_what_it_took_before():
+    one = case(Plan(write_back_every=3))
+    trace = traced(one)
+    assert replayed_s(trace, one, {5}) == pytest.approx(trace.step_s, rel=0.03)
+
+
 def test_a_halved_bandwidth_is_exposed_and_the_link_is_named():
     one = case()
     measured = traced(one)

@@ -87,3 +87,8 @@ def test_turns_come_in_pairs():
         comparison(reference_s=(10.0,))
     with pytest.raises(ValueError, match="at least one configuration"):
         Scores(comparisons=())
+
+
+def test_one_turn_tells_no_repeatability():
+    once = comparison(measured_s=(100.0,), reference_s=(10.0,))
+    assert Scores(comparisons=(once,)).as_dict()["repeatability"] is None
