@@ -90,13 +90,15 @@ def test_the_slowest_link_is_tight(space: Space, share: float, slower: float):
         assert widest <= found.tokens_per_s * ROUNDING < share * own * ROUNDING
         return
     assert speed(tried_on(space, scale_link(machine, found.factor))) >= share * own / ROUNDING
-    if found.below is None or found.never is None:
-        assert found.factor == 1.0 / WIDEST
+    assert (found.below is None) == (found.factor == 1.0 / WIDEST)
+    if found.below is None:
         return
     assert found.below.factor * (1 + FINEST) >= found.factor / ROUNDING
     below = speed(tried_on(space, scale_link(machine, found.below.factor)))
     assert below <= found.below.tokens_per_s * ROUNDING
     assert found.below.tokens_per_s < share * own * ROUNDING
+    if found.never is None:
+        return
     assert found.never <= found.below.factor
     anywhere = speed(tried_on(space, scale_link(machine, found.never * slower)))
     assert anywhere < share * own * ROUNDING
