@@ -6,9 +6,16 @@ python -m experiments.baseline --method zero_offload --model opt-6.7b --machine 
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import wrap
 
+from analysis.plots.timeline import timeline
+from analysis.report.document import TRACE
+from analysis.report.training import training_document
+from experiments.answered import Number, records, settings
 from experiments.cli import DONE, NO, run, write_json
+from experiments.folder import Run, write_run
+from experiments.identity import provenance
 from experiments.sizes import parse_bytes, show_bytes, show_seconds
 from zo2sim.baselines import (
     Method,
@@ -23,9 +30,19 @@ from zo2sim.machine_file import resolve as resolve_machine
 from zo2sim.memory_account import Place
 from zo2sim.presets import resolve as resolve_model
 from zo2sim.text import brief, dump
+from zo2sim.trace_export import to_json
 from zo2sim.verify import verify
 
 _WIDTH = 80
+_UNITS = {
+    "device_bytes": "B",
+    "host_bytes": "B",
+    "nvme_bytes": "B",
+    "step_s": "s",
+    "tokens_per_s": "1/s",
+    "flops_per_s": "1/s",
+    "lower_bound_s": "s",
+}
 _SHOWN_BYTES = 1 << 20  # smaller items are left out of the screen
 
 
@@ -46,6 +63,8 @@ class Config:
     """Print the names and edges of one step's operations, and nothing else."""
     text: bool = False
     """Print the step's text form, which experiments.verify --file reads, and nothing else."""
+    out: Path | None = None
+    """Write a run's folder with records, trace, figure and report, which report takes."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
@@ -73,11 +92,40 @@ def main(config: Config) -> int:
         return DONE
     predicted = None if case.training.method is Method.GALORE else predict(case)
     hazards = _hazards(case) if predicted is not None else []
+    if config.out is not None:
+        write_run(config.out, _folder(config, case, predicted, hazards))
     if config.json is not None:
         write_json(config.json, _document(case, predicted, hazards))
     if config.json != "-":
         print("\n".join(_lines(case, predicted, hazards)))
     return DONE if all(p.fits for p in case.fits) and not hazards else NO
+
+
+def _folder(
+    config: Config,
+    case: TrainingCase,
+    predicted: TrainingPrediction | None,
+    hazards: list[str],
+) -> Run:
+    source, asked = provenance(seed=0, machines=[config.machine]), settings(config)
+    found = _document(case, predicted, hazards)
+    numbers: list[Number] = [
+        ({}, metric, float(value), unit)
+        for metric, unit in _UNITS.items()
+        if isinstance(value := found.get(metric), int | float)
+    ]
+    name = f"{case.model.name} on {case.machine.name}, {case.training.method}"
+    trace = None if predicted is None else predicted.trace
+    return Run(
+        verb="baseline",
+        config=asked,
+        summary=found,
+        provenance=source,
+        records=records(asked, numbers, source="predicted"),
+        figures={} if trace is None else {"timeline": timeline(trace, trace.steady)},
+        traces={} if trace is None else {TRACE: to_json(trace, name=name, metadata=source)},
+        document=training_document(case, predicted, hazards, provenance=source),
+    )
 
 
 def _hazards(case: TrainingCase) -> list[str]:

@@ -72,7 +72,7 @@ def _answers(config: Config) -> dict[str, Answer] | None:
         tokens = config.tokens
         asked["run"] = lambda: run_length(predict(spec.case()), tokens, config.watts)
     if config.largest_model:
-        asked["largest_model"] = lambda: largest(spec.case())
+        asked["largest_model"] = lambda: largest(spec)
     return {name: ask() for name, ask in asked.items()} or None
 
 

@@ -13,14 +13,16 @@ from rich.table import Table
 
 from experiments.flags import plan_flags
 from experiments.sizes import show_bytes, show_number
+from experiments.spec import Spec
 from experiments.trust import Trust, with_band
 from zo2sim.case import Case
-from zo2sim.largest import Deepest, Room, deepest, rooms_for
+from zo2sim.largest import Edge, Room, deepest, rooms_for, widest
 from zo2sim.least_link import LeastLink, least_link
 from zo2sim.least_memory import LeastMemory, Unreachable, least_memory
 from zo2sim.memory_account import Place
+from zo2sim.model_config.wider import Widths
 from zo2sim.predict import Prediction
-from zo2sim.presets import names, preset
+from zo2sim.presets import names, preset, resolve_config
 from zo2sim.search import Found
 from zo2sim.space import Space, plan_axes
 
@@ -53,10 +55,13 @@ def target(base: Case, tokens_per_s: float) -> Answer:
     return Answer(yes=yes or isinstance(link, LeastLink), table=table, content=content)
 
 
-def largest(base: Case) -> Answer:
-    """Which presets fit the machine, and how deep the case's own model may get."""
-    rooms = rooms_for((preset(name) for name in names()), base)
-    depth = deepest(base)
+def largest(spec: Spec) -> Answer:
+    """Which presets fit the machine, and how deep or wide the case's own model may get."""
+    base, presets = spec.case(), [preset(name) for name in names()]
+    rooms = rooms_for(presets, base)
+    family = tuple(model for model in presets if model.family == base.model.family)
+    widths = Widths(model=base.model, config=resolve_config(spec.model), family=family)
+    edges = {"deepest": deepest(base), "widest": widest(base, widths)}
     fitting = [room for room in rooms if room.fits]
     failing = next((room for room in rooms if not room.fits), None)
     table = _table("largest model that fits", "parameters", "verdict")
@@ -64,13 +69,14 @@ def largest(base: Case) -> Answer:
         _add_room(table, fitting[-1])
     if failing is not None:
         _add_room(table, failing)
-    for room in (depth.fits, depth.fails):
-        if room is not None:
-            _add_room(table, room)
+    for edge in edges.values():
+        for room in (edge.fits, edge.fails):
+            if room is not None:
+                _add_room(table, room)
     content = {
         "presets": {room.model.name: _room_content(room) for room in rooms},
         "largest": fitting[-1].model.name if fitting else None,
-        "deepest": _depth_content(base, depth),
+        **{name: _edge_content(base, edge) for name, edge in edges.items()},
     }
     return Answer(yes=bool(fitting), table=table, content=content)
 
@@ -193,11 +199,13 @@ def _room_content(room: Room) -> dict[str, Any]:
     return {"elements": room.model.elements, "fits": room.fits, "missing": list(room.missing)}
 
 
-def _depth_content(base: Case, depth: Deepest) -> dict[str, Any]:
+def _edge_content(base: Case, edge: Edge) -> dict[str, Any]:
     return {
         "model": base.model.name,
-        "blocks": None if depth.fits is None else depth.fits.model.num_blocks,
-        "elements": None if depth.fits is None else depth.fits.model.elements,
-        "fails_at_blocks": None if depth.fails is None else depth.fails.model.num_blocks,
-        "missing": [] if depth.fails is None else list(depth.fails.missing),
+        "hidden": None if edge.fits is None else edge.fits.model.hidden,
+        "blocks": None if edge.fits is None else edge.fits.model.num_blocks,
+        "elements": None if edge.fits is None else edge.fits.model.elements,
+        "fails_at_hidden": None if edge.fails is None else edge.fails.model.hidden,
+        "fails_at_blocks": None if edge.fails is None else edge.fails.model.num_blocks,
+        "missing": [] if edge.fails is None else list(edge.fails.missing),
     }

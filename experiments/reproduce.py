@@ -1,6 +1,6 @@
 """Every published claim beside what is predicted for it: error, agrees or disagrees, and why.
 
-python -m experiments.reproduce [--check] [--json FILE|-] [--figure FILE.svg]
+python -m experiments.reproduce [--check] [--json FILE|-] [--figure FILE.svg] [--out DIR]
 """
 
 import sys
@@ -13,8 +13,12 @@ from pathlib import Path
 from analysis.claims.reproduction import reproduce
 from analysis.claims.row import Row
 from analysis.plots.claims import claims
+from analysis.report.claims import claims_document
 from analysis.style import svg_text
+from experiments.answered import Number, records, settings
 from experiments.cli import DONE, NO, run, write_file, write_json
+from experiments.folder import Run, write_run
+from experiments.identity import provenance
 
 COMMAND = "python -m experiments.reproduce"
 _WIDTH = 80
@@ -29,6 +33,8 @@ class Config:
     """Exit with 3 where a claim neither agrees nor says why it does not."""
     figure: Path | None = None
     """Draw predictions over publications into this SVG file."""
+    out: Path | None = None
+    """Write a run's folder with records, figure and report, which experiments.report takes."""
     json: str | None = None
     """Write the rows as JSON to this file, or to stdout with '-'."""
 
@@ -42,12 +48,34 @@ def main(config: Config) -> int:
         write_json(config.json, document(rows))
     if config.figure is not None:
         write_file(config.figure, svg_text(claims(rows)).encode())
+    if config.out is not None:
+        write_run(config.out, _folder(config, rows))
     unexplained = [row for row in rows if not row.settled]
     if not config.check:
         return DONE
     for row in unexplained:
         print(f"error: {row.claim} {row.item}: disagrees, and nothing says why", file=sys.stderr)
     return NO if unexplained else DONE
+
+
+def _folder(config: Config, rows: Sequence[Row]) -> Run:
+    source, asked = provenance(seed=0, machines=()), settings(config)
+    return Run(
+        verb="reproduce",
+        config=asked,
+        summary={k: v for k, v in document(rows).items() if k != "command"},
+        provenance=source,
+        records=records(asked, _numbers(rows), source="predicted beside published values"),
+        figures={"claims": claims(rows)},
+        document=claims_document(rows, provenance=source),
+    )
+
+
+def _numbers(rows: Sequence[Row]) -> Iterator[Number]:
+    for row in rows:
+        of = {"claim": row.claim, "item": row.item, "low": row.low, "high": row.high}
+        yield of, "predicted", row.predicted, row.unit
+        yield of | {"low": None, "high": None}, "published", row.published, row.unit
 
 
 def document(rows: Sequence[Row]) -> dict[str, object]:

@@ -6,6 +6,7 @@
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis.plots.sensitivity import step_contours, tornado
-from analysis.style import svg_text
-from experiments.cli import DONE, run, write_file, write_json
+from analysis.report.constants import Varied, constants_document
+from experiments.answered import Number, records, settings
+from experiments.cli import DONE, run, write_json
+from experiments.folder import Run, write_run
+from experiments.identity import provenance
 from experiments.sizes import show_seconds
 from experiments.target import Target
 from zo2sim.case import Case
 from zo2sim.predict import Prediction, predict
-from zo2sim.sensitivity import LINK, Elasticity, Regime, elasticities, grid, regimes, value_of
+from zo2sim.regimes import Regime, regimes
+from zo2sim.sensitivity import LINK, Elasticity, elasticities, grid, value_of
 
 _GRID = 9  # values of each axis of a contour figure
 _LABELS = {
@@ -49,7 +54,7 @@ class Config(Target):
     against: str | None = None
     """Second constant, for a contour figure of step times."""
     out: Path | None = None
-    """Write the figures to this folder."""
+    """Write a run's folder with records, figures and report, which experiments.report takes."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
@@ -65,7 +70,7 @@ def main(config: Config) -> int:
     value = value_of(case.machine, config.vary)
     bands = regimes(case, config.vary, low=value / config.span, high=value * config.span)
     if config.out is not None:
-        _draw(config, config.out, case, prediction, found)
+        write_run(config.out, _folder(config, prediction, found, bands))
     if config.json is not None:
         write_json(config.json, _content(config, prediction, found, bands))
     if config.json != "-":
@@ -73,18 +78,49 @@ def main(config: Config) -> int:
     return DONE
 
 
-def _draw(
+def _folder(
     config: Config,
-    out: Path,
-    case: Case,
     prediction: Prediction,
     found: tuple[Elasticity, ...],
-) -> None:
-    write_file(out / "tornado.svg", svg_text(tornado(found, prediction.step_s)).encode())
-    if config.against is not None:
-        x, y = (_values(case, key, config.span) for key in (config.vary, config.against))
-        figure = step_contours(grid(case, config.vary, x, config.against, y))
-        write_file(out / "contours.svg", svg_text(figure).encode())
+    bands: tuple[Regime, ...],
+) -> Run:
+    source, asked = provenance(seed=0, machines=[config.machine]), settings(config)
+    figures = {"tornado": tornado(found, prediction.step_s)}
+    case, against = prediction.case, config.against
+    if against is not None:
+        x, y = (_values(case, key, config.span) for key in (config.vary, against))
+        figures["contours"] = step_contours(grid(case, config.vary, x, against, y))
+    return Run(
+        verb="sensitivity",
+        config=asked,
+        summary=_content(config, prediction, found, bands),
+        provenance=source,
+        records=records(asked, _numbers(prediction, found, bands), source="predicted"),
+        figures=figures,
+        document=constants_document(
+            prediction,
+            found,
+            bands,
+            varied=Varied(
+                key=config.vary, show=lambda value: _shown(config.vary, value), against=against
+            ),
+            provenance=source,
+        ),
+    )
+
+
+def _numbers(
+    prediction: Prediction, found: tuple[Elasticity, ...], bands: tuple[Regime, ...]
+) -> Iterator[Number]:
+    yield {}, "step_s", prediction.step_s, "s"
+    for row in found:
+        of = {"constant": row.key}
+        yield of, "elasticity", row.elasticity, "1"
+        yield of, "step_at_low_s", row.low_s, "s"
+        yield of, "step_at_high_s", row.high_s, "s"
+    for band in bands:
+        yield {"binding": band.binding}, "regime_from", band.low, "SI"
+        yield {"binding": band.binding}, "regime_to", band.high, "SI"
 
 
 def _values(case: Case, key: str, span: float) -> list[float]:

@@ -8,6 +8,7 @@ statistics stays as the recipe says, unless --free or --axis names it.
 """
 
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +18,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analysis.plots.front import front
+from analysis.plots.timeline import timeline
+from analysis.report.document import TRACE
+from analysis.report.search import search_document
+from experiments.answered import Number, records, settings
 from experiments.axes import Freedom, recipe_part, show_values
 from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.flags import plan_flags
+from experiments.folder import Run, write_run
+from experiments.identity import provenance
 from experiments.sizes import show_bytes, show_number, show_seconds
 from experiments.spec import Spec
 from experiments.target import Site
@@ -29,6 +37,7 @@ from zo2sim.plan_file import dump
 from zo2sim.predict import predict
 from zo2sim.search import Effort, Found, NothingFits, Objective, Search, search
 from zo2sim.space import Space
+from zo2sim.trace_export import to_json
 
 _SHOWN = 12  # points of the front on the screen
 
@@ -52,6 +61,8 @@ class Config(Site):
     """Relative difference below which two points of the front are alike."""
     write_plan: Path | None = None
     """Write the best plan and its recipe to this TOML file, which --plan reads."""
+    out: Path | None = None
+    """Write a run's folder with records, figures, trace and report, which report takes."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
@@ -67,6 +78,8 @@ def main(config: Config) -> int:
     trust = Trust.of(predict(best))
     if config.write_plan is not None:
         write_file(config.write_plan, dump(best.plan, best.recipe).encode())
+    if config.out is not None:
+        write_run(config.out, _folder(config, space, answer, trust))
     if config.json is not None:
         write_json(config.json, _content(config, space, answer, trust))
     if config.json != "-":
@@ -112,6 +125,43 @@ def _content(config: Config, space: Space, answer: Search, trust: Trust) -> dict
         "plans_simulated": answer.plans_simulated,
         "pareto": [_point(point) for point in answer.pareto],
     }
+
+
+def _folder(config: Config, space: Space, answer: Search, trust: Trust) -> Run:
+    source, asked = provenance(seed=0, machines=[config.machine]), settings(config)
+    best = predict(answer.best.case)
+    plans = [" ".join(plan_flags(point.case, config.recipe)) for point in answer.pareto]
+    name = f"{best.case.model.name} on {best.case.machine.name}"
+    return Run(
+        verb="tune",
+        config=asked,
+        summary=_content(config, space, answer, trust),
+        provenance=source,
+        records=records(asked, _numbers(answer, plans), source="predicted"),
+        figures={
+            "front": front(answer.pareto),
+            "timeline": timeline(best.trace, best.trace.steady),
+        },
+        traces={TRACE: to_json(best.trace, name=name, metadata=source)},
+        document=search_document(
+            answer,
+            plans=plans,
+            axes={axis: show_values(values) for axis, values in space.axes.items()},
+            provenance=source,
+        ),
+    )
+
+
+def _numbers(answer: Search, plans: Sequence[str]) -> Iterator[Number]:
+    """The front's points, and the proven bound."""
+    for point, plan in zip(answer.pareto, plans, strict=True):
+        of = {"plan": plan, "simulated": point.simulated}
+        yield of, "step_s", point.step_s, "s"
+        yield of, "tokens_per_s", point.tokens_per_s, "1/s"
+        yield of, "device_bytes", float(point.device_bytes), "B"
+        yield of, "host_bytes", float(point.host_bytes), "B"
+        yield of, "nvme_bytes", float(point.nvme_bytes), "B"
+    yield {}, "lower_bound_s", answer.lower_bound_s, "s"
 
 
 def _point(point: Found) -> dict[str, Any]:

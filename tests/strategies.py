@@ -194,9 +194,9 @@ SMALL_CONFIG = {
 
 
 @st.composite
-def small_models(draw: st.DrawFn) -> Model:
-    """One to four blocks; in some of them the even ones are three times as wide as the odd ones."""
-    count = draw(st.integers(1, 4))
+def small_models(draw: st.DrawFn, least_blocks: int = 1) -> Model:
+    """Up to four blocks; in some of them the even ones are three times as wide as the odd ones."""
+    count = draw(st.integers(least_blocks, 4))
     narrow = from_config(SMALL_CONFIG | {"num_hidden_layers": count}, name="narrow")
     if not draw(st.booleans()):
         return narrow
@@ -246,6 +246,44 @@ def spaces(draw: st.DrawFn) -> Space:
         firm = ("blocks_per_unit", "write_back_every", "wire_dtype")  # else all may be refused
         always = (choices[name][0],) if name in firm else ()
         axes[name] = tuple(dict.fromkeys((*always, *draw(some))))
+    return Space(base=base, axes=axes)
+
+
+@st.composite
+def contended_spaces(draw: st.DrawFn) -> Space:
+    """Spaces in which plans slow themselves down, so that their bounds need not rank them.
+
+    Copies meet on a link that is slower both ways, or in slow DRAM, and a longer write-back
+    interval trades one for the other. Everything fits.
+    """
+    machine = named(draw(st.sampled_from(("a100-pcie-80gb", "rtx-4090-24gb", "t4-16gb"))))
+    machine = scale_link(machine, draw(st.sampled_from((0.2, 0.5, 1.0, 2.0, 4.0))))
+    link = machine.link
+    both = draw(st.sampled_from((0.55, 0.7, 0.9)))
+    changes = {
+        "link.both_h2d_bytes_per_s": both * link.h2d_bytes_per_s.value,
+        "link.both_d2h_bytes_per_s": both * link.d2h_bytes_per_s.value,
+        "host.dram_bytes_per_s": draw(st.sampled_from((3e9, 10e9, 20e9, 50e9))),
+    }
+    recipe = Recipe(
+        batch=draw(st.sampled_from((1, 4))),
+        sequence=draw(st.sampled_from((16, 64, 256))),
+        microbatches=draw(st.sampled_from((1, 4))),
+    )
+    base = Case(
+        model=draw(small_models(least_blocks=3)),
+        machine=replace_all(machine, changes),
+        plan=Plan(),
+        recipe=recipe,
+    )
+    on_disk = machine.nvme is not None and draw(st.booleans())
+    axes = {
+        "write_back_every": (1, 3),
+        "num_slots": (2, 3),
+        "scratch_copies": draw(st.sampled_from(((1,), (1, 2)))),
+        "tier": ("ram", "nvme") if on_disk else ("ram",),
+        "policy": draw(st.sampled_from(((Policy.ZO2,), (Policy.ZO2, Policy.HOST_UPDATE)))),
+    }
     return Space(base=base, axes=axes)
 
 

@@ -7,18 +7,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.plan_spaces import Tried, every_tried
-from tests.strategies import small_models, spaces
+from tests.strategies import SMALL_CONFIG, contended_spaces, small_models, spaces
 from zo2sim.candidates import Candidates
 from zo2sim.case import Case
-from zo2sim.largest import deeper, deepest, room_for, rooms_for
+from zo2sim.largest import Edge, deepest, room_for, rooms_for, widest
 from zo2sim.least_link import FINEST, WIDEST, LeastLink, least_link
 from zo2sim.least_memory import LeastMemory, Unreachable, least_memory
 from zo2sim.machine import Machine, replace_all, scale_link
 from zo2sim.machine_file import named
 from zo2sim.memory_account import Place
-from zo2sim.model import Model
+from zo2sim.model import Model, deeper
+from zo2sim.model_config import from_config
+from zo2sim.model_config.wider import Widths
 from zo2sim.plan import Plan, Recipe
-from zo2sim.presets import preset
+from zo2sim.presets import config, names, preset
 from zo2sim.space import Space, plan_axes
 
 AMPLE = {Place.DEVICE: {"device.memory_bytes": 1e12}, Place.HOST: {"host.memory_bytes": 1e13}}
@@ -75,7 +77,11 @@ def test_least_memory_is_tight(space: Space, place: Place, share: float):
 
 
 @settings(max_examples=50)
-@given(space=spaces(), share=shares, slower=st.floats(0.3, 1.0))
+@given(
+    space=st.one_of(spaces(), contended_spaces()),
+    share=st.one_of(shares, st.floats(0.97, 1.0)),
+    slower=st.floats(0.3, 1.0),
+)
 def test_the_slowest_link_is_tight(space: Space, share: float, slower: float):
     """On the link it works, just below it does not, and nowhere below where bounds rule it out.
 
@@ -90,13 +96,15 @@ def test_the_slowest_link_is_tight(space: Space, share: float, slower: float):
         assert widest <= found.tokens_per_s * ROUNDING < share * own * ROUNDING
         return
     assert speed(tried_on(space, scale_link(machine, found.factor))) >= share * own / ROUNDING
-    if found.below is None or found.never is None:
-        assert found.factor == 1.0 / WIDEST
+    assert (found.below is None) == (found.factor == 1.0 / WIDEST)
+    if found.below is None:
         return
     assert found.below.factor * (1 + FINEST) >= found.factor / ROUNDING
     below = speed(tried_on(space, scale_link(machine, found.below.factor)))
     assert below <= found.below.tokens_per_s * ROUNDING
     assert found.below.tokens_per_s < share * own * ROUNDING
+    if found.never is None:
+        return
     assert found.never <= found.below.factor
     anywhere = speed(tried_on(space, scale_link(machine, found.never * slower)))
     assert anywhere < share * own * ROUNDING
@@ -145,14 +153,40 @@ def test_the_deepest_model_fits_and_one_block_more_does_not(
     recipe = Recipe(sequence=64)
     base = Case(model=model, machine=machine, plan=Plan(), recipe=recipe)
     found = deepest(base)
+    assert_tight(found)
+    if found.fits is not None and found.fails is not None:
+        assert found.fails.model.num_blocks == found.fits.model.num_blocks + 1
+
+
+@settings(max_examples=25)
+@given(
+    count=st.integers(1, 4),
+    heads=st.sampled_from((4, 8)),
+    host_gb=st.floats(4.02, 4.4),
+    device_gb=st.floats(1.5, 1.7),
+)
+def test_the_widest_model_fits_and_one_head_more_does_not(
+    count: int, heads: int, host_gb: float, device_gb: float
+):
+    config = SMALL_CONFIG | {"num_hidden_layers": count, "num_attention_heads": heads}
+    model = from_config(config, name="small")
+    room = {"host.memory_gb": host_gb, "device.memory_gb": device_gb}
+    machine = replace(replace_all(named("rtx-4090-24gb"), room), nvme=None)
+    base = Case(model=model, machine=machine, plan=Plan(), recipe=Recipe(sequence=64))
+    found = widest(base, Widths(model=model, config=config))
+    assert_tight(found)
+    if found.fits is not None and found.fails is not None:
+        assert found.fails.model.hidden == found.fits.model.hidden + model.hidden // heads
+
+
+def assert_tight(found: Edge) -> None:
+    """Against every plan of the whole space."""
     if found.fits is not None:
         assert some_plan_fits(found.fits.case)
         assert found.fits.missing == ()
     if found.fails is not None:
         assert not some_plan_fits(found.fails.case)
         assert found.fails.missing != ()
-    if found.fits is not None and found.fails is not None:
-        assert found.fails.model.num_blocks == found.fits.model.num_blocks + 1
 
 
 def some_plan_fits(case: Case) -> bool:
@@ -166,6 +200,34 @@ def test_a_deeper_model_repeats_its_blocks():
     twice = deeper(model, 2 * model.num_blocks + 1)
     assert twice.blocks == (*model.blocks, *model.blocks, model.blocks[0])
     assert deeper(model, model.num_blocks).blocks == model.blocks
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_width_of_its_own_is_the_model(name: str):
+    model = preset(name)
+    widths = Widths(model=model, config=config(name))
+    (attention,) = model.blocks[0].attentions
+    assert widths.of(attention.heads // widths.group).blocks == model.blocks
+
+
+def test_wider_models_are_those_that_the_family_published():
+    """Heads of opt-13b have the size that those of the larger models have."""
+    family = tuple(preset(name) for name in names() if name.startswith("opt-"))
+    widths = Widths(model=preset("opt-13b"), config=config("opt-13b"), family=family)
+    for heads, name in ((32, "opt-6.7b"), (56, "opt-30b"), (72, "opt-66b"), (96, "opt-175b")):
+        wider, published = (model.blocks for model in (widths.of(heads), preset(name)))
+        assert [block.kernels_and_sizes for block in wider] == [
+            block.kernels_and_sizes for block in published
+        ]
+        assert widths.of(heads).elements == preset(name).elements
+    assert widths.depth(2 * 12288) == 2 * 96
+
+
+def test_heads_for_keys_and_values_keep_their_ratio():
+    widths = Widths(model=preset("llama-3-8b"), config=config("llama-3-8b"))
+    (attention,) = widths.of(3).blocks[0].attentions
+    assert (widths.group, attention.heads, attention.kv_heads) == (4, 12, 3)
+    assert attention.head_dim == 128
 
 
 def test_presets_come_by_size_with_what_they_miss():

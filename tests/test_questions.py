@@ -44,6 +44,8 @@ def test_the_largest_model_is_the_largest_that_fits():
     for one in found["presets"].values():
         assert one["fits"] == (one["missing"] == [])
     assert found["deepest"]["fails_at_blocks"] == found["deepest"]["blocks"] + 1
+    assert found["widest"]["fails_at_hidden"] == found["widest"]["hidden"] + 128
+    assert found["widest"]["blocks"] < found["deepest"]["blocks"]
 
 
 PRICES = """

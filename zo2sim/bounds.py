@@ -42,8 +42,20 @@ class Bound:
         return max(self.limits_s, key=lambda name: self.limits_s[name], default="nothing")
 
 
-def bound(program: Program, work_of: Callable[[Op], Work], rates: Rates) -> Bound:
-    """The lower bound of a program's steady step.
+def chain_of(program: Program) -> Walk:
+    """A program's chain of dependencies, for `bound` on many machines."""
+    return Walk(program, lambda op: (op.name, op.records))
+
+
+def bound(
+    program: Program,
+    work_of: Callable[[Op], Work],
+    rates: Rates,
+    *,
+    chain: Walk | None = None,
+) -> Bound:
+    """The lower bound of a program's steady step; ``chain`` is its `chain_of`, or any
+    walk of it whose operations of a class cost the same, if known.
 
     Streams run one operation at a time, so each is busy for the sum of its durations; both
     directions of a link share what the link gives both ways; DRAM serves every byte once;
@@ -59,7 +71,7 @@ def bound(program: Program, work_of: Callable[[Op], Work], rates: Rates) -> Boun
             totals[resource] += float(amount) / steps
     limits[BOTH_WAYS] = both_ways_s(totals[Resource.LINK_H2D], totals[Resource.LINK_D2H], rates)
     limits[Resource.DRAM.value] = totals[Resource.DRAM] / rates.dram
-    limits[DEPENDENCIES] = _chain_s(program, work_of, rates)
+    limits[DEPENDENCIES] = _chain_s(chain or chain_of(program), work_of, rates)
     return Bound(limits_s=_named_after_resources(limits))
 
 
@@ -77,10 +89,9 @@ def both_ways_s(up_bytes: float, down_bytes: float, rates: Rates) -> float:
     return shared + max(up_left, 0.0) + max(down_left, 0.0)
 
 
-def _chain_s(program: Program, work_of: Callable[[Op], Work], rates: Rates) -> float:
-    walk = Walk(program, lambda op: (op.name, op.records))
-    durations = np.array([[float(work_of(op).alone_s(rates))] for op in walk.classes])
-    return float(walk.step_s(durations)[0])
+def _chain_s(chain: Walk, work_of: Callable[[Op], Work], rates: Rates) -> float:
+    durations = np.array([[float(work_of(op).alone_s(rates))] for op in chain.classes])
+    return float(chain.step_s(durations)[0])
 
 
 def _named_after_resources(limits: Mapping[str, float]) -> dict[str, float]:

@@ -57,8 +57,30 @@ class Candidates:
         """The same plans on a machine that differs in rates only."""
         cores = tuple(replace(case, machine=machine) for case in self.cores)
         space = replace(self.space, base=replace(self.space.base, machine=machine))
-        bounds = [_bounds_of_core(case, space) for case in cores]
-        return replace(self, space=space, cores=cores, bound_s=np.concatenate(bounds))
+        columns = np.searchsorted(space.slots, self.slots)
+        bound_s = np.empty(len(self))
+        for number, case in enumerate(cores):
+            mine, residents = self.core == number, space.residents_of(case)
+            rows = np.searchsorted(residents, self.residents[mine])
+            grid = bounds_s(case, residents=residents, slots=space.slots)
+            bound_s[mine] = grid[rows, columns[mine]]
+        return replace(self, space=space, cores=cores, bound_s=bound_s)
+
+    def only(self, numbers: Numbers) -> "Candidates":
+        """Some of the plans, in the given order; entries are numbered anew."""
+        mine = self.core[numbers]
+        used: list[int] = sorted(set(mine.tolist()))
+        return replace(
+            self,
+            cores=tuple(self.cores[number] for number in used),
+            core=np.searchsorted(used, mine),
+            residents=self.residents[numbers],
+            slots=self.slots[numbers],
+            bound_s=self.bound_s[numbers],
+            device=self.device[numbers],
+            host=self.host[numbers],
+            nvme=self.nvme[numbers],
+        )
 
     def __len__(self) -> int:
         return len(self.core)
@@ -95,8 +117,8 @@ class Candidates:
 
 
 def _of_core(number: int, case: Case, space: Space) -> dict[str, NDArray[Any]]:
-    residents = space.residents_of(case)
-    rows, columns = _places(case, space)
+    shape, residents = Shape.of(case.model, case.plan), space.residents_of(case)
+    rows, columns = _distinct(shape, case.plan.policy, residents, space.slots)
     needed = rooms(
         case.model,
         case.plan,
@@ -109,22 +131,11 @@ def _of_core(number: int, case: Case, space: Space) -> dict[str, NDArray[Any]]:
         "core": np.full(len(rows), number, dtype=np.int64),
         "residents": np.array(residents, dtype=np.int64)[rows],
         "slots": np.array(space.slots, dtype=np.int64)[columns],
-        "bound_s": _bounds_of_core(case, space),
+        "bound_s": bounds_s(case, residents=residents, slots=space.slots)[rows, columns],
         "device": needed.device[rows, columns],
         "host": needed.host[rows, columns],
         "nvme": needed.nvme[rows, columns],
     }
-
-
-def _bounds_of_core(case: Case, space: Space) -> Floats:
-    rows, columns = _places(case, space)
-    residents = space.residents_of(case)
-    return bounds_s(case, residents=residents, slots=space.slots)[rows, columns]
-
-
-def _places(case: Case, space: Space) -> tuple[list[int], list[int]]:
-    shape, residents = Shape.of(case.model, case.plan), space.residents_of(case)
-    return _distinct(shape, case.plan.policy, residents, space.slots)
 
 
 @lru_cache(maxsize=64)

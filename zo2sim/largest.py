@@ -1,4 +1,4 @@
-"""The largest model that a machine has room for: of a list, and of one shape made deeper.
+"""The largest model that a machine has room for: of a list, and of one shape made deeper or wider.
 
 A model fits where any plan that leaves the recipe as it is fits. Only the smallest plans have to
 be looked at: one slot, one scratch copy, a write-back every step, one block per unit. More of these
@@ -7,7 +7,7 @@ of the host). How many blocks stay on the device is searched, because what the d
 host loses, and so is the tier.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,13 +16,16 @@ from zo2sim.candidates import Candidates
 from zo2sim.case import Case
 from zo2sim.memory import account
 from zo2sim.memory_account import fits, room
-from zo2sim.model import Model, Unit
+from zo2sim.model import Model, Unit, deeper
+from zo2sim.model_config.wider import Widths
 from zo2sim.plan import Plan, Policy
 from zo2sim.space import Space, plan_axes
 from zo2sim.steady import Floats
 
 DEEPEST = 4096
 """Blocks up to which a deeper model is looked for."""
+WIDEST = 1024
+"""Heads up to which a wider one is."""
 _SMALL = (Policy.ZO2, Policy.HOST_UPDATE, Policy.RESIDENT)
 
 
@@ -43,8 +46,8 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deepest:
-    """``fits`` has room, and ``fails``, one block deeper, has not; None where there is no such."""
+class Edge:
+    """``fits`` has room, and ``fails``, the next larger, has not; None where there is no such."""
 
     fits: Room | None
     fails: Room | None
@@ -72,30 +75,30 @@ def rooms_for(models: Iterable[Model], base: Case) -> tuple[Room, ...]:
     return tuple(room_for(replace(base, model=model)) for model in ordered)
 
 
-def deepest(base: Case) -> Deepest:
-    """The most blocks of the model's kind that fit, by bisection: every block takes memory."""
-
-    def verdict(blocks: int) -> Room:
-        return room_for(replace(base, model=deeper(base.model, blocks)))
-
-    low = high = verdict(1)
-    while high.fits and high.model.num_blocks < DEEPEST:
-        low, high = high, verdict(2 * high.model.num_blocks)
-    if high.fits or high is low:
-        return Deepest(fits=high if high.fits else None, fails=None if high.fits else high)
-    while high.model.num_blocks - low.model.num_blocks > 1:
-        middle = verdict((low.model.num_blocks + high.model.num_blocks) // 2)
-        if middle.fits:
-            low = middle
-        else:
-            high = middle
-    return Deepest(fits=low, fails=high)
+def deepest(base: Case) -> Edge:
+    """The most blocks of the model's kind that fit: every block takes memory."""
+    return _edge(lambda n: room_for(replace(base, model=deeper(base.model, n))), most=DEEPEST)
 
 
-def deeper(model: Model, num_blocks: int) -> Model:
-    """The model with another number of blocks: its own, in their order, over and over."""
-    blocks = tuple(model.blocks[i % model.num_blocks] for i in range(num_blocks))
-    return replace(model, name=f"{model.name} with {num_blocks} blocks", blocks=blocks)
+def widest(base: Case, widths: Widths) -> Edge:
+    """The most heads, with width and depth as ``widths`` says: each takes memory."""
+    return _edge(lambda n: room_for(replace(base, model=widths.of(n))), most=WIDEST // widths.group)
+
+
+def _edge(verdict: Callable[[int], Room], *, most: int) -> Edge:
+    """The largest size that fits and the next one, by bisection of sizes from 1 to ``most``."""
+    low, high = 0, 1
+    found = {1: verdict(1)}
+    while found[high].fits and high < most:
+        low, high = high, min(2 * high, most)
+        found[high] = verdict(high)
+    if found[high].fits:
+        return Edge(fits=found[high], fails=None)
+    while high - low > 1:
+        middle = (low + high) // 2
+        found[middle] = verdict(middle)
+        low, high = (middle, high) if found[middle].fits else (low, middle)
+    return Edge(fits=found.get(low), fails=found[high])
 
 
 def _residents(small: Case) -> tuple[int, ...]:

@@ -221,5 +221,11 @@ def _in_units(model: Model, size: int) -> Model:
     return replace(model, blocks=units)
 
 
+def deeper(model: Model, num_blocks: int) -> Model:
+    """The model with another number of blocks: its own, in their order, over and over."""
+    blocks = tuple(model.blocks[i % model.num_blocks] for i in range(num_blocks))
+    return replace(model, name=f"{model.name} with {num_blocks} blocks", blocks=blocks)
+
+
 def _aligned(num_bytes: int) -> int:
     return -(-num_bytes // TENSOR_GRAIN_BYTES) * TENSOR_GRAIN_BYTES

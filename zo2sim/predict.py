@@ -7,6 +7,7 @@ from functools import cached_property
 from zo2sim.bounds import Bound, bound
 from zo2sim.calibrated_sizes import outside
 from zo2sim.case import Case
+from zo2sim.fast import walk_of
 from zo2sim.memory import account
 from zo2sim.memory_account import Fit, MemoryAccount, fits
 from zo2sim.memory_published import mezo_account
@@ -97,13 +98,13 @@ def predict(case: Case) -> Prediction:
             f"write_back_every must be at most {MAX_WRITE_BACK_EVERY} to be predicted; "
             f"got {case.plan.write_back_every}"
         )
-    program, cost = case.program, case.cost
+    walk, cost = walk_of(case), case.cost
     context_bytes = int(case.machine.device.context_bytes.value)
     memory = account(case.model, case.plan, case.recipe, context_bytes=context_bytes)
     return Prediction(
         case=case,
-        trace=simulate(program, cost, cost.rates),
-        bound=bound(program, cost, cost.rates),
+        trace=simulate(walk.program, cost, cost.rates),
+        bound=bound(walk.program, cost, cost.rates, chain=walk),
         memory=memory,
         published=_published(case, memory, context_bytes),
         fits=fits(memory, case.machine),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from zo2sim.model import Model
-from zo2sim.model_config import from_config, load
+from zo2sim.model_config import from_config, load, read
 
 _SUFFIXES = {":tied": True, ":untied": False}
 
@@ -62,6 +62,16 @@ def resolve(text: str) -> Model:
         f"model must be a preset ({', '.join(names())}), a folder that holds a config.json, or a "
         f"config.json; got {text!r}, and configs are not downloaded: give the folder or config.json"
     )
+
+
+def resolve_config(text: str) -> dict[str, object]:
+    """The fields of the config.json of what `resolve` takes; raises ``ValueError`` as it does."""
+    plain, suffix = _split(text)
+    plain = _ids().get(plain, plain)
+    if plain not in _configs():
+        _ = resolve(text)
+        return dict(cast("dict[str, object]", read(text)))
+    return config(plain) | ({} if suffix is None else {"tie_word_embeddings": suffix})
 
 
 def _exists(text: str) -> bool:

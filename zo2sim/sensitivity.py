@@ -1,16 +1,14 @@
-"""What a step depends on: elasticities, where the binding limit changes, and grids of two axes.
+"""What a step depends on: elasticities, and grids of two axes.
 
 A key is a dotted constant of the machine, or `LINK`, which stands for every rate of its link.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import exp, log, sqrt
+from math import log
 
 import numpy as np
 
-from zo2sim.bounds import bound
 from zo2sim.case import Case
 from zo2sim.machine import Machine, replace_all, scale_link
 from zo2sim.machine_keys import LIMITS, units_of
@@ -23,8 +21,6 @@ LINK = "link"
 SWING = 1.25
 """Factor by which a constant is made larger and smaller for a tornado."""
 _NEAR = 1.01  # factor of a derivative
-_SCAN = 33  # values between which limits are looked for
-_SHARP = 1e-3  # relative width of a breakpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +40,6 @@ class Elasticity:
     def swing_s(self) -> float:
         """How much the step changes over the swing."""
         return abs(self.high_s - self.low_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Regime:
-    """Between two values of a constant the same limit binds; ``low_s`` and ``high_s`` are bounds
-    of the step at its ends."""
-
-    low: float
-    high: float
-    binding: str
-    low_s: float
-    high_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,24 +76,6 @@ def elasticities(case: Case) -> tuple[Elasticity, ...]:
             )
         )
     return tuple(sorted(found, key=lambda e: -e.swing_s))
-
-
-def regimes(case: Case, key: str, *, low: float, high: float) -> tuple[Regime, ...]:
-    """Which limit binds between two values of a constant, from the lower to the higher.
-
-    Limits are looked for at 33 values; where two of them differ, bisection finds the change to a
-    thousandth. A limit that binds only between two neighbours of these is missed.
-    """
-    if not 0.0 < low < high:
-        raise ValueError(f"{key}: a range must have 0 < low < high; got {low:g} to {high:g}")
-    program = case.program
-    at = _limits(program, case, key)
-    values = [low * (high / low) ** (i / (_SCAN - 1)) for i in range(_SCAN)]
-    starts = [low]
-    for left, right in pairwise(values):
-        starts += _changes(lambda value: at(value)[0], left, right)
-    ends = [*starts[1:], high]
-    return tuple(_regime(at, *ends_) for ends_ in zip(starts, ends, strict=True))
 
 
 def grid(case: Case, x_key: str, xs: Sequence[float], y_key: str, ys: Sequence[float]) -> Grid:
@@ -199,32 +165,3 @@ def _kinds(program: Program) -> tuple[Op, ...]:
 def _step_s(program: Program, case: Case) -> float:
     cost = case.cost
     return simulate(program, cost, cost.rates).step_s
-
-
-def _limits(program: Program, case: Case, key: str) -> Callable[[float], tuple[str, float]]:
-    """What binds at a value, and the bound."""
-    known: dict[float, tuple[str, float]] = {}
-
-    def at(value: float) -> tuple[str, float]:
-        if value not in known:
-            cost = replace(case, machine=with_value(case.machine, key, value)).cost
-            found = bound(program, cost, cost.rates)
-            known[value] = (found.binding, found.step_s)
-        return known[value]
-
-    return at
-
-
-def _changes(binding: Callable[[float], str], left: float, right: float) -> list[float]:
-    """Where what binds changes between two values; both sides of a change are looked at."""
-    if binding(left) == binding(right):
-        return []
-    if right <= left * (1 + _SHARP):
-        return [right]
-    middle = sqrt(left * right)
-    return [*_changes(binding, left, middle), *_changes(binding, middle, right)]
-
-
-def _regime(at: Callable[[float], tuple[str, float]], low: float, high: float) -> Regime:
-    inside = exp((log(low) + log(high)) / 2)
-    return Regime(low=low, high=high, binding=at(inside)[0], low_s=at(low)[1], high_s=at(high)[1])

@@ -40,16 +40,22 @@ def load(path: str | Path) -> Model:
 
     Raises ``ValueError`` when there is no such file or it is not a config.
     """
-    file = Path(path)
+    return from_config(cast("Mapping[str, object]", read(path)), name=_name(_file(path)))
+
+
+def read(path: str | Path) -> object:
+    """The content of a config.json, or of that of a folder; raises ``ValueError`` as `load`."""
     try:
-        file = file / "config.json" if file.is_dir() else file
-        config: object = json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path}: must be a readable config.json or a folder that holds one; got {reason}"
         ) from error
-    return from_config(cast("Mapping[str, object]", config), name=_name(file))
+
+
+def _file(path: str | Path) -> Path:
+    return Path(path) / "config.json" if Path(path).is_dir() else Path(path)
 
 
 def _name(file: Path) -> str:

@@ -1,0 +1,125 @@
+"""Where what binds changes: against a fine scan, on limits by hand and on those of real steps."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.strategies import contended_spaces
+from zo2sim.bounds import Bound, bound
+from zo2sim.case import Case
+from zo2sim.machine_file import named
+from zo2sim.plan import Plan, Recipe
+from zo2sim.presets import preset
+from zo2sim.regimes import changes, regimes
+from zo2sim.sensitivity import LINK, value_of, with_value
+from zo2sim.space import Space
+
+CASE = Case(
+    model=preset("opt-125m"), machine=named("a100-pcie-80gb"), plan=Plan(), recipe=Recipe(batch=4)
+)
+Limits = Callable[[float], Bound]
+
+
+def limits(*parts: list[tuple[float, float]]) -> Limits:
+    """Limit number i is the sum of the times of its operations: each max(a / rate, b)."""
+    return lambda rate: Bound(
+        limits_s={str(i): sum(max(a / rate, b) for a, b in ops) for i, ops in enumerate(parts)}
+    )
+
+
+def wrong(
+    binding: Callable[[float], str], starts: list[float], high: float, *, looks: int = 500
+) -> list[float]:
+    """How wide, as factors, the parts are in which something else binds than was found."""
+    values = np.geomspace(starts[0], high, looks).tolist()
+    ends = [*starts[1:], high]
+    found = [
+        next(
+            binding((low * up) ** 0.5)
+            for low, up in zip(starts, ends, strict=True)
+            if low <= value <= up
+        )
+        == binding(value)
+        for value in values
+    ]
+    parts = [list(part) for right, part in groupby(range(looks), lambda i: found[i]) if not right]
+    return [values[part[-1]] / values[part[0]] for part in parts]
+
+
+operations = st.tuples(st.floats(0.0, 100.0), st.floats(0.0, 100.0))
+
+
+@settings(max_examples=60)
+@given(parts=st.lists(st.lists(operations, min_size=1, max_size=3), min_size=1, max_size=4))
+def test_what_is_proved_to_bind_binds(parts: list[list[tuple[float, float]]]):
+    """Looked into as finely as can be, only slivers are missed."""
+    at = limits(*parts)
+    starts = [0.1, *changes(at, 0.1, 100.0, finest=1.01, steady=True)]
+    assert all(width < 1.01 for width in wrong(lambda v: at(v).binding, starts, 100.0))
+
+
+def test_a_limit_that_binds_only_in_the_middle_is_found():
+    at = limits([(100.0, 10.0)], [(50.0, 0.0), (0.0, 8.0)])
+    first, second = changes(at, 1.0, 100.0, finest=1.2, steady=True)
+    assert (first, second) == pytest.approx((50 / 8, 25.0), rel=2e-3)
+
+
+def test_proof_takes_few_looks():
+    """Two limits that fall in proportion never meet, which their ends show."""
+    asked: list[float] = []
+
+    def at(rate: float) -> Bound:
+        asked.append(rate)
+        return limits([(100.0, 0.0)], [(99.9, 0.0)])(rate)
+
+    assert changes(at, 1.0, 1000.0, finest=1.01, steady=True) == []
+    assert set(asked) == {1.0, 1000.0}
+    assert changes(at, 1.0, 1000.0, finest=1.01, steady=False) == []
+    assert len(set(asked)) > 500
+
+
+@settings(max_examples=12)
+@given(
+    asked=contended_spaces(),
+    key=st.sampled_from((LINK, "host.dram_bytes_per_s", "link.latency_s", "device.num_sms")),
+    number=st.integers(0, 3),
+)
+def test_regimes_of_a_step_are_those_of_a_scan(asked: Space, key: str, number: int):
+    """What is missed is narrower than a 32nd of the range."""
+    case = asked.cores[number % len(asked.cores)]
+    program, value = case.program, value_of(case.machine, key)
+    low, high = value / 16, value * 16
+
+    def binding(value: float) -> str:
+        cost = replace(case, machine=with_value(case.machine, key, value)).cost
+        return bound(program, cost, cost.rates).binding
+
+    known: dict[float, str] = {}
+    starts = [band.low for band in regimes(case, key, low=low, high=high)]
+    missed = wrong(
+        lambda v: known.setdefault(v, known.get(v) or binding(v)), starts, high, looks=60
+    )
+    assert all(width < 256 ** (1 / 32) for width in missed)
+
+
+def test_a_breakpoint_is_where_what_binds_changes():
+    """On both sides of each breakpoint another limit binds, and regimes cover the range."""
+    found = regimes(CASE, LINK, low=1e9, high=1e12)
+    assert (found[0].low, found[-1].high) == (1e9, 1e12)
+    assert [a.high for a in found[:-1]] == [b.low for b in found[1:]]
+    assert found[0].binding.startswith("link")
+    assert found[-1].binding in ("compute", "dependencies")
+    for before, after in pairwise(found):
+        assert before.binding != after.binding
+        sides = [binding_at(after.low * factor) for factor in (1 - 2e-3, 1 + 1e-6)]
+        assert sides == [before.binding, after.binding]
+
+
+def binding_at(rate: float) -> str:
+    case = replace(CASE, machine=with_value(CASE.machine, LINK, rate))
+    return bound(case.program, case.cost, case.cost.rates).binding
