@@ -24,6 +24,7 @@ START_S: Mapping[str, float] = {
     "cpu.gaussian_update_elements_per_s": 2e-9,
     "cpu.rademacher_update_elements_per_s": 4e-10,
     "cpu.pass_elements_per_s": 3e-10,
+    "cpu.spilled_elements_per_s": 2e-10,
     "cpu.build_s": 2e-4,
     "cpu.pass_s": 2e-4,
     "cpu.call_s": 4e-5,
@@ -96,9 +97,15 @@ class Room:
     disk_bytes: float
 
 
-def calibrated(
-    machine: Machine, fit: Fit, room: Room, *, jitter_ratio: float, source: str
-) -> Machine:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeated:
+    """A run measured again and again: its median step, and the relative spread of it."""
+
+    step_s: float
+    jitter_ratio: float
+
+
+def calibrated(machine: Machine, fit: Fit, room: Room, again: Repeated, *, source: str) -> Machine:
     """The host as a machine: fitted constants, and its cores and memory as the system says.
 
     Half of the memory plays the device's. What a host measures twice under two names (its cores
@@ -110,7 +117,8 @@ def calibrated(
     found |= _link_states(found)
     spread = {
         "cpu.misfit_ratio": Quantity(fit.log_sigmas["forward of a block"], "fitted", source),
-        "cpu.jitter_ratio": Quantity(max(jitter_ratio, LEAST_RATIO), "measured", source),
+        "cpu.jitter_ratio": Quantity(max(again.jitter_ratio, LEAST_RATIO), "measured", source),
+        "cpu.reference_s": Quantity(again.step_s, "measured", source),
     }
     counted = {
         "host.num_cores": Quantity(room.num_cores, "measured", source),

@@ -2,7 +2,7 @@
 
 Every configuration is measured in turns with a reference, so that what the machine does to both
 (heat, neighbours, time of day) cancels: a turn's time is scaled by how fast the reference ran in
-that turn, relative to its median over the whole validation.
+that turn, relative to how fast it ran when the machine was calibrated.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ Floats = NDArray[np.float64]
 class Comparison:
     """One configuration. ``measured_s`` and ``reference_s`` hold one step time per turn.
 
-    ``reference_median_s`` is the reference's over all turns of all configurations. ``low_s`` and
-    ``high_s`` end the 90 % band of the prediction; ``replayed_s`` is what the simulator makes of
-    the measured durations.
+    ``reference_calibrated_s`` is what the reference took when the machine was calibrated.
+    ``low_s`` and ``high_s`` end the 90 % band of the prediction; ``replayed_s`` is what the
+    simulator makes of the measured durations.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Comparison:
     replayed_s: float
     measured_s: tuple[float, ...]
     reference_s: tuple[float, ...]
-    reference_median_s: float
+    reference_calibrated_s: float
 
     def __post_init__(self) -> None:
         if len(self.measured_s) != len(self.reference_s) or not self.measured_s:
@@ -44,7 +44,7 @@ class Comparison:
     @cached_property
     def turns_s(self) -> Floats:
         """Step times with the machine's drift taken out."""
-        drift = np.array(self.reference_s) / self.reference_median_s
+        drift = np.array(self.reference_s) / self.reference_calibrated_s
         return np.array(self.measured_s) / drift
 
     @property
@@ -146,9 +146,15 @@ class Scores:
         """Mean width of the bands, relative to the predictions."""
         return float(np.mean([c.width for c in self.comparisons]))
 
+    @property
+    def drift(self) -> float:
+        """How much longer the reference took than when the machine was calibrated."""
+        ratios = [np.array(c.reference_s) / c.reference_calibrated_s for c in self.comparisons]
+        return float(np.median(np.concatenate(ratios))) - 1.0
+
     def as_dict(self) -> dict[str, float | int | None]:
         """Every figure by its name; None where one turn does not tell."""
-        names = ("mape", "max_ape", "mpe", "rules_mape", "repeatability", "coverage_90")
+        names = ("mape", "max_ape", "mpe", "rules_mape", "repeatability", "coverage_90", "drift")
         figures = {name: getattr(self, name) for name in (*names, "band_width")}
         return {"n": self.n, **{k: None if isnan(v) else v for k, v in figures.items()}}
 

@@ -49,10 +49,11 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The rows, the relative spread of one run repeated, and what ran."""
+    """The rows, what ran, and the step of one run repeated: its median and relative spread."""
 
     rows: tuple[Measured, ...]
     jitter_ratio: float
+    reference_s: float
     cases: tuple[Case, ...]
 
 
@@ -74,6 +75,7 @@ def measure_host(campaign: Campaign) -> Found:
     return Found(
         rows=tuple(rows),
         jitter_ratio=_spread([log(s) for s in again_s]),
+        reference_s=median(again_s),
         cases=tuple(case_of(spec) for spec in (*specs, reference_run())),
     )
 

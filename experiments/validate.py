@@ -129,11 +129,11 @@ def _validated(
         running = [stack.enter_context(opened(spec)) for spec in specs]
         with sampler:
             turns = _turns(running, reference, config)
-        whole = median(r for pairs in turns for _, r in pairs)
         traces = [one.trace() for one in running]
         arenas = tuple(arena_checks(specs, running))
+    calibrated_s = _reference_s(machine, turns)
     found = [
-        _one(spec, prediction, trace, pairs, whole, config)
+        _one(spec, prediction, trace, pairs, calibrated_s, config)
         for spec, prediction, trace, pairs in zip(specs, predictions, traces, turns, strict=True)
     ]
     return found, arenas
@@ -141,11 +141,18 @@ def _validated(
 
 def _measured_before(before: Measurements, machine: Machine, config: Config) -> list[Validated]:
     """This machine's predictions beside what an earlier validation measured."""
-    whole_s = before.reference_median_s
+    whole_s = _reference_s(machine, [run.turns for run in before.runs])
     return [
         _one(run.spec, predict(case_of(run.spec, machine)), run.trace, run.turns, whole_s, config)
         for run in before.runs
     ]
+
+
+def _reference_s(machine: Machine, turns: Sequence[Sequence[Turn]]) -> float:
+    """What the reference took when the machine was calibrated; if it never was, what it takes."""
+    if machine.cpu is not None:
+        return machine.cpu.reference_s.value
+    return median(beside_s for pairs in turns for _, beside_s in pairs)
 
 
 def _one(
@@ -153,7 +160,7 @@ def _one(
     prediction: Prediction,
     trace: Trace,
     pairs: Sequence[Turn],
-    whole_s: float,
+    reference_calibrated_s: float,
     config: Config,
 ) -> Validated:
     case, counted = prediction.case, _counted_steps(config)
@@ -166,7 +173,7 @@ def _one(
         replayed_s=replayed_s(trace, case, counted),
         measured_s=tuple(m for m, _ in pairs),
         reference_s=tuple(r for _, r in pairs),
-        reference_median_s=whole_s,
+        reference_calibrated_s=reference_calibrated_s,
     )
     measured_s = mean_durations_s(trace, counted)
     return Validated(

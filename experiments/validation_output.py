@@ -79,7 +79,6 @@ def summary(found: Sequence[Validated], memory: MemoryScores) -> dict[str, Any]:
         "promises": [{**asdict(p), "kept": p.kept} for p in promises(scores)],
         "complaints": complaints(found, memory),
         "suspects": [asdict(suspect) for suspect in suspects(errors_of(found))],
-        "reference_median_s": scores.comparisons[0].reference_median_s,
         "configurations": [_row(one) for one in found],
         "memory": [check.as_dict for check in memory.checks],
     }

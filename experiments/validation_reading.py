@@ -30,7 +30,6 @@ class Measurements:
 
     turns: int
     steps: int
-    reference_median_s: float
     runs: tuple[MeasuredRun, ...]
 
 
@@ -43,7 +42,6 @@ def read_measurements(folder: Path) -> Measurements:
         return Measurements(
             turns=int(settings["turns"]),
             steps=int(settings["steps"]),
-            reference_median_s=float(summary["reference_median_s"]),
             runs=tuple(_run(folder / f"{number:02d}", row) for number, row in enumerate(rows)),
         )
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:

@@ -19,7 +19,7 @@ def comparison(**changes: object) -> Comparison:
         "replayed_s": 101.0,
         "measured_s": (100.0, 100.0, 100.0),
         "reference_s": (10.0, 10.0, 10.0),
-        "reference_median_s": 10.0,
+        "reference_calibrated_s": 10.0,
     }
     return Comparison(**{**base, **changes})
 
@@ -65,8 +65,15 @@ def test_scores_are_means_and_a_maximum():
         "rules_mape": scores.rules_mape,
         "repeatability": 0.0,
         "coverage_90": 0.5,
+        "drift": 0.0,
         "band_width": scores.band_width,
     }
+
+
+def test_drift_since_calibration_is_told_and_taken_out():
+    slow = comparison(measured_s=(120.0,), reference_s=(12.0,))
+    assert slow.step_s == pytest.approx(100.0)
+    assert Scores(comparisons=(slow,)).drift == pytest.approx(0.2)
 
 
 @given(drift=st.lists(st.floats(0.5, 2.0), min_size=1, max_size=9))

@@ -180,13 +180,15 @@ class Cpu:
     (`zo2sim.cost.cpu` counts them; `analysis.calibration` fits them). ``lane_start_s`` is a lane's
     thread and all that the model does in Python before its first block; ``pass_s`` and
     ``build_s`` begin an update and the weights of one sign, when nothing of it is in a cache;
+    ``spilled_elements_per_s`` is what weights cost that a core built and no longer has near;
     ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
     the start of one that waited for it, ``wake_s`` the same where it waited for a copy; the
     turnarounds that of a step: from its loss to the next step's first operation; ``trip_s`` what
     the first operation of a trip loses to the host, which still enqueues the rest, where a step has
     several trips; ``throttle_s`` what the end of a copy through a limited link takes.
     ``misfit_ratio`` is the relative spread (one standard deviation) of operations
-    around the law, ``jitter_ratio`` that of the same run repeated.
+    around the law, ``jitter_ratio`` that of the same run repeated; ``reference_s`` is the step of
+    the run that all others took turns with: it tells a later validation how the machine drifted.
     """
 
     gemm_flops_per_s: Quantity
@@ -203,6 +205,7 @@ class Cpu:
     gaussian_update_elements_per_s: Quantity
     rademacher_update_elements_per_s: Quantity
     pass_elements_per_s: Quantity
+    spilled_elements_per_s: Quantity
     build_s: Quantity
     pass_s: Quantity
     call_s: Quantity
@@ -216,6 +219,7 @@ class Cpu:
     trip_s: Quantity
     misfit_ratio: Quantity
     jitter_ratio: Quantity
+    reference_s: Quantity
 
     def __post_init__(self) -> None:
         _check_part("cpu", self)

@@ -58,6 +58,7 @@ LIMITS = {
     "cpu.gaussian_update_elements_per_s": (1e5, 1e15),
     "cpu.rademacher_update_elements_per_s": (1e5, 1e15),
     "cpu.pass_elements_per_s": (1e5, 1e15),
+    "cpu.spilled_elements_per_s": (1e5, 1e15),
     "cpu.build_s": (1e-9, 1e-1),
     "cpu.pass_s": (1e-9, 1e-1),
     "cpu.call_s": (1e-9, 1e-1),
@@ -71,6 +72,7 @@ LIMITS = {
     "cpu.trip_s": (1e-9, 1e-1),
     "cpu.misfit_ratio": (1e-6, 1e1),
     "cpu.jitter_ratio": (1e-6, 1e1),
+    "cpu.reference_s": (1e-6, 1e3),
 }
 """Plausible range of every number, in SI base units."""
 

@@ -98,7 +98,9 @@ def _method(scores: Scores) -> Iterator[Block]:
         (
             "Every step time was predicted before anything ran. Then each configuration was "
             f"measured in {turns}, each beside a turn of one reference configuration; its time is "
-            "scaled by how fast the reference ran in that turn, which takes out what slows both. "
+            "scaled by how fast the reference ran in that turn, relative to when the machine was "
+            "calibrated, which takes out what slows both: the machine had drifted by "
+            f"{signed_percent(scores.drift)}. "
             "The measured step is the median of the turns, and the repeatability is the standard "
             "error of that median. An error is how far a prediction lies above the measurement, "
             "relative to the measurement.",

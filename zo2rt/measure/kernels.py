@@ -18,6 +18,11 @@ _MOST_FLOPS = 2e9  # of one product: about 20 ms
 _WEIGHT_BYTES = 3e7  # weights in turn, so that none of them is still in a core's own cache
 
 
+def _far(weights: int) -> Amounts:
+    """Weights come in turn, so each is far when it is read."""
+    return {"cpu.spilled_elements_per_s": float(weights)}
+
+
 def gemms(count: int, *, seed: int) -> Iterator[Bench]:
     """Linear layers of random shapes: rows are tokens of a lane."""
     draw = random.Random(seed)
@@ -29,7 +34,7 @@ def gemms(count: int, *, seed: int) -> Iterator[Bench]:
         yield Bench(
             group="gemm",
             name=f"gemm {m}x{n}x{k}",
-            amounts=_in_a_loop(gemm_amounts(m, n, k)),
+            amounts=_in_a_loop({**gemm_amounts(m, n, k), **_far(n * k)}),
             prepare=lambda m=m, n=n, k=k: _linear(m, n, k),
         )
 

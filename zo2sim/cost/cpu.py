@@ -27,6 +27,9 @@ HANDOVER = "host.stream_handover_s"
 LOSS_KERNELS = 12
 """Shift and pad the labels, flatten, log-softmax, pick, mean, and the casts of the loss."""
 _BYTES = Dtype.FP32.bytes
+NEAR_BYTES = 8 << 20
+"""What a core reaches without looking up its place: 2048 pages of 4 KiB, the size of the second
+translation buffer of server cores since 2021 (Intel 64 and IA-32 optimization manual, 2.3)."""
 
 
 def amounts(s: Setting, kind: Kind, unit: int | None, lanes: str, records: int) -> Amounts | None:
@@ -110,9 +113,15 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
         _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), draws)
         total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
         total["cpu.build_s"] += draws
+        total["cpu.spilled_elements_per_s"] += signs * _spilled(elements)
     if s.trips and unit == HEAD:
         total["cpu.trip_s"] += 1
     return total
+
+
+def _spilled(elements: Number) -> Number:
+    """What of a unit's W is far when it is read: theta and W are more than the core has near."""
+    return np.maximum(elements - NEAR_BYTES / (2 * _BYTES), 0.0)
 
 
 def _lane(s: Setting, unit: int) -> Amounts:
