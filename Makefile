@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: sweep test lint gpu clean
+.PHONY: sweep test lint validate gpu clean
 sweep: $(STAMP)  ## predict the OPT family and write the report to runs/sweep
 	$(BIN)/python -m experiments.sweep
 
@@ -15,9 +15,14 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-gpu: $(STAMP)  ## on a machine with a card: backend contracts, parity, noise, memory, speed
+validate: $(STAMP)  ## measure this machine, then compare predictions with real runs on it
+	$(BIN)/python -m experiments.calibrate --out runs/machine.toml
+	$(BIN)/python -m experiments.validate --machine runs/machine.toml --record --out runs/validate
+
+gpu: $(STAMP)  ## on a machine with a card: backend contracts, parity, noise, memory, speed, calibration
 	$(BIN)/python -m pytest -n 0 -m gpu
 	$(BIN)/python -m experiments.bench --runtime --backend cuda --json runs/gpu-bench.json
+	$(BIN)/python -m experiments.calibrate --backend cuda --out runs/card.toml
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
