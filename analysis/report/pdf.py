@@ -21,7 +21,17 @@ def pdf_bytes(document: Document, figures: Mapping[str, str]) -> bytes:
 
     ``figures`` holds SVG text by key. Raises ``ValueError`` when a figure has no picture.
     """
-    result = _compiler().compile(format="pdf", sys_inputs=_inputs(document, figures), timestamp=0)
+    inputs = _inputs(document, figures)
+    try:
+        return _pdf(inputs, tagged=True)
+    except typst.TypstError as error:
+        if "internal error" not in str(error):
+            raise
+        return _pdf(inputs, tagged=False)  # Typst 0.15 cannot tag every long two-column document
+
+
+def _pdf(inputs: dict[str, str], *, tagged: bool) -> bytes:
+    result = _compiler().compile(format="pdf", sys_inputs=inputs, timestamp=0, pdf_tags=tagged)
     assert isinstance(result, bytes)
     return result
 
