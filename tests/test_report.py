@@ -404,7 +404,7 @@ def test_only_what_typst_cannot_tag_is_set_untagged(message: str, monkeypatch: p
     class Stubborn:
         def compile(self, *, pdf_tags: bool, **_: object) -> bytes:
             if pdf_tags:
-                raise typst.TypstError(message)
+                raise typst.TypstError(message, message)
             return b"%PDF untagged"
 
     monkeypatch.setattr(pdf, "_compiler", Stubborn)
