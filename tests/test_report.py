@@ -6,13 +6,11 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-import typst
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.plots.rows import of_question
 from analysis.plots.sweep import sweep_figures
-from analysis.report import pdf
 from analysis.report.document import (
     Code,
     Document,
@@ -397,19 +395,3 @@ def test_without_bands_nothing_is_said_of_them():
     assert "How far to trust it" not in [section.title for section in document.sections]
     bounds = next(b for b in document.blocks if isinstance(b, TableBlock) and b.key == "bounds")
     assert "90 % band" not in bounds.header
-
-
-@pytest.mark.parametrize("message", ["internal error: parent group", "unknown variable"])
-def test_only_what_typst_cannot_tag_is_set_untagged(message: str, monkeypatch: pytest.MonkeyPatch):
-    class Stubborn:
-        def compile(self, *, pdf_tags: bool, **_: object) -> bytes:
-            if pdf_tags:
-                raise typst.TypstError(message, message)
-            return b"%PDF untagged"
-
-    monkeypatch.setattr(pdf, "_compiler", Stubborn)
-    if "internal" in message:
-        assert pdf_bytes(document_of("x"), {"one": SQUARE}) == b"%PDF untagged"
-    else:
-        with pytest.raises(typst.TypstError, match=message):
-            pdf_bytes(document_of("x"), {"one": SQUARE})
