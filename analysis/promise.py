@@ -5,6 +5,7 @@ An error may exceed what is promised by what the measurement itself scatters by.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isnan
 
 from analysis.validation import Scores, coverage_interval
 
@@ -39,7 +40,7 @@ class Promise:
 
 def promises(scores: Scores) -> Iterator[Promise]:
     """Every promise on a validation of as many configurations."""
-    slack = scores.repeatability if scores.repeatability == scores.repeatability else 0.0
+    slack = 0.0 if isnan(scores.repeatability) else scores.repeatability
     yield Promise(name="mape", value=scores.mape, most=max(MAPE, 1.5 * slack))
     yield Promise(name="max_ape", value=scores.max_ape, most=MAX_APE + slack)
     yield Promise(name="mpe", value=scores.mpe, most=MPE + slack)

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from analysis.calibration import Fit, fit
 from analysis.device_fit import base_machine, calibrated_card, start_s
-from analysis.machine_fit import START_S, Repeated, Room, calibrated, with_constants
+from analysis.machine_fit import START_S, Room, calibrated, with_constants
 from analysis.machine_fit import quantities as fitted_quantities
 from analysis.plots.residuals import residuals
 from analysis.style import svg_text
@@ -107,8 +107,7 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
     found = measure_host(campaign)
     fitted = fit(found.rows, START_S)
     room = _room(config.out.parent)
-    again = Repeated(step_s=found.reference_s, jitter_ratio=found.jitter_ratio)
-    machine = calibrated(named("this-host"), fitted, room, again, source=source)
+    machine = calibrated(named("this-host"), fitted, room, found.again, source=source)
     return fitted, replace(machine, calibrated=seen(found.cases, source))
 
 

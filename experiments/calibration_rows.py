@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
+from analysis.machine_fit import Repeated
 from analysis.trace_rows import Turns, copy_rows, gap_rows, op_rows, settled
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
@@ -52,8 +53,7 @@ class Found:
     """The rows, what ran, and the step of one run repeated: its median and relative spread."""
 
     rows: tuple[Measured, ...]
-    jitter_ratio: float
-    reference_s: float
+    again: Repeated
     cases: tuple[Case, ...]
 
 
@@ -74,8 +74,7 @@ def measure_host(campaign: Campaign) -> Found:
         rows += rows_of(spec, trace, turns)
     return Found(
         rows=tuple(rows),
-        jitter_ratio=_spread([log(s) for s in again_s]),
-        reference_s=median(again_s),
+        again=Repeated(step_s=median(again_s), jitter_ratio=_spread([log(s) for s in again_s])),
         cases=tuple(case_of(spec) for spec in (*specs, reference_run())),
     )
 

@@ -10,13 +10,13 @@ from analysis.replay import mean_durations_s
 from experiments.calibration_rows import Campaign, file_rows, host_rows
 from experiments.device_design import device_runs
 from experiments.progress import progress_bar
+from experiments.recorded_run import case_of
 from zo2rt.backends import Backend, CudaBackend
 from zo2rt.measure import host_work, links, on_device
 from zo2rt.measure.card import Card
 from zo2rt.measure.device_kernels import DeviceBenches, Sizes
 from zo2rt.measure.runs import counted_steps, opened
 from zo2rt.measure.timing import Bench
-from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
 from zo2sim.machine import Machine
 from zo2sim.measured import Measured
@@ -126,7 +126,7 @@ def run_rows(machine: Machine) -> list[Measured]:
                 running.steps_s(_STEPS, warm_up=_WARM_UP)
                 trace = running.trace()
             (steps,) = counted_steps(1, _STEPS, warm_up=_WARM_UP)
-            case = Case(model=spec.model, machine=machine, plan=spec.plan, recipe=spec.recipe)
+            case = case_of(spec, machine)
             for error in op_errors(trace, case, mean_durations_s(trace, steps), spec.name):
                 kind = str(error.kind).lower()
                 rows.append(

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,23 +59,23 @@ class Observed:
         return max((v for v in values if v is not None), default=None)
 
 
-class Observation:
-    """Samples from entry to exit, and is told of every step as it ends.
+class Observation(Sampler):
+    """A sampler that is told of every step as it ends.
 
     A card is asked where one computes; what it does not tell never ends the run.
     """
 
     def __init__(self, backend: BackendName, *, interval_s: float = INTERVAL_S) -> None:
         probes, note = probes_of(backend)
-        self._sampler = Sampler(probes, interval_s=interval_s)
-        self._notes = () if note is None else (note,)
+        super().__init__(probes, interval_s=interval_s)
+        self._missing = () if note is None else (note,)
         self._steps: dict[int, tuple[float, float]] = {}
 
     def seeing(self, show: Callable[[StepLine], None]) -> Callable[[StepLine], None]:
         """``show``, and a note of when the step began and ended."""
 
         def shown(line: StepLine) -> None:
-            end_s = self._sampler.now_s
+            end_s = self.now_s
             self._steps[line.step] = (end_s - line.wall_s, end_s)
             show(line)
 
@@ -85,20 +84,8 @@ class Observation:
     @property
     def observed(self) -> Observed:
         """Everything, after the exit."""
-        notes = (*self._notes, *self._sampler.notes)
-        return Observed(samples=self._sampler.samples, notes=notes, steps=dict(self._steps))
-
-    def __enter__(self) -> Self:
-        self._sampler.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._sampler.__exit__(kind, error, trace)
+        notes = (*self._missing, *self.notes)
+        return Observed(samples=self.samples, notes=notes, steps=dict(self._steps))
 
 
 def probes_of(backend: BackendName) -> tuple[list[Probe], str | None]:

@@ -15,6 +15,7 @@ from analysis.trace_file import read_trace
 from experiments.cli import read_text, write_file
 from zo2rt.measure.runs import RunSpec
 from zo2sim.case import Case
+from zo2sim.machine import Machine, cap_link
 from zo2sim.machine_file import named
 from zo2sim.plan_file import dump, parse
 from zo2sim.trace import Trace
@@ -58,9 +59,15 @@ def read_recorded(folder: Path) -> RecordedRun:
     return RecordedRun(spec=spec, trace=read_trace(folder / "trace.json.gz", case.program))
 
 
-def case_of(spec: RunSpec) -> Case:
-    """The run as the predictor knows it, on a machine that is yet to be calibrated."""
-    return Case(model=spec.model, machine=named("this-host"), plan=spec.plan, recipe=spec.recipe)
+def case_of(spec: RunSpec, machine: Machine | None = None) -> Case:
+    """The run as the predictor knows it, its link limited as the run's is.
+
+    Without a machine it is on one that is yet to be calibrated: its amounts count, not its times.
+    """
+    own = named("this-host") if machine is None else machine
+    rate = spec.link_bytes_per_s
+    limited = own if rate is None else cap_link(own, rate)
+    return Case(model=spec.model, machine=limited, plan=spec.plan, recipe=spec.recipe)
 
 
 def _fields(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from analysis.validation import Comparison
 from experiments.cli import DONE, NO, run, write_json
 from experiments.memory_check import arena_checks, process_checks
 from experiments.progress import progress_bar
+from experiments.recorded_run import case_of
 from experiments.run_design import held_out_runs, reference_run
 from experiments.sample_table import sample_frame, write_samples
 from experiments.validated import Validated, complaints, scores_of
@@ -34,8 +35,7 @@ from experiments.validation_screen import show
 from zo2rt.measure.runs import Running, RunSpec, counted_steps, opened
 from zo2rt.sampling import HostProbe, Sampler
 from zo2sim.bands import band
-from zo2sim.case import Case
-from zo2sim.machine import Machine, cap_link
+from zo2sim.machine import Machine
 from zo2sim.machine_file import resolve
 from zo2sim.predict import Prediction, predict
 from zo2sim.trace import Trace
@@ -110,13 +110,6 @@ def _settings(config: Config) -> dict[str, Any]:
     """What the figures depend on."""
     kept = ("machine", "quick", "turns", "steps", "seed")
     return {name: getattr(config, name) for name in kept}
-
-
-def case_of(spec: RunSpec, machine: Machine) -> Case:
-    """What is predicted for a run on this machine, its link limited as the run's is."""
-    rate = spec.link_bytes_per_s
-    limited = machine if rate is None else cap_link(machine, rate)
-    return Case(model=spec.model, machine=limited, plan=spec.plan, recipe=spec.recipe)
 
 
 def _validated(

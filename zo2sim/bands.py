@@ -192,8 +192,7 @@ def _sigma(quantity: Quantity | None) -> float:
 
 
 def _quantity(machine: Machine, key: str) -> Quantity | None:
-    part, _, name = key.partition(".")
-    return getattr(getattr(machine, part), name) if name else None
+    return None if key == KERNELS else machine.quantity(key)
 
 
 def _has_interval(machine: Machine, key: str) -> bool:

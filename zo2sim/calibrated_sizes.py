@@ -16,7 +16,7 @@ def sizes(case: Case) -> dict[str, float]:
     return {
         "sequence": float(recipe.sequence),
         "lane_tokens": float(recipe.batch * recipe.sequence),
-        "num_lanes": 2.0 * recipe.samples * recipe.microbatches,
+        "num_lanes": float(recipe.num_lanes),
         "num_blocks": float(model.num_blocks),
         "block_bytes": float(max(block.buffer_bytes(recipe.storage_dtype) for block in blocks)),
         "vocabulary": float(model.vocab),

@@ -272,6 +272,11 @@ class Machine:
             for field, quantity in quantities_of(part)
         }
 
+    def quantity(self, key: str) -> Quantity:
+        """The number under a dotted key."""
+        part, _, name = key.partition(".")
+        return getattr(getattr(self, part), name)
+
     @property
     def constants(self) -> str:
         """Identifies every number but amounts of memory: 16 hexadecimal digits of SHA-256."""

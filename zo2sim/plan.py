@@ -140,6 +140,11 @@ class Plan:
                 f"resident_blocks must be a whole number >= 0; got {self.resident_blocks!r}"
             )
 
+    @property
+    def defers(self) -> bool:
+        """An update waits for its block's next visit, and has no trip of its own."""
+        return self.deferred_update and self.policy not in (Policy.NAIVE, Policy.DUAL)
+
 
 def published_code(plan: Plan, recipe: Recipe) -> Literal["zo2", "mezo"] | None:
     """Whose published code the pair stands for, or None for this project's runtime."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HEAD = -1
 """Unit number of what runs before the blocks: embeddings and, when tied, the LM head's weight."""
@@ -136,11 +136,6 @@ class Buffer(NamedTuple):
         return f"{self.space}:{_UNIT_NAMES.get(self.number, str(self.number))}"
 
 
-def slot_among(buffers: Iterable[Buffer]) -> int | None:
-    """The number of the slot among the buffers, if there is one."""
-    return next((b.number for b in buffers if b.space is Space.SLOT), None)
-
-
 def unit_name(unit: int) -> str:
     """``head``, ``tail`` or the block's number."""
     return _UNIT_NAMES.get(unit, str(unit))
@@ -185,6 +180,19 @@ class Op:
         trip = f".{self.trip}" if self.trip else ""
         step = f"@{self.step}" if self.step else ""
         return f"{LETTERS[self.kind]}{unit}{trip}{step}"
+
+
+def operation(
+    kind: Kind,
+    stream: Stream,
+    reads: tuple[Buffer, ...],
+    writes: tuple[Buffer, ...],
+    **fields: Any,
+) -> Op:
+    """An operation on the slot among what it touches, if there is one; ``fields`` are an `Op`'s."""
+    slots = (buffer.number for buffer in (*reads, *writes) if buffer.space is Space.SLOT)
+    slot = next(slots, None)
+    return Op(kind=kind, stream=stream, reads=reads, writes=writes, slot=slot, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from zo2rt.backends import Backend
 from zo2rt.codec import TORCH_DTYPES
+from zo2rt.measure.noise import records_of
 from zo2rt.measure.timing import Bench, Work
-from zo2rt.noise import Kind, Place, Record, perturb, update
+from zo2rt.noise import Kind, Place, perturb, update
 from zo2sim.dtypes import Dtype
 from zo2sim.kernels import for_dtype
 from zo2sim.machine import Machine
@@ -147,18 +148,7 @@ class DeviceBenches:
     def _pass(self, kind: Kind, dtype: Dtype, size: int, records: int) -> Work:
         theta, place = self._drawn(dtype, size), Place(p=3)
         if records > 1:
-            applied = [_record(step) for step in range(records)]
+            applied = records_of(records)
             return lambda: update(theta, place, records=applied, kind=kind)
         out = self._tensor(dtype, size)
         return lambda: perturb(out, theta, place, key=5, coefficient=1e-3, kind=kind)
-
-
-def _record(step: int) -> Record:
-    return Record(
-        step=step,
-        sample_keys=(step,),
-        projected_gradients=(0.5,),
-        lr=1e-6,
-        weight_decay=0.0,
-        eps=1e-3,
-    )

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from zo2rt.codec import Layout, encode
+from zo2rt.measure.noise import records_of
 from zo2rt.measure.timing import Bench, Work
-from zo2rt.noise import Kind, Place, Record, update
+from zo2rt.noise import Kind, Place, update
 from zo2sim.dtypes import Dtype
 from zo2sim.measured import Measured
 
@@ -100,10 +101,8 @@ def _encoding(size: int, source: torch.dtype, wire: Dtype) -> Work:
 
 def _update(kind: Kind, size: int) -> Work:
     weights = torch.randn(size)
-    record = Record(
-        step=0, sample_keys=(1,), projected_gradients=(0.5,), lr=1e-6, weight_decay=0.0, eps=1e-3
-    )
-    return lambda: update(weights, Place(p=3), records=[record], kind=kind)
+    records = records_of(1)
+    return lambda: update(weights, Place(p=3), records=records, kind=kind)
 
 
 def _ones(nbytes: int) -> Tensor:

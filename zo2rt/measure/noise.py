@@ -60,7 +60,13 @@ def _perturb(kind: Kind, size: int) -> Work:
 
 def _update(kind: Kind, size: int, count: int, samples: int) -> Work:
     thetas = _in_turn(size)
-    records = [
+    records = records_of(count, samples)
+    return lambda: update(next(thetas), Place(p=3), records=records, kind=kind)
+
+
+def records_of(count: int, samples: int = 1) -> list[Record]:
+    """Records of so many steps, small enough to leave weights finite."""
+    return [
         Record(
             step=step,
             sample_keys=tuple(range(step, step + samples)),
@@ -71,7 +77,6 @@ def _update(kind: Kind, size: int, count: int, samples: int) -> Work:
         )
         for step in range(count)
     ]
-    return lambda: update(next(thetas), Place(p=3), records=records, kind=kind)
 
 
 def _in_turn(size: int) -> Iterator[torch.Tensor]:

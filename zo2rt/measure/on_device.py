@@ -1,14 +1,14 @@
 """Timing work on a backend's compute stream: events around many calls, and one wait afterwards."""
 
-import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import ceil
 from statistics import median
 from time import perf_counter
 
 from zo2rt.backends import Backend
 from zo2rt.backends.handover import handover_s
-from zo2rt.measure.timing import Bench, Effort, Work
+from zo2rt.measure.timing import Bench, Effort, Work, measure
 from zo2sim.measured import Measured
 from zo2sim.schedule import Stream
 
@@ -20,17 +20,8 @@ _LAUNCHES = 500
 def measure_on(
     backend: Backend, benches: Sequence[Bench], effort: Effort, *, seed: int
 ) -> Iterator[Measured]:
-    """Every bench once per round, in an order of its own."""
-    order = random.Random(seed)
-    for _ in range(effort.rounds):
-        for bench in order.sample(benches, len(benches)):
-            yield Measured(
-                group=bench.group,
-                name=bench.name,
-                amounts=bench.amounts,
-                seconds=on_device_s(backend, bench.prepare(), effort),
-                in_loop=True,
-            )
+    """`timing.measure` on the device's clock."""
+    return measure(benches, effort, seed=seed, timed=partial(on_device_s, backend))
 
 
 def on_device_s(backend: Backend, work: Work, effort: Effort) -> float:

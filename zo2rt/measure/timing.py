@@ -30,8 +30,18 @@ class Effort:
     least: int = 4
 
 
-def measure(benches: Sequence[Bench], effort: Effort, *, seed: int) -> Iterator[Measured]:
-    """Every bench once per round, in an order of its own: the median of its repeats."""
+def measure(
+    benches: Sequence[Bench],
+    effort: Effort,
+    *,
+    seed: int,
+    timed: Callable[[Work, Effort], float] | None = None,
+) -> Iterator[Measured]:
+    """Every bench once per round, in an order of its own: seconds as ``timed`` has them.
+
+    By default the median of its repeats.
+    """
+    seconds_of = timed or _middle_s
     order = random.Random(seed)
     for _ in range(effort.rounds):
         for bench in order.sample(benches, len(benches)):
@@ -39,9 +49,13 @@ def measure(benches: Sequence[Bench], effort: Effort, *, seed: int) -> Iterator[
                 group=bench.group,
                 name=bench.name,
                 amounts=bench.amounts,
-                seconds=median(repeated(bench.prepare(), effort)),
+                seconds=seconds_of(bench.prepare(), effort),
                 in_loop=True,
             )
+
+
+def _middle_s(work: Work, effort: Effort) -> float:
+    return median(repeated(work, effort))
 
 
 def repeated(work: Work, effort: Effort) -> list[float]:

@@ -5,12 +5,13 @@ Operations say what they read and write; `zo2sim.depend` makes the edges, as for
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from zo2sim.baselines.layout import Layout
 from zo2sim.baselines.training import Method, Training
 from zo2sim.depend import with_edges
 from zo2sim.policies import Shape
-from zo2sim.schedule import Buffer, Kind, Op, Program, Schedule, Space, Stream, slot_among
+from zo2sim.schedule import Buffer, Kind, Op, Program, Schedule, Space, Stream, operation
 
 ACTIVATIONS = Buffer(Space.ACTIVATIONS)
 LOSS_VALUE = Buffer(Space.RECORD)
@@ -198,22 +199,6 @@ class Pass:
     def _spills(self) -> bool:
         return self.unit >= 0 and self.layout.homes.checkpoints == "host"
 
-    def _op(
-        self,
-        kind: Kind,
-        stream: Stream,
-        reads: tuple[Buffer, ...],
-        writes: tuple[Buffer, ...],
-        *,
-        lanes: str = "",
-    ) -> Op:
-        return Op(
-            kind=kind,
-            stream=stream,
-            unit=self.unit,
-            trip=self.trip,
-            reads=reads,
-            writes=writes,
-            slot=slot_among((*reads, *writes)),
-            lanes=lanes,
-        )
+    @property
+    def _op(self) -> partial[Op]:
+        return partial(operation, unit=self.unit, trip=self.trip)

@@ -54,7 +54,7 @@ def gap(s: Setting, kind: Kind) -> Amounts:
     """
     if kind in _COPIES:
         return {"cpu.wake_s": 1}
-    return {"cpu.gap_s": 1} if kind is not Kind.LOSS or s.trips else _turnaround(s)
+    return {"cpu.gap_s": 1} if kind is not Kind.LOSS or not s.plan.defers else _turnaround(s)
 
 
 def _turnaround(s: Setting) -> Amounts:
@@ -68,8 +68,9 @@ def _turnaround(s: Setting) -> Amounts:
 
 def seconds(taken: Amounts, machine: Machine) -> Number:
     """The sum of amounts times constants."""
-    constants = machine.quantities
-    return sum(amount * seconds_per(key, constants[key].value) for key, amount in taken.items())
+    return sum(
+        amount * seconds_per(key, machine.quantity(key).value) for key, amount in taken.items()
+    )
 
 
 def seconds_per(key: str, value: float) -> float:
@@ -114,7 +115,7 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
         total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
         total["cpu.build_s"] += draws
         total["cpu.spilled_elements_per_s"] += signs * _spilled(elements)
-    if s.trips and unit == HEAD:
+    if unit == HEAD and not s.plan.defers:
         total["cpu.trip_s"] += 1
     return total
 
@@ -153,7 +154,7 @@ def _update(s: Setting, unit: int, records: int) -> Amounts:
     drawn = noise_amounts(s.recipe.noise, "update", draws, calls=calls)
     total: defaultdict[str, Number] = defaultdict(float, drawn)
     _add(total, {"cpu.pass_elements_per_s": elements * records, "cpu.pass_s": 1})
-    if s.trips and unit == HEAD:
+    if unit == HEAD and not s.plan.defers:
         total["cpu.trip_s"] += 1
     return total
 

@@ -39,11 +39,10 @@ def _on_cores(cost: CostModel, op: Op) -> Iterator[tuple[str, float]]:
     s = cost.setting
     if s.cpu is None:
         return
-    constants = s.machine.quantities
     taken = cpu.amounts(s, *cost_key(s.model, op)) or {}
     for amounts in (taken, cpu.gap(s, op.kind)):
         for key, amount in amounts.items():
-            yield key, float(amount) * cpu.seconds_per(key, constants[key].value)
+            yield key, float(amount) * cpu.seconds_per(key, s.machine.quantity(key).value)
 
 
 def _elsewhere(cost: CostModel, op: Op) -> Iterator[tuple[str, float]]:

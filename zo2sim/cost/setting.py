@@ -95,11 +95,6 @@ class Setting:
         return for_dtype(self.machine, self.recipe.compute_dtype)
 
     @property
-    def trips(self) -> bool:
-        """A step passes over the blocks more than once: its update has a trip of its own."""
-        return self.plan.policy in (Policy.NAIVE, Policy.DUAL) or not self.plan.deferred_update
-
-    @property
     def streamed_share(self) -> float:
         """Share of the units between head and tail that stream."""
         if self.plan.policy is Policy.RESIDENT:

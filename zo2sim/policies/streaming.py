@@ -27,7 +27,7 @@ def period_ops(layout: Layout) -> Iterator[Op]:
 
 def flush_ops(layout: Layout, step: int) -> Iterator[Op]:
     """Apply every record that is pending before ``step`` and write the blocks back."""
-    if not _defers(layout):
+    if not layout.plan.defers:
         return
     for unit in layout.units:
         if layout.is_trained(unit):
@@ -107,11 +107,6 @@ def _update_trip(layout: Layout, step: int, *, trip: int) -> Iterator[Op]:
                 record_step=step,
                 save=True,
             ).ops()
-
-
-def _defers(layout: Layout) -> bool:
-    late = (Policy.RESIDENT, Policy.ZO2, Policy.HOST_UPDATE, Policy.ZO2_REFERENCE)
-    return layout.plan.policy in late and layout.plan.deferred_update
 
 
 _STEPS = {

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from zo2sim.plan import Policy
 from zo2sim.policies.layout import Layout
-from zo2sim.schedule import HEAD, Buffer, Kind, Op, Space, Stream, slot_among
+from zo2sim.schedule import HEAD, Buffer, Kind, Op, Space, Stream, operation
 
 ACTIVATIONS = Buffer(Space.ACTIVATIONS)
 JOURNAL = Buffer(Space.JOURNAL)
@@ -84,28 +85,9 @@ class Visit:
             nvme = Buffer(Space.NVME, self.unit)
             yield self._op(Kind.WRITE, Stream.NVME_WRITE, (target, JOURNAL), (nvme,))
 
-    def _op(
-        self,
-        kind: Kind,
-        stream: Stream,
-        reads: tuple[Buffer, ...],
-        writes: tuple[Buffer, ...],
-        *,
-        lanes: str = "",
-        records: int = 0,
-    ) -> Op:
-        return Op(
-            kind=kind,
-            stream=stream,
-            unit=self.unit,
-            step=self.step,
-            trip=self.trip,
-            reads=reads,
-            writes=writes,
-            slot=slot_among((*reads, *writes)),
-            lanes=lanes,
-            records=records,
-        )
+    @property
+    def _op(self) -> partial[Op]:
+        return partial(operation, unit=self.unit, step=self.step, trip=self.trip)
 
 
 def close_step(layout: Layout, step: int, *, journal: bool = True) -> Iterator[Op]:
