@@ -16,7 +16,7 @@ _GAPS = ("cpu.gap_s", "cpu.wake_s", "cpu.turnaround")
 SUSPICIOUS = 0.25
 """Log ratio from which on a kind of operation is said to be mispredicted throughout."""
 FEWEST = 3
-"""Configurations that must agree before a constant is blamed."""
+"""Configurations that must have operations of a constant before it is blamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,10 @@ def op_errors(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A constant that every configuration blames: operations are ``ratio`` times as predicted."""
+    """A constant that the median of ``count`` configurations blames.
+
+    ``ratio`` is predicted over measured.
+    """
 
     constant: str
     kind: Kind
@@ -87,23 +90,26 @@ class Suspect:
         factor = self.ratio if slower else 1.0 / self.ratio
         return (
             f"{self.constant}: {self.kind} is predicted {factor:.2g}x too "
-            f"{'long' if slower else 'short'} in {self.count} configurations"
+            f"{'long' if slower else 'short'} in the median of {self.count} configurations"
         )
 
 
 def suspects(errors: Iterable[OpError]) -> tuple[Suspect, ...]:
     """Constants whose operations are off by more than `SUSPICIOUS` in the median, worst first.
 
-    Those of fewer than `FEWEST` rows are left out: one disturbed run can make them.
+    Each configuration has one vote, the median of its operations, however many rows it has. Those
+    of fewer than `FEWEST` configurations are left out: one disturbed run can make them.
     """
-    ratios: defaultdict[tuple[str, Kind], list[float]] = defaultdict(list)
+    ratios: defaultdict[tuple[str, Kind], defaultdict[str, list[float]]]
+    ratios = defaultdict(lambda: defaultdict(list))
     for error in errors:
-        ratios[error.constant, error.kind].append(log(error.ratio))
-    found = [
-        Suspect(constant=constant, kind=kind, ratio=exp(median(logs)), count=len(logs))
-        for (constant, kind), logs in ratios.items()
-        if len(logs) >= FEWEST and abs(median(logs)) > SUSPICIOUS
-    ]
+        ratios[error.constant, error.kind][error.configuration].append(log(error.ratio))
+    found: list[Suspect] = []
+    for (constant, kind), by_configuration in ratios.items():
+        votes = [median(logs) for logs in by_configuration.values()]
+        if len(votes) >= FEWEST and abs(median(votes)) > SUSPICIOUS:
+            ratio = exp(median(votes))
+            found.append(Suspect(constant=constant, kind=kind, ratio=ratio, count=len(votes)))
     return tuple(sorted(found, key=lambda suspect: -abs(log(suspect.ratio))))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.calibration import fit
 from analysis.machine_fit import START_S
-from analysis.op_errors import op_errors, suspects
+from analysis.op_errors import OpError, op_errors, suspects
 from analysis.replay import mean_durations_s, replayed_s
 from analysis.trace_file import read_trace
 from analysis.trace_rows import copy_rows, gap_rows, gaps, op_rows, settled
@@ -133,10 +133,29 @@ def test_a_halved_bandwidth_is_exposed_and_the_link_is_named():
     wrong = replace(one, machine=scale_link(one.machine, 0.5))
     rows = [*op_errors(measured, wrong, durations, "wrong")]
     assert suspects(rows) == ()  # one configuration may be disturbed
-    found = suspects(3 * rows)
+    assert suspects(3 * rows) == ()  # nor do more rows of it count for more
+    found = suspects(rows_of("one", "two", "three", like=rows))
     assert [s.constant for s in found] == ["link.h2d_bytes_per_s", "link.d2h_bytes_per_s"]
     assert all(s.ratio > 1.5 for s in found)
     assert found[0].sentence.startswith("link.h2d_bytes_per_s: H2D is predicted 1.")
+
+
+def test_every_configuration_has_one_vote_however_many_rows_it_has():
+    """Three are right; a fourth is off in every one of its many rows."""
+    one = case()
+    (row,) = (e for e in op_errors(traced(one), one, {"H0": 1.0}, "run") if e.op.startswith("H0"))
+    right, off = replace(row, predicted_s=1.0), replace(row, predicted_s=2.0)
+    votes = rows_of("one", "two", "three", like=[right])
+    assert suspects([*votes, *rows_of("off", like=9 * [off])]) == ()
+    (found,) = suspects([*rows_of("one", "two", "off", like=[off]), *votes[2:]])
+    assert (found.ratio, found.count) == (pytest.approx(2.0), 4)
+    assert found.sentence == (
+        "link.h2d_bytes_per_s: H2D is predicted 2x too long in the median of 4 configurations"
+    )
+
+
+def rows_of(*names: str, like: list[OpError]) -> list[OpError]:
+    return [replace(row, configuration=name) for name in names for row in like]
 
 
 def test_a_trace_comes_back_from_its_file(tmp_path):
