@@ -13,11 +13,13 @@ from zo2sim.trace import Trace, Window
 def paired_timelines(
     predicted: Trace, measured: Trace, *, step: int, title: str, width_in: float = FULL_IN
 ) -> Figure:
-    """The steady step as predicted above, step ``step`` as measured below, from loss to loss.
+    """One step as predicted above, step ``step`` as measured below, from loss to loss.
 
-    Both panels are as long as the longer step, so a bar that is too long is seen to be.
+    Blocks that are written back every k steps differ from step to step: the predicted step is the
+    last steady one at the same place in the period. Both panels are as long as the longer step, so
+    a bar that is too long is seen to be.
     """
-    windows = predicted.steady, loss_to_loss(measured, step)
+    windows = loss_to_loss(predicted, same_place(predicted, step)), loss_to_loss(measured, step)
     length_s = max(window.length_s for window in windows)
     traces = predicted, measured
     streams = [tuple(s for s in trace.streams if s is not Stream.HOST) for trace in traces]
@@ -31,10 +33,27 @@ def paired_timelines(
         draw_panel(axes, trace, Window(window.start_s, window.start_s + length_s), shown, scale=1e3)
         axes.axvline(window.length_s * 1e3, color="black", lw=0.9)
         axes.set_title(f"{name}: {window.length_s * 1e3:.1f} ms", loc="left", pad=2, fontsize=7.5)
-    panels[1].set_xlabel("time since the loss of the step before (ms)", labelpad=1)
+    place = _place(predicted, step)
+    panels[1].set_xlabel(f"time since the loss of the step before (ms){place}", labelpad=1)
     figure.suptitle(title, fontsize=8.5)
     figure.legend(handles=kinds_legend(predicted, windows[0]), loc="outside lower center", ncols=7)
     return figure
+
+
+def same_place(trace: Trace, step: int) -> int:
+    """The last steady step of a trace at the place in the period that ``step`` has.
+
+    Raises ``ValueError`` where the trace is too short to have a steady state.
+    """
+    end_s, k = trace.steady.end_s, trace.steps_per_period
+    losses = (span for span in trace.spans if span.op.kind is Kind.LOSS and span.end_s <= end_s)
+    return max(span.step for span in losses if span.step % k == step % k)
+
+
+def _place(trace: Trace, step: int) -> str:
+    """Which of a period's steps is shown, where there are several."""
+    k = trace.steps_per_period
+    return "" if k == 1 else f"; step {step % k + 1} of {k} of a period"
 
 
 def loss_to_loss(trace: Trace, step: int) -> Window:
