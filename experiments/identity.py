@@ -35,7 +35,7 @@ def provenance(*, seed: int, machines: Iterable[str]) -> dict[str, str]:
     return {
         "commit": commit(),
         "code and data": code_version(),
-        "machine files": ", ".join(sorted(set(machines))),
+        "machine files": ", ".join(sorted(set(machines))) or "none",
         "seed": str(seed),
         "command": command(),
         "python": platform.python_version(),

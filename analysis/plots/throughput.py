@@ -32,7 +32,7 @@ def throughput_against_size(table: Table, *, relative_to: str = "MeZO") -> Figur
     """
     rows = of_question(table, "throughput")
     base = where(rows, "label", relative_to)
-    figure = new_figure(COLUMN_IN, 2.9 if base.empty else 4.0)
+    figure = new_figure(COLUMN_IN, 2.9 if base.empty else 3.4)
     panels = figure.subplots(1 if base.empty else 2, 1, squeeze=False)[:, 0]
     for label, mine in by_label(rows, "model_elements"):
         _series(panels[0], label, mine)
