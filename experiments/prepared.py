@@ -26,12 +26,6 @@ from zo2sim.plan import Plan, Recipe
 from zo2sim.predict import Prediction, predict
 from zo2sim.refusals import check
 
-BACKENDS: dict[BackendName, Callable[[], Backend]] = {
-    "host": HostBackend,
-    "virtual": VirtualBackend,
-    "cuda": CudaBackend,
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -88,10 +82,18 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Prepared:
 
 
 @contextmanager
-def opened(name: BackendName) -> Iterator[Backend]:
-    """The backend of that name. Raises ``ValueError`` where there is no such device."""
+def opened(name: BackendName, *, own_core: bool = False) -> Iterator[Backend]:
+    """The backend of that name. Raises ``ValueError`` where there is no such device.
+
+    ``own_core`` is for the host's copies, where it has a core to spare.
+    """
+    backends: dict[BackendName, Callable[[], Backend]] = {
+        "host": lambda: HostBackend(own_core=own_core),
+        "virtual": VirtualBackend,
+        "cuda": CudaBackend,
+    }
     try:
-        backend = BACKENDS[name]()
+        backend = backends[name]()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--backend {name} needs a device that is there; {error}") from None
     with backend:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from analysis.report.wording import counted
 from experiments import folder
 from experiments.cli import DONE, FAILED, NO, run, write_json
 from experiments.finetune import Watch
@@ -26,13 +27,14 @@ from experiments.history import History
 from experiments.observation import Observation, Observed
 from experiments.prepared import Prepared, prepare
 from experiments.recorded_run import write_spec
-from experiments.run_config import Config, check_data, resumed
+from experiments.run_config import PREDICTED_THREADS, Config, check_data, resumed
 from experiments.run_output import config_of, output
 from experiments.run_progress import counter, interruptible, progress, watcher
 from experiments.sizes import show_bytes, show_seconds
 from experiments.tiny_model import PRETRAINING
 from experiments.trained import JOURNAL, Trained, Training
 from experiments.trust import with_band
+from zo2rt.intra_op import intra_op_threads
 from zo2rt.measure.runs import RunSpec
 from zo2sim.plan import Plan
 
@@ -52,7 +54,8 @@ def main(config: Config) -> int:
         if config.resume:
             check_data(stored, prepared.task.sha256)
         write_json(str(stored), config_of(config, prepared))
-        trained, reference, observed = _train(config, prepared, bar)
+        with intra_op_threads(config.num_threads):
+            trained, reference, observed = _train(config, prepared, bar)
     written = output(config, prepared, trained, reference, observed)
     if config.backend != "virtual":  # whose time tells nothing of a machine
         write_spec(config.out, _spec(config, prepared))
@@ -88,6 +91,7 @@ def _train(
     file = config.out / "steps.jsonl"
     training = Training(
         backend=config.backend,
+        own_core=config.num_threads == PREDICTED_THREADS,
         plan=prepared.plan,
         optimizer=config.optimizer,
         course=config.course,
@@ -144,7 +148,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary["accuracy_after"] is not None:
         yield "held-out accuracy", _change(summary, "accuracy_before", "accuracy_after", ".1%")
     if summary["step_s"] is not None:
-        yield "step", show_seconds(summary["step_s"])
+        on = f", on {counted(summary['threads'], 'thread')}" if summary["backend"] == "host" else ""
+        yield "step", show_seconds(summary["step_s"]) + on
         yield from _predicted(summary["predicted"])
         yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"
@@ -164,6 +169,9 @@ def _predicted(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     if found is not None:
         step = with_band(found["step_s"], found["low_s"], found["high_s"], show_seconds)
         yield "predicted", f"{step} on {found['machine']}"
+        if not found["comparable"]:
+            other = f"predicted for {counted(found['threads'], 'thread')}; --threads 1 runs so"
+            yield "", f"[yellow]not comparable: {other}[/]"
         yield "hold-out error", found["hold_out_error"]
         yield "extrapolated", found["extrapolated"]
 

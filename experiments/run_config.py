@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 
 from experiments.cli import read_text
@@ -13,6 +14,7 @@ from experiments.tiny_model import NAME as TINY
 from zo2rt.engine import MezoSgd
 from zo2rt.estimator import Estimator, Rule
 from zo2sim.dtypes import Dtype
+from zo2sim.machine_file import resolve
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.plan_file import from_fields, parse
 
@@ -32,6 +34,8 @@ TUNED: dict[str, float | None] = {"lr": 2e-3, "eps": 1e-2, "clip": 5.0}
 """What the tiny model learns with; tried by hand on the built-in task."""
 USUAL: dict[str, float | None] = {"lr": 1e-6, "eps": 1e-3, "clip": None}
 """What MeZO (arXiv:2305.17333) fine-tunes OPT-13B with, or a tenth of the rate."""
+PREDICTED_THREADS = 1
+"""A machine that computes on its host is described, and calibrated, by what one core takes."""
 _OF_THIS_CALL = ("out", "resume", "json", "no_report")  # no part of a run's settings
 
 
@@ -57,6 +61,8 @@ class Config:
     """Device memory within which --plan auto stays, e.g. 18GB or 24GiB."""
     backend: BackendName = "host"
     """Where it runs: threads and memory copies, virtual time, or an accelerator."""
+    threads: int | None = None
+    """PyTorch's threads per operator; None: one if --machine is calibrated, else its own choice."""
     steps: int = 800
     """Steps of the whole run."""
     lr: float | None = None
@@ -92,12 +98,27 @@ class Config:
     json: str | None = None
     """Write the summary as JSON to this file, or to stdout with '-'."""
 
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"--threads must be >= 1; got {self.threads}")
+
     @property
     def resolved(self) -> "Config":
-        """With numbers instead of None where they depend on the model."""
+        """With numbers instead of None where they depend on the model or the machine."""
         chosen = {name: getattr(self, name) for name in ("lr", "eps", "clip")}
         usual = TUNED if self.model == TINY else USUAL
-        return replace(self, **{k: usual[k] if v is None else v for k, v in chosen.items()})
+        numbers = {k: usual[k] if v is None else v for k, v in chosen.items()}
+        return replace(self, **numbers, threads=self.num_threads)
+
+    @property
+    def num_threads(self) -> int:
+        """PyTorch's threads while it trains; the same on every backend that is this host."""
+        if self.threads is not None:
+            return self.threads
+        on_host = self.backend != "cuda"
+        if on_host and resolve(self.machine).cpu is not None:
+            return PREDICTED_THREADS
+        return torch.get_num_threads()
 
     @property
     def course(self) -> Course:

@@ -19,7 +19,7 @@ from experiments.history import Evaluation, StepLine
 from experiments.identity import provenance, run_id
 from experiments.observation import Observed
 from experiments.prepared import Prepared
-from experiments.run_config import Config, settings_of
+from experiments.run_config import PREDICTED_THREADS, Config, settings_of
 from experiments.trained import Trained, differences
 from experiments.trust import Trust
 from zo2sim.predict import Prediction
@@ -100,6 +100,7 @@ def summary_of(
         "task": prepared.task.name,
         "policy": str(prepared.plan.policy),
         "backend": config.backend,
+        "threads": config.num_threads,
         "steps": run.num_steps,
         "steps_wanted": config.steps,
         "skipped_steps": sum(s.skipped for s in steps),
@@ -109,7 +110,7 @@ def summary_of(
         "tokens_per_s": _median([s.tokens_per_s for s in steps]),
         "step_s": _median([s.wall_s for s in steps]),
         "exposed_share": exposed_s / wall_s if wall_s else None,
-        "predicted": None if prepared.prediction is None else _predicted(prepared.prediction),
+        "predicted": _predicted(prepared.prediction, config.num_threads),
         "device_bytes": run.device_bytes,
         "weights_sha256": run.weights_sha256,
         "executed_as_scheduled": run.divergence is None,
@@ -119,11 +120,15 @@ def summary_of(
     }
 
 
-def _predicted(prediction: Prediction) -> dict[str, Any]:
-    """The step as predicted, and how far to trust that."""
+def _predicted(prediction: Prediction | None, num_threads: int) -> dict[str, Any] | None:
+    """The step as predicted, how far to trust that, and whether the run was one of its kind."""
+    if prediction is None:
+        return None
     trust = Trust.of(prediction)
     return {
         "machine": prediction.case.machine.name,
+        "threads": PREDICTED_THREADS,
+        "comparable": num_threads == PREDICTED_THREADS,
         "step_s": prediction.step_s,
         "low_s": trust.band.low_step_s,
         "high_s": trust.band.high_step_s,

@@ -39,10 +39,12 @@ class Trained:
 class Training:
     """How to fine-tune: on which backend, with which plan, and where it is kept.
 
+    ``own_core`` keeps the host's copies off the core that computes, as in calibration.
     Without ``folder`` nothing is journalled or saved.
     """
 
     backend: BackendName
+    own_core: bool
     plan: Plan
     optimizer: MezoSgd
     course: Course
@@ -57,7 +59,7 @@ class Training:
         """Train what is left. ``history`` and ``watch`` are made for the steps already done."""
         loaded = prepared.load()
         with (
-            opened(self.backend) as backend,
+            opened(self.backend, own_core=self.own_core) as backend,
             self._engine(loaded.model, prepared, backend) as engine,
         ):
             kept, first = history(engine.num_steps), engine.num_steps

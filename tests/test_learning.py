@@ -17,6 +17,7 @@ SUMMARY = {
     "task": "code-or-prose",
     "policy": "zo2",
     "backend": "host",
+    "threads": 2,
     "steps": 80,
     "skipped_steps": 0,
     "training_loss_early": 1.9,
@@ -84,6 +85,8 @@ def test_the_report_says_what_was_learned_and_compared():
 def test_the_report_sets_the_prediction_beside_the_step():
     found = {
         "machine": "this-host",
+        "threads": 1,
+        "comparable": True,
         "step_s": 0.9 * SUMMARY["step_s"],
         "low_s": 0.8 * SUMMARY["step_s"],
         "high_s": 0.95 * SUMMARY["step_s"],
@@ -99,6 +102,11 @@ def test_the_report_sets_the_prediction_beside_the_step():
     assert "-10.0 % from what was measured, which lies outside the band" in words
     assert "9 blocks (calibrated: 2 to 8)" in words
     assert "not validated on real runs" in words
+    other = SUMMARY | {"predicted": found | {"comparable": False}}
+    document = finetuning_document(other, plan={}, recipe={}, provenance={}, has_timeline=False)
+    words = str(document).replace("\\xa0", " ")
+    assert "that is for 1 thread, and the run had 2, so the two are not comparable" in words
+    assert "from what was measured" not in words
 
 
 def test_the_report_says_what_differs():

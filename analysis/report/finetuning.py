@@ -12,7 +12,17 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import DASH, SPACE, gib, number, percent, seconds, signed_percent, span
+from analysis.report.wording import (
+    DASH,
+    SPACE,
+    counted,
+    gib,
+    number,
+    percent,
+    seconds,
+    signed_percent,
+    span,
+)
 from analysis.style import series
 
 
@@ -99,7 +109,7 @@ def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:
     )
     yield Paragraph(
         (
-            f"A step takes {_shown(summary['step_s'], seconds)} in the median, "
+            f"A step takes {_shown(summary['step_s'], seconds)} in the median{_threads(summary)}, "
             f"{_shown(summary['tokens_per_s'])} tokens per second; in "
             f"{_shown(summary['exposed_share'], percent)} of the time the device does not "
             f"compute. The runtime's own device buffers take {_mib(summary['device_bytes'])}. "
@@ -107,17 +117,28 @@ def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:
         )
     )
     if summary.get("predicted") is not None:
-        yield Paragraph((_predicted(summary["predicted"], summary["step_s"]),))
+        yield Paragraph((_predicted(summary),))
     if has_timeline:
         yield FigureBlock(
             key="timeline", caption=("One step as it ran, and a part of it.",), wide=True
         )
 
 
-def _predicted(found: Mapping[str, Any], measured_s: float | None) -> str:
+def _threads(summary: Mapping[str, Any]) -> str:
+    host = summary["backend"] == "host"
+    return f" on {counted(summary['threads'], 'thread')}" if host else ""
+
+
+def _predicted(summary: Mapping[str, Any]) -> str:
     """The prediction beside the measurement, its band, and how far to trust either."""
+    found, measured_s = summary["predicted"], summary["step_s"]
     off, ends = "", span(found["low_s"], found["high_s"], seconds)
-    if measured_s is not None:
+    if not found["comparable"]:
+        off = (
+            f"; that is for {counted(found['threads'], 'thread')}, and the run had "
+            f"{summary['threads']}, so the two are not comparable"
+        )
+    elif measured_s is not None:
         inside = found["low_s"] <= measured_s <= found["high_s"]
         off = (
             f", {signed_percent(found['step_s'] / measured_s - 1.0)} from what was measured, "

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from zo2rt.backends import Backend, HostBackend, LinkLimit
 from zo2rt.codec import TORCH_DTYPES
 from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2rt.intra_op import intra_op_threads
 from zo2sim.model import Model
 from zo2sim.model_config import from_config
 from zo2sim.plan import Plan, Recipe
@@ -124,12 +125,8 @@ def opened(spec: RunSpec, make: Callable[[], Backend] | None = None) -> Iterator
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """One intra-op thread inside; the number of before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with intra_op_threads(1):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _model(spec: RunSpec) -> Any:
