@@ -12,7 +12,7 @@ from analysis.energy import energy_j
 from experiments.history import StepLine
 from experiments.run_config import BackendName
 from experiments.sample_table import sample_frame
-from zo2rt.sampling import HostProbe, Probe, Sample, Sampler, open_nvml
+from zo2rt.sampling import HostProbe, Probe, Sample, Sampler, current_card, open_nvml
 
 INTERVAL_S = 0.5
 """Between two samples of a run, which may last for days."""
@@ -92,5 +92,5 @@ def probes_of(backend: BackendName) -> tuple[list[Probe], str | None]:
     """The card and the host, or the host alone and, where a card computes, why."""
     if backend != "cuda":
         return [HostProbe()], None
-    gpu = open_nvml()
+    gpu = open_nvml(current_card())
     return ([HostProbe()], gpu) if isinstance(gpu, str) else ([gpu, HostProbe()], None)

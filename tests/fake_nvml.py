@@ -1,7 +1,8 @@
 """NVML as a file of answers: what each question is answered, or the error that it is refused with.
 
 The files under tests/data/nvml are written after NVIDIA's NVML API reference, not recorded on a
-card. A list is answered item by item, by the question's last argument's place in `_SELECTORS`.
+card. A list is answered item by item, by the question's last argument's place in `_SELECTORS`;
+under "for" stands an answer per first argument, and whoever is not there is not found.
 """
 
 import json
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 FOLDER = Path(__file__).parent / "data" / "nvml"
+_NOT_FOUND = 6
 _SELECTORS = {
     "nvmlDeviceGetPcieThroughput": (1, 0),  # receive, send
     "nvmlDeviceGetClockInfo": (1, 2),  # SM, memory
@@ -48,6 +50,8 @@ class FakeNvml:
         answer = self.answers[question]
         if question in _SELECTORS and isinstance(answer, list):
             return answer[_SELECTORS[question].index(arguments[-1])]
+        if isinstance(answer, dict) and "for" in answer:
+            answer = answer["for"].get(arguments[0], {"error": _NOT_FOUND})
         if isinstance(answer, dict) and "error" in answer:
             raise NVMLError(answer["error"])
         return SimpleNamespace(**answer) if isinstance(answer, dict) else answer

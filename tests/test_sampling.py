@@ -1,13 +1,15 @@
 """The sampler: GPUs through recorded answers, the host itself, and what goes wrong with either."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from time import sleep
+from types import SimpleNamespace
 
 import pandas as pd
 import pynvml
 import pytest
+import torch
 
 from analysis.plots.machine_use import machine_use
 from analysis.style import svg_text
@@ -18,19 +20,23 @@ from experiments.sample_table import sample_frame, write_samples
 from tests.fake_nvml import FakeNvml
 from zo2rt.sampling import (
     FIELDS,
+    Card,
     HostProbe,
     NvmlProbe,
     Probe,
     Reading,
     Sample,
     Sampler,
+    current_card,
     nvml,
     open_nvml,
 )
 
+ONE = Card(index=0, uuid="one", pci="00000000:3B:00.0")
 
-def opened(name: str) -> NvmlProbe:
-    probe = open_nvml(nvml=FakeNvml(name))
+
+def opened(name: str, card: Card = ONE) -> NvmlProbe:
+    probe = open_nvml(card, nvml=FakeNvml(name))
     assert isinstance(probe, NvmlProbe)
     return probe
 
@@ -78,7 +84,7 @@ def test_what_is_refused_is_missing_and_noted_once(name: str, missing: set[str],
 
 def test_a_lost_device_is_asked_nothing_more():
     fake = FakeNvml("lost")
-    probe = open_nvml(nvml=fake)
+    probe = open_nvml(ONE, nvml=fake)
     assert isinstance(probe, NvmlProbe)
     assert set(told(probe.read())) == {"device_memory_bytes"}
     asked = len(fake.asked)
@@ -98,9 +104,68 @@ def test_a_lost_device_is_asked_nothing_more():
     ],
 )
 def test_without_nvml_there_is_a_sentence_instead_of_a_probe(name: str, reason: str):
-    sentence = open_nvml(nvml=FakeNvml(name))
+    sentence = open_nvml(ONE, nvml=FakeNvml(name))
     assert isinstance(sentence, str)
     assert sentence.startswith(f"no GPU figures: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("card", "gib"),
+    [
+        (Card(index=0, uuid="one"), 1),
+        (Card(index=0, uuid="two", pci="00000000:3B:00.0"), 2),  # the UUID is asked first
+        (Card(index=1, uuid="unknown", pci="00000000:AF:00.0"), 2),
+        (Card(index=1, pci="00000000:3B:00.0"), 1),
+    ],
+    ids=str,
+)
+def test_the_card_that_computes_is_read_whatever_its_number(card: Card, gib: int):
+    assert opened("two_cards", card).read().device_memory_bytes == gib * 2.0**30
+
+
+@pytest.mark.parametrize(
+    ("card", "sentence"),
+    [
+        (
+            Card(index=1, uuid="lost", pci="00000000:01:00.0"),
+            "no GPU figures: NVML cannot tell which card is PyTorch's device 1 (lost, "
+            "00000000:01:00.0); it knows no such device (NVML: error 6)",
+        ),
+        (
+            Card(index=1),
+            "no GPU figures: NVML cannot tell which card is PyTorch's device 1 (neither UUID nor "
+            "bus known); nothing names it",
+        ),
+        ("PyTorch computes on no card here", "no GPU figures: PyTorch computes on no card here"),
+    ],
+    ids=["unknown", "unnamed", "none"],
+)
+def test_no_other_card_is_read_in_its_place(card: Card | str, sentence: str):
+    assert open_nvml(card, nvml=FakeNvml("two_cards")) == sentence
+
+
+def test_a_card_is_named_as_pytorch_knows_it():
+    bus = {"pci_domain_id": 0, "pci_bus_id": 0x3B, "pci_device_id": 0}
+    assert Card.of(2, SimpleNamespace(uuid="one", **bus)) == replace(ONE, index=2)
+    assert Card.of(0, SimpleNamespace(uuid="GPU-one")) == Card(index=0, uuid="one")
+    assert Card.of(0, SimpleNamespace()) == Card(index=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_real_card_is_found_and_holds_what_was_allocated():
+    held = torch.ones(1 << 26, device="cuda")
+    probe = open_nvml(current_card())
+    assert isinstance(probe, NvmlProbe)
+    used_bytes = probe.read().device_memory_bytes
+    assert used_bytes is not None
+    assert used_bytes > held.nbytes
+
+
+def test_without_a_card_there_is_none():
+    if torch.cuda.is_available():
+        pytest.skip("there is a card")
+    assert current_card() == "PyTorch computes on no card here"
 
 
 def test_the_bits_and_constants_are_those_of_the_library():
@@ -118,7 +183,8 @@ def test_the_bits_and_constants_are_those_of_the_library():
     assert {n: getattr(FakeNvml, n) for n in constants} == {
         n: getattr(pynvml, n) for n in constants
     }
-    assert all(hasattr(pynvml, question) for question in FakeNvml("healthy").answers)
+    asked = {*FakeNvml("two_cards").answers, *FakeNvml("partitioned").answers}
+    assert all(hasattr(pynvml, question) for question in asked)
 
 
 def test_the_host_tells_its_memory():
@@ -207,7 +273,7 @@ def test_every_machine_writes_the_same_columns(tmp_path: Path):
 def test_a_run_on_a_card_samples_it_or_says_why_not(
     answers: str, devices: int, note: str | None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(observation, "open_nvml", lambda: open_nvml(nvml=FakeNvml(answers)))
+    monkeypatch.setattr(observation, "open_nvml", lambda _: open_nvml(ONE, nvml=FakeNvml(answers)))
     probes, said = probes_of("cuda")
     assert [type(p) for p in probes] == [NvmlProbe] * devices + [HostProbe]
     assert said is note or (note is not None and said is not None and said.startswith(note))
@@ -227,7 +293,7 @@ def test_a_run_on_a_card_samples_it_or_says_why_not(
 def test_a_run_goes_on_and_says_once_what_was_not_read(
     answers: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(observation, "open_nvml", lambda: open_nvml(nvml=FakeNvml(answers)))
+    monkeypatch.setattr(observation, "open_nvml", lambda _: open_nvml(ONE, nvml=FakeNvml(answers)))
     with Observation("cuda", interval_s=1e-3) as observed:
         sleep(0.01)
     found = observed.observed

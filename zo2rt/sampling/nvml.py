@@ -4,9 +4,10 @@ Names and units are those of NVIDIA's NVML API reference. What the library refus
 and the figure stays None: a run is never ended by its observer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from zo2rt.sampling.card import Card
 from zo2rt.sampling.sample import Probe, Reading
 
 _LOST = 15
@@ -22,6 +23,7 @@ _REASONS = {
 
 _MESSAGES = {
     3: "the card does not offer it",
+    6: "it knows no such device",
     4: "this user is not permitted to read it; ask for access, or run as its owner",
     9: "the driver is not loaded",
     12: "the library libnvidia-ml is not installed",
@@ -29,11 +31,15 @@ _MESSAGES = {
 }
 
 
-def open_nvml(index: int = 0, *, nvml: Any = None) -> "NvmlProbe | str":
-    """The probe of a device, or the sentence that says why there is none.
+def open_nvml(card: Card | str, *, nvml: Any = None) -> "NvmlProbe | str":
+    """The probe of a card, or the sentence that says why there is none.
 
+    ``card`` is what `current_card` found. No other card is read in its place: where NVML does not
+    know it, or there is a sentence instead of a card, there are no figures.
     ``nvml`` is the module `pynvml`, or what stands for it in tests.
     """
+    if isinstance(card, str):
+        return f"no GPU figures: {card}"
     if nvml is None:
         try:
             import pynvml as nvml
@@ -41,9 +47,27 @@ def open_nvml(index: int = 0, *, nvml: Any = None) -> "NvmlProbe | str":
             return "no GPU figures: the package nvidia-ml-py is not installed"
     try:
         nvml.nvmlInit()
-        return NvmlProbe(nvml, nvml.nvmlDeviceGetHandleByIndex(index))
     except nvml.NVMLError as error:
         return f"no GPU figures: {_because(error)}"
+    why = "nothing names it"
+    for find in _ways(nvml, card):
+        try:
+            return NvmlProbe(nvml, find())
+        except nvml.NVMLError as error:
+            why = _because(error)
+    return f"no GPU figures: NVML cannot tell which card is {card}; {why}"
+
+
+def _ways(nvml: Any, card: Card) -> Iterator[Callable[[], Any]]:
+    """Questions for the card's handle; a partition (MIG) has a UUID of its own, and a parent."""
+    if card.uuid is not None:
+        yield lambda: nvml.nvmlDeviceGetHandleByUUID(f"GPU-{card.uuid}")
+    if card.pci is not None:
+        yield lambda: nvml.nvmlDeviceGetHandleByPciBusId(card.pci)
+    if card.uuid is not None:
+        yield lambda: nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(
+            nvml.nvmlDeviceGetHandleByUUID(f"MIG-{card.uuid}")
+        )
 
 
 class NvmlProbe(Probe):
