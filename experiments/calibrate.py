@@ -14,7 +14,6 @@ from typing import Literal
 
 import psutil
 from rich.console import Console
-from rich.table import Table
 
 from analysis.calibration import Fit, fit
 from analysis.device_fit import base_machine, calibrated_card, start_s
@@ -25,6 +24,7 @@ from analysis.style import svg_text
 from experiments.calibration_rows import Campaign, measure_host, rows_of
 from experiments.cli import DONE, run, write_file, write_json
 from experiments.device_rows import CardCampaign, card_room, open_card, run_rows
+from experiments.headed import headed, right
 from experiments.identity import commit
 from experiments.recorded_run import case_of, read_recorded
 from zo2rt.measure.card import read_card
@@ -155,9 +155,7 @@ def _summary(fitted: Fit, source: str) -> dict[str, object]:
 
 
 def _print(fitted: Fit, out: Path, console: Console) -> None:
-    table = Table(box=None, padding=(0, 2))
-    for heading in ("constant", "value", "95 % interval"):
-        table.add_column(heading, justify="left" if heading == "constant" else "right")
+    table = headed("constant", *right("value", "95 % interval"))
     for key in fitted.keys:
         low, value, high = fitted.interval(key)
         table.add_row(key, f"{value:.4g}", f"{low:.4g} to {high:.4g}")

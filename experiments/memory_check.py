@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from analysis.peak_memory import MemoryCheck, MemoryScores
+from experiments.headed import headed, right
 from experiments.memory_design import memory_runs
 from experiments.progress import progress_bar
 from zo2rt.measure.footprint import footprint_apart
@@ -35,10 +36,8 @@ def process_checks(*, quick: bool) -> Iterator[MemoryCheck]:
 def memory_table(scores: MemoryScores) -> Table:
     """The runs whose process was measured."""
     title = "peak memory, each in a process of its own"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
-    for heading in ("configuration", "predicted", "measured", "error", "arena"):
-        side = "left" if heading == "configuration" else "right"
-        table.add_column(heading, justify=side, overflow="fold")
+    figures = right("predicted", "measured", "error", "arena")
+    table = headed("configuration", *figures, title=title, gap=1)
     for check in scores.measured:
         table.add_row(
             check.name,

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from experiments.advice import advise
 from experiments.cli import DONE, NO, run, write_file, write_json
+from experiments.headed import headed, left, pairs, right
 from experiments.prices import cheapest
 from experiments.questions import Answer, largest, run_length, target
 from experiments.records import summary
@@ -113,15 +114,11 @@ def _print(prediction: Prediction, trust: Trust, console: Console) -> None:
 
 
 def _room(prediction: Prediction) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for place in prediction.fits:
-        if place.needed_bytes:
-            table.add_row("[green]  ok[/]" if place.fits else "[red]  NO[/]", place.sentence)
-    return table
+    shown = [place for place in prediction.fits if place.needed_bytes]
+    return pairs(("[green]  ok[/]" if p.fits else "[red]  NO[/]", p.sentence) for p in shown)
 
 
 def _speed(prediction: Prediction, trust: Trust) -> Table:
-    table = Table.grid(padding=(0, 2))
     bound = prediction.bound
     gap = round(prediction.gap, 4) + 0.0  # never "-0.0%"
     rows = (
@@ -131,9 +128,7 @@ def _speed(prediction: Prediction, trust: Trust) -> Table:
         ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the step"),
         ("first step", show_seconds(prediction.trace.first_step_s)),
     )
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return pairs(rows)
 
 
 def _share(prediction: Prediction, seconds: float) -> str:
@@ -141,9 +136,7 @@ def _share(prediction: Prediction, seconds: float) -> str:
 
 
 def _memory(prediction: Prediction, place: Place) -> Table:
-    table = Table(title=f"{place} memory", title_justify="left", box=None, padding=(0, 2))
-    table.add_column("item")
-    table.add_column("size", justify="right")
+    table = headed("item", *right("size"), title=f"{place} memory")
     items = prediction.memory.itemised(place)
     for name, nbytes in items.items():
         if nbytes >= _SHOWN_BYTES:
@@ -163,9 +156,8 @@ def _print_advice(prediction: Prediction, console: Console) -> None:
     if not advice:
         console.print("No single change of the plan that was tried helps.")
         return
-    table = Table(title="what to change first", title_justify="left", box=None, padding=(0, 2))
-    for heading in ("change", "tokens/s", "gain", "device", "then binds"):
-        table.add_column(heading, no_wrap=True)
+    columns = left("change", "tokens/s", "gain", "device", "then binds", whole=True)
+    table = headed(*columns, title="what to change first")
     for item in advice:
         after = item.prediction
         table.add_row(

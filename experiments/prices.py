@@ -20,6 +20,7 @@ from rich.table import Table
 
 from experiments.cli import read_text
 from experiments.flags import plan_flags
+from experiments.headed import headed, left
 from experiments.questions import Answer, hours_for
 from experiments.sizes import parse_bytes, show_number
 from experiments.spec import Spec
@@ -135,15 +136,15 @@ def _priced(spec: Spec, offer: Offer) -> Priced:
 
 def _table(rows: list[Priced], fast: list[Priced], currency: str, tokens: float | None) -> Table:
     unit = f"{currency} per 1M tokens".strip()
-    table = Table(
+    totals = () if tokens is None else left("hours", "total", whole=True)
+    table = headed(
+        *left("machine", "tokens/s", whole=True),
+        unit,
+        *totals,
+        "plan",
         title="the cheapest first; every machine with its own best plan",
-        title_justify="left",
-        box=None,
-        padding=(0, 1),
+        gap=1,
     )
-    for heading in ("machine", "tokens/s", unit, *(() if tokens is None else ("hours", "total"))):
-        table.add_column(heading, no_wrap=heading != unit)
-    table.add_column("plan")
     for row in rows:
         total = () if tokens is None else ("", "")
         price, plan = "nothing fits", ""

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.flags import plan_flags
+from experiments.headed import headed, pairs
 from experiments.sizes import show_bytes, show_number
 from experiments.spec import Spec
 from experiments.trust import Trust, with_band
@@ -41,7 +42,8 @@ class Answer:
 def target(base: Case, tokens_per_s: float) -> Answer:
     """The least device memory, host memory and link with which some plan reaches the target."""
     space = Space(base=base, axes=plan_axes(base))
-    table = _table(f"to reach {show_number(tokens_per_s)} tokens/s, at least", "needed", "verdict")
+    title = f"to reach {show_number(tokens_per_s)} tokens/s, at least"
+    table = headed("", "needed", "verdict", title=title)
     content: dict[str, Any] = {"tokens_per_s": tokens_per_s}
     yes = True
     for place in (Place.DEVICE, Place.HOST):
@@ -64,7 +66,7 @@ def largest(spec: Spec) -> Answer:
     edges = {"deepest": deepest(base), "widest": widest(base, widths)}
     fitting = [room for room in rooms if room.fits]
     failing = next((room for room in rooms if not room.fits), None)
-    table = _table("largest model that fits", "parameters", "verdict")
+    table = headed("", "parameters", "verdict", title="largest model that fits")
     if fitting:
         _add_room(table, fitting[-1])
     if failing is not None:
@@ -85,15 +87,16 @@ def run_length(prediction: Prediction, tokens: float, watts: float | None) -> An
     """Hours for as many tokens in the steady state, and energy where the power is given."""
     hours = hours_for(tokens, prediction.tokens_per_s)
     kwh = None if watts is None else hours * watts / 1e3
-    table = Table.grid(padding=(0, 2))
     steps = tokens / prediction.case.recipe.tokens_per_step
     trust = Trust.of(prediction)
     ends = _hours_band(tokens, trust)
     shown = with_band(hours, *ends, lambda value: f"{value:,.4g} hours")
-    table.add_row(f"{tokens:g} tokens", f"{shown}, {steps:,.4g} steps")
-    table.add_row("hold-out error", trust.words["hold_out_error"])
     energy = "unknown: give the power with --watts" if kwh is None else f"{kwh:,.4g} kWh"
-    table.add_row("energy", energy)
+    rows = (
+        (f"{tokens:g} tokens", f"{shown}, {steps:,.4g} steps"),
+        ("hold-out error", trust.words["hold_out_error"]),
+        ("energy", energy),
+    )
     content = {
         "tokens": tokens,
         "hours": hours,
@@ -102,7 +105,7 @@ def run_length(prediction: Prediction, tokens: float, watts: float | None) -> An
         "kwh": kwh,
         "watts": watts,
     }
-    return Answer(yes=prediction.fit, table=table, content=content)
+    return Answer(yes=prediction.fit, table=pairs(rows), content=content)
 
 
 def _hours_band(tokens: float, trust: Trust) -> tuple[float, float]:
@@ -115,14 +118,6 @@ def hours_for(tokens: float, tokens_per_s: float) -> float:
     if not 0.0 < tokens < float("inf"):
         raise ValueError(f"--tokens must be above 0 and finite; got {tokens:g}")
     return tokens / tokens_per_s / 3600.0
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
-    table.add_column("")
-    for heading in headings:
-        table.add_column(heading)
-    return table
 
 
 def _add_memory(table: Table, name: str, found: LeastMemory | Unreachable, base: Case) -> None:

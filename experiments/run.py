@@ -17,12 +17,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from analysis.report.wording import counted
 from experiments import folder
 from experiments.cli import DONE, FAILED, NO, run, write_json
 from experiments.finetune import Watch
+from experiments.headed import pairs
 from experiments.history import History
 from experiments.observation import Observation, Observed
 from experiments.prepared import Prepared, prepare
@@ -127,11 +127,8 @@ def _train(
 def _print(summary: Mapping[str, Any], trained: Trained, out: Path, console: Console) -> None:
     for line in trained.damaged:
         console.print(f"passed over: {line}", markup=False)
-    table = Table.grid(padding=(0, 2))
-    for name, text in _rows(summary):
-        table.add_row(name, text)
     console.print(f"{summary['model']} on {summary['task']}, {summary['policy']}", markup=False)
-    console.print(table)
+    console.print(pairs(_rows(summary)))
     console.print(f"written to {out}", markup=False)
     if summary["steps"] < summary["steps_wanted"]:
         console.print(

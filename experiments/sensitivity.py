@@ -21,6 +21,7 @@ from analysis.report.constants import Varied, constants_document
 from experiments.answered import Number, records, settings
 from experiments.cli import DONE, run, write_json
 from experiments.folder import Run, write_run
+from experiments.headed import headed, right
 from experiments.identity import provenance
 from experiments.sizes import show_seconds
 from experiments.target import Target
@@ -162,9 +163,8 @@ def _print(
 
 def _elasticity_table(found: tuple[Elasticity, ...]) -> Table:
     title = "1 % more of this changes the step by"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
-    for heading in ("constant", "change", "value / 1.25", "value x 1.25"):
-        table.add_column(heading, justify="left" if heading == "constant" else "right")
+    figures = right("change", "value / 1.25", "value x 1.25", whole=True)
+    table = headed("constant", *figures, title=title, gap=1)
     for row in found:
         if row.swing_s > 0.0:
             low, high = show_seconds(row.low_s), show_seconds(row.high_s)
@@ -178,9 +178,7 @@ def _regime_table(key: str, bands: tuple[Regime, ...]) -> Table:
         if key == LINK
         else (f"what binds as {key} varies")
     )
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
-    for heading in ("from", "to", "binds", "bound of the step"):
-        table.add_column(heading)
+    table = headed("from", "to", "binds", "bound of the step", title=title)
     for band in bands:
         bounds = f"{show_seconds(band.low_s)} to {show_seconds(band.high_s)}"
         label = _LABELS.get(band.binding, band.binding)

@@ -27,6 +27,7 @@ from experiments.axes import Freedom, recipe_part, show_values
 from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.flags import plan_flags
 from experiments.folder import Run, write_run
+from experiments.headed import headed, pairs, right
 from experiments.identity import provenance
 from experiments.sizes import show_bytes, show_number, show_seconds
 from experiments.spec import Spec
@@ -193,7 +194,6 @@ def _figures(answer: Search, trust: Trust) -> Table:
     proof = "no plan of the space is faster"
     if answer.gap > 1e-6:
         proof = f"the best is {answer.gap:.2%} above what no plan of the space can beat"
-    table = Table.grid(padding=(0, 2))
     rows = (
         *trust.speed(best.step_s, best.tokens_per_s),
         ("samples/s", f"{best.samples_per_s:.4g}"),
@@ -206,16 +206,12 @@ def _figures(answer: Search, trust: Trust) -> Table:
         ),
         *trust.rows(),
     )
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return pairs(rows)
 
 
 def _searched(config: Config, space: Space) -> Table:
     """What was varied, the recipe's part marked, and what was not."""
-    table = Table(title="searched", title_justify="left", box=None, padding=(0, 2))
-    for heading in ("axis", "values", "changes"):
-        table.add_column(heading)
+    table = headed("axis", "values", "changes", title="searched", gap=1)
     changing = recipe_part(space.axes)
     for name, values in space.axes.items():
         if len(values) > 1:
@@ -231,10 +227,8 @@ def _searched(config: Config, space: Space) -> Table:
 def _front(answer: Search, recipe: Recipe) -> Table:
     """From the fastest to the smallest; a figure that is only a bound has a mark."""
     title = "what buys what (Pareto front; <= only bounded)"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
-    for heading in ("tokens/s", "device", "host"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("plan")
+    figures = right("tokens/s", "device", "host", whole=True)
+    table = headed(*figures, "plan", title=title, gap=1)
     for point in answer.pareto[:_SHOWN]:
         mark = "" if point.simulated else "<= "
         table.add_row(

@@ -9,6 +9,7 @@ from analysis.op_errors import OpError
 from analysis.peak_memory import MemoryScores
 from analysis.promise import Promise, promises
 from analysis.validation import Scores
+from experiments.headed import headed, right
 from experiments.memory_check import memory_table
 from experiments.validated import Validated, beyond, complaints, errors_of, scores_of
 
@@ -30,10 +31,8 @@ def show(found: Sequence[Validated], memory: MemoryScores, console: Console) -> 
 
 
 def _errors_table(scores: Scores) -> Table:
-    table = Table(box=None, padding=(0, 1))
-    for heading in ("configuration", "predicted", "measured", "error", "band", "rules", "repeat"):
-        side = "left" if heading == "configuration" else "right"
-        table.add_column(heading, justify=side, overflow="fold")
+    figures = right("predicted", "measured", "error", "band", "rules", "repeat")
+    table = headed("configuration", *figures, gap=1)
     for c in scores.comparisons:
         table.add_row(
             c.name,
@@ -50,9 +49,8 @@ def _errors_table(scores: Scores) -> Table:
 def _operations_table(errors: Sequence[OpError]) -> Table:
     """Which operations the worst errors come from."""
     title = "operations that add most error"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
-    for heading in ("operation", "predicted", "measured", "per step", "mostly"):
-        table.add_column(heading, justify="left" if heading == "operation" else "right")
+    figures = right("predicted", "measured", "per step", "mostly")
+    table = headed("operation", *figures, title=title, gap=1)
     for error in sorted(errors, key=lambda e: -abs(e.effect_s))[:_WORST]:
         table.add_row(
             f"{error.op}, {error.configuration}",
@@ -66,9 +64,7 @@ def _operations_table(errors: Sequence[OpError]) -> Table:
 
 def _figures(scores: Scores) -> Table:
     """Every figure beside what is promised."""
-    table = Table(title="over all", title_justify="left", box=None, padding=(0, 1))
-    for heading in ("figure", "found", "promised", ""):
-        table.add_column(heading, justify="left" if heading in ("figure", "") else "right")
+    table = headed("figure", *right("found", "promised"), "", title="over all", gap=1)
     for row in _rows(scores):
         table.add_row(*row)
     return table
