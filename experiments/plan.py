@@ -21,9 +21,9 @@ from experiments.headed import headed, left, pairs, right
 from experiments.prices import cheapest
 from experiments.questions import Answer, largest, run_length, target
 from experiments.records import summary
-from experiments.sizes import show_bytes, show_seconds
+from experiments.sizes import show_bytes, show_number, show_seconds
 from experiments.target import Target
-from experiments.trust import Trust
+from experiments.trust import Trust, band_cell
 from zo2sim.memory import streamed_bytes
 from zo2sim.memory_account import Place
 from zo2sim.plan_file import dump
@@ -156,13 +156,15 @@ def _print_advice(prediction: Prediction, console: Console) -> None:
     if not advice:
         console.print("No single change of the plan that was tried helps.")
         return
-    columns = left("change", "tokens/s", "gain", "device", "then binds", whole=True)
-    table = headed(*columns, title="what to change first")
+    columns = left("tokens/s", "90 % band", "gain", "device", "then binds", whole=True)
+    table = headed("change", *columns, title="what to change first", gap=1)
     for item in advice:
         after = item.prediction
+        ends = Trust.of(after).tokens_per_s_band
         table.add_row(
             item.change,
-            f"{after.tokens_per_s:.4g}",
+            show_number(after.tokens_per_s),
+            band_cell(after.tokens_per_s, *ends, show_number) or "none",
             f"{after.tokens_per_s / prediction.tokens_per_s:.2f}x",
             show_bytes(after.memory.device_bytes),
             after.bound.binding,

@@ -30,6 +30,7 @@ from zo2sim.search import Effort, NothingFits, Search, search
 from zo2sim.space import Space, plan_axes
 
 _KEYS = ("name", "price_per_hour", "watts", "device_memory", "host_memory")
+_POINT = "Speeds and prices are point predictions; plan --machine NAME has their bands."
 _EFFORT = Effort(tolerance=0.005, simulations=6, grain=1.0)
 
 
@@ -145,6 +146,7 @@ def _table(rows: list[Priced], fast: list[Priced], currency: str, tokens: float 
         title="the cheapest first; every machine with its own best plan",
         gap=1,
     )
+    table.caption, table.caption_justify = _POINT, "left"
     for row in rows:
         total = () if tokens is None else ("", "")
         price, plan = "nothing fits", ""

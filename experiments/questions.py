@@ -6,6 +6,7 @@ and leave the recipe as it is.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from rich.markup import escape
@@ -22,12 +23,13 @@ from zo2sim.least_link import LeastLink, least_link
 from zo2sim.least_memory import LeastMemory, Unreachable, least_memory
 from zo2sim.memory_account import Place
 from zo2sim.model_config.wider import Widths
-from zo2sim.predict import Prediction
+from zo2sim.predict import Prediction, predict
 from zo2sim.presets import names, preset, resolve_config
 from zo2sim.search import Found
 from zo2sim.space import Space, plan_axes
 
 GIGA = 1e9
+_POINT = "What is needed is a point prediction; bands are of what it gives."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ def target(base: Case, tokens_per_s: float) -> Answer:
     space = Space(base=base, axes=plan_axes(base))
     title = f"to reach {show_number(tokens_per_s)} tokens/s, at least"
     table = headed("", "needed", "verdict", title=title)
+    table.caption, table.caption_justify = _POINT, "left"
     content: dict[str, Any] = {"tokens_per_s": tokens_per_s}
     yes = True
     for place in (Place.DEVICE, Place.HOST):
@@ -147,11 +150,21 @@ def _add_link(table: Table, found: LeastLink | Unreachable, base: Case) -> None:
 
 def _reached(found: Found, base: Case) -> str:
     flags = " ".join(plan_flags(found.case, base.recipe))
-    return f"{show_number(found.tokens_per_s)} tokens/s with {escape(flags)}"
+    return f"{with_band(found.tokens_per_s, *_band(found), _speed)} with {escape(flags)}"
+
+
+@lru_cache(maxsize=8)  # each is shown and written
+def _band(found: Found) -> tuple[float, float]:
+    """The 90 % band of a plan's tokens per second."""
+    return Trust.of(predict(found.case)).tokens_per_s_band
 
 
 def _at_most(tokens_per_s: float) -> str:
-    return f"at most {show_number(tokens_per_s)} tokens/s"
+    return f"at most {_speed(tokens_per_s)}"
+
+
+def _speed(tokens_per_s: float) -> str:
+    return f"{show_number(tokens_per_s)} tokens/s"
 
 
 def _add_room(table: Table, room: Room) -> None:
@@ -187,7 +200,11 @@ def _link_content(found: LeastLink | Unreachable) -> dict[str, Any]:
 
 
 def _found_content(found: Found) -> dict[str, Any]:
-    return {"plan": asdict(found.case.plan), "tokens_per_s": found.tokens_per_s}
+    return {
+        "plan": asdict(found.case.plan),
+        "tokens_per_s": found.tokens_per_s,
+        "tokens_per_s_band": list(_band(found)),
+    }
 
 
 def _room_content(room: Room) -> dict[str, Any]:

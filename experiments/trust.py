@@ -52,7 +52,7 @@ class Trust:
             "band": {
                 "coverage": COVERAGE,
                 "step_s": [own.low_step_s, own.high_step_s],
-                "tokens_per_s": [own.low_tokens_per_s, own.high_tokens_per_s],
+                "tokens_per_s": list(self.tokens_per_s_band),
                 "fits_share": own.fits_share,
                 "draws": own.draws,
                 "holds": list(own.holds),
@@ -77,9 +77,13 @@ class Trust:
         """For the screen: step and throughput with their bands, and the hold-out error."""
         own = self.band
         yield "step", with_band(step_s, own.low_step_s, own.high_step_s, show_seconds)
-        ends = own.low_tokens_per_s, own.high_tokens_per_s
-        yield "tokens/s", with_band(tokens_per_s, *ends, show_number)
+        yield "tokens/s", with_band(tokens_per_s, *self.tokens_per_s_band, show_number)
         yield "hold-out error", hold_out_words(self.machine)
+
+    @property
+    def tokens_per_s_band(self) -> tuple[float, float]:
+        """Both ends, beside a throughput."""
+        return self.band.low_tokens_per_s, self.band.high_tokens_per_s
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """For the screen, below the prediction: what the band is made of."""
@@ -111,9 +115,15 @@ def hold_out_words(machine: Machine) -> str:
 
 def with_band(value: float, low: float, high: float, show: Callable[[float], str]) -> str:
     """``21.8 s (90 %: 20.1 to 23.4 s)``; a band that nearly nothing widens is said to be none."""
-    if high - low < _NARROW * value:
+    known = band_cell(value, low, high, show)
+    if known is None:
         return f"{show(value)} (no band: what binds has no known spread)"
-    return f"{show(value)} (90 %: {span(low, high, show)})"
+    return f"{show(value)} (90 %: {known})"
+
+
+def band_cell(value: float, low: float, high: float, show: Callable[[float], str]) -> str | None:
+    """``20.1 to 23.4 s``; None where there is no band that says anything."""
+    return None if high - low < _NARROW * value else span(low, high, show)
 
 
 def summed(names: Sequence[str], *, most: int = 2) -> str:

@@ -115,6 +115,16 @@ def test_nothing_is_cut_off(name: str):
     assert paper.contains(ink.x1, ink.y1)
 
 
+def test_whiskers_are_explained_where_there_are_any():
+    table = sweep_table()
+    plain, banded = (
+        ablation(t).axes[0].get_xlabel()
+        for t in (table, table.assign(step_s_low=0.9 * table.step_s, step_s_high=table.step_s))
+    )
+    assert plain == "step time relative to full ZO2"
+    assert banded == f"{plain}\n(whiskers: 90 % band of the step without the feature)"
+
+
 def test_plots_leave_matplotlib_s_settings_alone():
     before = dict(mpl.rcParams)
     svg_text(both_ways(sweep_table()))

@@ -112,6 +112,6 @@ def test_a_run_has_hours_and_energy_where_the_power_is_known():
 def test_answers_fit_the_screen(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = call(plan, *SMALL, "--target-tokens-per-s", "20000", "--largest-model").out
-    assert re.search(r"device memory +[\d.]+ GiB +[\d,]+ tokens/s with --policy", out)
+    assert re.search(r"device memory +[\d.]+ GiB +[\d,]+ tokens/s \(90 %: ", out)
     assert re.search(r"[\w.-]+ +[\d.]+ B +fits", out)
     assert max(map(len, out.splitlines())) <= 80

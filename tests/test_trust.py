@@ -1,5 +1,6 @@
 """What stands beside a prediction: bands in words, on the screen, in JSON and in records."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from experiments.job import Job, answer
 from experiments.sizes import show_number, show_seconds
 from experiments.spec import Spec
 from experiments.tables import long, wide, wide_row
-from experiments.trust import summed, with_band
+from experiments.trust import band_cell, summed, with_band
 from tests.calibrated import calibrated_host
 from tests.commands import call
 from zo2sim.machine_file import dump
@@ -45,6 +46,41 @@ def test_a_number_without_a_unit_has_a_band_too():
 def test_names_are_summed_up():
     assert summed(("a", "b")) == "a, b"
     assert summed(("a", "b", "c")) == "a, b and 1 more"
+
+
+def test_a_band_that_says_nothing_is_none_in_a_table():
+    assert band_cell(21.8, 20.0, 24.0, show_seconds) == "20 to 24 s"
+    assert band_cell(21.8, 21.79, 21.81, show_seconds) is None
+
+
+def test_advice_stands_beside_its_bands():
+    table = call(plan, *SMALL).out.partition("what to change first")[2].partition("holds ")[0]
+    assert "tokens/s  90 % band" in table
+    rows = re.findall(r"([\d,.]+) +([\d,.]+) to ([\d,.]+)", table)
+    assert len(rows) == 3
+    for speed, low, high in rows:
+        assert value(low) < value(speed) < value(high)
+
+
+def value(shown: str) -> float:
+    return float(shown.replace(",", ""))
+
+
+def test_a_target_is_reached_within_a_band():
+    asked = (*SMALL, "--machine", "rtx-4090-24gb", "--target-tokens-per-s", "20000")
+    found = call(plan, *asked, "--json", "-").json["target"]["device_memory"]
+    low, high = found["tokens_per_s_band"]
+    assert low < found["tokens_per_s"] < high
+    screen = " ".join(call(plan, *asked).out.split())
+    assert "What is needed is a point prediction; bands are of what it gives." in screen
+    assert screen.count("(90 %: ") == 3
+
+
+def test_prices_say_that_they_are_point_predictions(tmp_path: Path):
+    file = tmp_path / "prices.toml"
+    file.write_text('[[machine]]\nname = "rtx-4090-24gb"\nprice_per_hour = 0.5\n')
+    screen = call(plan, *SMALL, "--cheapest", str(file)).out
+    assert "Speeds and prices are point predictions; plan --machine NAME has their bands" in screen
 
 
 def test_plan_shows_the_band_and_what_it_holds():

@@ -13,6 +13,8 @@ from analysis.style import BLACK, COLUMN_IN, SHADES, model_title, new_figure, st
 
 _SHADES = SHADES[::-1]
 _HATCHES = (None, "////", "xxxx")
+_X_LABEL = "step time relative to full ZO2"
+_WHISKERS = "\n(whiskers: 90 % band of the step without the feature)"
 _SWITCHES = ("overlap", "reuse_slots", "deferred_update")
 
 
@@ -25,6 +27,11 @@ class Slowdown:
     value: float
     low: float
     high: float
+
+    @property
+    def has_band(self) -> bool:
+        """Some spread of the variant's own step is known; that of the baseline is not in it."""
+        return self.high > self.low
 
 
 @styled
@@ -46,7 +53,7 @@ def ablation(table: Table, *, baseline: str | None = None) -> Figure:
     axes.set_yticks(range(len(variants)), variants)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
-    axes.set_xlabel("step time relative to full ZO2")
+    axes.set_xlabel(_X_LABEL + (_WHISKERS if any(s.has_band for s in slow) else ""))
     axes.grid(visible=True, axis="x")
     axes.margins(x=0.12)
     if len(models) > 1:
