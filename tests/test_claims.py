@@ -111,6 +111,14 @@ def test_every_feasibility_claim_agrees():
 def test_the_link_explains_the_overhead_of_large_models():
     why = rows()["zo2-no-overhead/fp16 opt-175b"].why
     assert why.startswith("the link takes 21.03 s for a step whose compute takes 13.03 s")
+    assert why.endswith(
+        "2.7 times as slow as predicted, as a block was, the ratio would be at most 0.70"
+    )
+
+
+def test_slower_kernels_would_leave_little_overhead_on_a_small_model_only():
+    ratios = [row.why.rpartition(" ")[2] for row in of("zo2-no-overhead") if "as slow" in row.why]
+    assert ratios == ["1.00", "0.89", "0.82", "0.76", "0.70"]
 
 
 def test_a_rate_that_is_predicted_too_high_names_the_closest_setup():
