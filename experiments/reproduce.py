@@ -13,7 +13,7 @@ from pathlib import Path
 from analysis.claims.reproduction import reproduce
 from analysis.claims.row import Row
 from analysis.plots.claims import claims
-from analysis.report.claims import claims_document
+from analysis.report.claims import claims_document, context_notes
 from analysis.style import svg_text
 from experiments.answered import Number, records, settings
 from experiments.cli import DONE, NO, run, write_file, write_json
@@ -23,6 +23,7 @@ from experiments.identity import provenance
 COMMAND = "python -m experiments.reproduce"
 _WIDTH = 80
 _LABEL = 36
+_MARKS = {"fitted": "*", "used": "+"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,7 @@ def document(rows: Sequence[Row]) -> dict[str, object]:
     return {
         "command": COMMAND,
         "agree": sum(row.agrees for row in rows),
+        "agree_but_fitted": sum(row.agrees and row.context == "fitted" for row in rows),
         "disagree": sum(not row.agrees for row in rows),
         "unexplained": sum(not row.settled for row in rows),
         "claims": [row.record for row in rows],
@@ -97,28 +99,52 @@ def text(rows: Sequence[Row]) -> str:
         lines += ["", *textwrap.wrap(f"{claim}: {group[0].source}", _WIDTH)]
         for row in group:
             lines += _lines(row)
+    return "\n".join((*lines, "", *textwrap.wrap(_verdict(rows), _WIDTH), "", *_footnotes(rows)))
+
+
+def _verdict(rows: Sequence[Row]) -> str:
     agree = sum(row.agrees for row in rows)
     disagree = len(rows) - agree
     unexplained = sum(not row.settled for row in rows)
-    lines += [
-        "",
-        f"{len(rows)} values of {len({row.claim for row in rows})} claims: {agree} agree, "
-        f"{disagree} disagree, {unexplained} of these unexplained.",
-    ]
-    return "\n".join(lines)
+    fitted = sum(row.agrees and row.context == "fitted" for row in rows)
+    return (
+        f"{len(rows)} values of {len({row.claim for row in rows})} claims: {agree} agree "
+        f"({fitted} of them helped to fit the constant that they share), "
+        f"{disagree} disagree, {unexplained} of these unexplained."
+    )
+
+
+def _footnotes(rows: Sequence[Row]) -> Iterator[str]:
+    """What the marks mean."""
+    for mark, words in zip(_MARKS.values(), context_notes(rows), strict=True):
+        yield from textwrap.wrap(words, _WIDTH, initial_indent=f"{mark} ", subsequent_indent="  ")
 
 
 def _lines(row: Row) -> Iterator[str]:
     verdict = "agrees" if row.agrees else "disagrees"
     label = f"  {row.item} ({row.unit})"
-    figures = f"{_number(row.published):>10}{_number(row.predicted):>11}"
-    yield f"{label:{_LABEL}}{figures}{row.relative_error:>+8.1%}  {verdict}"
+    figures = f"{_number(row.published):>10}{_number(row.predicted):>11}{_error(row):>8}"
+    yield f"{label:{_LABEL}}{figures}  {verdict}{_MARKS.get(row.context, '')}"
+    if row.left_out is not None and row.left_out_error is not None:
+        left_out = f"{_number(row.left_out):>11}{_percent(row.left_out_error):>8}"
+        yield f"{'      left out of the fit':{_LABEL + 10}}{left_out}"
     if row.low is not None and row.high is not None:
         span = row.high / row.low
         yield f"      plausible setups: {_number(row.low)} to {_number(row.high)} ({span:.1f}x)"
     yield from textwrap.wrap(
         row.why, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
     )
+
+
+def _error(row: Row) -> str:
+    """Of what fits or does not, the word."""
+    if row.relative_error is None:
+        return "fits" if row.agrees else "no fit"
+    return _percent(row.relative_error)
+
+
+def _percent(error: float) -> str:
+    return "0.0%" if abs(error) < 0.0005 else f"{error:+.1%}"
 
 
 def _number(value: float) -> str:

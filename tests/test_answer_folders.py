@@ -78,9 +78,10 @@ def test_the_report_on_claims_has_every_value_and_every_reason(folders: Path):
     document = load((folders / "reproduce" / "report.json").read_text(), where="reproduce")
     table = next(block for block in document.numbered if block.key == "claim-values")
     assert isinstance(table, TableBlock)
-    assert [(row[0], row[5]) for row in table.rows] == [
+    assert [(row[0], row[-1].split(",")[0]) for row in table.rows] == [
         (row.claim, "agrees" if row.agrees else "disagrees") for row in rows
     ]
+    assert sum(row[-1] == "agrees, fitted" and row[-2].endswith("%") for row in table.rows) == 10
     (reasons,) = (s for s in document.sections if s.title == "Where they disagree")
     assert len(reasons.blocks) == sum(not row.agrees for row in rows)
 

@@ -52,6 +52,7 @@ def answer(job: Job) -> dict[str, float | str]:
         "lower_bound_s": step_s,
         "tokens_per_step": float(recipe.tokens_per_step),
         "tokens_per_s": recipe.tokens_per_step / step_s,
+        "h2d_bytes_per_s": 350e9 / 2.0 ** (5 - pcie),
         "device_bytes": 15e9 + 1e8 * recipe.microbatches,
         "host_bytes": 1.0 * GIB if plan.tier == "nvme" else size * rounded,
         "nvme_bytes": 2 * size if plan.tier == "nvme" else 0.0,
@@ -203,6 +204,26 @@ def test_host_memory_says_what_rounding_costs():
     assert "325 GiB where buffers" in words(document())
     assert "and needs 488 GiB, 1.50 times as much" in words(document())
     assert rows("host")["pinned by PyTorch"][-1] == "512 GiB"
+    assert rows("host")["pinned, exact size"][-1] == "384 GiB"
+    assert "A step that writes back writes 349 GB" in words(document())
+
+
+def test_the_abstract_answers_what_the_preset_asks():
+    (abstract,) = document().abstract
+    for answer in (
+        "OPT-175B needs 15.1 GB and takes 1.00 s to 4.00 s per step of 2048 tokens.",
+        "from these tokens per step on: PCIe 3, 16k; PCIe 4, 8k; PCIe 5, 4k.",
+        "take 325 GiB of host memory, or 488 GiB as PyTorch pins them.",
+        "One rtx-4090-24gb can fine-tune OPT-30B with 64 GiB of RAM, OPT-66B with 128 GiB of RAM,",
+    ):
+        assert answer in str(abstract).replace("\u00a0", " ")
+
+
+def test_the_upload_and_the_arithmetic_are_said_by_hand():
+    shown = words(document())
+    assert "2 bytes for each of 175 billion parameters are 349 GB" in shown
+    assert "3.99 s at 87.5 GB/s on PCIe 3, 2.00 s at 175 GB/s on PCIe 4" in shown
+    assert "4 FLOP per parameter and token, 1.43 PFLOP" in shown
 
 
 def test_every_figure_and_table_of_the_report_is_there_and_referred_to():

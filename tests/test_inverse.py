@@ -1,6 +1,9 @@
 """Inverse answers are tight: at the answer it works, just below it nothing does."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 from hypothesis import assume, given, settings
@@ -11,8 +14,9 @@ from tests.strategies import SMALL_CONFIG, contended_spaces, small_models, space
 from zo2sim.candidates import Candidates
 from zo2sim.case import Case
 from zo2sim.largest import Edge, deepest, room_for, rooms_for, widest
-from zo2sim.least_link import FINEST, WIDEST, LeastLink, least_link
-from zo2sim.least_memory import LeastMemory, Unreachable, least_memory
+from zo2sim.least_link import FINEST, WIDEST, Failing, LeastLink, _Links, _Reached, least_link
+from zo2sim.least_memory import LeastMemory, Unreachable, least_memory, seconds_per_token
+from zo2sim.ledger import Ledger
 from zo2sim.machine import Machine, replace_all, scale_link
 from zo2sim.machine_file import named
 from zo2sim.memory_account import Place
@@ -22,6 +26,7 @@ from zo2sim.model_config.wider import Widths
 from zo2sim.plan import Plan, Recipe
 from zo2sim.presets import config, names, preset
 from zo2sim.space import Space, plan_axes
+from zo2sim.steady import Floats
 
 AMPLE = {Place.DEVICE: {"device.memory_bytes": 1e12}, Place.HOST: {"host.memory_bytes": 1e13}}
 ROUNDING = 1 + 2e-9
@@ -90,7 +95,8 @@ def test_the_slowest_link_is_tight(space: Space, share: float, slower: float):
     machine = space.base.machine
     own = speed(tried_on(space, machine))
     assume(own > 0.0)
-    found = least_link(space, share * own)
+    with at_most_links(100):
+        found = least_link(space, share * own)
     if isinstance(found, Unreachable):
         widest = speed(tried_on(space, scale_link(machine, WIDEST)))
         assert widest <= found.tokens_per_s * ROUNDING < share * own * ROUNDING
@@ -108,6 +114,38 @@ def test_the_slowest_link_is_tight(space: Space, share: float, slower: float):
     assert found.never <= found.below.factor
     anywhere = speed(tried_on(space, scale_link(machine, found.never * slower)))
     assert anywhere < share * own * ROUNDING
+
+
+@contextmanager
+def at_most_links(most: int) -> Iterator[None]:
+    """No question looks at more links: a search that stays where it is fails, and does not hang."""
+    asked: list[Candidates] = []
+
+    def ledger(candidates: Candidates, work: Floats) -> Ledger:
+        asked.append(candidates)
+        assert len(asked) <= most, f"{len(asked)} links were looked at, and no answer was found"
+        return Ledger(candidates, work)
+
+    with patch("zo2sim.least_link.Ledger", ledger):
+        yield
+
+
+def test_another_plan_is_followed_below_the_crossing_of_the_first():
+    """On a wide link every step's write-back is best; on slow ones a rarer one reaches further."""
+    base = Case(
+        model=preset("opt-125m"), machine=named("a100-pcie-80gb"), plan=Plan(), recipe=Recipe()
+    )
+    space, target = Space(base=base, axes={"write_back_every": (1, 4)}), 80_000.0
+    with at_most_links(100):
+        links = _Links.of(space, seconds_per_token(target))
+        low, first = links.tried(1.0 / WIDEST), links.tried(WIDEST)
+        assert isinstance(low, Failing)
+        assert isinstance(first, _Reached)
+        alone = first.alone._followed(low, first)
+        reached, below = links.crossing(low, first)
+    assert [one.at.case.plan.write_back_every for one in (first, alone, reached)] == [1, 1, 4]
+    assert alone.factor > reached.factor * (1 + FINEST)
+    assert below.tokens_per_s < target <= reached.at.tokens_per_s
 
 
 def test_where_everything_fits_any_link_is_enough():

@@ -41,15 +41,16 @@ def trace_of(*, blocks: int = 8, h2d: int = 7, periods: int = 3) -> Trace:
 def claim_rows() -> list[Row]:
     agreeing = Row(
         claim="fuyou",
-        item="params_b",
+        item="device_gb",
         kind="feasibility",
-        unit="1e9",
+        unit="GB",
         published=175.0,
         predicted=174.6,
         agrees=True,
     )
     wide = replace(agreeing, item="tflops_13b", predicted=105.0, low=100.0, high=120.0)
-    return [agreeing, replace(wide, agrees=False, why="because")]
+    fits = replace(agreeing, item="params_b", kind="fit")
+    return [fits, agreeing, replace(wide, agrees=False, why="because")]
 
 
 PLOTS: dict[str, Callable[[], Figure]] = {
@@ -309,10 +310,10 @@ def test_sweep_draws_only_what_it_has_rows_for():
     assert list(sweep_figures(of_question(table, "memory"), published())) == ["memory"]
 
 
-def test_claims_have_a_line_per_value_and_name_each_claim_once():
+def test_claims_have_a_line_per_predicted_value_and_name_each_claim_once():
     axes = claims(claim_rows()).axes[0]
     labels = [text.get_text() for text in axes.get_yticklabels()]
-    assert labels == ["Fuyou:  model that fits", "rate at 13B"]
+    assert labels == ["Fuyou:  device memory", "rate at 13B"]
 
 
 def test_a_figure_of_no_claims_is_refused():

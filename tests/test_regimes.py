@@ -1,6 +1,6 @@
 """Where what binds changes: against a fine scan, on limits by hand and on those of real steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import groupby, pairwise
 
@@ -54,11 +54,21 @@ def wrong(
 operations = st.tuples(st.floats(0.0, 100.0), st.floats(0.0, 100.0))
 
 
+def over_times(at: Limits) -> Limits:
+    """The same limits over the time that a rate stands for: they grow where the others fall."""
+    return lambda time_s: at(1.0 / time_s)
+
+
 @settings(max_examples=60)
-@given(parts=st.lists(st.lists(operations, min_size=1, max_size=3), min_size=1, max_size=4))
-def test_what_is_proved_to_bind_binds(parts: list[list[tuple[float, float]]]):
+@given(
+    parts=st.lists(st.lists(operations, min_size=1, max_size=3), min_size=1, max_size=4),
+    turned=st.sampled_from((lambda at: at, over_times)),
+)
+def test_what_is_proved_to_bind_binds(
+    parts: list[list[tuple[float, float]]], turned: Callable[[Limits], Limits]
+):
     """Looked into as finely as can be, only slivers are missed."""
-    at = limits(*parts)
+    at = turned(limits(*parts))
     starts = [0.1, *changes(at, 0.1, 100.0, finest=1.01, steady=True)]
     assert all(width < 1.01 for width in wrong(lambda v: at(v).binding, starts, 100.0))
 
@@ -67,6 +77,44 @@ def test_a_limit_that_binds_only_in_the_middle_is_found():
     at = limits([(100.0, 10.0)], [(50.0, 0.0), (0.0, 8.0)])
     first, second = changes(at, 1.0, 100.0, finest=1.2, steady=True)
     assert (first, second) == pytest.approx((50 / 8, 25.0), rel=2e-3)
+
+
+@pytest.mark.parametrize("power", [0.1, 0.5, 0.9])
+def test_a_scale_between_those_of_the_proof_would_miss_what_binds_in_the_middle(power: float):
+    """Times the rate to that power, or over the time to it, limit 0 is nowhere lower at an end
+    than limit 1 at any; and yet limit 1 binds between them."""
+    high = 1e6
+    floor = high**-power
+    below = floor - 1 / high
+    at = limits([(1.0, floor)], [(0.5, 0.0), (0.0, below)])
+    ends = [(rate, at(rate).limits_s) for rate in (1.0, high)]
+    assert min(limits_s["0"] * rate**power for rate, limits_s in ends) >= max(
+        limits_s["1"] * rate**power for rate, limits_s in ends
+    )
+    found = changes(at, 1.0, high, finest=1.2, steady=True)
+    assert found == pytest.approx([0.5 / below, 0.5 * high], rel=2e-3)
+    times = changes(over_times(at), 1 / high, 1.0, finest=1.2, steady=True)
+    assert times == pytest.approx([2 / high, 2 * below], rel=2e-3)
+
+
+def test_of_a_count_the_ends_prove_nothing():
+    """Work goes over multiprocessors in waves: more of them may be slower than fewer."""
+    key, low, high = "device.num_sms", 128.0, 256.0
+    case = replace(CASE, machine=named("rtx-4090-24gb"), recipe=Recipe())
+    limits_s = bound(case.program, case.cost, case.cost.rates).limits_s
+    ends_s = limits_at(case, key, low)["compute"]
+    link = value_of(case.machine, LINK) * limits_s["link_both_ways"] / (0.998 * ends_s)
+    case = replace(case, machine=with_value(case.machine, LINK, link))
+    for end in (low, high):
+        found = limits_at(case, key, end)
+        assert found["compute"] > max(found[name] for name in found if name != "compute")
+    names = [one.binding for one in regimes(case, key, low=low, high=high)]
+    assert names == ["compute", "link_both_ways", "compute"]
+
+
+def limits_at(case: Case, key: str, value: float) -> Mapping[str, float]:
+    cost = replace(case, machine=with_value(case.machine, key, value)).cost
+    return bound(case.program, cost, cost.rates).limits_s
 
 
 def test_proof_takes_few_looks():

@@ -16,6 +16,9 @@ def test_json_has_a_verdict_for_every_claim():
     assert all(keys <= set(claim) for claim in answer["claims"])
     assert (answer["schema"], answer["unexplained"]) == (1, 0)
     assert answer["agree"] + answer["disagree"] == len(answer["claims"])
+    fitted = [claim for claim in answer["claims"] if claim["context"] == "fitted"]
+    assert answer["agree_but_fitted"] == len(fitted) == 10
+    assert all(abs(claim["left_out_error"]) < 0.041 for claim in fitted)
 
 
 def test_the_same_call_gives_the_same_bytes():
@@ -27,8 +30,14 @@ def test_text_is_readable_on_80_columns():
     out = call(reproduce, "--check").out
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "  opt-175b (GB)                          10.78      10.78   +0.0%  agrees" in lines
+    assert "  opt-175b (GB)                          10.78      10.78    0.0%  agrees" in lines
     assert "      plausible setups: 41.25 to 63.01 (1.5x)" in lines
+    at = lines.index("  opt-66b (GB)                           12.07      11.71   -3.0%  agrees*")
+    assert lines[at + 1] == "      left out of the fit                           11.70   -3.1%"
+    assert "  params_b (1e9)                         175.0      174.6    fits  agrees+" in lines
+    assert (
+        "* Fitted: the CUDA context of 1.384 GB is the best for these 10 values, so they" in lines
+    )
 
 
 def test_check_passes_as_long_as_every_disagreement_is_explained():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import exp, log, sqrt
+from math import sqrt
 
 from zo2sim.bounds import Bound, bound, chain_of
 from zo2sim.case import Case
@@ -83,7 +83,8 @@ def _binds_between(at: Callable[[float], Bound], left: float, right: float) -> b
     """Whether the limit that binds at both values is proved to bind everywhere between them.
 
     A limit lies between its ends, and so does a limit times or over the value: one that is never
-    below what any other reaches binds, in any of these three scales.
+    below what any other reaches binds, in any of these three scales. Higher powers of the value
+    would prove nothing more, and powers between these would be wrong.
     """
     name = at(left).binding
     ends = tuple((value, at(value).limits_s) for value in (left, right))
@@ -103,11 +104,11 @@ def _binds_between(at: Callable[[float], Bound], left: float, right: float) -> b
 
 
 def _regime(at: Callable[[float], Bound], low: float, high: float) -> Regime:
-    inside = exp((log(low) + log(high)) / 2)
+    """Named after what binds where it begins, which is a value on this side of the change."""
     return Regime(
         low=low,
         high=high,
-        binding=at(inside).binding,
+        binding=at(low).binding,
         low_s=at(low).step_s,
         high_s=at(high).step_s,
     )

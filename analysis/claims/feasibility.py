@@ -42,10 +42,11 @@ def _zo2_rows() -> Iterator[Row]:
     model = preset("opt-175b", tied=False)
     published = zo2_reference_account(model, Recipe())
     own = runtime_account(model, Plan(), Recipe())
-    for item, needed, ours in (
-        ("device_gb", published.device_bytes, own.device_bytes),
-        ("host_gb", published.host_bytes, own.host_bytes),
+    for item, needed, ours, on_device in (
+        ("device_gb", published.device_bytes, own.device_bytes, True),
+        ("host_gb", published.host_bytes, own.host_bytes, False),
     ):
+        same = "; a figure of zo2-nvml-memory, rounded" if on_device else ""
         limit, predicted = value("zo2-175b-18gb", item), needed / PUBLISHED_GB
         yield Row(
             claim="zo2-175b-18gb",
@@ -55,7 +56,9 @@ def _zo2_rows() -> Iterator[Row]:
             published=limit,
             predicted=predicted,
             agrees=predicted <= limit + WHOLE_GB,
-            why=f"the published code; this project's runtime takes {ours / PUBLISHED_GB:.1f} GB",
+            why=f"the published code{same}; this project's runtime takes "
+            f"{ours / PUBLISHED_GB:.1f} GB",
+            context="used" if on_device else "",
         )
 
 
@@ -81,7 +84,8 @@ def _largest_row(item: str, account_of: Callable[[Model], MemoryAccount], how: s
     return Row(
         claim="mezo-30b-a100",
         item=item,
-        kind="feasibility",
+        kind="fit",
+        context="used",
         unit="1e9",
         published=published,
         predicted=found,
@@ -106,7 +110,8 @@ def _sparse_mezo_row() -> Row:
     return Row(
         claim="sparse-mezo-llama-30b",
         item="params_b",
-        kind="feasibility",
+        kind="fit",
+        context="used",
         unit="1e9",
         published=value("sparse-mezo-llama-30b", "params_b"),
         predicted=model.elements / 1e9 if good else 0.0,
@@ -128,7 +133,8 @@ def _fitting_row(one: Setup) -> Row:
     return Row(
         claim=one.claim,
         item=one.value,
-        kind="feasibility",
+        kind="fit",
+        context="used",
         unit="1e9",
         published=value(one.claim, one.value),
         predicted=case.model.elements / 1e9 if good else 0.0,
@@ -152,7 +158,8 @@ def _galore_rows() -> Iterator[Row]:
         yield Row(
             claim=claim,
             item=item,
-            kind="feasibility",
+            kind="fit",
+            context="used",
             unit=unit,
             published=value(claim, item),
             predicted=predicted,

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from analysis.claims.setups import tolerance
 from analysis.memory_fit import published_claims
 
-Kind = Literal["memory", "share", "feasibility", "ratio", "throughput", "speed"]
+Kind = Literal["memory", "share", "feasibility", "fit", "ratio", "throughput", "speed"]
+Context = Literal["", "used", "fitted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,11 @@ class Row:
 
     ``allowed`` is the relative error up to which values agree, where that decides; ``low`` and
     ``high`` are the range over the plausible setups, where something is left open.
+
+    In a row of kind ``fit`` both values are sizes that were asked about, or room and need: there
+    is no error, only the verdict. ``context`` says whether the prediction ``used`` the one fitted
+    constant, the CUDA context, or the row helped to get it ``fitted``; then ``left_out`` is the
+    prediction with the constant fitted to the other rows.
     """
 
     claim: str
@@ -28,11 +34,32 @@ class Row:
     allowed: float | None = None
     low: float | None = None
     high: float | None = None
+    context: Context = ""
+    left_out: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.context == "fitted") != (self.left_out is not None):
+            raise ValueError(
+                f"{self.claim} {self.item}: a row that helped to fit the context, and no other, "
+                f"has a prediction with itself left out; got {self.context!r}, {self.left_out}"
+            )
 
     @property
-    def relative_error(self) -> float:
-        """Prediction over publication, less one."""
-        return self.predicted / self.published - 1.0
+    def ratio(self) -> float:
+        """Prediction over publication; of a share that is saved, what is left over what is."""
+        if self.kind == "share":
+            return (100.0 - self.predicted) / (100.0 - self.published)
+        return self.predicted / self.published
+
+    @property
+    def relative_error(self) -> float | None:
+        """`ratio` less one; None where nothing was predicted but whether it fits."""
+        return None if self.kind == "fit" else self.ratio - 1.0
+
+    @property
+    def left_out_error(self) -> float | None:
+        """The relative error of the prediction that owes nothing to this row."""
+        return None if self.left_out is None else self.left_out / self.published - 1.0
 
     @property
     def settled(self) -> bool:
@@ -47,8 +74,13 @@ class Row:
     @property
     def record(self) -> dict[str, Any]:
         """The row as plain data."""
-        found = {**asdict(self), "relative_error": self.relative_error, "source": self.source}
-        return {"id": f"{self.claim}/{self.item}", **found}
+        return {
+            "id": f"{self.claim}/{self.item}",
+            **asdict(self),
+            "relative_error": self.relative_error,
+            "left_out_error": self.left_out_error,
+            "source": self.source,
+        }
 
 
 def value(claim: str, item: str) -> float:

@@ -63,7 +63,7 @@ def _too_fast(nominal: TrainingPrediction, slowest: TrainingPrediction, publishe
         f"faster than published in every plausible setup: closest is {near:.1f} "
         f"({near / published - 1:+.0%}) with batch {training.batch}, checkpointing {again} and "
         f"tensor cores at {peak:.0f} TFLOP/s. Kernels are hardly the reason, as the model meets a "
-        f"step of Megatron-LM's 1.2B on this card ({step_row().relative_error:+.0%}); the abstract "
+        f"step of Megatron-LM's 1.2B on this card ({step_row().ratio - 1:+.0%}); the abstract "
         f"names neither batch nor optimizer, nor whether recomputation counts (without it the "
         f"nominal setup gives {counted:.1f})"
     )

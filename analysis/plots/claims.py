@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.claims.row import Row
-from analysis.style import BLACK, BLUE, FULL_IN, GREY, VERMILLION, new_figure, styled
+from analysis.style import BLACK, BLUE, FULL_IN, GREY, SKY, VERMILLION, new_figure, styled
 
 _TICKS = (0.5, 0.6, 0.8, 1.0, 1.25, 1.6)
 _LINE_IN = 0.155
@@ -20,10 +20,7 @@ _CLAIMS = {
     "adamw-memory": "AdamW, NVML",
     "zo2-175b-18gb": "ZO2, 175B",
     "zo2-no-overhead": "ZO2 / MeZO",
-    "mezo-30b-a100": "one A100",
-    "sparse-mezo-llama-30b": "Sparse-MeZO",
     "zero-offload": "ZeRO-Offload",
-    "zero-infinity-1t": "ZeRO-Infinity",
     "fuyou": "Fuyou",
     "galore-7b-24gb": "GaLore",
     "gpt2-block": "a block",
@@ -36,12 +33,8 @@ _TITLES = {
     "zero_infinity_tflops_13b": "rate of ZeRO-Infinity at 13B",
     "device_gb": "device memory",
     "host_gb": "host memory",
-    "max_params_b": "largest model",
-    "params_b": "model that fits",
-    "mezo_params_b": "largest model, MeZO",
-    "first_order_params_b": "largest model, AdamW",
-    "saved_percent": "memory saved",
-    "saved_8bit_percent": "memory saved, 8 bits",
+    "saved_percent": "memory left",
+    "saved_8bit_percent": "memory left, 8 bits",
     "step_s": "step of 1.2B",
     "v100 forward": "V100, forward",
     "v100 with backward": "V100, with backward",
@@ -54,8 +47,10 @@ _TITLES = {
 def claims(rows: Sequence[Row], *, width_in: float = FULL_IN) -> Figure:
     """A mark per value on a logarithmic axis of ratios; bars span the plausible setups.
 
-    Filled marks agree. Open ones do not, and the table says why. ``rows`` must not be empty.
+    Filled marks agree. Open ones do not, and the table says why. Rows that only say whether
+    something fits have no mark; of others there must be one.
     """
+    rows = [row for row in rows if row.relative_error is not None]
     if not rows:
         raise ValueError("a figure of claims needs at least one row; got none")
     figure = new_figure(width_in, 0.9 + _LINE_IN * len(rows))
@@ -69,19 +64,18 @@ def claims(rows: Sequence[Row], *, width_in: float = FULL_IN) -> Figure:
         if rows[place].claim != rows[place - 1].claim:
             axes.axhline(place - 0.5, color=GREY, lw=0.3)
     _ratio_axis(axes)
-    figure.legend(handles=_legend(), loc="outside upper center", ncols=3)
+    figure.legend(handles=_legend(), loc="outside upper center", ncols=4)
     return figure
 
 
 def _mark(axes: Axes, place: int, row: Row) -> None:
     colour = BLUE if row.agrees else VERMILLION
     if row.low is not None and row.high is not None:
+        assert row.kind != "share", "a range of shares would be drawn by what is left"
         ends = [row.low / row.published, row.high / row.published]
         axes.plot(ends, [place, place], color=colour, lw=2.4, alpha=0.35, solid_capstyle="butt")
-    face = colour if row.agrees else "white"
-    axes.plot(
-        [row.predicted / row.published], [place], "o", color=colour, mfc=face, ms=4, clip_on=False
-    )
+    face = (SKY if row.context == "fitted" else colour) if row.agrees else "white"
+    axes.plot([row.ratio], [place], "o", color=colour, mfc=face, ms=4, clip_on=False)
 
 
 def _label(rows: Sequence[Row], place: int) -> str:
@@ -104,6 +98,7 @@ def _ratio_axis(axes: Axes) -> None:
 def _legend() -> list[Line2D]:
     return [
         _dot(BLUE, BLUE, "agrees"),
+        _dot(BLUE, SKY, "agrees, helped to fit"),
         _dot(VERMILLION, "white", "disagrees"),
         Line2D([], [], color=BLACK, lw=2.4, alpha=0.35, label="plausible setups"),
     ]

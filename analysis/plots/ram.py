@@ -95,7 +95,8 @@ def ram_needed(table: Table) -> Figure:
     axes.set_ylim(len(models) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     _ram_axis(axes)
-    figure.legend(handles=[*_legend()], loc="outside upper center", ncols=3)
+    hollow = not all(need.fits_device for need in found if need.label in (EXACT, ROUNDED))
+    figure.legend(handles=[*_legend(hollow=hollow)], loc="outside upper center", ncols=3)
     return figure
 
 
@@ -118,9 +119,10 @@ def _ram_axis(axes: Axes) -> None:
     axes.set_xlabel("host memory, system included (GiB)")
 
 
-def _legend() -> Iterator[Line2D]:
+def _legend(*, hollow: bool) -> Iterator[Line2D]:
     yield Line2D([], [], ls="none", marker="o", color=BLUE, ms=3.5, label="exact size")
     yield Line2D([], [], color=ORANGE, marker="|", label="pinned by PyTorch")
-    yield Line2D(
-        [], [], ls="none", marker="o", mfc="white", mec=BLUE, ms=3.5, label="card too small"
-    )
+    if hollow:
+        yield Line2D(
+            [], [], ls="none", marker="o", mfc="white", mec=BLUE, ms=3.5, label="card too small"
+        )

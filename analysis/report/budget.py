@@ -162,7 +162,8 @@ def _step(table: Table) -> Section:
     words = (
         Ref("steps"),
         " gives the step of the plainest plan: fp16, page-locked RAM, one sequence, written back "
-        f"in every step. It takes {between(step_s, seconds)}, and {_binds(plain)}. ",
+        f"in every step. It takes {between(step_s, seconds)}, and {_binds(plain)}. "
+        f"{_by_hand(plain)} ",
         Ref("choices"),
         " changes one thing at a time. A link that a machine does not have is a what-if. Pageable "
         "copies are taken to overlap, with a host thread for each direction. An fp8 master is "
@@ -170,6 +171,24 @@ def _step(table: Table) -> Section:
     )
     return Section(
         "What a step takes", (Paragraph(words), _steps_table(plain, table), _choices_table(rows))
+    )
+
+
+def _by_hand(rows: Table) -> str:
+    """Bytes over the link and FLOP, for a reader who wants to check."""
+    elements, tokens = floats(rows, "model_elements").max(), floats(rows, "tokens_per_step").max()
+    nbytes = 2 * elements
+    uploads = [
+        f"{between(nbytes / rates, seconds)} at {between(rates / _GB)}{SPACE}GB/s on PCIe {pcie}"
+        for pcie in _generations(rows)
+        for rates in (floats(where(rows, PCIE, pcie), "h2d_bytes_per_s"),)
+    ]
+    return (
+        f"By hand: 2 bytes for each of {number(elements / 1e9)} billion parameters are "
+        f"{number(nbytes / _GB)}{SPACE}GB. Their upload alone takes {listed(uploads)}, and most "
+        "links are slower each way while both are busy. Two forwards are 4 FLOP per parameter and "
+        f"token, {number(4 * elements * tokens / 1e15)}{SPACE}PFLOP; the resident model's time "
+        "holds those, and noise."
     )
 
 

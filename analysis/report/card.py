@@ -39,6 +39,20 @@ def card_section(table: Table) -> Section | None:
     return Section(title, (Paragraph(words), _largest_table(found), figure, _models_table(found)))
 
 
+def card_sentence(table: Table) -> str:
+    """For the abstract: the largest model by amount of RAM; empty where it was not asked."""
+    if not answers_ram(table):
+        return ""
+    found = needs(table)
+    parts = [
+        f"{model_title(need.model)} with {ram}{SPACE}GiB of RAM"
+        for ram in RAM_GIB
+        if (need := largest(found, EXACT, ram)) is not None
+    ]
+    (card,) = unique(of_question(table, "with_24gb"), "machine")
+    return f"One {card} can fine-tune {listed(parts)}, in fp16." if parts else ""
+
+
 def _ways(found: Sequence[Need]) -> list[str]:
     return list(dict.fromkeys(need.label for need in found))
 
@@ -59,7 +73,7 @@ def _largest_table(found: Sequence[Need]) -> TableBlock:
         caption=(
             "The largest model of the presets that fits, with its step: in fp16 with buffers of "
             "the exact size, as PyTorch pins them, with the card's free memory filled with "
-            "resident blocks, with an fp8 master, and from NVMe.",
+            "resident blocks, with an fp8 master, and from NVMe. One slot where two do not fit.",
         ),
         header=("RAM", *ways),
         rows=tuple(rows),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from analysis.claims.row import Row
+from analysis.claims.row import Context, Row
 from analysis.report.document import (
     Block,
     Document,
@@ -13,22 +13,31 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import counted, number, signed_percent
+from analysis.report.wording import DASH, counted, number, signed_percent
+from zo2sim.memory_constants import load_constants
+
+_CONTEXT: Mapping[Context, str] = {"": "", "fitted": ", fitted", "used": ", uses fit"}
 
 
 def claims_document(rows: Sequence[Row], *, provenance: Mapping[str, str]) -> Document:
     """Every value of every claim; the figure is `analysis.plots.claims.claims`, key ``claims``."""
     wrong = [row for row in rows if not row.agrees]
     agree = len(rows) - len(wrong)
+    fitted = sum(row.agrees and row.context == "fitted" for row in rows)
     found = (
         f"Of {counted(len(rows), 'published value')}, {agree} agree with what the same schedules "
-        f"and cost model predict; {len(wrong)} do not, and each of these says why."
+        f"and cost model predict, of which {fitted} helped to fit the one constant that they "
+        f"share; {len(wrong)} do not, and each of these says why."
     )
     overview: tuple[Block, ...] = (
         Paragraph((found + " ", Ref("claims"), " shows predictions over publications.")),
+        Paragraph((" ".join(context_notes(rows)),)),
         FigureBlock(
             key="claims",
-            caption=("Prediction over publication, value by value. Bars: plausible setups.",),
+            caption=(
+                "Prediction over publication, value by value, where more is predicted than whether "
+                "something fits. Bars: plausible setups.",
+            ),
             wide=True,
         ),
         *_claims(rows),
@@ -44,11 +53,31 @@ def claims_document(rows: Sequence[Row], *, provenance: Mapping[str, str]) -> Do
     )
 
 
+def context_notes(rows: Sequence[Row]) -> tuple[str, str]:
+    """What it means that a row helped to fit the CUDA context, and that it only uses it."""
+    fitted = [row for row in rows if row.context == "fitted"]
+    errors = [row.left_out_error for row in fitted if row.left_out_error is not None]
+    ends = f" ({min(errors):+.1%} to {max(errors):+.1%})" if errors else ""
+    size = f"{load_constants().context_bytes / 1e9:.3f} GB"
+    return (
+        f"Fitted: the CUDA context of {size} is the best for these {len(fitted)} values, so they "
+        "are no independent evidence. What is predicted for each with the context fitted to the "
+        f"others is called left out{ends}.",
+        "Uses fit: the same context, to which the value was not fitted. Other memory values rest "
+        "on no fitted constant.",
+    )
+
+
 def _claims(rows: Sequence[Row]) -> list[Block]:
     table = TableBlock(
         key="claim-values",
-        caption=("Published values beside predictions; each claim's source is named below.",),
-        header=("claim", "value", "published", "predicted", "error", "verdict"),
+        caption=(
+            "Published values beside predictions; each claim's source is named below. Where the "
+            "question is whether something fits, there is no error; of a share saved, the error "
+            "is that of what is left. Left out: the error with the shared constant fitted to the "
+            "other rows.",
+        ),
+        header=("claim", "value", "published", "predicted", "error", "left out", "verdict"),
         rows=tuple(map(_cells, rows)),
         wide=True,
     )
@@ -66,10 +95,17 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.item} ({row.unit})",
         number(row.published),
         number(row.predicted),
-        signed_percent(row.relative_error),
-        "agrees" if row.agrees else "disagrees",
+        _error(row),
+        DASH if row.left_out_error is None else signed_percent(row.left_out_error),
+        ("agrees" if row.agrees else "disagrees") + _CONTEXT[row.context],
     )
 
 
+def _error(row: Row) -> str:
+    if row.relative_error is None:
+        return "fits" if row.agrees else "does not fit"
+    return signed_percent(row.relative_error)
+
+
 def _reason(row: Row) -> Paragraph:
-    return Paragraph((f"{row.claim}, {row.item}: {row.why or 'nothing says why'}",))
+    return Paragraph((f"{row.claim}, {row.item}: {row.why or 'nothing says why'}.",))

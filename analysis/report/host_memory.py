@@ -1,11 +1,15 @@
 """The section on what the host must hold: page-locked exactly or rounded, pageable, or NVMe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from analysis.plots.ram import RAM_GIB
-from analysis.plots.rows import GIB, Table, has, of_question, records
+from analysis.plots.ram import SYSTEM_GIB
+from analysis.plots.rows import GIB, Record, Table, has, of_question, records
 from analysis.report.document import Paragraph, Ref, Section, TableBlock
-from analysis.report.wording import gib, number
+from analysis.report.wording import SPACE, gib, number
+
+EXACT, ROUNDED = "pinned, exact size", "pinned by PyTorch"
+_USUAL_GIB = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+"""Sizes in which machines come."""
 
 
 def host_section(table: Table) -> Section | None:
@@ -18,7 +22,8 @@ def host_section(table: Table) -> Section | None:
         Ref("host"),
         f" says what the host holds. {_rounding_words(sizes)} Pageable memory takes no more than "
         "it holds, but every copy then goes through a staging buffer. With NVMe the host keeps "
-        "only the blocks on their way, and the drive keeps two versions of each block.",
+        f"only the blocks on their way, and the drive keeps two versions of each block."
+        f"{_wear_words(rows)}",
     )
     cells = [
         (
@@ -31,15 +36,42 @@ def host_section(table: Table) -> Section | None:
     ]
     block = TableBlock(
         key="host",
-        caption=("Host memory and NVMe of OPT-175B in GiB, and the smallest usual RAM for it.",),
+        caption=(
+            "Host memory and NVMe of OPT-175B in GiB, and the smallest usual RAM for it and "
+            f"{SYSTEM_GIB:.0f}{SPACE}GiB of the system.",
+        ),
         header=("weights on the host", "RAM", "NVMe", "machine with"),
         rows=tuple(cells),
     )
     return Section("What host memory is needed", (Paragraph(words), block))
 
 
+def host_sentence(table: Table) -> str:
+    """For the abstract: what the host needs in fp16; empty where it was not asked."""
+    rows = records(of_question(table, "host_memory")) if has(table, "host_memory") else []
+    sizes = {str(row["label"]): float(str(row["host_bytes"])) for row in rows}
+    if not {EXACT, ROUNDED} <= set(sizes):
+        return ""
+    return (
+        f"Its weights and the process take {gib(sizes[EXACT])} of host memory, or "
+        f"{gib(sizes[ROUNDED])} as PyTorch pins them."
+    )
+
+
+def _wear_words(rows: Sequence[Record]) -> str:
+    """What a step writes: one of the two versions that the drive keeps."""
+    on_drive = (float(str(row["nvme_bytes"])) for row in rows)
+    written = next((nbytes / 2 for nbytes in on_drive if nbytes), 0.0)
+    if not written:
+        return ""
+    return (
+        f" A step that writes back writes {number(written / 1e9)}{SPACE}GB: a thousand of them, "
+        f"{number(written / 1e9)}{SPACE}TB, are a large part of what a drive may write in its life."
+    )
+
+
 def _rounding_words(sizes: Mapping[str, float]) -> str:
-    exact, rounded = sizes.get("pinned, exact size"), sizes.get("pinned by PyTorch")
+    exact, rounded = sizes.get(EXACT), sizes.get(ROUNDED)
     if exact is None or rounded is None:
         return ""
     return (
@@ -50,5 +82,5 @@ def _rounding_words(sizes: Mapping[str, float]) -> str:
 
 
 def _ram_size(nbytes: float) -> str:
-    sizes = (32, *RAM_GIB, 768, 1024, 1536, 2048)
-    return next((f"{size} GiB" for size in sizes if nbytes <= size * GIB), "more")
+    needed_gib = nbytes / GIB + SYSTEM_GIB
+    return next((f"{size} GiB" for size in _USUAL_GIB if needed_gib <= size), "more")

@@ -6,12 +6,12 @@ from analysis.plots.break_even import LINKS_GB_PER_S, ratios
 from analysis.plots.rows import Table, has, unique
 from analysis.plots.share import answers_budget
 from analysis.report.budget import budget_sections, budget_sentences
-from analysis.report.card import card_section
+from analysis.report.card import card_section, card_sentence
 from analysis.report.document import Document
 from analysis.report.findings import largest_model, memory_errors, ratios_to_mezo
 from analysis.report.framing import asked, kernel_section, limits_section, method_section
 from analysis.report.grid import grid_section
-from analysis.report.host_memory import host_section
+from analysis.report.host_memory import host_section, host_sentence
 from analysis.report.results import memory_section, throughput_section, timeline_section
 from analysis.report.sensitivity import ablation_section, both_ways_section, break_even_section
 from analysis.report.trust import trust_section
@@ -71,6 +71,8 @@ def _abstract(table: Table, published: Table, summary: Mapping[str, str]) -> str
     found = (
         *(_memory(table), _errors(table, published), _throughput(table), _tokens(table)),
         *budget_sentences(table),
+        host_sentence(table),
+        card_sentence(table),
     )
     return " ".join((opening, *(sentence for sentence in found if sentence)))
 

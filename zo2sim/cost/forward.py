@@ -42,7 +42,13 @@ def lane_s(s: Setting, unit: int) -> Number:
 
 
 def moving_s(s: Setting, unit: int, *, eager: bool) -> Number:
-    """What a pass through a unit takes beside matrix kernels: bytes at the memory's rate."""
+    """What a pass through a unit takes beside matrix kernels: bytes at the memory's full rate.
+
+    Training counts the same rate at 85 % (`zo2sim.baselines.cost`), from measurements of PyTorch's
+    kernels. Nothing of the kind was measured for a forward pass here, whose matrix kernels are
+    fitted with the full rate, and a share would lengthen compute by no more than 0.2 % (OPT-175B)
+    to 0.9 % (OPT-1.3B), less than those kernels are off.
+    """
     shape, tokens = s.unit(unit), s.load.lane_tokens
     size = s.recipe.compute_dtype.bytes
     nbytes = shape.elementwise * tokens * size
