@@ -135,3 +135,21 @@ def test_a_limited_host_takes_its_time_on_a_real_clock():
         elapsed_s = perf_counter() - start_s
         (timing,) = backend.timings()
     assert 0.1 <= timing.end_s - timing.start_s <= elapsed_s
+
+
+def test_a_rate_that_the_other_direction_does_not_change_is_one_sleep():
+    rate = 8 * CHUNK_BYTES
+    steady = LinkLimit(
+        h2d_bytes_per_s=rate,
+        d2h_bytes_per_s=2 * rate,
+        both_h2d_bytes_per_s=rate,
+        both_d2h_bytes_per_s=rate,
+    )
+    time = Time()
+    target, source = chunks(4)
+    throttle(time, steady).copy(Stream.H2D, target, source)
+    assert time.waits == [0.5]
+    assert torch.equal(target, source)
+    time = Time()
+    throttle(time, steady).copy(Stream.D2H, *chunks(4))
+    assert len(time.waits) == 4
