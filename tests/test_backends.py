@@ -1,5 +1,6 @@
 """The contract of `zo2rt.backends.base`, the same tests for every backend."""
 
+import threading
 from collections.abc import Iterator
 from time import monotonic, sleep
 
@@ -196,13 +197,20 @@ def test_what_work_raises_reaches_the_caller(backend: Backend, stream: Stream):
 
 
 def test_after_a_failure_nothing_runs_and_nobody_hangs(backend: Backend):
-    ran = list[str]()
-    backend.launch(HOST, lambda: (sleep(5e-3), failing())[0], label="F3")
+    ran, issued = list[str](), threading.Event()
+
+    def late() -> None:
+        issued.wait(0.2)
+        failing()
+
+    backend.launch(HOST, late, label="F3")
     event = backend.record(HOST)
     backend.wait(COMPUTE, event)
     backend.launch(COMPUTE, lambda: ran.append("waiting"), label="waiting")
+    end = backend.record(COMPUTE)
+    issued.set()
     with pytest.raises(StreamFailed):
-        backend.synchronize(backend.record(COMPUTE))
+        backend.synchronize(end)
     for call in (backend.synchronize, backend.ended, backend.timings, lambda: backend.record(D2H)):
         with pytest.raises(StreamFailed, match="F3"):
             call()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch._dynamo  # modes import it when first entered: two threads at once each find half of it
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Report = Callable[[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]], None]
