@@ -11,10 +11,13 @@ from zo2sim.cost import CostModel, cost_key
 from zo2sim.cost.parts import KERNELS, parts_s
 from zo2sim.schedule import Kind, Op
 from zo2sim.trace import Trace
+from zo2sim.what_if import is_limited
 
 _GAPS = ("cpu.gap_s", "cpu.wake_s", "cpu.turnaround")
 SUSPICIOUS = 0.25
 """Log ratio from which on a kind of operation is said to be mispredicted throughout."""
+LIMIT = "the limit of the link"
+"""In place of a constant where a run's own limit sets the pace: no machine is to blame."""
 FEWEST = 3
 """Configurations that must have operations of a constant before it is blamed."""
 
@@ -116,4 +119,5 @@ def suspects(errors: Iterable[OpError]) -> tuple[Suspect, ...]:
 def _constant(cost: CostModel, op: Op) -> str:
     """The constant that takes most of the operation's own time; gaps after it are not its own."""
     parts = {k: s for k, s in parts_s(cost, op).items() if not k.startswith(_GAPS)}
-    return max(parts, key=lambda key: parts[key], default=KERNELS)
+    key = max(parts, key=lambda key: parts[key], default=KERNELS)
+    return LIMIT if key != KERNELS and is_limited(cost.setting.machine.quantity(key)) else key

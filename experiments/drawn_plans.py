@@ -4,9 +4,10 @@ import random
 from dataclasses import replace
 
 from zo2sim.case import Case
-from zo2sim.machine import Machine, replace_all
+from zo2sim.machine import Machine
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.presets import preset
+from zo2sim.what_if import replace_all
 
 
 def uncontended(machine: Machine) -> Machine:

@@ -19,12 +19,12 @@ from experiments.tiny_model import make
 from zo2rt import supported
 from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
 from zo2sim.case import Case
-from zo2sim.machine import replace_all
 from zo2sim.machine_file import resolve
 from zo2sim.model_config import from_config
 from zo2sim.plan import Plan, Recipe
 from zo2sim.predict import Prediction, predict
 from zo2sim.refusals import check
+from zo2sim.what_if import replace_all
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from zo2sim import schedule
 from zo2sim.baselines import Method, Training
 from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine, replace_all, scale_link
+from zo2sim.machine import Machine
 from zo2sim.machine_file import named
 from zo2sim.model import Model
 from zo2sim.model_config import from_config
@@ -29,6 +29,7 @@ from zo2sim.policies import Shape
 from zo2sim.refusals import refusal
 from zo2sim.schedule import Buffer, Kind, Op, Schedule, Stream
 from zo2sim.space import SEARCHED, Space
+from zo2sim.what_if import replace_all, scale_link
 
 MAX_BLOCKS = 3
 

@@ -16,11 +16,12 @@ from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
 from zo2sim.evidence import Calibrated, Range, Validation
 from zo2sim.evidence_file import with_validation
-from zo2sim.machine import Machine, replace_all, with_host_memory
+from zo2sim.machine import Machine
 from zo2sim.machine_file import dump, load, named
 from zo2sim.plan import Pinning, Plan, Policy, Recipe
 from zo2sim.predict import extrapolations
 from zo2sim.presets import preset
+from zo2sim.what_if import replace_all, with_host_memory
 
 FP32 = Recipe(
     sequence=128, storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dtype.FP32

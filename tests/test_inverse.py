@@ -17,7 +17,7 @@ from zo2sim.largest import Edge, deepest, room_for, rooms_for, widest
 from zo2sim.least_link import FINEST, WIDEST, Failing, LeastLink, _Links, _Reached, least_link
 from zo2sim.least_memory import LeastMemory, Unreachable, least_memory, seconds_per_token
 from zo2sim.ledger import Ledger
-from zo2sim.machine import Machine, replace_all, scale_link
+from zo2sim.machine import Machine
 from zo2sim.machine_file import named
 from zo2sim.memory_account import Place
 from zo2sim.model import Model, deeper
@@ -27,6 +27,7 @@ from zo2sim.plan import Plan, Recipe
 from zo2sim.presets import config, names, preset
 from zo2sim.space import Space, plan_axes
 from zo2sim.steady import Floats
+from zo2sim.what_if import replace_all, scale_link
 
 AMPLE = {Place.DEVICE: {"device.memory_bytes": 1e12}, Place.HOST: {"host.memory_bytes": 1e13}}
 ROUNDING = 1 + 2e-9

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine, with_device_memory, with_host_memory
+from zo2sim.machine import Machine
 from zo2sim.machine_file import named
 from zo2sim.memory import account
 from zo2sim.memory_account import Item, MemoryAccount, Place, fit, fits, require
@@ -14,6 +14,7 @@ from zo2sim.memory_workspace import block_workspace_elements
 from zo2sim.model import Attention, Model, Parameter, Unit
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.presets import names, preset
+from zo2sim.what_if import with_device_memory, with_host_memory
 
 GIB = 1 << 30
 NO_CONTEXT = 0

@@ -18,7 +18,7 @@ from zo2sim.candidates import Candidates
 from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
 from zo2sim.fast import step_s
-from zo2sim.machine import Machine, replace_all, scale_link
+from zo2sim.machine import Machine
 from zo2sim.machine_file import named
 from zo2sim.model import Model
 from zo2sim.model_config import from_config
@@ -26,6 +26,7 @@ from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.predict import predict
 from zo2sim.search import Effort, search
 from zo2sim.space import Space
+from zo2sim.what_if import replace_all, scale_link
 
 EXACT = Effort(tolerance=0.0, simulations=10_000, grain=0.0)
 ROUNDING = 1 + 1e-9

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from experiments.advice import advise
 from tests.strategies import plans_of
 from zo2sim.case import Case
-from zo2sim.machine import replace
 from zo2sim.machine_file import named
 from zo2sim.memory_account import Place
 from zo2sim.plan import Noise, Plan, Policy, Recipe
@@ -17,6 +16,7 @@ from zo2sim.plan_file import from_fields
 from zo2sim.predict import Prediction, extrapolations, predict
 from zo2sim.presets import preset
 from zo2sim.refusals import refusal
+from zo2sim.what_if import replace
 
 SMALL = preset("opt-125m")
 A100 = named("a100-pcie-80gb")

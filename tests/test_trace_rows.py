@@ -8,22 +8,22 @@ import pytest
 
 from analysis.calibration import fit
 from analysis.machine_fit import START_S
-from analysis.op_errors import OpError, op_errors, suspects
+from analysis.op_errors import LIMIT, OpError, op_errors, suspects
 from analysis.replay import mean_durations_s, replayed_s
 from analysis.trace_file import read_trace
 from analysis.trace_rows import copy_rows, gap_rows, gaps, op_rows, settled
 from tests.test_cpu_cost import case
 from zo2sim.case import Case
 from zo2sim.cost.cpu import seconds_per
-from zo2sim.machine import scale_link
 from zo2sim.measured import Measured
 from zo2sim.plan import Plan, Policy
 from zo2sim.schedule import Kind
 from zo2sim.simulate import simulate
 from zo2sim.trace import Trace
 from zo2sim.trace_export import to_json
+from zo2sim.what_if import cap_link, scale_link
 
-STEPS = 6
+STEPS = 7
 
 
 def traced(one: Case) -> Trace:
@@ -61,16 +61,16 @@ def gap_rows_of(one: Case) -> dict[str, Measured]:
     return {row.group: row for row in gap_rows(trace, one, "run", settled(trace))}
 
 
-def test_a_disturbed_turn_changes_no_row():
+def test_a_disturbed_step_changes_no_row():
     one = case()
     trace = traced(one)
-    turns = [{2}, {3}, {4}]
-    calm = [*op_rows(trace, one, "run", turns)]
+    counted = dict.fromkeys(range(2, STEPS), 1.0)
+    calm = [*op_rows(trace, one, "run", counted)]
     spans = [
         replace(s, start_s=s.start_s * 9, end_s=s.end_s * 9) if s.step == 3 else s
         for s in trace.spans
     ]
-    disturbed = [*op_rows(replace(trace, spans=tuple(spans)), one, "run", turns)]
+    disturbed = [*op_rows(replace(trace, spans=tuple(spans)), one, "run", counted)]
     assert [row.seconds for row in disturbed] == pytest.approx([row.seconds for row in calm])
 
 
@@ -135,9 +135,18 @@ def test_a_halved_bandwidth_is_exposed_and_the_link_is_named():
     assert suspects(rows) == ()  # one configuration may be disturbed
     assert suspects(3 * rows) == ()  # nor do more rows of it count for more
     found = suspects(rows_of("one", "two", "three", like=rows))
-    assert [s.constant for s in found] == ["link.h2d_bytes_per_s", "link.d2h_bytes_per_s"]
+    assert {s.constant for s in found} == {"link.h2d_bytes_per_s", "link.d2h_bytes_per_s"}
     assert all(s.ratio > 1.5 for s in found)
-    assert found[0].sentence.startswith("link.h2d_bytes_per_s: H2D is predicted 1.")
+    assert any(s.sentence.startswith("link.h2d_bytes_per_s: H2D is predicted 1.") for s in found)
+
+
+def test_a_limited_copy_blames_no_link():
+    one = case()
+    limited = replace(one, machine=cap_link(one.machine, 2e6))
+    errors = op_errors(traced(one), limited, {"H0": 1.0, "D0": 1.0}, "run")
+    assert {error.constant for error in errors} == {LIMIT}
+    wide = cap_link(one.machine, 2e9)
+    assert wide.link.h2d_bytes_per_s == one.machine.link.h2d_bytes_per_s, "slower than the limit"
 
 
 def test_every_configuration_has_one_vote_however_many_rows_it_has():
@@ -201,3 +210,16 @@ def test_a_shorter_last_unit_has_a_row_of_its_own():
     rows = [e for e in op_errors(traced(one), one, durations, "run") if e.kind is Kind.FORWARD]
     assert [row.op for row in rows] == ["Fhead", "F0", "F1", "Ftail"]
     assert [row.ratio for row in rows] == pytest.approx([1, 1, 1, 1])
+
+
+def test_what_a_slow_machine_took_counts_as_if_it_were_not():
+    one = case()
+    trace = traced(one)
+    calm = [*op_rows(trace, one, "run", dict.fromkeys(range(2, STEPS), 1.0))]
+    slow = [*op_rows(trace, one, "run", dict.fromkeys(range(2, STEPS), 2.0))]
+    assert [2 * row.seconds for row in slow] == pytest.approx([row.seconds for row in calm])
+    free = dict.fromkeys(range(2, STEPS), 2.0)
+    copies = [*copy_rows(trace, one, "run", free, limit_bytes_per_s=None)]
+    assert {row.seconds for row in copies} == {
+        row.seconds for row in copy_rows(trace, one, "run", settled(trace), limit_bytes_per_s=None)
+    }, "links do not drift with the cores"

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from zo2sim.candidates import Allowed
 from zo2sim.case import Case
-from zo2sim.machine import Machine, with_device_memory, with_host_memory
+from zo2sim.machine import Machine
 from zo2sim.model import Model
 from zo2sim.plan import Plan, Recipe
 from zo2sim.search import Effort, search
 from zo2sim.space import Space, plan_axes
+from zo2sim.what_if import with_device_memory, with_host_memory
 
 _QUICK = Effort(tolerance=0.01, simulations=4, grain=1.0)
 

@@ -18,10 +18,10 @@ import numpy as np
 from zo2sim.candidates import Candidates
 from zo2sim.least_memory import Unreachable, seconds_per_token
 from zo2sim.ledger import Ledger
-from zo2sim.machine import scale_link
 from zo2sim.search import Found, best_first, found, work
 from zo2sim.space import Space
 from zo2sim.steady import Numbers
+from zo2sim.what_if import scale_link
 
 FINEST = 0.02
 """Relative distance between the link that is enough and the one that is not."""

@@ -8,14 +8,14 @@ provenance (DESIGN 9). `zo2sim.machine_file` reads and writes them as TOML. A do
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, get_args
 
-from zo2sim.checks import check_choice, check_text, positive, shown
+from zo2sim.checks import check_choice, check_text, positive
 from zo2sim.dtypes import Dtype
 from zo2sim.evidence import Calibrated, Validation
-from zo2sim.machine_keys import KERNEL_TABLES, check_plausible, closest, key_of
+from zo2sim.machine_keys import KERNEL_TABLES, check_plausible
 from zo2sim.plan import Noise
 
 Provenance = Literal["datasheet", "measured", "fitted", "assumed"]
@@ -178,9 +178,11 @@ class Cpu:
 
     Every operation takes the sum of its amounts, each divided by a rate or multiplied by a time
     (`zo2sim.cost.cpu` counts them; `analysis.calibration` fits them). ``lane_start_s`` is a lane's
-    thread and all that the model does in Python before its first block; ``pass_s`` and
+    thread and all that the model does in Python before its first block,
+    ``lane_end_s`` what the loss takes but its logits; ``pass_s`` and
     ``build_s`` begin an update and the weights of one sign, when nothing of it is in a cache;
-    ``spilled_elements_per_s`` is what weights cost that a core built and no longer has near;
+    ``spilled_elements_per_s`` is what weights cost that a core built and no longer has near,
+    ``arrived_elements_per_s`` what those cost more that a copy has just brought;
     ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
     the start of one that waited for it, ``wake_s`` the same where it waited for a copy; the
     turnarounds that of a step: from its loss to the next step's first operation; ``trip_s`` what
@@ -197,15 +199,24 @@ class Cpu:
     attention_flops_per_s: Quantity
     softmax_elements_per_s: Quantity
     elementwise_bytes_per_s: Quantity
+    far_elementwise_bytes_per_s: Quantity
     loss_elements_per_s: Quantity
     launch_s: Quantity
     lane_start_s: Quantity
+    lane_end_s: Quantity
     gaussian_perturb_elements_per_s: Quantity
     rademacher_perturb_elements_per_s: Quantity
     gaussian_update_elements_per_s: Quantity
     rademacher_update_elements_per_s: Quantity
     pass_elements_per_s: Quantity
+    touched_elements_per_s: Quantity
+    round_elements_per_s: Quantity
+    encode_plain_elements_per_s: Quantity
+    encode_scaled_elements_per_s: Quantity
+    decode_plain_elements_per_s: Quantity
+    decode_scaled_elements_per_s: Quantity
     spilled_elements_per_s: Quantity
+    arrived_elements_per_s: Quantity
     build_s: Quantity
     pass_s: Quantity
     call_s: Quantity
@@ -295,86 +306,6 @@ ROOM = ("device.memory_bytes", "host.memory_bytes", "nvme.capacity_bytes")
 
 PARTS: dict[str, type] = {"device": Device, "link": Link, "host": Host, "nvme": Nvme, "cpu": Cpu}
 """The sections of a machine file beside [machine]; the last two may be absent."""
-
-
-def replace(
-    machine: Machine,
-    key: str,
-    value: float,
-    *,
-    provenance: Provenance = "assumed",
-    source: str = "set for a what-if",
-) -> Machine:
-    """The machine with one number changed; ``key`` is dotted and may carry another unit.
-
-    Raises ``ValueError`` for an unknown key (naming the closest ones) and for a machine that
-    breaks a rule with the new number; `replace_all` changes numbers that depend on each other.
-    """
-    return replace_all(machine, {key: value}, provenance=provenance, source=source)
-
-
-def replace_all(
-    machine: Machine,
-    values: Mapping[str, float],
-    *,
-    provenance: Provenance = "assumed",
-    source: str = "set for a what-if",
-) -> Machine:
-    """As `replace`, for several numbers at once: the rules must hold when all are in place."""
-    parts: dict[str, dict[str, Quantity]] = {}
-    for written, value in values.items():
-        key, unit = key_of(written) or _unknown(written)
-        part, _, field = key.partition(".")
-        if getattr(machine, part) is None:
-            raise ValueError(f"{written} needs a machine with [{part}]; {machine.name} has none")
-        si = unit.to_si(positive(written, value))
-        parts.setdefault(part, {})[field] = Quantity(si, provenance, source)
-    changes: dict[str, Any] = {
-        part: dataclasses.replace(getattr(machine, part), **fields)
-        for part, fields in parts.items()
-    }
-    return dataclasses.replace(machine, **changes)
-
-
-def scale_link(machine: Machine, factor: float) -> Machine:
-    """The machine with every rate of its link multiplied: a narrower or a wider link."""
-    rates = {
-        key: q.value * positive("factor", factor)
-        for key, q in machine.quantities.items()
-        if key.startswith("link.") and key.endswith("_bytes_per_s")
-    }
-    return replace_all(machine, rates, source=f"{factor:g} times the link of {machine.name}")
-
-
-def cap_link(machine: Machine, bytes_per_s: float) -> Machine:
-    """The machine with its link limited to a rate, in every state.
-
-    A limited copy ends with a sleep, and takes what that overshoots (``cpu.throttle_s``) longer.
-    """
-    numbers = {
-        key: min(q.value, positive("bytes_per_s", bytes_per_s))
-        for key, q in machine.quantities.items()
-        if key.startswith("link.") and key.endswith("_bytes_per_s")
-    }
-    if machine.cpu is not None:
-        numbers["link.latency_s"] = machine.link.latency_s.value + machine.cpu.throttle_s.value
-    return replace_all(machine, numbers, source=f"{machine.name} limited to {bytes_per_s:g} B/s")
-
-
-def with_device_memory(machine: Machine, memory_bytes: float) -> Machine:
-    """The machine with another amount of device memory."""
-    return replace(machine, "device.memory_bytes", memory_bytes)
-
-
-def with_host_memory(machine: Machine, memory_bytes: float) -> Machine:
-    """The machine with another amount of host memory."""
-    return replace(machine, "host.memory_bytes", memory_bytes)
-
-
-def _unknown(key: str) -> NoReturn:
-    raise ValueError(
-        f"a key must name a number of a machine; got {shown(key)}; closest: {closest(key)}"
-    )
 
 
 def quantities_of(part: Any) -> Iterator[tuple[str, Quantity]]:

@@ -10,12 +10,13 @@ from math import log
 import numpy as np
 
 from zo2sim.case import Case
-from zo2sim.machine import Machine, replace_all, scale_link
+from zo2sim.machine import Machine
 from zo2sim.machine_keys import LIMITS, units_of
 from zo2sim.resources import Resource
 from zo2sim.schedule import Op, Program
 from zo2sim.simulate import simulate
 from zo2sim.steady import Floats
+from zo2sim.what_if import replace_all, scale_link
 
 LINK = "link"
 SWING = 1.25

@@ -8,11 +8,12 @@ from analysis.memory_fit import published_claims
 from zo2sim.case import Case
 from zo2sim.cost import forward
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine, replace
+from zo2sim.machine import Machine
 from zo2sim.machine_file import named
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.predict import Prediction, predict
 from zo2sim.presets import preset
+from zo2sim.what_if import replace
 
 CLAIM, MACHINE = "zo2-no-overhead", "a100-pcie-80gb"
 FP32_MODEL = "opt-13b"
