@@ -1,4 +1,4 @@
-"""Copies on a core of their own, where there is one."""
+"""A core for all that goes on beside the computation, where there is one."""
 
 import os
 import sys
@@ -21,14 +21,15 @@ def cores_of(stream: Stream, *, own_core: bool = False) -> set[int]:
     return seen[0]
 
 
-def test_copies_and_the_rest_share_no_core():
+def test_what_computes_and_the_rest_share_no_core():
     torch.set_num_threads(1)
     every = os.sched_getaffinity(0)
     if len(every) == 1:
         pytest.skip("one core")
-    copies = cores_of(Stream.H2D, own_core=True)
-    assert copies == cores_of(Stream.D2H, own_core=True) == {max(every)}
-    assert cores_of(Stream.COMPUTE, own_core=True) == every - copies
+    aside = cores_of(Stream.H2D, own_core=True)
+    assert aside == {max(every)}
+    assert all(cores_of(one, own_core=True) == aside for one in (Stream.D2H, Stream.HOST))
+    assert cores_of(Stream.COMPUTE, own_core=True) == every - aside
     assert os.sched_getaffinity(0) == every, "the caller is not bound"
 
 
