@@ -1,8 +1,8 @@
 """From the trace of a run to measurements: what each operation took, and the gaps between them."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from statistics import fmean, median
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from statistics import fmean
 
 from zo2sim.case import Case
 from zo2sim.cost import Key, cost_key
@@ -16,31 +16,32 @@ WARM_UP_STEPS = 2
 """First steps compile, allocate and touch memory for the first time; they do not count."""
 
 
-Turns = Sequence[Collection[int]]
-"""Steps of each turn that a run had, where it took turns with others."""
+Counted = Mapping[int, float]
+"""Steps that count, and how slow the machine was meanwhile: its cores' times are divided by it."""
 
 
-def settled(trace: Trace) -> Turns:
-    """One turn: every step after the first ones."""
-    return [frozenset(span.step for span in trace.spans if span.step >= WARM_UP_STEPS)]
+def settled(trace: Trace) -> Counted:
+    """Every step after the first ones, on a machine that does not drift."""
+    return {span.step: 1.0 for span in trace.spans if span.step >= WARM_UP_STEPS}
 
 
-def op_rows(trace: Trace, case: Case, name: str, turns: Turns) -> Iterator[Measured]:
+def op_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[Measured]:
     """The typical duration of operations that cost the same, beside what they take.
 
     Only operations that run on a core of the device; copies are the link's.
     """
-    for key, seconds in sorted(_typical_s(trace, case, turns).items(), key=lambda i: str(i[0])):
+    for key, seconds in sorted(_typical_s(trace, case, counted).items(), key=lambda i: str(i[0])):
         taken = amounts(case.cost.setting, *key)
         if taken:
             yield _row(_group(key), f"{name}, {_label(key)}", taken, seconds)
 
 
 def copy_rows(
-    trace: Trace, case: Case, name: str, turns: Turns, *, limit_bytes_per_s: float | None
+    trace: Trace, case: Case, name: str, counted: Counted, *, limit_bytes_per_s: float | None
 ) -> Iterator[Measured]:
     """The typical duration of copies of one size: the link's, or what a limited link adds to it."""
-    for (kind, unit, _, _), seconds in _typical_s(trace, case, turns).items():
+    steady = dict.fromkeys(counted, 1.0)  # cores drift, links do not
+    for (kind, unit, _, _), seconds in _typical_s(trace, case, steady).items():
         if kind in (Kind.H2D, Kind.D2H) and unit is not None:
             nbytes = float(case.cost.setting.unit_bytes(unit, case.recipe.wire_dtype))
             limited = limit_bytes_per_s is not None
@@ -54,22 +55,18 @@ def copy_rows(
             )
 
 
-def gap_rows(trace: Trace, case: Case, name: str, turns: Turns) -> Iterator[Measured]:
+def gap_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[Measured]:
     """Gaps on the compute stream by what an operation waited for: a copy, its stream, the loss."""
     found: defaultdict[str, list[float]] = defaultdict(list)
     taken: dict[str, Amounts] = {}
-    for steps in turns:
-        turn: defaultdict[str, list[float]] = defaultdict(list)
-        for before, after, gap_s in gaps(trace, case, steps):
-            if after.op.stream is Stream.COMPUTE and gap_s > 0.0:
-                amounts_of_gap = gap(case.cost.setting, before.op.kind)
-                what = _gap_group(before, amounts_of_gap)
-                turn[what].append(gap_s)
-                taken[what] = amounts_of_gap
-        for what, gaps_s in turn.items():
-            found[what].append(_middle_mean(gaps_s))
-    for what, means in found.items():
-        yield _row(what, f"{name}, {what}", taken[what], median(means))
+    for before, after, gap_s in gaps(trace, case, counted):
+        if after.op.stream is Stream.COMPUTE and gap_s > 0.0:
+            amounts_of_gap = gap(case.cost.setting, before.op.kind)
+            what = _gap_group(before, amounts_of_gap)
+            found[what].append(gap_s / counted[after.step])
+            taken[what] = amounts_of_gap
+    for what, gaps_s in found.items():
+        yield _row(what, f"{name}, {what}", taken[what], _middle_mean(gaps_s))
 
 
 def _gap_group(before: Span, taken: Amounts) -> str:
@@ -78,22 +75,13 @@ def _gap_group(before: Span, taken: Amounts) -> str:
     return "wake" if "cpu.wake_s" in taken else "gap"
 
 
-def _typical_s(trace: Trace, case: Case, turns: Turns) -> Mapping[Key, float]:
-    """The median over the turns: what disturbs a machine for seconds spoils one of them."""
-    found: defaultdict[Key, list[float]] = defaultdict(list)
-    for steps in turns:
-        for key, durations in durations_s(trace, case, steps).items():
-            found[key].append(_middle_mean(durations))
-    return {key: median(means) for key, means in found.items()}
-
-
-def durations_s(trace: Trace, case: Case, steps: Collection[int]) -> Mapping[Key, list[float]]:
-    """Durations of the steps' operations, by what they cost alike."""
+def _typical_s(trace: Trace, case: Case, counted: Counted) -> Mapping[Key, float]:
+    """Of operations that cost alike, over all steps that count."""
     found: defaultdict[Key, list[float]] = defaultdict(list)
     for span in trace.spans:
-        if span.step in steps:
-            found[cost_key(case.units, span.op)].append(span.duration_s)
-    return found
+        if span.step in counted:
+            found[cost_key(case.units, span.op)].append(span.duration_s / counted[span.step])
+    return {key: _middle_mean(durations) for key, durations in found.items()}
 
 
 def gaps(trace: Trace, case: Case, steps: Collection[int]) -> Iterator[tuple[Span, Span, float]]:
@@ -123,9 +111,9 @@ def _row(group: str, name: str, taken: Amounts, seconds: float) -> Measured:
 
 
 def _middle_mean(durations: list[float]) -> float:
-    """The mean without the lowest and the highest tenth: a run's mean, less what interrupts it."""
+    """The mean of the middle half: what disturbs a machine for seconds does not move it."""
     ordered = sorted(durations)
-    cut = len(ordered) // 10
+    cut = len(ordered) // 4
     return fmean(ordered[cut : len(ordered) - cut])
 
 

@@ -2,7 +2,8 @@
 
 Every configuration is measured in turns with a reference, so that what the machine does to both
 (heat, neighbours, time of day) cancels: a turn's time is scaled by how fast the reference ran in
-that turn, relative to how fast it ran when the machine was calibrated.
+that turn, relative to how fast it ran when the machine was calibrated. The reference computes; a
+step that waits for its link is scaled by less, as the prediction says.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One configuration. ``measured_s`` and ``reference_s`` hold one step time per turn.
+    """One configuration. ``measured_s`` and ``reference_s`` hold one step time per turn;
+    ``calm_s`` is the mean of the calm steps, those whose durations are replayed.
 
-    ``reference_calibrated_s`` is what the reference took when the machine was calibrated.
+    ``reference_calibrated_s`` is what the reference took when the machine was calibrated;
+    ``drift_power`` is by which power of the reference's drift this step gets longer.
     ``low_s`` and ``high_s`` end the 90 % band of the prediction; ``replayed_s`` is what the
     simulator makes of the measured durations.
     """
@@ -32,7 +35,9 @@ class Comparison:
     replayed_s: float
     measured_s: tuple[float, ...]
     reference_s: tuple[float, ...]
+    calm_s: float
     reference_calibrated_s: float
+    drift_power: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.measured_s) != len(self.reference_s) or not self.measured_s:
@@ -45,7 +50,7 @@ class Comparison:
     def turns_s(self) -> Floats:
         """Step times with the machine's drift taken out."""
         drift = np.array(self.reference_s) / self.reference_calibrated_s
-        return np.array(self.measured_s) / drift
+        return np.array(self.measured_s) / drift**self.drift_power
 
     @property
     def step_s(self) -> float:
@@ -67,8 +72,8 @@ class Comparison:
 
     @property
     def rules_error(self) -> float:
-        """The same for the measured durations, replayed; against the undrifted measurement."""
-        return self.replayed_s / float(np.mean(self.measured_s)) - 1.0
+        """The same for the measured durations, replayed; against the mean of the same steps."""
+        return self.replayed_s / self.calm_s - 1.0
 
     @property
     def cost_error(self) -> float:

@@ -12,22 +12,20 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from analysis.machine_fit import Repeated
-from analysis.trace_rows import Turns, copy_rows, gap_rows, op_rows, settled
+from analysis.trace_rows import Counted, copy_rows, gap_rows, op_rows, settled
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
-from experiments.run_design import calibration_runs, reference_run
+from experiments.run_design import KINDS, calibration_runs, reference_run
 from zo2rt.backends import HostBackend
-from zo2rt.measure import disk, host_work, kernels, links, noise
-from zo2rt.measure.runs import Running, RunSpec, counted_steps, opened, single_threaded
+from zo2rt.measure import codecs, disk, host_work, kernels, links, noise
+from zo2rt.measure.runs import Running, RunSpec, opened, single_threaded
 from zo2rt.measure.timing import Effort, measure
+from zo2rt.measure.turns import Rounds, Turn, in_turns
 from zo2sim.case import Case
 from zo2sim.measured import Measured
 from zo2sim.trace import Trace
 
-_TURNS = 4
-"""Runs take turns, so that what the machine does meanwhile hits none of them alone."""
-_STEPS, _WARM_UP = 5, 2
-_BETWEEN = 4  # runs between two turns of the reference, whose spread is the jitter
+_ROUNDS = Rounds(turns=4, steps=5)
 _LIMITS_BYTES_PER_S = (0.5e9, 1e9, 2e9)
 
 
@@ -60,57 +58,60 @@ class Found:
 def measure_host(campaign: Campaign) -> Found:
     """Everything that the constants of the host are fitted from."""
     rows: list[Measured] = []
-    specs = [*calibration_runs(campaign.count(32, 4), seed=campaign.seed)]
+    specs = [*calibration_runs(campaign.count(4 * len(KINDS), 4), seed=campaign.seed)]
     parts = _parts(campaign)
     with progress_bar() as bar:
-        task = bar.add_task("measuring", total=len(parts) + (_TURNS + 1) * len(specs))
+        task = bar.add_task("measuring", total=len(parts) + (_ROUNDS.turns + 1) * len(specs))
         done = partial(bar.advance, task)
         for part in parts:
             rows += part()
             done()
-        traces, again_s = _in_turns(specs, done)
-    turns = counted_steps(_TURNS, _STEPS, warm_up=_WARM_UP)
-    for spec, trace in zip(specs, traces, strict=True):
-        rows += rows_of(spec, trace, turns)
+        traces, turns = _in_turns(specs, done)
+    again = repeated(turns)
+    for spec, trace, own in zip(specs, traces, turns, strict=True):
+        rows += rows_of(spec, trace, counted(own, again.step_s))
     return Found(
         rows=tuple(rows),
-        again=Repeated(step_s=median(again_s), jitter_ratio=_spread([log(s) for s in again_s])),
+        again=again,
         cases=tuple(case_of(spec) for spec in (*specs, reference_run())),
     )
 
 
 def _in_turns(
     specs: Sequence[RunSpec], done: Callable[[], None]
-) -> tuple[list[Trace], list[float]]:
-    """A trace per run, and the step times of the reference in between."""
-    again_s: list[float] = []
+) -> tuple[list[Trace], list[list[Turn]]]:
+    """A trace per run, and its turns."""
     with ExitStack() as stack:
         reference = stack.enter_context(opened(reference_run()))
         running: list[Running] = []
         for spec in specs:
             running.append(stack.enter_context(opened(spec)))
             done()
-        for number, one in enumerate(_TURNS * running):
-            if number % _BETWEEN == 0:
-                again_s.append(reference.steps_s(_STEPS, warm_up=_WARM_UP))
-            one.steps_s(_STEPS, warm_up=_WARM_UP)
-            done()
-        return [one.trace() for one in running], again_s
+        turns = in_turns(running, reference, _ROUNDS, done)
+        return [one.trace() for one in running], turns
 
 
-def _spread(logs: Sequence[float]) -> float:
-    """Standard deviation of what is not disturbed: from the median absolute deviation."""
-    middle = median(logs)
-    return 1.4826 * median(abs(one - middle) for one in logs)
+def repeated(turns: Sequence[Sequence[Turn]]) -> Repeated:
+    """The reference's step; and how a run's turns scatter beside it, undisturbed: from the median
+    absolute deviation."""
+    whole_s = median(turn.reference_s for own in turns for turn in own)
+    logs = [[log(turn.step_s / turn.reference_s) for turn in own] for own in turns]
+    apart = [abs(one - median(own)) for own in logs for one in own]
+    return Repeated(step_s=whole_s, jitter_ratio=1.4826 * median(apart))
 
 
-def rows_of(spec: RunSpec, trace: Trace, turns: Turns | None = None) -> Iterator[Measured]:
-    """What a run's trace says of the constants: its turns, or all after the first steps."""
-    case, counted = case_of(spec), settled(trace) if turns is None else turns
-    yield from op_rows(trace, case, spec.name, counted)
+def counted(turns: Sequence[Turn], reference_s: float) -> Counted:
+    """How slow the machine was at each step that counts: 1 where the reference took that long."""
+    return {step: turn.reference_s / reference_s for turn in turns for step in turn.steps_s}
+
+
+def rows_of(spec: RunSpec, trace: Trace, counted: Counted | None = None) -> Iterator[Measured]:
+    """What a run's trace says of the constants: the steps that count, or all but the first."""
+    case, steps = case_of(spec), settled(trace) if counted is None else counted
+    yield from op_rows(trace, case, spec.name, steps)
     limit = spec.link_bytes_per_s
-    yield from copy_rows(trace, case, spec.name, counted, limit_bytes_per_s=limit)
-    yield from gap_rows(trace, case, spec.name, counted)
+    yield from copy_rows(trace, case, spec.name, steps, limit_bytes_per_s=limit)
+    yield from gap_rows(trace, case, spec.name, steps)
 
 
 def _parts(campaign: Campaign) -> Sequence[Callable[[], list[Measured]]]:
@@ -124,7 +125,7 @@ def _parts(campaign: Campaign) -> Sequence[Callable[[], list[Measured]]]:
 
     def passes() -> list[Measured]:
         with single_threaded():
-            return [*measure([*noise.passes()], effort, seed=seed)]
+            return [*measure([*noise.passes(), *codecs.codecs()], effort, seed=seed)]
 
     def copies() -> list[Measured]:
         with HostBackend(own_core=True) as backend:

@@ -15,7 +15,7 @@ from zo2rt.backends import Backend, CudaBackend
 from zo2rt.measure import host_work, links, on_device
 from zo2rt.measure.card import Card
 from zo2rt.measure.device_kernels import DeviceBenches, Sizes
-from zo2rt.measure.runs import counted_steps, opened
+from zo2rt.measure.runs import opened
 from zo2rt.measure.timing import Bench
 from zo2sim.dtypes import Dtype
 from zo2sim.machine import Machine
@@ -123,9 +123,8 @@ def run_rows(machine: Machine) -> list[Measured]:
         task = bar.add_task("short runs", total=len(specs))
         for spec in specs:
             with opened(spec, open_card) as running:
-                running.steps_s(_STEPS, warm_up=_WARM_UP)
+                steps = running.steps_s(_STEPS, warm_up=_WARM_UP).keys()
                 trace = running.trace()
-            (steps,) = counted_steps(1, _STEPS, warm_up=_WARM_UP)
             case = case_of(spec, machine)
             for error in op_errors(trace, case, mean_durations_s(trace, steps), spec.name):
                 kind = str(error.kind).lower()

@@ -5,6 +5,7 @@ The two sets share no model shape. Models have random weights; sizes make steps 
 
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from zo2rt.measure.runs import RunSpec
@@ -17,23 +18,25 @@ _POSITIONS = 512
 def calibration_runs(count: int, *, seed: int) -> Iterator[RunSpec]:
     """Random small configurations, from which the constants of a run are fitted.
 
-    Eight in a row have every plan, 32 every plan with both families and both noises; sizes are
-    drawn.
+    `len(KINDS)` in a row have every plan, four times as many every plan with both families and
+    both noises; sizes are drawn.
     """
     draw = random.Random(seed)
     for number in range(count):
-        plan, again = number % len(_PLANS), number // len(_PLANS)
-        config = _drawn_config(draw, llamas=(plan + again) % 2 == 1)
+        kind, again = number % len(KINDS), number // len(KINDS)
+        plan, storage = KINDS[kind]
+        config = _drawn_config(draw, llamas=(kind + again) % 2 == 1)
         yield RunSpec(
             name=f"calibration {number}",
             config=config,
-            plan=_PLANS[plan],
+            plan=plan,
             recipe=recipe(
                 batch=draw.choice((1, 1, 2, 3)),
                 sequence=draw.choice((32, 48, 64, 96, 128, 192)),
                 microbatches=draw.choice((1, 1, 2, 3)),
                 samples=draw.choice((1, 1, 1, 2)),
-                noise=("gaussian", "rademacher")[(plan // 2 + again // 2) % 2],
+                noise=("gaussian", "rademacher")[(kind // 2 + again // 2) % 2],
+                storage=storage,
             ),
             link_bytes_per_s=draw.choice(_FAST if config["hidden_size"] > 256 else _RATES),
         )
@@ -41,15 +44,18 @@ def calibration_runs(count: int, *, seed: int) -> Iterator[RunSpec]:
 
 _RATES = (0.5e9, 1e9, 2e9, None)
 _FAST = (1.5e9, 2e9, None)  # so that no step of a large model waits for its link alone
-_PLANS = (
-    Plan(),
-    Plan(policy=Policy.RESIDENT),
-    Plan(policy=Policy.DUAL),
-    Plan(num_slots=3),
-    Plan(policy=Policy.NAIVE),
-    Plan(write_back_every=2),
-    Plan(num_slots=1),
-    Plan(resident_blocks=1),
+KINDS = (
+    (Plan(), Dtype.FP32),
+    (Plan(policy=Policy.RESIDENT), Dtype.FP32),
+    (Plan(policy=Policy.DUAL), Dtype.FP32),
+    (Plan(num_slots=3), Dtype.FP32),
+    (Plan(policy=Policy.NAIVE), Dtype.FP32),
+    (Plan(write_back_every=2), Dtype.FP32),
+    (Plan(num_slots=1), Dtype.FP32),
+    (Plan(resident_blocks=1), Dtype.FP32),
+    (Plan(blocks_per_unit=2), Dtype.FP32),
+    (Plan(scratch_copies=2), Dtype.FP32),
+    (Plan(write_back_every=3), Dtype.BF16),
 )
 """What stands beside an operation changes what it takes, so every kind of trip is measured."""
 
@@ -72,15 +78,16 @@ def recipe(
     microbatches: int = 1,
     samples: int = 1,
     noise: Noise = "gaussian",
+    storage: Dtype = Dtype.FP32,
 ) -> Recipe:
-    """In fp32 throughout, as the runtime has it on a CPU."""
+    """Computes in fp32, as the runtime does on a CPU; weights travel as they are stored."""
     return Recipe(
         batch=batch,
         sequence=sequence,
         microbatches=microbatches,
         samples=samples,
-        storage_dtype=Dtype.FP32,
-        wire_dtype=Dtype.FP32,
+        storage_dtype=storage,
+        wire_dtype=storage,
         compute_dtype=Dtype.FP32,
         noise=noise,
     )
@@ -135,33 +142,45 @@ def _drawn_config(draw: random.Random, *, llamas: bool) -> Mapping[str, Any]:
 
 def held_out_runs() -> Iterator[RunSpec]:
     """Configurations of which calibration saw no model shape; every field of a plan varies."""
-    small, wide = opt(224, 6, vocab=800), opt(448, 4, vocab=1600)
-    gated, deep = llama(320, 5, vocab=1200), llama(160, 9, vocab=700, tied=True)
-    short, long = recipe(batch=1, sequence=80), recipe(batch=1, sequence=160)
-    pair = recipe(batch=2, sequence=56, noise="rademacher")
-    many = recipe(batch=1, sequence=40, microbatches=4)
-    models = {"opt 224": small, "opt 448": wide, "llama 320": gated, "llama 160 tied": deep}
-    recipes = {"1x80": short, "1x160": long, "2x56 rademacher": pair, "4 x 1x40": many}
-    plans = {
-        "zo2": Plan(),
-        "1 slot": Plan(num_slots=1),
-        "4 slots": Plan(num_slots=4),
-        "every 3": Plan(write_back_every=3),
-        "1 resident": Plan(resident_blocks=1),
-        "dual": Plan(policy=Policy.DUAL),
-        "naive": Plan(policy=Policy.NAIVE),
-        "resident": Plan(policy=Policy.RESIDENT),
+    models = {
+        "opt 224": opt(224, 6, vocab=800),
+        "opt 448": opt(448, 4, vocab=1600),
+        "llama 320": llama(320, 5, vocab=1200),
+        "llama 160 tied": llama(160, 9, vocab=700, tied=True),
+    }
+    recipes = {
+        "1x80": recipe(batch=1, sequence=80),
+        "1x160": recipe(batch=1, sequence=160),
+        "2x56 rademacher": recipe(batch=2, sequence=56, noise="rademacher"),
+        "4 x 1x40": recipe(batch=1, sequence=40, microbatches=4),
     }
     rates = (1.5e9, 0.6e9, 0.25e9, None, 3e9)
     combined = [(m, r) for r in recipes for m in models]
     for number in range(24):
-        model, how = combined[(5 * number) % len(combined)]
-        plan = [*plans][number % len(plans)]
+        model, how = combined[(5 * number + number // len(_HELD_OUT_PLANS)) % len(combined)]
+        plan = [*_HELD_OUT_PLANS][number % len(_HELD_OUT_PLANS)]
+        storage = Dtype.BF16 if plan.endswith("bf16") else Dtype.FP32
         rate = rates[number % len(rates)]
         yield RunSpec(
             name=f"{model}, {how}, {plan}, {_speed(rate)}",
             config=models[model],
-            plan=plans[plan],
-            recipe=recipes[how],
+            plan=_HELD_OUT_PLANS[plan],
+            recipe=replace(recipes[how], storage_dtype=storage, wire_dtype=storage),
             link_bytes_per_s=rate,
         )
+
+
+_HELD_OUT_PLANS = {
+    "zo2": Plan(),
+    "1 slot": Plan(num_slots=1),
+    "4 slots": Plan(num_slots=4),
+    "every 3": Plan(write_back_every=3),
+    "1 resident": Plan(resident_blocks=1),
+    "dual": Plan(policy=Policy.DUAL),
+    "naive": Plan(policy=Policy.NAIVE),
+    "resident": Plan(policy=Policy.RESIDENT),
+    "2 blocks a unit": Plan(blocks_per_unit=2),
+    "W+ and W-": Plan(scratch_copies=2),
+    "bf16": Plan(),
+    "every 4, bf16": Plan(write_back_every=4),
+}

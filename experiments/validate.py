@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from rich.console import Console
@@ -29,18 +29,19 @@ from experiments.run_design import held_out_runs, reference_run
 from experiments.sample_table import sample_frame, write_samples
 from experiments.validated import Validated, complaints, scores_of
 from experiments.validation_output import summary, write_validation
-from experiments.validation_reading import Measurements, Turn, read_measurements
+from experiments.validation_reading import Measurements, read_measurements
 from experiments.validation_record import record_validation
 from experiments.validation_screen import show
-from zo2rt.measure.runs import Running, RunSpec, counted_steps, opened
+from zo2rt.measure.runs import Running, RunSpec, opened
+from zo2rt.measure.turns import Rounds, Turn, calm_steps, in_turns
 from zo2rt.sampling import HostProbe, Sampler
 from zo2sim.bands import band
+from zo2sim.drift import core_share
 from zo2sim.machine import Machine
 from zo2sim.machine_file import resolve
 from zo2sim.predict import Prediction, predict
 from zo2sim.trace import Trace
 
-_WARM_UP = 2
 _QUICK = 8
 _SAMPLED_EVERY_S = 1.0  # seldom: what is measured shares the cores
 
@@ -126,8 +127,8 @@ def _validated(
         arenas = tuple(arena_checks(specs, running))
     calibrated_s = _reference_s(machine, turns)
     found = [
-        _one(spec, prediction, trace, pairs, calibrated_s, config)
-        for spec, prediction, trace, pairs in zip(specs, predictions, traces, turns, strict=True)
+        _one(spec, prediction, trace, own, calibrated_s, config)
+        for spec, prediction, trace, own in zip(specs, predictions, traces, turns, strict=True)
     ]
     return found, arenas
 
@@ -145,30 +146,34 @@ def _reference_s(machine: Machine, turns: Sequence[Sequence[Turn]]) -> float:
     """What the reference took when the machine was calibrated; if it never was, what it takes."""
     if machine.cpu is not None:
         return machine.cpu.reference_s.value
-    return median(beside_s for pairs in turns for _, beside_s in pairs)
+    return median(turn.reference_s for own in turns for turn in own)
 
 
 def _one(
     spec: RunSpec,
     prediction: Prediction,
     trace: Trace,
-    pairs: Sequence[Turn],
+    turns: Sequence[Turn],
     reference_calibrated_s: float,
     config: Config,
 ) -> Validated:
-    case, counted = prediction.case, _counted_steps(config)
+    case = prediction.case
+    calm = calm_steps(turns, trace.steps_per_period)
+    reference = predict(case_of(reference_run(), case.machine))
     spread = band(prediction, seed=config.seed)
     comparison = Comparison(
         name=spec.name,
         predicted_s=prediction.step_s,
         low_s=spread.low_step_s,
         high_s=spread.high_step_s,
-        replayed_s=replayed_s(trace, case, counted),
-        measured_s=tuple(m for m, _ in pairs),
-        reference_s=tuple(r for _, r in pairs),
+        replayed_s=replayed_s(trace, case, calm),
+        measured_s=tuple(turn.step_s for turn in turns),
+        reference_s=tuple(turn.reference_s for turn in turns),
+        calm_s=fmean(calm.values()),
         reference_calibrated_s=reference_calibrated_s,
+        drift_power=core_share(prediction) / core_share(reference),
     )
-    measured_s = mean_durations_s(trace, counted)
+    measured_s = mean_durations_s(trace, calm)
     return Validated(
         spec=spec,
         prediction=prediction,
@@ -176,26 +181,15 @@ def _one(
         comparison=comparison,
         errors=tuple(op_errors(trace, case, measured_s, spec.name)),
         divergence=first_divergence(prediction.trace, trace),
-        last_step=max(counted),
+        turns=tuple(turns),
     )
 
 
 def _turns(running: Sequence[Running], reference: Running, config: Config) -> list[list[Turn]]:
-    found: list[list[Turn]] = [[] for _ in running]
+    rounds = Rounds(turns=config.turns, steps=config.steps)
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=config.turns * len(running))
-        for _ in range(config.turns):
-            for pairs, one in zip(found, running, strict=True):
-                beside_s = reference.steps_s(config.steps, warm_up=_WARM_UP)
-                pairs.append((one.steps_s(config.steps, warm_up=_WARM_UP), beside_s))
-                bar.advance(task)
-    return found
-
-
-def _counted_steps(config: Config) -> frozenset[int]:
-    """Steps that were measured: all but the first ones of every turn."""
-    turns = counted_steps(config.turns, config.steps, warm_up=_WARM_UP)
-    return frozenset().union(*turns)
+        return in_turns(running, reference, rounds, lambda: bar.advance(task))
 
 
 if __name__ == "__main__":

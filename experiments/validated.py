@@ -9,13 +9,14 @@ from analysis.peak_memory import MemoryScores
 from analysis.promise import promises
 from analysis.validation import Comparison, Scores
 from zo2rt.measure.runs import RunSpec
+from zo2rt.measure.turns import Turn
 from zo2sim.predict import Prediction, extrapolations
 from zo2sim.trace import Trace
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Validated:
-    """One configuration: predicted, measured, compared. ``last_step`` is measured and is drawn."""
+    """One configuration: predicted, measured in turns, compared."""
 
     spec: RunSpec
     prediction: Prediction
@@ -23,7 +24,12 @@ class Validated:
     comparison: Comparison
     errors: tuple[OpError, ...]
     divergence: str | None
-    last_step: int
+    turns: tuple[Turn, ...]
+
+    @property
+    def last_step(self) -> int:
+        """It counts, and is drawn."""
+        return max(self.turns[-1].steps_s)
 
     @property
     def extrapolated(self) -> tuple[str, ...]:

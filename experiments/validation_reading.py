@@ -9,10 +9,8 @@ from typing import Any
 from experiments.cli import read_text
 from experiments.recorded_run import read_recorded
 from zo2rt.measure.runs import RunSpec
+from zo2rt.measure.turns import Turn
 from zo2sim.trace import Trace
-
-Turn = tuple[float, float]
-"""Step time of the configuration, and of the reference right before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,5 +54,11 @@ def _run(folder: Path, row: Mapping[str, Any]) -> MeasuredRun:
     return MeasuredRun(
         spec=replace(recorded.spec, name=row["name"]),
         trace=recorded.trace,
-        turns=tuple(zip(row["undrifted_s"], row["reference_s"], strict=True)),
+        turns=tuple(_turn(turn) for turn in row["turns"]),
     )
+
+
+def _turn(row: Mapping[str, Any]) -> Turn:
+    """JSON has made the numbers of the steps strings."""
+    steps_s = {int(step): seconds for step, seconds in row["steps_s"].items()}
+    return Turn(steps_s=steps_s, step_s=row["step_s"], reference_s=row["reference_s"])

@@ -22,6 +22,7 @@ from zo2rt.measure import host_work
 from zo2rt.measure.footprint import Footprint
 from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Effort
+from zo2rt.measure.turns import Rounds
 from zo2sim.evidence import Range
 from zo2sim.machine_file import dump, resolve
 from zo2sim.plan import Plan, Policy
@@ -53,7 +54,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "reference_run", lambda tiny=tiny: tiny)
     hasty = Effort(rounds=1, budget_s=1e-4, least=1)
     monkeypatch.setattr(calibration_rows.Campaign, "rounds", hasty)
-    monkeypatch.setattr(calibration_rows, "_TURNS", 2)
+    monkeypatch.setattr(calibration_rows, "_ROUNDS", Rounds(turns=2, steps=5))
     monkeypatch.setattr(host_work, "ELEMENTS", (2048, 4096))
 
 
@@ -127,7 +128,7 @@ def _scored_again_and_reported(file: Path, runs: Path, first: Any) -> None:
     assert (found.n, found.mape) == (2, first["mape"])
     assert "commit" in found.source
     assert [_numbers(c) for c in done.json["configurations"]] == [
-        pytest.approx(_numbers(c)) for c in first["configurations"]
+        pytest.approx(_numbers(c), abs=1e-6) for c in first["configurations"]
     ]
     table = pd.read_parquet(runs / "records.parquet")
     own = table[(table["metric"] == "step_s") & (table["configuration"] == "tiny 0")]

@@ -44,7 +44,7 @@ def synthetic(seed: int, *, outliers: float = 0.02) -> list[Measured]:
     for m in (16, 64, 128, 512):
         for n in (128, 512, 2048):
             for k in (128, 512, 2048):
-                add("gemm", f"{m}x{n}x{k}", gemm_amounts(m, n, k))
+                add("gemm", f"{m}x{n}x{k}", gemm_amounts(m, n, k, bias=True))
     for seq in (32, 64, 128, 256, 512):
         for dim in (32, 64, 128):
             shape = Attention(heads=8, kv_heads=8, head_dim=dim)

@@ -1,5 +1,6 @@
 """The linear law of a CPU as the device: what operations take, and what that costs."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -95,6 +96,7 @@ def test_head_and_tail_take_what_is_theirs_alone():
     assert head is not None
     assert tail is not None
     assert head["cpu.lane_start_s"] == 2
+    assert tail["cpu.lane_end_s"] == 2
     assert tail["cpu.loss_elements_per_s"] == 2 * 2 * 16
     shared = 16 * 4  # the tied embedding is perturbed again where the tail reads it
     assert tail["cpu.gaussian_perturb_elements_per_s"] == 2 * (OPT.tail.elements + shared)
@@ -104,6 +106,7 @@ def test_an_update_draws_for_every_record():
     assert taken(Kind.UPDATE, 0, records=3) == {
         "cpu.gaussian_update_elements_per_s": 3 * OPT.blocks[0].elements,
         "cpu.call_s": len(OPT.blocks[0].parameters),
+        "cpu.touched_elements_per_s": OPT.blocks[0].elements,
         "cpu.pass_elements_per_s": 3 * OPT.blocks[0].elements,
         "cpu.pass_s": 1,
     }
@@ -139,7 +142,7 @@ def test_causal_attention_visits_whole_blocks_of_queries(seq: int, pairs: int):
 
 def test_seconds_are_amounts_times_constants():
     machine = calibrated_host()
-    found = gemm_amounts(10, 100, 1000)
+    found = {**gemm_amounts(10, 100, 1000, bias=True), "cpu.launch_s": 1}
     assert seconds(found, machine) == pytest.approx(2e6 * 1e-11 + 1e5 * 2e-10 + 1e3 * 2e-10 + 5e-6)
     assert seconds_per("cpu.gemm_flops_per_s", 4.0) == 0.25
     assert seconds_per("cpu.launch_s", 4.0) == 4.0
@@ -194,3 +197,48 @@ def test_a_calibrated_machine_survives_its_file():
 
 def test_a_file_without_cpu_has_none():
     assert named("this-host").cpu is None
+
+
+def test_only_a_bias_opens_the_output():
+    assert gemm_amounts(2, 3, 4, bias=True)["cpu.gemm_output_elements_per_s"] == 6
+    assert gemm_amounts(2, 3, 4, bias=False)["cpu.gemm_output_elements_per_s"] == 0
+
+
+def test_a_narrow_master_is_rounded_after_every_record():
+    narrow = replace(case().recipe, storage_dtype=Dtype.BF16, wire_dtype=Dtype.BF16)
+    setting = replace(case(Plan(write_back_every=3)), recipe=narrow).cost.setting
+    one = amounts(setting, Kind.UPDATE, 0, "", 3)
+    assert one is not None
+    assert one["cpu.round_elements_per_s"] == 3 * OPT.blocks[0].elements
+    wide = taken(Kind.UPDATE, 0, records=3)
+    assert wide is not None
+    assert "cpu.round_elements_per_s" not in wide
+
+
+def test_a_block_that_stays_does_not_arrive():
+    elements = OPT.blocks[0].elements
+    for plan, arrived in (
+        (Plan(), elements),
+        (Plan(resident_blocks=1), elements * 2 / 3),
+        (Plan(policy=Policy.RESIDENT), 0),
+    ):
+        one = amounts(case(plan).cost.setting, Kind.FORWARD, 0, "+-", 0)
+        assert one is not None
+        assert one.get("cpu.arrived_elements_per_s", 0) == pytest.approx(arrived)
+
+
+@pytest.mark.parametrize(("wire", "kind"), [(Dtype.BF16, "plain"), (Dtype.FP8, "scaled")])
+def test_a_wire_that_recodes_is_encoded_once_and_decoded_for_every_sign(wire: Dtype, kind: str):
+    recoded = replace(case().recipe, wire_dtype=wire)
+    plan = Plan(policy=Policy.HOST_UPDATE, scratch_copies=2)
+    setting = replace(case(plan), recipe=recoded).cost.setting
+    elements = OPT.blocks[0].elements
+    encoded, read = (
+        amounts(setting, Kind.ENCODE, 0, "", 0),
+        amounts(setting, Kind.FORWARD, 0, "+-", 0),
+    )
+    assert encoded is not None
+    assert read is not None
+    assert encoded[f"cpu.encode_{kind}_elements_per_s"] == elements
+    assert read[f"cpu.decode_{kind}_elements_per_s"] == 2 * elements
+    assert read["cpu.gaussian_perturb_elements_per_s"] == 2 * elements

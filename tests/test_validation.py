@@ -18,6 +18,7 @@ def comparison(**changes: object) -> Comparison:
         "high_s": 125.0,
         "replayed_s": 101.0,
         "measured_s": (100.0, 100.0, 100.0),
+        "calm_s": 100.0,
         "reference_s": (10.0, 10.0, 10.0),
         "reference_calibrated_s": 10.0,
     }

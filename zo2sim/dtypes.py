@@ -17,6 +17,11 @@ class Dtype(StrEnum):
         return {Dtype.FP32: 4, Dtype.FP16: 2, Dtype.BF16: 2, Dtype.FP8: 1}[self]
 
     @property
+    def is_scaled(self) -> bool:
+        """Rows are scaled to what the format holds."""
+        return self is Dtype.FP8
+
+    @property
     def row_scale_bytes(self) -> int:
         """Bytes of the scale that travels with each row."""
-        return 4 if self is Dtype.FP8 else 0
+        return 4 if self.is_scaled else 0

@@ -36,13 +36,15 @@ class Parameter:
 class Gemm:
     """C[m, n] = A[m, k] B[k, n] with m = ``rows_per_token`` x tokens, run ``count`` times.
 
-    ``rows_per_token`` is below 1 where a router sends each token to some of the experts.
+    ``rows_per_token`` is below 1 where a router sends each token to some of the experts. With a
+    ``bias``, C opens with a row of it and the product is added.
     """
 
     n: int
     k: int
     count: int = 1
     rows_per_token: float = 1.0
+    bias: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import torch
 
 from zo2rt.measure.timing import Bench, Work
 from zo2rt.noise import Kind, Place, Record, perturb, update
-from zo2sim.cost.cpu import noise_amounts
+from zo2sim.cost.cpu import Amounts, noise_amounts, pass_amounts
 
 SIZES = (1 << 17, 1 << 19, 1 << 20, 3 << 20)
 """Elements of one tensor: weights, which are no longer in a core's own cache when they are used."""
@@ -31,7 +31,7 @@ def passes(sizes: Sequence[int] = SIZES) -> Iterator[Bench]:
             yield _bench(f"{kind} perturb {size}", perturbed, partial(_perturb, kind, size))
             for records, samples in ((1, 1), (3, 1), (1, 3)):
                 drawn = _draws(kind, "update", size * records * samples)
-                passed = _passes(size * records)
+                passed = _floats(pass_amounts(size, records))
                 yield _bench(
                     f"{kind} update {size} x {records} x {samples}",
                     drawn | passed,
@@ -40,11 +40,11 @@ def passes(sizes: Sequence[int] = SIZES) -> Iterator[Bench]:
 
 
 def _draws(kind: Kind, what: str, elements: int) -> dict[str, float]:
-    return {k: float(v) for k, v in noise_amounts(kind, what, elements, calls=0).items()}
+    return _floats(noise_amounts(kind, what, elements, calls=0))
 
 
-def _passes(elements: int) -> dict[str, float]:
-    return {"cpu.pass_elements_per_s": float(elements)}
+def _floats(taken: Amounts) -> dict[str, float]:
+    return {key: float(amount) for key, amount in taken.items()}
 
 
 def _bench(name: str, taken: dict[str, float], prepare: Callable[[], Work]) -> Bench:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -61,20 +62,28 @@ class Running:
         self._engine = engine
         self._batch = batch
         self._backend = backend
+        self._num_steps = 0
 
-    def steps_s(self, count: int, *, warm_up: int = 1) -> float:
-        """Mean duration of ``count`` steps after ``warm_up`` ones: from loss to loss.
+    def steps_s(self, count: int, *, warm_up: int = 1) -> dict[int, float]:
+        """Durations of ``count`` steps after ``warm_up`` ones, by number: from loss to loss.
 
         Returns when the last step has ended, so that what runs next runs alone.
         """
         for _ in range(warm_up):
             self._engine.step(self._batch)
-        start_s = perf_counter()
+        ends_s = [perf_counter()]
         for _ in range(count):
             self._engine.step(self._batch)
-        took_s = perf_counter() - start_s
+            ends_s.append(perf_counter())
         self._backend.synchronize()
-        return took_s / count
+        first = self._num_steps + warm_up
+        self._num_steps = first + count
+        return {first + i: end - start for i, (start, end) in enumerate(pairwise(ends_s))}
+
+    @property
+    def steps_per_period(self) -> int:
+        """Steps differ by their place in the period."""
+        return self._engine.program.period.steps
 
     def trace(self) -> Trace:
         """Of all steps so far."""
@@ -89,12 +98,6 @@ class Running:
     def device_bytes(self) -> int:
         """The runtime's own device buffers."""
         return self._engine.device_bytes
-
-
-def counted_steps(turns: int, steps: int, *, warm_up: int) -> list[frozenset[int]]:
-    """Per turn, the steps that count, where every turn is `Running.steps_s` of the same length."""
-    starts = (turn * (warm_up + steps) + warm_up for turn in range(turns))
-    return [frozenset(range(start, start + steps)) for start in starts]
 
 
 @contextmanager

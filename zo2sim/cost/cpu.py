@@ -15,21 +15,23 @@ from zo2sim.cost.setting import Setting
 from zo2sim.dtypes import Dtype
 from zo2sim.machine import Machine
 from zo2sim.model import Attention
+from zo2sim.plan import Policy
 from zo2sim.resources import Number
 from zo2sim.schedule import HEAD, TAIL, Kind
 
 Amounts = Mapping[str, Number]
 """By dotted key of a machine's constant: how much of it an operation takes."""
 
-_COPIES = (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE)
+_ELSEWHERE = (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE, Kind.ENCODE, Kind.HOST_UPDATE)
+"""Kinds that run beside the stream that computes, on a thread of their own."""
 HANDOVER = "host.stream_handover_s"
 """A lane's thread is woken, and wakes its caller at the unit's end."""
-LOSS_KERNELS = 12
-"""Shift and pad the labels, flatten, log-softmax, pick, mean, and the casts of the loss."""
 _BYTES = Dtype.FP32.bytes
-NEAR_BYTES = 8 << 20
-"""What a core reaches without looking up its place: 2048 pages of 4 KiB, the size of the second
-translation buffer of server cores since 2021 (Intel 64 and IA-32 optimization manual, 2.3)."""
+NEAR_ACTIVATION_BYTES = 200e3
+"""What a kernel moves at the full rate, between products that pass megabytes of weights through
+the caches: of the values from 20 KB to 2 MB the one with the least scatter around the law."""
+NEAR_BYTES = 2 << 20
+"""The second-level cache of a server core since 2023 (Intel 64 and IA-32 optimization manual)."""
 
 
 def amounts(s: Setting, kind: Kind, unit: int | None, lanes: str, records: int) -> Amounts | None:
@@ -42,17 +44,19 @@ def amounts(s: Setting, kind: Kind, unit: int | None, lanes: str, records: int) 
         return _forward(s, unit, lanes)
     if kind in (Kind.UPDATE, Kind.HOST_UPDATE):
         return _update(s, unit, records)
+    if kind is Kind.ENCODE:
+        return _codec(s, unit, "encode")
     return None
 
 
 def gap(s: Setting, kind: Kind) -> Amounts:
     """From the end of an operation to the start of what waited for it.
 
-    What waits for a copy is asleep, what waits for its own stream is not. After the loss the host
-    ends the step's lanes and enqueues the next step; where the step goes on with a trip of updates,
-    that trip hides it.
+    What waits for another thread is asleep, what waits for its own stream is not. After the loss
+    the host ends the step's lanes and enqueues the next step; where the step goes on with a trip of
+    updates, that trip hides it.
     """
-    if kind in _COPIES:
+    if kind in _ELSEWHERE:
         return {"cpu.wake_s": 1}
     return {"cpu.gap_s": 1} if kind is not Kind.LOSS or not s.plan.defers else _turnaround(s)
 
@@ -78,13 +82,12 @@ def seconds_per(key: str, value: float) -> float:
     return 1.0 / value if key.endswith("_per_s") else value
 
 
-def gemm_amounts(m: Number, n: int, k: int) -> Amounts:
-    """One matrix product: its arithmetic, packing the weights, and opening the output."""
+def gemm_amounts(m: Number, n: int, k: int, *, bias: bool) -> Amounts:
+    """One matrix product: its arithmetic, packing the weights, and opening C with the bias."""
     return {
         "cpu.gemm_flops_per_s": 2.0 * m * n * k,
         "cpu.gemm_weight_elements_per_s": 1.0 * n * k,
-        "cpu.gemm_output_elements_per_s": 1.0 * m * n,
-        "cpu.launch_s": 1,
+        "cpu.gemm_output_elements_per_s": 1.0 * m * n * bias,
     }
 
 
@@ -94,13 +97,38 @@ def attention_amounts(batch: Number, seq: Number, attention: Attention) -> Amoun
     return {
         "cpu.attention_flops_per_s": 4.0 * attention.head_dim * pairs,
         "cpu.softmax_elements_per_s": pairs,
-        "cpu.launch_s": 1,
+    }
+
+
+def elementwise_amounts(elements: Number, *, kernels: int) -> Amounts:
+    """All that is no matrix product and no attention: activations, read or written.
+
+    Of what a kernel moves on average, all beyond `NEAR_ACTIVATION_BYTES` is far.
+    """
+    moved = elements * _BYTES
+    return {
+        "cpu.elementwise_bytes_per_s": moved,
+        "cpu.far_elementwise_bytes_per_s": np.maximum(moved - kernels * NEAR_ACTIVATION_BYTES, 0.0),
     }
 
 
 def noise_amounts(noise: str, what: str, elements: Number, *, calls: int) -> Amounts:
     """One pass of ``what`` (perturb or update) that draws noise for every element."""
     return {f"cpu.{noise}_{what}_elements_per_s": elements, "cpu.call_s": calls}
+
+
+def codec_amounts(what: str, wire: Dtype, elements: Number, *, calls: int) -> Amounts:
+    """One pass of the wire codec (encode or decode) over tensors."""
+    scaled = "scaled" if wire.is_scaled else "plain"
+    return {f"cpu.{what}_{scaled}_elements_per_s": elements, "cpu.call_s": calls}
+
+
+def pass_amounts(elements: Number, records: int) -> Amounts:
+    """One pass of updates: weights come and go once, and each record works on them."""
+    return {
+        "cpu.touched_elements_per_s": elements,
+        "cpu.pass_elements_per_s": elements * records,
+    }
 
 
 def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
@@ -110,18 +138,32 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
     elements = s.perturbed(unit)
     if lanes != "0" and elements:
         calls = len(s.unit(unit).parameters) + (unit == TAIL and s.model.tied)
-        draws = s.load.samples if s.plan.scratch_copies == 2 and lanes == "+-" else signs
+        draws = s.load.samples if s.draws_once(unit, lanes) else signs
         _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), draws)
+        if s.recipe.recoded and unit >= 0:
+            _add(total, _codec(s, unit, "decode"), draws)
+            _add(total, _codec(s, unit, "encode"), draws * (s.plan.policy is Policy.RESIDENT))
         total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
         total["cpu.build_s"] += draws
-        total["cpu.spilled_elements_per_s"] += signs * _spilled(elements)
+        total["cpu.spilled_elements_per_s"] += signs * s.load.microbatches * _spilled(elements)
+        if unit >= 0 and s.streamed_share:
+            total["cpu.arrived_elements_per_s"] += s.unit(unit).elements * s.streamed_share
     if unit == HEAD and not s.plan.defers:
         total["cpu.trip_s"] += 1
     return total
 
 
+def _codec(s: Setting, unit: int, what: str) -> Amounts:
+    """A block into its wire format, or out of it; one that stays goes through both (`LaneWeights`).
+
+    A scaled format takes several passes over every row.
+    """
+    taken = s.unit(unit)
+    return codec_amounts(what, s.recipe.wire_dtype, taken.elements, calls=len(taken.parameters))
+
+
 def _spilled(elements: Number) -> Number:
-    """What of a unit's W is far when it is read: theta and W are more than the core has near."""
+    """What of a unit's W is far when a lane reads it: theta and W are more than a core has near."""
     return np.maximum(elements - NEAR_BYTES / (2 * _BYTES), 0.0)
 
 
@@ -130,18 +172,18 @@ def _lane(s: Setting, unit: int) -> Amounts:
     total: defaultdict[str, Number] = defaultdict(float)
     for gemm in shape.gemms:
         rows = np.maximum(tokens * gemm.rows_per_token, 1.0)
-        _add(total, gemm_amounts(rows, gemm.n, gemm.k), gemm.count)
+        _add(total, gemm_amounts(rows, gemm.n, gemm.k, bias=gemm.bias), gemm.count)
     for attention in shape.attentions:
         _add(total, attention_amounts(s.load.batch, s.load.sequence, attention))
-    moved = shape.elementwise - shape.cast_elements
-    total["cpu.elementwise_bytes_per_s"] += moved * tokens * _BYTES
-    total["cpu.launch_s"] = shape.kernels
+    moved = (shape.elementwise - shape.cast_elements) * tokens
+    _add(total, elementwise_amounts(moved, kernels=shape.kernels))
+    total["cpu.launch_s"] += shape.kernels
     total[HANDOVER] += 1
     if unit == HEAD:
         total["cpu.lane_start_s"] += 1
     if unit == TAIL:
         total["cpu.loss_elements_per_s"] += s.model.vocab * tokens
-        total["cpu.launch_s"] += LOSS_KERNELS
+        total["cpu.lane_end_s"] += 1
     return total
 
 
@@ -153,7 +195,10 @@ def _update(s: Setting, unit: int, records: int) -> Amounts:
     calls = len(s.unit(unit).parameters)
     drawn = noise_amounts(s.recipe.noise, "update", draws, calls=calls)
     total: defaultdict[str, Number] = defaultdict(float, drawn)
-    _add(total, {"cpu.pass_elements_per_s": elements * records, "cpu.pass_s": 1})
+    _add(total, pass_amounts(elements, records))
+    if s.recipe.storage_dtype is not Dtype.FP32:
+        total["cpu.round_elements_per_s"] += elements * records
+    total["cpu.pass_s"] += 1
     if unit == HEAD and not s.plan.defers:
         total["cpu.trip_s"] += 1
     return total

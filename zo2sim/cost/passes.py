@@ -78,7 +78,7 @@ def _builds_s(s: Setting, unit: int, elements: int, lanes: str) -> Number:
         return builds * _pass_s(s, 2 * elements * read, elements, 1)
     if s.plan.policy is Policy.RESIDENT and s.recipe.recoded and unit >= 0:
         read += s.recipe.storage_dtype.bytes + read  # the codec, applied on the device
-    if s.plan.scratch_copies == 2 and lanes == "+-":
+    if s.draws_once(unit, lanes):
         return _pass_s(s, elements * (read + 2 * written), elements, 1)
     return builds * _pass_s(s, elements * (read + written), elements, 1)
 

@@ -101,6 +101,11 @@ class Setting:
             return 0.0
         return 1.0 - self.plan.resident_blocks / self.model.num_blocks
 
+    def draws_once(self, number: int, lanes: str) -> bool:
+        """W- comes from W+'s draw: both have room, and neither needs a base of its own."""
+        own_base = self.recipe.recoded and number >= 0
+        return self.plan.scratch_copies == 2 and lanes == "+-" and not own_base
+
     def unit(self, number: int) -> Unit:
         """The unit of that number."""
         if number == HEAD:

@@ -76,7 +76,7 @@ def linear(name: str, out: int, inp: int, *, bias: bool = False, transposed: boo
     """A linear layer; ``transposed`` stores the weight as (in, out), as GPT-2's Conv1D does."""
     weight = Parameter(name=f"{name}.weight", shape=(inp, out) if transposed else (out, inp))
     biases = (Parameter(name=f"{name}.bias", shape=(out,)),) if bias else ()
-    gemm = Gemm(n=out, k=inp)
+    gemm = Gemm(n=out, k=inp, bias=bias)
     return Part(parameters=(weight, *biases), gemms=(gemm,), kernels=1, linear_shapes=((out, inp),))
 
 
