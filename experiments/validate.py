@@ -125,9 +125,9 @@ def _validated(
             turns = _turns(running, reference, config)
         traces = [one.trace() for one in running]
         arenas = tuple(arena_checks(specs, running))
-    calibrated_s = _reference_s(machine, turns)
+    reference = _Reference.of(machine, turns)
     found = [
-        _one(spec, prediction, trace, own, calibrated_s, config)
+        _one(spec, prediction, trace, own, reference, config)
         for spec, prediction, trace, own in zip(specs, predictions, traces, turns, strict=True)
     ]
     return found, arenas
@@ -135,18 +135,31 @@ def _validated(
 
 def _measured_before(before: Measurements, machine: Machine, config: Config) -> list[Validated]:
     """This machine's predictions beside what an earlier validation measured."""
-    whole_s = _reference_s(machine, [run.turns for run in before.runs])
+    reference = _Reference.of(machine, [run.turns for run in before.runs])
     return [
-        _one(run.spec, predict(case_of(run.spec, machine)), run.trace, run.turns, whole_s, config)
+        _one(run.spec, predict(case_of(run.spec, machine)), run.trace, run.turns, reference, config)
         for run in before.runs
     ]
 
 
-def _reference_s(machine: Machine, turns: Sequence[Sequence[Turn]]) -> float:
-    """What the reference took when the machine was calibrated; if it never was, what it takes."""
-    if machine.cpu is not None:
-        return machine.cpu.reference_s.value
-    return median(turn.reference_s for own in turns for turn in own)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reference:
+    """What all configurations are paired with.
+
+    ``calibrated_s`` is what it took when the machine was calibrated; if that never was, what it
+    takes. ``core_share`` is that of its prediction (`zo2sim.drift`).
+    """
+
+    calibrated_s: float
+    core_share: float
+
+    @classmethod
+    def of(cls, machine: Machine, turns: Sequence[Sequence[Turn]]) -> "_Reference":
+        share = core_share(predict(case_of(reference_run(), machine)))
+        if machine.cpu is not None:
+            return cls(calibrated_s=machine.cpu.reference_s.value, core_share=share)
+        seen_s = median(turn.reference_s for own in turns for turn in own)
+        return cls(calibrated_s=seen_s, core_share=share)
 
 
 def _one(
@@ -154,12 +167,11 @@ def _one(
     prediction: Prediction,
     trace: Trace,
     turns: Sequence[Turn],
-    reference_calibrated_s: float,
+    reference: _Reference,
     config: Config,
 ) -> Validated:
     case = prediction.case
     calm = calm_steps(turns, trace.steps_per_period)
-    reference = predict(case_of(reference_run(), case.machine))
     spread = band(prediction, seed=config.seed)
     comparison = Comparison(
         name=spec.name,
@@ -170,8 +182,8 @@ def _one(
         measured_s=tuple(turn.step_s for turn in turns),
         reference_s=tuple(turn.reference_s for turn in turns),
         calm_s=fmean(calm.values()),
-        reference_calibrated_s=reference_calibrated_s,
-        drift_power=core_share(prediction) / core_share(reference),
+        reference_calibrated_s=reference.calibrated_s,
+        drift_power=core_share(prediction) / reference.core_share,
     )
     measured_s = mean_durations_s(trace, calm)
     return Validated(
