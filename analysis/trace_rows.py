@@ -6,7 +6,7 @@ from statistics import fmean
 
 from zo2sim.case import Case
 from zo2sim.cost import Key, cost_key
-from zo2sim.cost.cpu import Amounts, amounts, gap
+from zo2sim.cost.cpu import Amounts, amounts, floats, gap
 from zo2sim.measured import Measured
 from zo2sim.schedule import Kind, Stream, unit_name
 from zo2sim.trace import Span, Trace
@@ -106,8 +106,7 @@ def _last(
 
 
 def _row(group: str, name: str, taken: Amounts, seconds: float) -> Measured:
-    numbers = {key: float(amount) for key, amount in taken.items()}
-    return Measured(group=group, name=name, amounts=numbers, seconds=seconds)
+    return Measured(group=group, name=name, amounts=floats(taken), seconds=seconds)
 
 
 def _middle_mean(durations: list[float]) -> float:

@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import cycle
 
 import torch
 
 from zo2rt.codec import Layout, decode, encode
-from zo2rt.measure.timing import Bench, Work
-from zo2sim.cost.cpu import codec_amounts
+from zo2rt.measure.timing import Bench, Work, far
+from zo2sim.cost.cpu import codec_amounts, floats
 from zo2sim.dtypes import Dtype
 
 _ELEMENTS = (1 << 17, 1 << 19, 3 << 20)
 _ROW = 512
-_BYTES_IN_TURN = 3e7  # so that nothing is still in a core's own cache
 
 
 def codecs() -> Iterator[Bench]:
@@ -22,20 +20,18 @@ def codecs() -> Iterator[Bench]:
         for what in ("encode", "decode"):
             for size in _ELEMENTS:
                 taken = codec_amounts(what, wire, float(size), calls=0)
-                amounts = {key: float(amount) for key, amount in taken.items()}
                 yield Bench(
                     group="codec in a loop",
                     name=f"{what} {wire} {size}",
-                    amounts=amounts | {"bench.call_s": 1.0},
+                    amounts=floats(taken) | {"bench.call_s": 1.0},
                     prepare=partial(_work, what, wire, size),
                 )
 
 
 def _work(what: str, wire: Dtype, size: int) -> Work:
     layout = Layout.of(wire, [(size // _ROW, _ROW)])
-    count = max(2, int(_BYTES_IN_TURN / (4 * size)))
-    wide = cycle([torch.randn(size // _ROW, _ROW) for _ in range(count)])
-    narrow = cycle([torch.zeros(layout.num_bytes, dtype=torch.uint8) for _ in range(count)])
+    wide = far(lambda: torch.randn(size // _ROW, _ROW), 4 * size)
+    narrow = far(lambda: torch.zeros(layout.num_bytes, dtype=torch.uint8), layout.num_bytes)
     if what == "encode":
         return lambda: encode([next(wide)], next(narrow), layout)
     return lambda: decode(next(narrow), layout, [next(wide)])

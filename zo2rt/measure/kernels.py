@@ -2,20 +2,18 @@
 
 import random
 from collections.abc import Iterator
-from itertools import cycle
 
 import torch
 from torch.nn import functional
 
-from zo2rt.measure.timing import Bench, Work
-from zo2sim.cost.cpu import Amounts, attention_amounts, gemm_amounts
+from zo2rt.measure.timing import Bench, Work, far
+from zo2sim.cost.cpu import Amounts, attention_amounts, floats, gemm_amounts
 from zo2sim.model import Attention
 
 LOOP_LAUNCH = "bench.launch_s"
 _ROWS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
 _WIDTHS = (192, 256, 384, 512, 640, 768, 1024, 1536, 2048, 3072)
 _MOST_FLOPS = 2e9  # of one product: about 20 ms
-_WEIGHT_BYTES = 3e7  # weights in turn, so that none of them is still in a core's own cache
 
 
 def _far(weights: int) -> Amounts:
@@ -57,13 +55,12 @@ def attentions(count: int, *, seed: int) -> Iterator[Bench]:
 
 def _in_a_loop(taken: Amounts) -> dict[str, float]:
     """A launch in a loop of nothing else is cheaper than one in a model: a constant of its own."""
-    return {key: float(amount) for key, amount in taken.items()} | {LOOP_LAUNCH: 1.0}
+    return floats(taken) | {LOOP_LAUNCH: 1.0}
 
 
 def _linear(m: int, n: int, k: int) -> Work:
     x, bias = torch.randn(m, k), torch.randn(n)
-    num_weights = max(2, int(_WEIGHT_BYTES / (4 * n * k)))
-    weights = cycle([torch.randn(n, k) for _ in range(num_weights)])
+    weights = far(lambda: torch.randn(n, k), 4 * n * k)
     return lambda: functional.linear(x, next(weights), bias)
 
 

@@ -6,18 +6,16 @@ has run in between, it costs more.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import cycle
 from typing import get_args
 
 import torch
 
-from zo2rt.measure.timing import Bench, Work
+from zo2rt.measure.timing import Bench, Work, far
 from zo2rt.noise import Kind, Place, Record, perturb, update
-from zo2sim.cost.cpu import Amounts, noise_amounts, pass_amounts
+from zo2sim.cost.cpu import floats, noise_amounts, pass_amounts
 
 SIZES = (1 << 17, 1 << 19, 1 << 20, 3 << 20)
 """Elements of one tensor: weights, which are no longer in a core's own cache when they are used."""
-_BYTES_IN_TURN = 3e7
 
 
 def passes(sizes: Sequence[int] = SIZES) -> Iterator[Bench]:
@@ -31,7 +29,7 @@ def passes(sizes: Sequence[int] = SIZES) -> Iterator[Bench]:
             yield _bench(f"{kind} perturb {size}", perturbed, partial(_perturb, kind, size))
             for records, samples in ((1, 1), (3, 1), (1, 3)):
                 drawn = _draws(kind, "update", size * records * samples)
-                passed = _floats(pass_amounts(size, records))
+                passed = floats(pass_amounts(size, records))
                 yield _bench(
                     f"{kind} update {size} x {records} x {samples}",
                     drawn | passed,
@@ -40,11 +38,7 @@ def passes(sizes: Sequence[int] = SIZES) -> Iterator[Bench]:
 
 
 def _draws(kind: Kind, what: str, elements: int) -> dict[str, float]:
-    return _floats(noise_amounts(kind, what, elements, calls=0))
-
-
-def _floats(taken: Amounts) -> dict[str, float]:
-    return {key: float(amount) for key, amount in taken.items()}
+    return floats(noise_amounts(kind, what, elements, calls=0))
 
 
 def _bench(name: str, taken: dict[str, float], prepare: Callable[[], Work]) -> Bench:
@@ -54,12 +48,12 @@ def _bench(name: str, taken: dict[str, float], prepare: Callable[[], Work]) -> B
 
 
 def _perturb(kind: Kind, size: int) -> Work:
-    thetas, out = _in_turn(size), torch.empty(size)
+    thetas, out = _weights(size), torch.empty(size)
     return lambda: perturb(out, next(thetas), Place(p=3), key=5, coefficient=1e-3, kind=kind)
 
 
 def _update(kind: Kind, size: int, count: int, samples: int) -> Work:
-    thetas = _in_turn(size)
+    thetas = _weights(size)
     records = records_of(count, samples)
     return lambda: update(next(thetas), Place(p=3), records=records, kind=kind)
 
@@ -79,5 +73,5 @@ def records_of(count: int, samples: int = 1) -> list[Record]:
     ]
 
 
-def _in_turn(size: int) -> Iterator[torch.Tensor]:
-    return cycle([torch.randn(size) for _ in range(max(2, int(_BYTES_IN_TURN / (4 * size))))])
+def _weights(size: int) -> Iterator[torch.Tensor]:
+    return far(lambda: torch.randn(size), 4 * size)

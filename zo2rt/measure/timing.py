@@ -3,12 +3,16 @@
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import median
 from time import perf_counter
+from typing import TypeVar
 
 from zo2sim.measured import Measured
 
 Work = Callable[[], object]
+T = TypeVar("T")
+_FAR_BYTES = 3e7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,11 @@ class Effort:
     rounds: int = 3
     budget_s: float = 0.02
     least: int = 4
+
+
+def far(make: Callable[[], T], nbytes: float) -> Iterator[T]:
+    """Things of ``nbytes`` each in turn: so many that none is still in a core's own cache."""
+    return cycle([make() for _ in range(max(2, int(_FAR_BYTES / nbytes)))])
 
 
 def measure(

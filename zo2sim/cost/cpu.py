@@ -34,6 +34,11 @@ NEAR_BYTES = 2 << 20
 """The second-level cache of a server core since 2023 (Intel 64 and IA-32 optimization manual)."""
 
 
+def floats(taken: Amounts) -> dict[str, float]:
+    """The amounts of one operation, which are no arrays, as plain numbers."""
+    return {key: float(amount) for key, amount in taken.items()}
+
+
 def amounts(s: Setting, kind: Kind, unit: int | None, lanes: str, records: int) -> Amounts | None:
     """What one operation takes, or None where it does not run on a core of the device."""
     if kind is Kind.LOSS:
