@@ -17,8 +17,9 @@ from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
 from experiments.run_design import KINDS, calibration_runs, reference_run
 from zo2rt.backends import HostBackend
+from zo2rt.intra_op import intra_op_threads
 from zo2rt.measure import codecs, disk, host_work, kernels, links, noise
-from zo2rt.measure.runs import Running, RunSpec, opened, single_threaded
+from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.timing import Effort, measure
 from zo2rt.measure.turns import Rounds, Turn, in_turns
 from zo2sim.case import Case
@@ -120,11 +121,11 @@ def _parts(campaign: Campaign) -> Sequence[Callable[[], list[Measured]]]:
 
     def matrix() -> list[Measured]:
         benches = [*kernels.gemms(count, seed=seed), *kernels.attentions(count // 3, seed=seed)]
-        with single_threaded():
+        with intra_op_threads(1):
             return [*measure(benches, effort, seed=seed)]
 
     def passes() -> list[Measured]:
-        with single_threaded():
+        with intra_op_threads(1):
             return [*measure([*noise.passes(), *codecs.codecs()], effort, seed=seed)]
 
     def copies() -> list[Measured]:
@@ -144,7 +145,7 @@ def host_rows(campaign: Campaign) -> list[Measured]:
     """What the host does beside a device: encoding and updates on a core, and all cores' memory."""
     sizes, cores = host_work.ELEMENTS, psutil.cpu_count(logical=False) or 1
     benches = [*host_work.encodings(sizes), *host_work.updates(sizes)]
-    with single_threaded():
+    with intra_op_threads(1):
         timed = measure(benches, campaign.rounds, seed=campaign.seed)
         return [*timed, *host_work.contention(cores)]
 

@@ -19,7 +19,7 @@ from experiments.turns import Measure, in_turn, timed_s
 from experiments.workload import Workload
 from zo2rt.backends import HostBackend
 from zo2rt.backends.handover import handover_s, launch_s
-from zo2rt.measure.runs import single_threaded
+from zo2rt.intra_op import intra_op_threads
 from zo2sim.plan import Plan, Policy
 
 OPT_125M = Workload()
@@ -42,7 +42,7 @@ class Figure:
 
 def figures(workload: Workload, *, pairs: int) -> list[Figure]:
     """Figures of one run, each from ``pairs`` values that were measured in turn."""
-    with single_threaded(), ExitStack() as stack:
+    with intra_op_threads(1), ExitStack() as stack:
         runners = _runners(stack, workload)
         idle = stack.enter_context(HostBackend())
         noise = NoiseSpeed(idle, workload.block_elements)

@@ -107,7 +107,7 @@ def opened(spec: RunSpec, make: Callable[[], Backend] | None = None) -> Iterator
     ``make`` gives the backend; None: the `host` one, whose link is limited as ``spec`` says.
     """
     with ExitStack() as stack:
-        stack.enter_context(single_threaded())
+        stack.enter_context(intra_op_threads(1))
         model = _model(spec)
         batch = _batch(spec)
         example = {name: tensor[:1, :_EXAMPLE_TOKENS] for name, tensor in batch.items()}
@@ -123,13 +123,6 @@ def opened(spec: RunSpec, make: Callable[[], Backend] | None = None) -> Iterator
             optimizer=_OPTIMIZER,
         )
         yield Running(stack.enter_context(engine), batch, backend)
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """One intra-op thread inside; the number of before afterwards."""
-    with intra_op_threads(1):
-        yield
 
 
 def _model(spec: RunSpec) -> Any:
