@@ -41,13 +41,10 @@ class LinkLimit:
         alone, both = self._rates(stream)
         return both if both_ways else alone
 
-    def chunk_bytes(self, stream: Stream, whole: int, *, both_ways: bool) -> int:
-        """How much of a copy of ``whole`` bytes goes at the rate of a moment."""
+    def is_steady(self, stream: Stream) -> bool:
+        """The other direction makes no difference."""
         alone, both = self._rates(stream)
-        if alone == both:
-            return whole
-        rate = self.bytes_per_s(stream, both_ways=both_ways)
-        return max(CHUNK_BYTES, int(rate * CHUNK_S))
+        return alone == both
 
     def _rates(self, stream: Stream) -> tuple[float, float]:
         """Alone, and with the other direction busy."""
@@ -88,11 +85,12 @@ class Throttle:
 
     def _paced(self, limit: LinkLimit, stream: Stream, to: np.ndarray, of: np.ndarray) -> None:
         other = Stream.D2H if stream is Stream.H2D else Stream.H2D
+        steady = limit.is_steady(stream)
         deadline_s, start = self._clock(), 0
         while start < len(of):
-            both_ways = self._busy[other]
-            rate = limit.bytes_per_s(stream, both_ways=both_ways)
-            chunk = slice(start, start + limit.chunk_bytes(stream, len(of), both_ways=both_ways))
+            rate = limit.bytes_per_s(stream, both_ways=self._busy[other])
+            size = len(of) if steady else max(CHUNK_BYTES, int(rate * CHUNK_S))
+            chunk = slice(start, start + size)
             np.copyto(to[chunk], of[chunk])
             deadline_s += len(of[chunk]) / rate
             start = chunk.stop
