@@ -6,7 +6,7 @@ by one, and medians count: of a turn's steps, and of the turns.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Protocol
@@ -69,23 +69,30 @@ def in_turns(
 
 def calm_steps(turns: Sequence[Turn], period: int) -> dict[int, float]:
     """Seconds by step, of the faster three quarters in each place of a period: none stalled."""
-    steps_s = {step: seconds for turn in turns for step, seconds in turn.steps_s.items()}
     found: dict[int, float] = {}
-    for place in range(period):
-        own = sorted((step for step in steps_s if step % period == place), key=steps_s.__getitem__)
-        found |= {step: steps_s[step] for step in own[: -(-3 * len(own) // 4)]}
+    for own in _by_place((turn.steps_s for turn in turns), period).values():
+        fastest = sorted(own.items(), key=lambda item: item[1])
+        found |= dict(fastest[: -(-3 * len(own) // 4)])
     return found
+
+
+def _by_place(
+    steps_s: Iterable[Mapping[int, float]], period: int
+) -> Mapping[int, Mapping[int, float]]:
+    """Seconds by step, for each place in the period: steps differ from place to place."""
+    places: defaultdict[int, dict[int, float]] = defaultdict(dict)
+    for turn in steps_s:
+        for step, seconds in turn.items():
+            places[step % period][step] = seconds
+    return places
 
 
 def _turns(
     steps_s: Sequence[Mapping[int, float]], reference_s: Sequence[float], period: int
 ) -> list[Turn]:
     """Steps in different places of a period are compared with the median of their own place."""
-    places: defaultdict[int, list[float]] = defaultdict(list)
-    for turn in steps_s:
-        for step, seconds in turn.items():
-            places[step % period].append(seconds)
-    typical_s = {place: median(found) for place, found in places.items()}
+    places = _by_place(steps_s, period)
+    typical_s = {place: median(own.values()) for place, own in places.items()}
     mean_s = fmean(typical_s.values())
     return [
         Turn(
