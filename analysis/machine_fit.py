@@ -16,7 +16,6 @@ START_S: Mapping[str, float] = {
     "cpu.attention_flops_per_s": 2e-11,
     "cpu.softmax_elements_per_s": 1e-9,
     "cpu.elementwise_bytes_per_s": 5e-11,
-    "cpu.far_elementwise_bytes_per_s": 5e-11,
     "cpu.loss_elements_per_s": 1e-9,
     "cpu.launch_s": 5e-6,
     "cpu.lane_start_s": 1e-3,

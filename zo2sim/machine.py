@@ -199,7 +199,6 @@ class Cpu:
     attention_flops_per_s: Quantity
     softmax_elements_per_s: Quantity
     elementwise_bytes_per_s: Quantity
-    far_elementwise_bytes_per_s: Quantity
     loss_elements_per_s: Quantity
     launch_s: Quantity
     lane_start_s: Quantity

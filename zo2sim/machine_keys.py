@@ -50,7 +50,6 @@ LIMITS = {
     "cpu.attention_flops_per_s": (1e7, 1e15),
     "cpu.softmax_elements_per_s": (1e5, 1e15),
     "cpu.elementwise_bytes_per_s": (1e6, 1e15),
-    "cpu.far_elementwise_bytes_per_s": (1e6, 1e15),
     "cpu.loss_elements_per_s": (1e5, 1e15),
     "cpu.launch_s": (1e-9, 1e-1),
     "cpu.lane_start_s": (1e-9, 1e0),

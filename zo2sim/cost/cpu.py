@@ -27,9 +27,6 @@ _ELSEWHERE = (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE, Kind.ENCODE, Kind.HOST_
 HANDOVER = "host.stream_handover_s"
 """A lane's thread is woken, and wakes its caller at the unit's end."""
 _BYTES = Dtype.FP32.bytes
-NEAR_ACTIVATION_BYTES = 200e3
-"""What a kernel moves at the full rate, between products that pass megabytes of weights through
-the caches: of the values from 20 KB to 2 MB the one with the least scatter around the law."""
 NEAR_BYTES = 2 << 20
 """The second-level cache of a server core since 2023 (Intel 64 and IA-32 optimization manual)."""
 
@@ -105,18 +102,6 @@ def attention_amounts(batch: Number, seq: Number, attention: Attention) -> Amoun
     }
 
 
-def elementwise_amounts(elements: Number, *, kernels: int) -> Amounts:
-    """All that is no matrix product and no attention: activations, read or written.
-
-    Of what a kernel moves on average, all beyond `NEAR_ACTIVATION_BYTES` is far.
-    """
-    moved = elements * _BYTES
-    return {
-        "cpu.elementwise_bytes_per_s": moved,
-        "cpu.far_elementwise_bytes_per_s": np.maximum(moved - kernels * NEAR_ACTIVATION_BYTES, 0.0),
-    }
-
-
 def noise_amounts(noise: str, what: str, elements: Number, *, calls: int) -> Amounts:
     """One pass of ``what`` (perturb or update) that draws noise for every element."""
     return {f"cpu.{noise}_{what}_elements_per_s": elements, "cpu.call_s": calls}
@@ -180,8 +165,8 @@ def _lane(s: Setting, unit: int) -> Amounts:
         _add(total, gemm_amounts(rows, gemm.n, gemm.k, bias=gemm.bias), gemm.count)
     for attention in shape.attentions:
         _add(total, attention_amounts(s.load.batch, s.load.sequence, attention))
-    moved = (shape.elementwise - shape.cast_elements) * tokens
-    _add(total, elementwise_amounts(moved, kernels=shape.kernels))
+    moved = shape.elementwise - shape.cast_elements
+    total["cpu.elementwise_bytes_per_s"] += moved * tokens * _BYTES
     total["cpu.launch_s"] += shape.kernels
     total[HANDOVER] += 1
     if unit == HEAD:
