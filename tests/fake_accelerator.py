@@ -5,6 +5,7 @@ with the thread that made it, and so are the gates that threads open and pass: t
 this promises can be derived afterwards.
 """
 
+from collections.abc import Iterator
 from threading import Lock, get_ident, local
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ import torch
 from zo2rt.backends.threads import Gate
 
 DEVICE = torch.device("cuda", 0)
+Replaced = tuple[Any, dict[str, Any]]
+"""Something of PyTorch's or ours, and what takes the place of its names."""
 
 
 class Call(NamedTuple):
@@ -149,16 +152,14 @@ class FakeAccelerator:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeAccelerator":
         """Replace what the backend uses of PyTorch until the test ends."""
+        for owner, names in (*self._tensors(), *self._logged_gates(), *self._runtime()):
+            for name, value in names.items():
+                monkeypatch.setattr(owner, name, value)
+        return self
+
+    def _tensors(self) -> Iterator[Replaced]:
+        """Buffers are made on the device, which is the host's memory, and copies are logged."""
         empty, copy_, to = torch.empty, torch.Tensor.copy_, torch.Tensor.to
-        opened, passed = Gate.open, Gate.wait
-
-        def open_gate(gate: Gate) -> None:
-            self.add("open", None, self._gate_number(gate))
-            opened(gate)
-
-        def pass_gate(gate: Gate) -> None:
-            passed(gate)
-            self.add("pass", None, self._gate_number(gate))
 
         def fake_empty(
             *size: Any, device: Any = "cpu", pin_memory: bool = False, **how: Any
@@ -183,24 +184,44 @@ class FakeAccelerator:
             self.add("copy_", self._stream_number(), None, non_blocking)
             return copy_(to, of)
 
-        replaced: dict[Any, dict[str, Any]] = {
-            torch: {
+        yield torch, {"empty": fake_empty}
+        pinned: dict[str, Any] = {"is_pinned": lambda tensor: self.is_pinned(tensor)}
+        yield torch.Tensor, {"copy_": fake_copy, "to": fake_to, **pinned}
+
+    def _logged_gates(self) -> Iterator[Replaced]:
+        """Opening and passing a gate is logged."""
+        opened, passed = Gate.open, Gate.wait
+
+        def open_gate(gate: Gate) -> None:
+            self.add("open", None, self._gate_number(gate))
+            opened(gate)
+
+        def pass_gate(gate: Gate) -> None:
+            passed(gate)
+            self.add("pass", None, self._gate_number(gate))
+
+        yield Gate, {"open": open_gate, "wait": pass_gate}
+
+    def _runtime(self) -> Iterator[Replaced]:
+        """Streams, events, and what PyTorch says of the device."""
+        yield (
+            torch,
+            {
                 "Stream": lambda device: FakeStream(self, device),
                 "Event": lambda enable_timing=False: FakeEvent(self, enable_timing),
-                "empty": fake_empty,
             },
-            torch.Tensor: {
-                "copy_": fake_copy,
-                "to": fake_to,
-                "is_pinned": lambda tensor: self.is_pinned(tensor),
-            },
-            Gate: {"open": open_gate, "wait": pass_gate},
-            torch.cuda: {
+        )
+        yield (
+            torch.cuda,
+            {
                 "cudart": lambda: FakeRuntime(self),
                 "get_device_name": lambda device: "fake",
                 "is_initialized": lambda: True,
             },
-            torch.accelerator: {
+        )
+        yield (
+            torch.accelerator,
+            {
                 "current_accelerator": lambda: self.device,
                 "is_available": lambda: self.device is not None,
                 "current_device_index": lambda: 0,
@@ -210,11 +231,7 @@ class FakeAccelerator:
                 "synchronize": self.synchronize,
                 "max_memory_allocated": lambda device: sum(self.on_device.values()),
             },
-        }
-        for owner, names in replaced.items():
-            for name, value in names.items():
-                monkeypatch.setattr(owner, name, value)
-        return self
+        )
 
     def _gate_number(self, gate: Gate) -> int:
         """Gates are kept, or another one would get the place of one that is gone."""
