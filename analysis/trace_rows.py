@@ -12,25 +12,16 @@ from zo2sim.schedule import Kind, Stream, unit_name
 from zo2sim.trace import Span, Trace
 from zo2sim.unroll import Unrolled, unroll
 
-WARM_UP_STEPS = 2
-"""First steps compile, allocate and touch memory for the first time; they do not count."""
-
-
 Counted = Mapping[int, float]
 """Steps that count, and how slow the machine was meanwhile: its cores' times are divided by it."""
 
 
-def settled(trace: Trace) -> Counted:
-    """Every step after the first ones, on a machine that does not drift."""
-    return {span.step: 1.0 for span in trace.spans if span.step >= WARM_UP_STEPS}
-
-
 def op_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[Measured]:
-    """The typical duration of operations that cost the same, beside what they take.
+    """The mean duration of operations that cost the same, beside what they take.
 
     Only operations that run on a core of the device; copies are the link's.
     """
-    for key, seconds in sorted(_typical_s(trace, case, counted).items(), key=lambda i: str(i[0])):
+    for key, seconds in sorted(_mean_s(trace, case, counted).items(), key=lambda i: str(i[0])):
         taken = amounts(case.cost.setting, *key)
         if taken:
             yield _row(_group(key), f"{name}, {_label(key)}", taken, seconds)
@@ -39,9 +30,9 @@ def op_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[M
 def copy_rows(
     trace: Trace, case: Case, name: str, counted: Counted, *, limit_bytes_per_s: float | None
 ) -> Iterator[Measured]:
-    """The typical duration of copies of one size: the link's, or what a limited link adds to it."""
+    """The mean duration of copies of one size: the link's, or what a limited link adds to it."""
     steady = dict.fromkeys(counted, 1.0)  # cores drift, links do not
-    for (kind, unit, _, _), seconds in _typical_s(trace, case, steady).items():
+    for (kind, unit, _, _), seconds in _mean_s(trace, case, steady).items():
         if kind in (Kind.H2D, Kind.D2H) and unit is not None:
             nbytes = float(case.cost.setting.unit_bytes(unit, case.recipe.wire_dtype))
             limited = limit_bytes_per_s is not None
@@ -66,7 +57,7 @@ def gap_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[
             found[what].append(gap_s / counted[after.step])
             taken[what] = amounts_of_gap
     for what, gaps_s in found.items():
-        yield _row(what, f"{name}, {what}", taken[what], _middle_mean(gaps_s))
+        yield _row(what, f"{name}, {what}", taken[what], fmean(gaps_s))
 
 
 def _gap_group(before: Span, taken: Amounts) -> str:
@@ -75,13 +66,13 @@ def _gap_group(before: Span, taken: Amounts) -> str:
     return "wake" if "cpu.wake_s" in taken else "gap"
 
 
-def _typical_s(trace: Trace, case: Case, counted: Counted) -> Mapping[Key, float]:
+def _mean_s(trace: Trace, case: Case, counted: Counted) -> Mapping[Key, float]:
     """Of operations that cost alike, over all steps that count."""
     found: defaultdict[Key, list[float]] = defaultdict(list)
     for span in trace.spans:
         if span.step in counted:
             found[cost_key(case.units, span.op)].append(span.duration_s / counted[span.step])
-    return {key: _middle_mean(durations) for key, durations in found.items()}
+    return {key: fmean(durations) for key, durations in found.items()}
 
 
 def gaps(trace: Trace, case: Case, steps: Collection[int]) -> Iterator[tuple[Span, Span, float]]:
@@ -107,13 +98,6 @@ def _last(
 
 def _row(group: str, name: str, taken: Amounts, seconds: float) -> Measured:
     return Measured(group=group, name=name, amounts=floats(taken), seconds=seconds)
-
-
-def _middle_mean(durations: list[float]) -> float:
-    """The mean of the middle half: what disturbs a machine for seconds does not move it."""
-    ordered = sorted(durations)
-    cut = len(ordered) // 4
-    return fmean(ordered[cut : len(ordered) - cut])
 
 
 def _group(key: Key) -> str:

@@ -1,9 +1,10 @@
 """Predicted against measured: errors, repeatability, coverage, and the share of the rules.
 
-Every configuration is measured in turns with a reference, so that what the machine does to both
-(heat, neighbours, time of day) cancels: a turn's time is scaled by how fast the reference ran in
-that turn, relative to how fast it ran when the machine was calibrated. The reference computes; a
-step that waits for its link is scaled by less, as the prediction says.
+Every configuration is measured in turns with a reference (`zo2rt.measure.turns`), so that what the
+machine does to both (heat, time of day) cancels: a turn's steps are scaled by how fast the
+reference ran around it, relative to when the machine was calibrated. The reference computes; a step
+that waits for its link is scaled by less, as the prediction says. What disturbs a machine for
+moments only is left out (`zo2rt.measure.calm`).
 """
 
 from dataclasses import dataclass
@@ -19,13 +20,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One configuration. ``measured_s`` and ``reference_s`` hold one step time per turn;
-    ``calm_s`` is the mean of the calm steps, those whose durations are replayed.
+    """One configuration: predicted, and measured in ``turns`` turns.
 
-    ``reference_calibrated_s`` is what the reference took when the machine was calibrated;
-    ``drift_power`` is by which power of the reference's drift this step gets longer.
-    ``low_s`` and ``high_s`` end the 90 % band of the prediction; ``replayed_s`` is what the
-    simulator makes of the measured durations.
+    ``step_s`` is the measured step, undisturbed and with the machine's ``drift`` since calibration
+    taken out; ``standard_error`` is relative to it, NaN after one turn. ``disturbance`` is how much
+    longer the median step took. ``low_s`` and ``high_s`` end the 90 % band of the prediction.
+    ``replayed_s`` is what the simulator makes of the durations that were measured in the steps of
+    which ``calm_s`` is the mean.
     """
 
     name: str
@@ -33,37 +34,12 @@ class Comparison:
     low_s: float
     high_s: float
     replayed_s: float
-    measured_s: tuple[float, ...]
-    reference_s: tuple[float, ...]
     calm_s: float
-    reference_calibrated_s: float
-    drift_power: float = 1.0
-
-    def __post_init__(self) -> None:
-        if len(self.measured_s) != len(self.reference_s) or not self.measured_s:
-            raise ValueError(
-                f"{self.name}: every turn needs one time of the configuration and one of the "
-                f"reference; got {len(self.measured_s)} and {len(self.reference_s)}"
-            )
-
-    @cached_property
-    def turns_s(self) -> Floats:
-        """Step times with the machine's drift taken out."""
-        drift = np.array(self.reference_s) / self.reference_calibrated_s
-        return np.array(self.measured_s) / drift**self.drift_power
-
-    @property
-    def step_s(self) -> float:
-        """The measured step time: the median over the turns."""
-        return float(np.median(self.turns_s))
-
-    @property
-    def standard_error(self) -> float:
-        """Of ``step_s``, relative: from the turns' spread, with 1.2533 for a median."""
-        if len(self.turns_s) < 2:
-            return nan
-        spread = float(np.std(np.log(self.turns_s), ddof=1))
-        return 1.2533 * spread / len(self.turns_s) ** 0.5
+    step_s: float
+    standard_error: float
+    disturbance: float
+    drift: float
+    turns: int
 
     @property
     def error(self) -> float:
@@ -138,7 +114,7 @@ class Scores:
     @property
     def repeatability(self) -> float:
         """The paired standard error, in the mean over the configurations; NaN after one turn."""
-        errors = [c.standard_error for c in self.comparisons if len(c.measured_s) > 1]
+        errors = [c.standard_error for c in self.comparisons if not isnan(c.standard_error)]
         return float(np.mean(errors)) if errors else nan
 
     @property
@@ -154,13 +130,18 @@ class Scores:
     @property
     def drift(self) -> float:
         """How much longer the reference took than when the machine was calibrated."""
-        ratios = [np.array(c.reference_s) / c.reference_calibrated_s for c in self.comparisons]
-        return float(np.median(np.concatenate(ratios))) - 1.0
+        return float(np.median([c.drift for c in self.comparisons]))
+
+    @property
+    def disturbance(self) -> float:
+        """How much longer the median step took than an undisturbed one, over the configurations."""
+        return float(np.median([c.disturbance for c in self.comparisons]))
 
     def as_dict(self) -> dict[str, float | int | None]:
         """Every figure by its name; None where one turn does not tell."""
-        names = ("mape", "max_ape", "mpe", "rules_mape", "repeatability", "coverage_90", "drift")
-        figures = {name: getattr(self, name) for name in (*names, "band_width")}
+        names = ("mape", "max_ape", "mpe", "rules_mape", "repeatability", "coverage_90")
+        more = ("band_width", "drift", "disturbance")
+        figures = {name: getattr(self, name) for name in (*names, *more)}
         return {"n": self.n, **{k: None if isnan(v) else v for k, v in figures.items()}}
 
     @property

@@ -4,29 +4,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from math import log
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from tempfile import TemporaryDirectory
 
 import psutil
 
 from analysis.machine_fit import Repeated
-from analysis.trace_rows import Counted, copy_rows, gap_rows, op_rows, settled
+from analysis.trace_rows import Counted, copy_rows, gap_rows, op_rows
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
 from experiments.run_design import KINDS, calibration_runs, reference_run
 from zo2rt.backends import HostBackend
 from zo2rt.intra_op import intra_op_threads
 from zo2rt.measure import codecs, disk, host_work, kernels, links, noise
+from zo2rt.measure.calm import CalmStep, Turn, calm_step
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.timing import Effort, measure
-from zo2rt.measure.turns import Rounds, Turn, in_turns
+from zo2rt.measure.turns import Rounds, in_turns
 from zo2sim.case import Case
 from zo2sim.measured import Measured
 from zo2sim.trace import Trace
 
-_ROUNDS = Rounds(turns=4, steps=5)
+_ROUNDS = Rounds(turns=8, steps=3)
+_WARM_UP = 2
+"""First steps of a run compile, allocate and touch memory for the first time."""
 _LIMITS_BYTES_PER_S = (0.5e9, 1e9, 2e9)
 
 
@@ -40,7 +43,7 @@ class Campaign:
 
     @property
     def rounds(self) -> Effort:
-        return Effort(rounds=3 if self.effort >= 0.5 else 1)
+        return Effort(rounds=5 if self.effort >= 0.5 else 1)
 
     def count(self, whole: int, least: int) -> int:
         """A share of what a whole calibration measures."""
@@ -68,9 +71,9 @@ def measure_host(campaign: Campaign) -> Found:
             rows += part()
             done()
         traces, turns = _in_turns(specs, done)
-    again = repeated(turns)
+    again = repeated(turns, [trace.steps_per_period for trace in traces])
     for spec, trace, own in zip(specs, traces, turns, strict=True):
-        rows += rows_of(spec, trace, counted(own, again.step_s))
+        rows += rows_of(spec, trace, counted(own, trace.steps_per_period, again.step_s))
     return Found(
         rows=tuple(rows),
         again=again,
@@ -92,23 +95,41 @@ def _in_turns(
         return [one.trace() for one in running], turns
 
 
-def repeated(turns: Sequence[Sequence[Turn]]) -> Repeated:
-    """The reference's step; and how a run's turns scatter beside it, undisturbed: from the median
-    absolute deviation."""
-    whole_s = median(turn.reference_s for own in turns for turn in own)
-    logs = [[log(turn.step_s / turn.reference_s) for turn in own] for own in turns]
-    apart = [abs(one - median(own)) for own in logs for one in own]
-    return Repeated(step_s=whole_s, jitter_ratio=1.4826 * median(apart))
+def repeated(turns: Sequence[Sequence[Turn]], periods: Sequence[int]) -> Repeated:
+    """The reference's step; and how far a run's calm step is from its repetition."""
+    reference_s = median(turn.reference_s for own in turns for turn in own)
+    steps = [_calm(own, period, reference_s) for own, period in zip(turns, periods, strict=True)]
+    return Repeated(step_s=reference_s, jitter_ratio=fmean(step.standard_error for step in steps))
 
 
-def counted(turns: Sequence[Turn], reference_s: float) -> Counted:
-    """How slow the machine was at each step that counts: 1 where the reference took that long."""
-    return {step: turn.reference_s / reference_s for turn in turns for step in turn.steps_s}
+def counted(turns: Sequence[Turn], period: int, reference_s: float) -> Counted:
+    """The calm steps, and how slow the machine was meanwhile: 1 where the reference took
+    ``reference_s``."""
+    calm = _calm(turns, period, reference_s).steps_s
+    return {
+        step: turn.reference_s / reference_s
+        for turn in turns
+        for step in turn.steps_s
+        if step in calm
+    }
+
+
+def calm_steps(trace: Trace) -> Counted:
+    """The fastest third of the steps after the first ones, on a machine that does not drift."""
+    took_s = {number: e - s for number, (s, e) in enumerate(pairwise(trace.losses_s), start=1)}
+    steps_s = {number: seconds for number, seconds in took_s.items() if number >= _WARM_UP}
+    if not steps_s:
+        return {}
+    return counted([Turn(steps_s=steps_s, reference_s=1.0)], trace.steps_per_period, 1.0)
+
+
+def _calm(turns: Sequence[Turn], period: int, reference_s: float) -> CalmStep:
+    return calm_step(turns, period=period, reference_s=reference_s)
 
 
 def rows_of(spec: RunSpec, trace: Trace, counted: Counted | None = None) -> Iterator[Measured]:
-    """What a run's trace says of the constants: the steps that count, or all but the first."""
-    case, steps = case_of(spec), settled(trace) if counted is None else counted
+    """What a run's trace says of the constants: its steps that count, or its calm ones."""
+    case, steps = case_of(spec), calm_steps(trace) if counted is None else counted
     yield from op_rows(trace, case, spec.name, steps)
     limit = spec.link_bytes_per_s
     yield from copy_rows(trace, case, spec.name, steps, limit_bytes_per_s=limit)

@@ -32,8 +32,9 @@ from experiments.validation_output import summary, write_validation
 from experiments.validation_reading import Measurements, read_measurements
 from experiments.validation_record import record_validation
 from experiments.validation_screen import show
+from zo2rt.measure.calm import Turn, calm_step
 from zo2rt.measure.runs import Running, RunSpec, opened
-from zo2rt.measure.turns import Rounds, Turn, calm_steps, in_turns
+from zo2rt.measure.turns import Rounds, in_turns
 from zo2rt.sampling import HostProbe, Sampler
 from zo2sim.bands import band
 from zo2sim.drift import core_share
@@ -54,9 +55,9 @@ class Config:
     """The calibrated machine file of this machine."""
     quick: bool = False
     """A subset of the configurations."""
-    turns: int = 7
+    turns: int = 12
     """Times that each configuration is measured, next to the reference."""
-    steps: int = 4
+    steps: int = 3
     """Steps per turn, after warm-up."""
     measured: Path | None = None
     """Folder of an earlier validation: score the machine file on what it measured."""
@@ -171,21 +172,27 @@ def _one(
     config: Config,
 ) -> Validated:
     case = prediction.case
-    calm = calm_steps(turns, trace.steps_per_period)
+    calm = calm_step(
+        turns,
+        period=trace.steps_per_period,
+        reference_s=reference.calibrated_s,
+        drift_power=core_share(prediction) / reference.core_share,
+    )
     spread = band(prediction, seed=config.seed)
     comparison = Comparison(
         name=spec.name,
         predicted_s=prediction.step_s,
         low_s=spread.low_step_s,
         high_s=spread.high_step_s,
-        replayed_s=replayed_s(trace, case, calm),
-        measured_s=tuple(turn.step_s for turn in turns),
-        reference_s=tuple(turn.reference_s for turn in turns),
-        calm_s=fmean(calm.values()),
-        reference_calibrated_s=reference.calibrated_s,
-        drift_power=core_share(prediction) / reference.core_share,
+        replayed_s=replayed_s(trace, case, calm.steps_s),
+        calm_s=fmean(calm.steps_s.values()),
+        step_s=calm.step_s,
+        standard_error=calm.standard_error,
+        disturbance=calm.disturbance,
+        drift=calm.drift,
+        turns=len(turns),
     )
-    measured_s = mean_durations_s(trace, calm)
+    measured_s = mean_durations_s(trace, calm.steps_s)
     return Validated(
         spec=spec,
         prediction=prediction,

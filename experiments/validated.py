@@ -8,8 +8,8 @@ from analysis.op_errors import OpError, suspects
 from analysis.peak_memory import MemoryScores
 from analysis.promise import promises
 from analysis.validation import Comparison, Scores
+from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import RunSpec
-from zo2rt.measure.turns import Turn
 from zo2sim.predict import Prediction, extrapolations
 from zo2sim.trace import Trace
 

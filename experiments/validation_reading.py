@@ -8,8 +8,8 @@ from typing import Any
 
 from experiments.cli import read_text
 from experiments.recorded_run import read_recorded
+from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import RunSpec
-from zo2rt.measure.turns import Turn
 from zo2sim.trace import Trace
 
 
@@ -61,4 +61,4 @@ def _run(folder: Path, row: Mapping[str, Any]) -> MeasuredRun:
 def _turn(row: Mapping[str, Any]) -> Turn:
     """JSON has made the numbers of the steps strings."""
     steps_s = {int(step): seconds for step, seconds in row["steps_s"].items()}
-    return Turn(steps_s=steps_s, step_s=row["step_s"], reference_s=row["reference_s"])
+    return Turn(steps_s=steps_s, reference_s=row["reference_s"])

@@ -11,7 +11,7 @@ from analysis.machine_fit import START_S
 from analysis.op_errors import LIMIT, OpError, op_errors, suspects
 from analysis.replay import mean_durations_s, replayed_s
 from analysis.trace_file import read_trace
-from analysis.trace_rows import copy_rows, gap_rows, gaps, op_rows, settled
+from analysis.trace_rows import copy_rows, gap_rows, gaps, op_rows
 from tests.test_cpu_cost import case
 from zo2sim.case import Case
 from zo2sim.cost.cpu import seconds_per
@@ -24,6 +24,7 @@ from zo2sim.trace_export import to_json
 from zo2sim.what_if import cap_link, scale_link
 
 STEPS = 7
+SETTLED = dict.fromkeys(range(2, STEPS), 1.0)
 
 
 def traced(one: Case) -> Trace:
@@ -34,7 +35,7 @@ def traced(one: Case) -> Trace:
 def test_every_compute_operation_is_a_row_that_its_constants_explain(size: int):
     """Three blocks in units of two leave a shorter one, which has rows of its own."""
     one = case(Plan(blocks_per_unit=size))
-    for row in op_rows(traced(one), one, "run", settled(traced(one))):
+    for row in op_rows(traced(one), one, "run", SETTLED):
         known = one.machine.quantities
         exact = sum(a * seconds_per(k, known[k].value) for k, a in row.amounts.items())
         assert row.seconds == pytest.approx(exact), row.name
@@ -58,20 +59,7 @@ def test_what_waits_for_a_copy_wakes_up_later():
 
 def gap_rows_of(one: Case) -> dict[str, Measured]:
     trace = traced(one)
-    return {row.group: row for row in gap_rows(trace, one, "run", settled(trace))}
-
-
-def test_a_disturbed_step_changes_no_row():
-    one = case()
-    trace = traced(one)
-    counted = dict.fromkeys(range(2, STEPS), 1.0)
-    calm = [*op_rows(trace, one, "run", counted)]
-    spans = [
-        replace(s, start_s=s.start_s * 9, end_s=s.end_s * 9) if s.step == 3 else s
-        for s in trace.spans
-    ]
-    disturbed = [*op_rows(replace(trace, spans=tuple(spans)), one, "run", counted)]
-    assert [row.seconds for row in disturbed] == pytest.approx([row.seconds for row in calm])
+    return {row.group: row for row in gap_rows(trace, one, "run", SETTLED)}
 
 
 def test_no_operation_starts_before_what_it_waits_for_and_its_gap():
@@ -82,14 +70,13 @@ def test_no_operation_starts_before_what_it_waits_for_and_its_gap():
 
 def test_copies_tell_the_link_or_what_a_limit_adds():
     one = case()
-    turns = settled(traced(one))
-    free = list(copy_rows(traced(one), one, "run", turns, limit_bytes_per_s=None))
+    free = list(copy_rows(traced(one), one, "run", SETTLED, limit_bytes_per_s=None))
     assert {key for row in free for key in row.amounts} == {
         "link.latency_s",
         "link.h2d_bytes_per_s",
         "link.d2h_bytes_per_s",
     }
-    limited = list(copy_rows(traced(one), one, "run", turns, limit_bytes_per_s=1e9))
+    limited = list(copy_rows(traced(one), one, "run", SETTLED, limit_bytes_per_s=1e9))
     assert {row.group for row in limited} == {"limited copy in a run"}
     assert all(row.known_s == row_bytes(one) / 1e9 for row in limited)
 
@@ -104,7 +91,7 @@ def test_rows_of_runs_fit_the_constants_that_runs_can_tell():
     rows: list[Measured] = []
     for number, (sequence, batch) in enumerate([(2, 1), (512, 4), (2048, 2)]):
         one = case(sequence=sequence, batch=batch)
-        for row in op_rows(traced(one), one, str(number), settled(traced(one))):
+        for row in op_rows(traced(one), one, str(number), SETTLED):
             rows.append(replace(row, seconds=row.seconds * float(np.exp(rng.normal(0.0, 0.01)))))
     found = fit(rows, START_S)
     low, value, high = found.interval("cpu.softmax_elements_per_s")
@@ -221,5 +208,5 @@ def test_what_a_slow_machine_took_counts_as_if_it_were_not():
     free = dict.fromkeys(range(2, STEPS), 2.0)
     copies = [*copy_rows(trace, one, "run", free, limit_bytes_per_s=None)]
     assert {row.seconds for row in copies} == {
-        row.seconds for row in copy_rows(trace, one, "run", settled(trace), limit_bytes_per_s=None)
+        row.seconds for row in copy_rows(trace, one, "run", SETTLED, limit_bytes_per_s=None)
     }, "links do not drift with the cores"

@@ -1,25 +1,21 @@
-"""Runs in turns with a reference: what disturbs a second does not move what is measured."""
+"""Runs in turns with a reference: what disturbs a moment is no drift."""
 
 from collections.abc import Iterator
 from itertools import count as counter
 from itertools import cycle
 
-import pytest
-
-from zo2rt.measure.turns import Rounds, Turn, calm_steps, in_turns
+from zo2rt.measure.calm import Turn
+from zo2rt.measure.turns import Rounds, in_turns
 
 
 class Scripted:
     """Plays a run whose steps take what the script says."""
 
-    def __init__(self, durations_s: Iterator[float], period: int = 1) -> None:
-        self._period = period
+    steps_per_period = 1
+
+    def __init__(self, durations_s: Iterator[float]) -> None:
         self._durations_s = durations_s
         self._numbers = counter()
-
-    @property
-    def steps_per_period(self) -> int:
-        return self._period
 
     def steps_s(self, count: int, *, warm_up: int = 1) -> dict[int, float]:
         timed = [(next(self._numbers), next(self._durations_s)) for _ in range(warm_up + count)]
@@ -31,37 +27,42 @@ def turns_of(run: Scripted, reference: Scripted, rounds: Rounds) -> list[Turn]:
     return found
 
 
-def test_a_disturbed_step_moves_no_turn():
-    run = Scripted(iter([9.0, 5.0, 5.0, 50.0] * 5))
-    rounds = Rounds(turns=5, steps=3, warm_up=1)
-    found = turns_of(run, Scripted(cycle([2.0])), rounds)
-    assert [turn.step_s for turn in found] == [5.0] * 5
-    assert [sorted(turn.steps_s) for turn in found[:2]] == [[1, 2, 3], [5, 6, 7]]
+def test_warm_up_does_not_count():
+    run = Scripted(iter([9.0, 5.0, 6.0, 7.0] * 2))
+    rounds = Rounds(turns=2, steps=3, warm_up=1)
+    first, second = turns_of(run, Scripted(cycle([2.0])), rounds)
+    assert first.steps_s == {1: 5.0, 2: 6.0, 3: 7.0}
+    assert second.steps_s == {5: 5.0, 6: 6.0, 7: 7.0}
 
 
-def test_a_disturbed_moment_of_the_reference_is_no_drift():
-    spiked = [2.0, 2.0, 9.0, 2.0, 2.0]
-    reference = Scripted(iter([one for one in spiked for _ in range(2)]))
+def test_every_run_has_its_turn_in_every_round():
+    order: list[str] = []
+
+    class Named(Scripted):
+        def __init__(self, name: str) -> None:
+            super().__init__(cycle([1.0]))
+            self._name = name
+
+        def steps_s(self, count: int, *, warm_up: int = 1) -> dict[int, float]:
+            order.append(self._name)
+            return super().steps_s(count, warm_up=warm_up)
+
+    done = iter(counter())
+    rounds = Rounds(turns=2, steps=1)
+    found = in_turns([Named("a"), Named("b")], Named("r"), rounds, lambda: next(done))
+    assert order == ["r", "a", "r", "b"] * 2
+    assert [len(turns) for turns in found] == [2, 2]
+    assert next(done) == 4
+
+
+def test_disturbed_moments_of_the_reference_are_no_drift():
+    reference = Scripted(iter([2.0, 2.0, 9.0] * 3 + [2.0, 9.0, 9.0] * 2))
     found = turns_of(Scripted(cycle([5.0])), reference, Rounds(turns=5, steps=1, warm_up=1))
     assert [turn.reference_s for turn in found] == [2.0] * 5
 
 
 def test_a_reference_that_stays_slow_is_drift():
-    reference = Scripted(iter([2.0] * 20 + [3.0] * 20))
-    found = turns_of(Scripted(cycle([5.0])), reference, Rounds(turns=20, steps=1, warm_up=1))
+    reference = Scripted(iter([2.0] * 180 + [3.0] * 180))
+    found = turns_of(Scripted(cycle([5.0])), reference, Rounds(turns=120, steps=1, warm_up=1))
     assert found[0].reference_s == 2.0
     assert found[-1].reference_s == 3.0
-
-
-def test_steps_of_a_period_are_averaged_not_mixed():
-    """Periods of 3 steps, turns of 2: every turn sees other places of the period."""
-    run = Scripted(cycle([4.0, 5.0, 9.0]), period=3)
-    found = turns_of(run, Scripted(cycle([1.0])), Rounds(turns=9, steps=2, warm_up=0))
-    assert [turn.step_s for turn in found] == pytest.approx([6.0] * 9)
-
-
-def test_the_slowest_quarter_of_each_place_is_not_calm():
-    durations = [4.0, 9.0] * 3 + [50.0, 90.0]
-    run = Scripted(iter(durations), period=2)
-    found = turns_of(run, Scripted(cycle([1.0])), Rounds(turns=2, steps=4, warm_up=0))
-    assert calm_steps(found, 2) == {0: 4.0, 1: 9.0, 2: 4.0, 3: 9.0, 4: 4.0, 5: 9.0}

@@ -93,17 +93,18 @@ def _abstract(scores: Scores) -> str:
 
 
 def _method(scores: Scores) -> Iterator[Block]:
-    turns = counted(len(scores.comparisons[0].measured_s), "turn")
+    turns = counted(scores.comparisons[0].turns, "turn")
     yield Paragraph(
         (
             "Every step time was predicted before anything ran. Then each configuration was "
             f"measured in {turns}, each beside a turn of one reference configuration; its time is "
-            "scaled by how fast the reference ran in that turn, relative to when the machine was "
-            "calibrated, which takes out what slows both: the machine had drifted by "
+            "scaled by how fast the reference ran around that turn, relative to when the machine "
+            "was calibrated, which takes out what slows both: the machine had drifted by "
             f"{signed_percent(scores.drift)}. "
-            "The measured step is the median of the turns, and the repeatability is the standard "
-            "error of that median. An error is how far a prediction lies above the measurement, "
-            "relative to the measurement.",
+            "The measured step is the mean of the fastest third, which nothing disturbed; the "
+            f"median step took {percent(scores.disturbance)} longer. The repeatability is the "
+            "standard error of that mean, by resampling turns. An error is how far a prediction "
+            "lies above the measurement, relative to the measurement.",
         )
     )
 

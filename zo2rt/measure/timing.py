@@ -1,13 +1,14 @@
 """How everything here is timed: many things in rounds, so that no disturbance hits one alone."""
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from statistics import median
 from time import perf_counter
 from typing import TypeVar
 
+from zo2rt.measure.calm import calm_s
 from zo2sim.measured import Measured
 
 Work = Callable[[], object]
@@ -29,7 +30,7 @@ class Bench:
 class Effort:
     """How long to look at one thing in one round, and how many rounds to make."""
 
-    rounds: int = 3
+    rounds: int = 5
     budget_s: float = 0.02
     least: int = 4
 
@@ -46,25 +47,29 @@ def measure(
     seed: int,
     timed: Callable[[Work, Effort], float] | None = None,
 ) -> Iterator[Measured]:
-    """Every bench once per round, in an order of its own: seconds as ``timed`` has them.
+    """A row per bench: its calm seconds over all rounds, each as ``timed`` has them.
 
-    By default the median of its repeats.
+    In every round each bench has its turn, in an order of that round. By default a turn's seconds
+    are the calm ones of its repeats.
     """
-    seconds_of = timed or _middle_s
+    seconds_of = timed or _calm_s
     order = random.Random(seed)
+    found_s: defaultdict[int, list[float]] = defaultdict(list)
     for _ in range(effort.rounds):
-        for bench in order.sample(benches, len(benches)):
-            yield Measured(
-                group=bench.group,
-                name=bench.name,
-                amounts=bench.amounts,
-                seconds=seconds_of(bench.prepare(), effort),
-                in_loop=True,
-            )
+        for number in order.sample(range(len(benches)), len(benches)):
+            found_s[number].append(seconds_of(benches[number].prepare(), effort))
+    for number, bench in enumerate(benches):
+        yield Measured(
+            group=bench.group,
+            name=bench.name,
+            amounts=bench.amounts,
+            seconds=calm_s(found_s[number]),
+            in_loop=True,
+        )
 
 
-def _middle_s(work: Work, effort: Effort) -> float:
-    return median(repeated(work, effort))
+def _calm_s(work: Work, effort: Effort) -> float:
+    return calm_s(repeated(work, effort))
 
 
 def repeated(work: Work, effort: Effort) -> list[float]:

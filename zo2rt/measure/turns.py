@@ -1,18 +1,15 @@
-"""Runs that take turns with a reference, so that what the machine does meanwhile hits both.
+"""Runs that take turns with a reference, so that what the machine does meanwhile hits both."""
 
-[Note: neighbours] On a virtual machine a neighbour on the same physical core makes everything up to
-a third longer, for one to three seconds at a time; nothing in `/proc` tells. So steps are timed one
-by one, and medians count: of a turn's steps, and of the turns.
-"""
-
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
 from typing import Protocol
 
-_AROUND = 9
-"""Turns, of any run, from which the reference's step at a time is taken: 5 to 15 seconds."""
+from zo2rt.measure.calm import Turn, calm_s
+
+_AROUND = 31
+"""Turns, of any run, from which the reference's step at a time is taken: about half a minute."""
+_REFERENCE_STEPS = 2
+"""They count, after one that does not: many turns share them."""
 
 
 class Stepped(Protocol):
@@ -22,18 +19,6 @@ class Stepped(Protocol):
     def steps_per_period(self) -> int: ...
 
     def steps_s(self, count: int, *, warm_up: int = 1) -> dict[int, float]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """Seconds of each step that counts, by its number; and of the reference's step meanwhile.
-
-    ``step_s`` is a step of the run, in the mean over a period, as this turn has it.
-    """
-
-    steps_s: Mapping[int, float]
-    step_s: float
-    reference_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,58 +37,25 @@ def in_turns(
     done: Callable[[], None] = lambda: None,
 ) -> list[list[Turn]]:
     """The turns of each run, in the order of the runs; ``done`` is called after every turn."""
-    beside_s: list[float] = []
+    beside_s: list[list[float]] = []
     steps_s: list[list[Mapping[int, float]]] = [[] for _ in running]
     for _ in range(rounds.turns):
         for own, one in zip(steps_s, running, strict=True):
-            beside = reference.steps_s(rounds.steps, warm_up=rounds.warm_up)
-            beside_s.append(median(beside.values()))
+            beside_s.append([*reference.steps_s(_REFERENCE_STEPS).values()])
             own.append(one.steps_s(rounds.steps, warm_up=rounds.warm_up))
             done()
-    around_s = _rolling_median(beside_s)
+    around_s = _rolling(beside_s)
     return [
-        _turns(own, around_s[number :: len(running)], one.steps_per_period)
-        for number, (own, one) in enumerate(zip(steps_s, running, strict=True))
+        [
+            Turn(steps_s=turn, reference_s=reference_s)
+            for turn, reference_s in zip(own, around_s[number :: len(running)], strict=True)
+        ]
+        for number, own in enumerate(steps_s)
     ]
 
 
-def calm_steps(turns: Sequence[Turn], period: int) -> dict[int, float]:
-    """Seconds by step, of the faster three quarters in each place of a period: none stalled."""
-    found: dict[int, float] = {}
-    for own in _by_place((turn.steps_s for turn in turns), period).values():
-        fastest = sorted(own.items(), key=lambda item: item[1])
-        found |= dict(fastest[: -(-3 * len(own) // 4)])
-    return found
-
-
-def _by_place(
-    steps_s: Iterable[Mapping[int, float]], period: int
-) -> Mapping[int, Mapping[int, float]]:
-    """Seconds by step, for each place in the period: steps differ from place to place."""
-    places: defaultdict[int, dict[int, float]] = defaultdict(dict)
-    for turn in steps_s:
-        for step, seconds in turn.items():
-            places[step % period][step] = seconds
-    return places
-
-
-def _turns(
-    steps_s: Sequence[Mapping[int, float]], reference_s: Sequence[float], period: int
-) -> list[Turn]:
-    """Steps in different places of a period are compared with the median of their own place."""
-    places = _by_place(steps_s, period)
-    typical_s = {place: median(own.values()) for place, own in places.items()}
-    mean_s = fmean(typical_s.values())
-    return [
-        Turn(
-            steps_s=turn,
-            step_s=mean_s * median(s / typical_s[step % period] for step, s in turn.items()),
-            reference_s=beside_s,
-        )
-        for turn, beside_s in zip(steps_s, reference_s, strict=True)
-    ]
-
-
-def _rolling_median(values: Sequence[float]) -> list[float]:
+def _rolling(beside_s: Sequence[Sequence[float]]) -> list[float]:
+    """The reference's calm step around every turn."""
     reach = _AROUND // 2
-    return [median(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))]
+    windows = (beside_s[max(0, i - reach) : i + reach + 1] for i in range(len(beside_s)))
+    return [calm_s(s for turn in window for s in turn) for window in windows]
