@@ -34,21 +34,25 @@ def test_weights_of_an_accelerator_go_to_its_kernels(
 ) -> None:
     calls: list[tuple[Any, ...]] = []
     recorder = SimpleNamespace(
+        operands=lambda *args: args,
         perturb=lambda *args, **kwargs: calls.append((*args, kwargs)),
         update=lambda *args, **kwargs: calls.append((*args, kwargs)),
     )
     monkeypatch.setitem(sys.modules, "zo2rt.noise.accelerator", recorder)
     plus, minus, theta = on_gpu
-    noise: Any = {"key": KEY, "coefficient": 1e-3, "kind": "gaussian"}
-    change: Any = {"records": [record(0, 1)], "kind": "gaussian", "stochastic_rounding": True}
-    perturb(plus, theta, PLACE, **noise)
-    perturb_pair(plus, minus, theta, PLACE, **noise)
-    update(theta, PLACE, **change)
-    assert calls == [
-        ((plus,), theta, PLACE, noise),
-        ((plus, minus), theta, PLACE, noise),
-        (theta, PLACE, change),
+    noise: Any = {"key": KEY, "coefficient": 1e-3}
+    records, rounded = [record(0, 1)], {"stochastic_rounding": True}
+    perturb(plus, theta, PLACE, kind="gaussian", **noise)
+    perturb_pair(plus, minus, theta, PLACE, kind="gaussian", **noise)
+    update(theta, PLACE, records=records, kind="gaussian", **rounded)
+    *perturbations, (operands, updates, known) = calls
+    assert perturbations == [
+        (((plus, theta), PLACE, "gaussian"), noise),
+        (((plus, minus, theta), PLACE, "gaussian"), noise),
     ]
+    assert operands == ((theta,), PLACE, "gaussian")
+    assert updates.ends.tolist() == [len(records[0].sample_keys)]
+    assert known == rounded
 
 
 def test_a_missing_triton_is_named_and_the_cpu_does_without(

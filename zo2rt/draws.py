@@ -7,13 +7,14 @@ Either way a build is ``out = rn(base + scale eps z)``; only base and scale diff
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from zo2rt import noise
 from zo2rt.noise import Kind, Place, mezo
@@ -75,6 +76,9 @@ class ElementDraws(Draws):
         self._stochastic_rounding = stochastic_rounding
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "noise") if threads > 1 else None
+        self._known: MutableMapping[Tensor, dict[tuple[int, ...], noise.Prepared]]
+        self._known = WeakIdKeyDictionary()
+        self._updates: dict[bool, tuple[Sequence[noise.Record], noise.Updates]] = {}
 
     def begin(self, keys: Sequence[int]) -> None:
         """Nothing to prepare: z is a function of its address."""
@@ -82,31 +86,66 @@ class ElementDraws(Draws):
     def perturb(
         self, out: Tensor, base: Tensor, parameter: UnitParameter, *, key: int, scaled_eps: float
     ) -> None:
-        work = partial(noise.perturb, key=key, coefficient=scaled_eps, kind=self._kind)
-        self._run(work, parameter, out, base)
+        if self._is_split(parameter, base):
+            self._split(noise.perturb, parameter, out, base, key=key, coefficient=scaled_eps)
+        else:
+            self._prepared(parameter, out, base).perturb(key=key, coefficient=scaled_eps)
 
     def perturb_both(
         self, both: Both, base: Tensor, parameter: UnitParameter, *, key: int, eps: float
     ) -> None:
-        work = partial(noise.perturb_pair, key=key, coefficient=eps, kind=self._kind)
-        self._run(work, parameter, *both, base)
+        if self._is_split(parameter, base):
+            self._split(noise.perturb_pair, parameter, *both, base, key=key, coefficient=eps)
+        else:
+            self._prepared(parameter, *both, base).perturb(key=key, coefficient=eps)
 
     def update(
         self, theta: Tensor, parameter: UnitParameter, records: Sequence[noise.Record]
     ) -> None:
         rounding = self._stochastic_rounding
-        work = partial(noise.update, records=records, kind=self._kind, stochastic_rounding=rounding)
-        self._run(work, parameter, theta)
-
-    def _run(self, work: partial[None], parameter: UnitParameter, *tensors: Tensor) -> None:
-        threshold = self._thresholds.get(parameter.name, math.inf)
-        place = Place(p=parameter.index, threshold=threshold)
-        flat = [tensor.view(-1) for tensor in tensors]
-        on_host = flat[0].device.type == "cpu"
-        if self._pool is not None and on_host and parameter.elements >= SPLIT_ELEMENTS:
-            noise.split(self._pool, self._threads, work, place, *flat)
+        if self._is_split(parameter, theta):
+            known = {"records": records, "stochastic_rounding": rounding}
+            self._split(noise.update, parameter, theta, **known)
         else:
-            work(*flat, place)
+            updates = self._flattened(records, decays=parameter.decays)
+            self._prepared(parameter, theta).update(updates, stochastic_rounding=rounding)
+
+    def _is_split(self, parameter: UnitParameter, theta: Tensor) -> bool:
+        if self._pool is None or theta.device.type != "cpu":
+            return False
+        return parameter.elements >= SPLIT_ELEMENTS
+
+    def _split(
+        self, work: Callable[..., None], parameter: UnitParameter, *tensors: Tensor, **known: Any
+    ) -> None:
+        assert self._pool is not None
+        ready = partial(work, kind=self._kind, **known)
+        flat = [tensor.view(-1) for tensor in tensors]
+        noise.split(self._pool, self._threads, ready, self._place(parameter), *flat)
+
+    def _place(self, parameter: UnitParameter) -> Place:
+        return Place(p=parameter.index, threshold=self._thresholds.get(parameter.name, math.inf))
+
+    def _prepared(self, parameter: UnitParameter, *tensors: Tensor) -> noise.Prepared:
+        """Buffers never move, so each is prepared once, and forgotten when its view of theta is."""
+        *outs, theta = tensors
+        known = self._known.get(theta)
+        if known is None:
+            known = self._known[theta] = {}
+        where = (parameter.index, *(out.data_ptr() for out in outs))
+        found = known.get(where)
+        if found is None:
+            place = self._place(parameter)
+            found = known[where] = noise.prepared(*tensors, place=place, kind=self._kind)
+        return found
+
+    def _flattened(self, records: Sequence[noise.Record], *, decays: bool) -> noise.Updates:
+        """An update passes the same records to every parameter of a group."""
+        of, updates = self._updates.get(decays, (None, None))
+        if of is not records or updates is None:
+            updates = noise.flattened(records)
+            self._updates[decays] = records, updates
+        return updates
 
 
 @final

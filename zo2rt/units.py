@@ -8,6 +8,7 @@ embedding), and need the owner's W+ and W- while they run.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class UnitParameter:
         return self.described.elements
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Unit:
     """What moves together, in ascending order of ``index``.
 
@@ -66,7 +67,7 @@ class Unit:
     def name(self) -> str:
         return unit_name(self.number)
 
-    @property
+    @cached_property
     def reads(self) -> tuple[UnitParameter, ...]:
         """What the unit's lanes read: its own parameters, then those that it borrows."""
         own = (p for p in self.parameters if p.name not in self.kept)

@@ -1,12 +1,13 @@
 """On an accelerator: launches of the Triton kernels on its current stream, waiting for nothing.
 
-Import this module only where triton is installed. The contract is that of `zo2rt.noise.devices`.
+Import this module only where triton is installed. The contract is that of
+`zo2rt.noise.devices.Prepared`.
 """
 
 import math
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,67 +15,54 @@ from torch import Tensor
 from zo2rt.noise import triton_kernels
 from zo2rt.noise.buffers import format_of
 from zo2rt.noise.place import Kind, Place, check_kind
-from zo2rt.noise.record import Record
 from zo2rt.noise.table import quantiles
-from zo2rt.noise.updates import Updates, flattened
+from zo2rt.noise.updates import Updates
 
 _PERTURB = {1: triton_kernels.perturb, 2: triton_kernels.perturb_pair}
 
 
-def perturb(
-    outs: Sequence[Tensor],
-    theta: Tensor,
-    place: Place,
-    *,
-    key: int,
-    coefficient: float,
-    kind: Kind,
-) -> None:
-    """W+ alone, or W+ and W- with one draw."""
-    numbers = key, float(coefficient)
-    _launch(_PERTURB[len(outs)], (*outs, theta), place, kind, *numbers)
+class Operands(NamedTuple):
+    """What the kernels take of buffers and their place."""
+
+    buffers: tuple[Tensor, ...]
+    place: Place
+    kind: Kind
 
 
-def update(
-    theta: Tensor,
-    place: Place,
-    *,
-    records: Sequence[Record],
-    kind: Kind,
-    stochastic_rounding: bool = False,
-) -> None:
-    """Every record in one pass."""
-    updates = flattened(records)
-    if updates.ends.size:
-        arrays = _on_device(updates, theta.device)
-        rounding = stochastic_rounding and theta.dtype != torch.float32
-        count = updates.ends.size
-        _launch(triton_kernels.update, (theta,), place, kind, *arrays, count, ROUNDING=rounding)
-
-
-def _launch(
-    kernel: Any,
-    buffers: tuple[Tensor, ...],
-    place: Place,
-    kind: Kind,
-    *arguments: object,
-    **constants: bool,
-) -> None:
+def operands(buffers: Sequence[Tensor], place: Place, kind: Kind) -> Operands:
+    """The buffers in the types that kernels know, and what their noise depends on beside a key."""
     check_kind(kind)
     for buffer in buffers:
         format_of(buffer)
-    theta = buffers[-1]
+    return Operands(tuple(buffers), place, kind)
+
+
+def perturb(taken: Operands, *, key: int, coefficient: float) -> None:
+    """W+ alone, or W+ and W- with one draw, from theta, which comes last."""
+    _launch(_PERTURB[len(taken.buffers) - 1], taken, key, float(coefficient))
+
+
+def update(taken: Operands, updates: Updates, *, stochastic_rounding: bool = False) -> None:
+    """Every record in one pass over theta."""
+    (theta,) = taken.buffers
+    arrays = _on_device(updates, theta.device)
+    rounding = stochastic_rounding and theta.dtype != torch.float32
+    _launch(triton_kernels.update, taken, *arrays, updates.ends.size, ROUNDING=rounding)
+
+
+def _launch(kernel: Any, taken: Operands, *arguments: object, **constants: bool) -> None:
+    place, theta = taken.place, taken.buffers[-1]
     if theta.numel():
         with torch.accelerator.device_index(theta.device.index):
             kernel[triton_kernels.grid(place.first_element, theta.numel())](
-                *map(_raw, buffers),
+                *map(_raw, taken.buffers),
                 _table(theta.device),
                 *arguments,
                 place.first_element,
                 place.p,
                 theta.numel(),
                 float(place.threshold),
-                GAUSSIAN=kind == "gaussian",
+                GAUSSIAN=taken.kind == "gaussian",
                 SPARSE=math.isfinite(place.threshold),
                 **triton_kernels.COMPILE_OPTIONS,
                 **constants,

@@ -1,18 +1,18 @@
 """On the CPU: weights of any storage format, handed to the numba kernels.
 
-The contract is that of `zo2rt.noise.devices`.
+The contract is that of `zo2rt.noise.devices.Prepared`.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from zo2rt.noise import kernels
 from zo2rt.noise.buffers import Buffer, bits
 from zo2rt.noise.place import Kind, Place, check_kind
-from zo2rt.noise.record import Record
 from zo2rt.noise.table import quantiles
-from zo2rt.noise.updates import flattened
+from zo2rt.noise.updates import Updates
 from zo2sim.dtypes import Dtype
 
 _CODES = {Dtype.FP32: kernels.FP32, Dtype.FP16: kernels.FP16, Dtype.BF16: kernels.BF16}
@@ -21,33 +21,29 @@ _CODES = {Dtype.FP32: kernels.FP32, Dtype.FP16: kernels.FP16, Dtype.BF16: kernel
 _PERTURB = {1: kernels.perturb, 2: kernels.perturb_pair}
 
 
-def perturb(
-    outs: Sequence[Buffer],
-    theta: Buffer,
-    place: Place,
-    *,
-    key: int,
-    coefficient: float,
-    kind: Kind,
-) -> None:
-    """W+ alone, or W+ and W- with one draw; allocates at most 40 KiB."""
-    number = np.uint64(key), np.float32(coefficient)
-    stored = map(_stored, (*outs, theta))
-    _PERTURB[len(outs)](*stored, _source(place, kind), *number)
+class Operands(NamedTuple):
+    """What the kernels take of buffers and their place."""
+
+    stored: tuple[kernels.Stored, ...]
+    source: kernels.Source
 
 
-def update(
-    theta: Buffer,
-    place: Place,
-    *,
-    records: Sequence[Record],
-    kind: Kind,
-    stochastic_rounding: bool = False,
-) -> None:
-    """Every record in one pass; allocates 52 KiB."""
-    source, updates = _source(place, kind), flattened(records)
-    if updates.ends.size:
-        kernels.update(_stored(theta), source, updates, stochastic_rounding)
+def operands(buffers: Sequence[Buffer], place: Place, kind: Kind) -> Operands:
+    """The buffers as raw bits, and what their noise depends on beside a key."""
+    return Operands(tuple(map(_stored, buffers)), _source(place, kind))
+
+
+def perturb(taken: Operands, *, key: int, coefficient: float) -> None:
+    """W+ alone, or W+ and W- with one draw, from theta, which comes last; allocates at most
+    40 KiB."""
+    kernel = _PERTURB[len(taken.stored) - 1]
+    kernel(*taken.stored, taken.source, np.uint64(key), np.float32(coefficient))
+
+
+def update(taken: Operands, updates: Updates, *, stochastic_rounding: bool = False) -> None:
+    """Every record in one pass over theta; allocates 52 KiB."""
+    (theta,) = taken.stored
+    kernels.update(theta, taken.source, updates, stochastic_rounding)
 
 
 def _stored(buffer: Buffer) -> kernels.Stored:
