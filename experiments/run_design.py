@@ -55,6 +55,7 @@ KINDS = (
     (Plan(resident_blocks=1), Dtype.FP32),
     (Plan(blocks_per_unit=2), Dtype.FP32),
     (Plan(scratch_copies=2), Dtype.FP32),
+    (Plan(), Dtype.BF16),
     (Plan(write_back_every=3), Dtype.BF16),
 )
 """What stands beside an operation changes what it takes, so every kind of trip is measured."""
