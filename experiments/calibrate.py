@@ -27,9 +27,11 @@ from experiments.device_rows import CardCampaign, card_room, open_card, run_rows
 from experiments.headed import headed, right
 from experiments.identity import commit
 from experiments.recorded_run import case_of, read_recorded
+from experiments.reference import misfit_ratio
+from experiments.run_design import reference_run
 from zo2rt.measure.card import read_card
 from zo2sim.calibrated_sizes import seen
-from zo2sim.machine import Machine
+from zo2sim.machine import Machine, Quantity
 from zo2sim.machine_file import dump, named, resolve
 from zo2sim.measured import Measured
 
@@ -108,7 +110,10 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
     fitted = fit(found.rows, START_S)
     room = _room(config.out.parent)
     machine = calibrated(named("this-host"), fitted, room, found.again, source=source)
-    return fitted, replace(machine, calibrated=seen(found.cases, source))
+    misfit = Quantity(misfit_ratio(machine, found.runs), "fitted", source)
+    machine = with_constants(machine, {"cpu.misfit_ratio": misfit})
+    cases = [case_of(spec) for spec in (*(spec for spec, _ in found.runs), reference_run())]
+    return fitted, replace(machine, calibrated=seen(cases, source))
 
 
 def _from_runs(config: Config, source: str) -> tuple[Fit, Machine]:

@@ -15,6 +15,7 @@ from analysis.machine_fit import Repeated
 from analysis.trace_rows import Counted, copy_rows, gap_rows, op_rows
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
+from experiments.reference import Turns
 from experiments.run_design import KINDS, calibration_runs, reference_run
 from zo2rt.backends import HostBackend
 from zo2rt.intra_op import intra_op_threads
@@ -23,7 +24,6 @@ from zo2rt.measure.calm import CalmStep, Turn, calm_step
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.timing import Effort, measure
 from zo2rt.measure.turns import Rounds, in_turns
-from zo2sim.case import Case
 from zo2sim.measured import Measured
 from zo2sim.trace import Trace
 
@@ -52,11 +52,11 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The rows, what ran, and the step of one run repeated: its median and relative spread."""
+    """The rows, the runs among them, and the step of one run repeated with its relative spread."""
 
     rows: tuple[Measured, ...]
     again: Repeated
-    cases: tuple[Case, ...]
+    runs: Turns
 
 
 def measure_host(campaign: Campaign) -> Found:
@@ -77,7 +77,7 @@ def measure_host(campaign: Campaign) -> Found:
     return Found(
         rows=tuple(rows),
         again=again,
-        cases=tuple(case_of(spec) for spec in (*specs, reference_run())),
+        runs=tuple(zip(specs, turns, strict=True)),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +25,7 @@ from experiments.cli import DONE, NO, run, write_json
 from experiments.memory_check import arena_checks, process_checks
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
+from experiments.reference import Reference
 from experiments.run_design import held_out_runs, reference_run
 from experiments.sample_table import sample_frame, write_samples
 from experiments.validated import Validated, complaints, scores_of
@@ -32,12 +33,11 @@ from experiments.validation_output import summary, write_validation
 from experiments.validation_reading import Measurements, read_measurements
 from experiments.validation_record import record_validation
 from experiments.validation_screen import show
-from zo2rt.measure.calm import Turn, calm_step
+from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.turns import Rounds, in_turns
 from zo2rt.sampling import HostProbe, Sampler
 from zo2sim.bands import band
-from zo2sim.drift import core_share
 from zo2sim.machine import Machine
 from zo2sim.machine_file import resolve
 from zo2sim.predict import Prediction, predict
@@ -126,7 +126,7 @@ def _validated(
             turns = _turns(running, reference, config)
         traces = [one.trace() for one in running]
         arenas = tuple(arena_checks(specs, running))
-    reference = _Reference.of(machine, turns)
+    reference = Reference.of(machine, turns)
     found = [
         _one(spec, prediction, trace, own, reference, config)
         for spec, prediction, trace, own in zip(specs, predictions, traces, turns, strict=True)
@@ -136,31 +136,11 @@ def _validated(
 
 def _measured_before(before: Measurements, machine: Machine, config: Config) -> list[Validated]:
     """This machine's predictions beside what an earlier validation measured."""
-    reference = _Reference.of(machine, [run.turns for run in before.runs])
+    reference = Reference.of(machine, [run.turns for run in before.runs])
     return [
         _one(run.spec, predict(case_of(run.spec, machine)), run.trace, run.turns, reference, config)
         for run in before.runs
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reference:
-    """What all configurations are paired with.
-
-    ``calibrated_s`` is what it took when the machine was calibrated; if that never was, what it
-    takes. ``core_share`` is that of its prediction (`zo2sim.drift`).
-    """
-
-    calibrated_s: float
-    core_share: float
-
-    @classmethod
-    def of(cls, machine: Machine, turns: Sequence[Sequence[Turn]]) -> "_Reference":
-        share = core_share(predict(case_of(reference_run(), machine)))
-        if machine.cpu is not None:
-            return cls(calibrated_s=machine.cpu.reference_s.value, core_share=share)
-        seen_s = median(turn.reference_s for own in turns for turn in own)
-        return cls(calibrated_s=seen_s, core_share=share)
 
 
 def _one(
@@ -168,16 +148,11 @@ def _one(
     prediction: Prediction,
     trace: Trace,
     turns: Sequence[Turn],
-    reference: _Reference,
+    reference: Reference,
     config: Config,
 ) -> Validated:
     case = prediction.case
-    calm = calm_step(
-        turns,
-        period=trace.steps_per_period,
-        reference_s=reference.calibrated_s,
-        drift_power=core_share(prediction) / reference.core_share,
-    )
+    calm = reference.calm_step(prediction, turns)
     spread = band(prediction, seed=config.seed)
     comparison = Comparison(
         name=spec.name,

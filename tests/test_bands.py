@@ -96,7 +96,7 @@ def test_a_band_says_what_it_holds_and_what_it_lacks():
     host = banded(spread(1.2))
     assert set(host.lacks) == {"host.fsync_s", "host.stream_handover_s"}
     assert host.holds[1:] == (
-        "scatter of operations around their law (2.0%)",
+        "scatter of runs around their prediction (2.0%)",
         "scatter of repeated runs (0.5%)",
     )
 

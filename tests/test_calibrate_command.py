@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments import calibrate, calibration_rows, memory_check, report, validate
+from experiments import calibrate, calibration_rows, memory_check, reference, report, validate
 from experiments.run_design import (
     calibration_runs,
     held_out_runs,
@@ -49,7 +49,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_check, "memory_runs", lambda: tuple(tiny_runs(1)))
     grown = Footprint(arena_bytes=1, grown_bytes=10**9)
     monkeypatch.setattr(memory_check, "footprint_apart", lambda _: grown)
-    for module in (calibration_rows, validate):
+    for module in (calibrate, calibration_rows, reference, validate):
         tiny = RunSpec(name="reference", plan=Plan(), **TINY)
         monkeypatch.setattr(module, "reference_run", lambda tiny=tiny: tiny)
     hasty = Effort(rounds=1, budget_s=1e-4, least=1)
@@ -188,7 +188,7 @@ def test_wrong_usage_is_said_in_one_line(arguments: tuple[str, ...], message: st
 def test_validation_needs_turns():
     done = call(validate, "--turns", "0")
     assert done.code == 2
-    assert "--turns and --steps must be >= 1; got 0 and 4" in done.complaint
+    assert "--turns and --steps must be >= 1; got 0 and 3" in done.complaint
 
 
 def test_only_a_file_takes_a_record():

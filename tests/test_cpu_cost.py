@@ -109,6 +109,7 @@ def test_an_update_draws_for_every_record():
         "cpu.touched_elements_per_s": OPT.blocks[0].elements,
         "cpu.pass_elements_per_s": 3 * OPT.blocks[0].elements,
         "cpu.pass_s": 1,
+        "cpu.beside_s": 1,
     }
     assert taken(Kind.UPDATE, 0, records=0) == {}
 
@@ -215,16 +216,29 @@ def test_a_narrow_master_is_rounded_after_every_record():
     assert "cpu.round_elements_per_s" not in wide
 
 
-def test_a_block_that_stays_does_not_arrive():
-    elements = OPT.blocks[0].elements
-    for plan, arrived in (
-        (Plan(), elements),
-        (Plan(resident_blocks=1), elements * 2 / 3),
-        (Plan(policy=Policy.RESIDENT), 0),
-    ):
-        one = amounts(case(plan).cost.setting, Kind.FORWARD, 0, "+-", 0)
+@pytest.mark.parametrize(
+    ("plan", "forward", "update", "head", "tail"),
+    [
+        (Plan(), 1, 1, 0, 1),
+        (Plan(num_slots=1), 1, 0, 0, 1),
+        (Plan(write_back_every=2), 0.5, 1, 0, 1),
+        (Plan(resident_blocks=1), 2 / 3, 2 / 3, 0, 2 / 3),
+        (Plan(policy=Policy.RESIDENT), 0, 0, 0, 0),
+        (Plan(policy=Policy.NAIVE), 0, 0, 0, 0),
+        (Plan(policy=Policy.DUAL), 1, 1, 2, 1),
+    ],
+)
+def test_copies_that_start_beside_an_operation_cost_it(
+    plan: Plan, forward: float, update: float, head: float, tail: float
+):
+    def beside(kind: Kind, unit: int) -> float:
+        one = amounts(case(plan).cost.setting, kind, unit, "+-", 1)
         assert one is not None
-        assert one.get("cpu.arrived_elements_per_s", 0) == pytest.approx(arrived)
+        return float(one.get("cpu.beside_s", 0.0))
+
+    expected = {(Kind.FORWARD, 0): forward, (Kind.UPDATE, 0): update}
+    expected |= {(Kind.FORWARD, HEAD): head, (Kind.FORWARD, TAIL): tail, (Kind.UPDATE, HEAD): 0}
+    assert {key: beside(*key) for key in expected} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("wire", "kind"), [(Dtype.BF16, "plain"), (Dtype.FP8, "scaled")])

@@ -156,4 +156,4 @@ def test_a_calibrated_machine_says_what_was_drawn(tmp_path: Path):
     file.write_text(dump(calibrated_host(1.2)))
     fp32 = ("--storage-dtype", "fp32", "--wire-dtype", "fp32", "--compute-dtype", "fp32")
     screen = call(plan, *SMALL, "--machine", str(file), *fp32).out
-    assert "scatter of operations around their law (2.0%)" in " ".join(screen.split())
+    assert "scatter of runs around their prediction (2.0%)" in " ".join(screen.split())

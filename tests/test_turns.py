@@ -56,7 +56,7 @@ def test_every_run_has_its_turn_in_every_round():
 
 
 def test_disturbed_moments_of_the_reference_are_no_drift():
-    reference = Scripted(iter([2.0, 2.0, 9.0] * 3 + [2.0, 9.0, 9.0] * 2))
+    reference = Scripted(iter([2.0, 2.0, 9.0] * 4 + [2.0, 9.0, 9.0]))
     found = turns_of(Scripted(cycle([5.0])), reference, Rounds(turns=5, steps=1, warm_up=1))
     assert [turn.reference_s for turn in found] == [2.0] * 5
 

@@ -60,9 +60,9 @@ def test_every_configuration_has_a_row_with_more_columns_if_there_are_any():
     errors = table("errors")
     assert errors.header[-1] == "memory"
     assert plain(errors.rows) == [
-        "good | 101 s | 100 s | +1.0 % | 95.0 to 125 s | yes | +0.5 % | 0.0 % | ",
-        "bad | 130 s | 100 s | +30.0 % | 95.0 to 125 s | yes | +0.5 % | 0.0 % | 12 MiB",
-        "fair | 95.0 s | 100 s | -5.0 % | 95.0 to 125 s | yes | +0.5 % | 0.0 % | ",
+        "good | 101 s | 100 s | +1.0 % | 95.0 to 125 s | yes | +0.5 % | 1.0 % | ",
+        "bad | 130 s | 100 s | +30.0 % | 95.0 to 125 s | yes | +0.5 % | 1.0 % | 12 MiB",
+        "fair | 95.0 s | 100 s | -5.0 % | 95.0 to 125 s | yes | +0.5 % | 1.0 % | ",
     ]
 
 
@@ -93,8 +93,8 @@ def test_promises_are_kept_or_not():
 
 
 def test_an_error_may_exceed_its_limit_by_what_the_measurement_scatters_by():
-    noisy = comparison(measured_s=(90.0, 100.0, 110.0), predicted_s=105.0)
-    steady = comparison(predicted_s=105.0)
+    noisy = comparison(standard_error=0.07, predicted_s=105.0)
+    steady = comparison(standard_error=0.0, predicted_s=105.0)
     kept = [{p.name: p.kept for p in promises(Scores(comparisons=(c,)))} for c in (noisy, steady)]
     assert [(one["mape"], one["mpe"]) for one in kept] == [(True, True), (False, False)]
 

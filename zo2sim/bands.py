@@ -1,7 +1,7 @@
 """Prediction bands: what the uncertainty of the machine's constants does to a prediction.
 
 Monte Carlo. Each constant that has a 95 % interval is drawn from a log-normal with that interval;
-two spreads are drawn on top: how far operations are from the cost law (one factor per draw for
+two spreads are drawn on top: how far runs are from the cost law (one factor per draw for
 everything that computes, as the blocks of a model are alike), and how far a run is from its
 repetition. Constants without an interval stay as they are: a band does not cover an assumption.
 So do those that calibration could not tell (an interval wider than `UNKNOWN`): their errors cancel
@@ -205,7 +205,7 @@ def _computes(key: str) -> bool:
 
 
 def _misfit(case: Case) -> float:
-    """Spread of operations around the cost law: fitted on this machine, or the kernel tables'."""
+    """Spread of runs around the cost law: fitted on this machine, or the kernel tables'."""
     cpu = case.cost.setting.cpu
     if cpu is None:
         return case.cost.setting.kernels.gemm.errors["main"].log_sigma
@@ -222,7 +222,7 @@ def _holds(case: Case, parts: _Parts) -> tuple[str, ...]:
     drawn = [key for key in parts.keys if _sigma(_quantity(machine, key)) > 0.0]
     found = [f"intervals of {len(drawn)} constants"] if drawn else []
     if case.cost.setting.cpu is not None:
-        found.append(f"scatter of operations around their law ({misfit:.1%})")
+        found.append(f"scatter of runs around their prediction ({misfit:.1%})")
     elif KERNELS in parts.keys:
         found.append(f"scatter around {_kernels(case)} ({misfit:.1%})")
     if machine.cpu is not None:

@@ -182,14 +182,14 @@ class Cpu:
     ``lane_end_s`` what the loss takes but its logits; ``pass_s`` and
     ``build_s`` begin an update and the weights of one sign, when nothing of it is in a cache;
     ``spilled_elements_per_s`` is what weights cost that a core built and no longer has near,
-    ``arrived_elements_per_s`` what those cost more that a copy has just brought;
+    ``beside_s`` what a forward loses to a copy that starts beside it;
     ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
     the start of one that waited for it, ``wake_s`` the same where it waited for a copy; the
     turnarounds that of a step: from its loss to the next step's first operation; ``trip_s`` what
     the first operation of a trip loses to the host, which still enqueues the rest, where a step has
     several trips; ``throttle_s`` what the end of a copy through a limited link takes.
-    ``misfit_ratio`` is the relative spread (one standard deviation) of operations
-    around the law, ``jitter_ratio`` that of the same run repeated; ``reference_s`` is the step of
+    ``misfit_ratio`` is the relative spread (one standard deviation) of runs' steps around their
+    prediction, ``jitter_ratio`` that of the same run repeated; ``reference_s`` is the step of
     the run that all others took turns with: it tells a later validation how the machine drifted.
     """
 
@@ -215,10 +215,10 @@ class Cpu:
     decode_plain_elements_per_s: Quantity
     decode_scaled_elements_per_s: Quantity
     spilled_elements_per_s: Quantity
-    arrived_elements_per_s: Quantity
     build_s: Quantity
     pass_s: Quantity
     call_s: Quantity
+    beside_s: Quantity
     gap_s: Quantity
     wake_s: Quantity
     loss_s: Quantity

@@ -45,7 +45,7 @@ def amounts(s: Setting, kind: Kind, unit: int | None, lanes: str, records: int) 
     if kind is Kind.FORWARD:
         return _forward(s, unit, lanes)
     if kind in (Kind.UPDATE, Kind.HOST_UPDATE):
-        return _update(s, unit, records)
+        return _update(s, unit, records, kind)
     if kind is Kind.ENCODE:
         return _codec(s, unit, "encode")
     return None
@@ -136,11 +136,29 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
         total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
         total["cpu.build_s"] += draws
         total["cpu.spilled_elements_per_s"] += signs * s.load.microbatches * _spilled(elements)
-        if unit >= 0 and s.streamed_share:
-            total["cpu.arrived_elements_per_s"] += s.unit(unit).elements * s.streamed_share
+    total["cpu.beside_s"] += _copies_beside(s, Kind.FORWARD, unit)
     if unit == HEAD and not s.plan.defers:
         total["cpu.trip_s"] += 1
     return total
+
+
+def _copies_beside(s: Setting, kind: Kind, unit: int) -> float:
+    """Copies that start when an operation does, on the average over a period.
+
+    A block goes back while its forward runs, and the slot that then falls free is filled while the
+    next block is updated, or the tail runs. The dual policy loads beside forwards, and moves blocks
+    both ways beside its trip of updates, of which the last comes home beside the next head.
+    """
+    plan, share = s.plan, s.streamed_share
+    if not plan.overlap or plan.policy is Policy.NAIVE or (unit < 0 and kind is not Kind.FORWARD):
+        return 0.0
+    if plan.policy is Policy.DUAL:
+        return share * (2.0 if unit == HEAD else 1.0)
+    if unit == HEAD:
+        return 0.0
+    if kind is Kind.FORWARD and unit >= 0:
+        return share / plan.write_back_every
+    return share * (plan.num_slots > 1 or unit == TAIL)
 
 
 def _codec(s: Setting, unit: int, what: str) -> Amounts:
@@ -177,7 +195,7 @@ def _lane(s: Setting, unit: int) -> Amounts:
     return total
 
 
-def _update(s: Setting, unit: int, records: int) -> Amounts:
+def _update(s: Setting, unit: int, records: int, kind: Kind) -> Amounts:
     elements = s.trained(unit)
     if records == 0 or elements == 0:
         return {}
@@ -189,6 +207,8 @@ def _update(s: Setting, unit: int, records: int) -> Amounts:
     if s.recipe.storage_dtype is not Dtype.FP32:
         total["cpu.round_elements_per_s"] += elements * records
     total["cpu.pass_s"] += 1
+    if kind is Kind.UPDATE:
+        total["cpu.beside_s"] += _copies_beside(s, kind, unit)
     if unit == HEAD and not s.plan.defers:
         total["cpu.trip_s"] += 1
     return total
