@@ -126,6 +126,7 @@ def calibrated(machine: Machine, fit: Fit, room: Room, again: Repeated, *, sourc
     spread = {
         "cpu.misfit_ratio": Quantity(fit.log_sigmas["forward of a block"], "fitted", source),
         "cpu.jitter_ratio": Quantity(max(again.jitter_ratio, LEAST_RATIO), "measured", source),
+        "cpu.together_ratio": Quantity(1.0, "assumed", "as if independent"),
         "cpu.reference_s": Quantity(again.step_s, "measured", source),
     }
     counted = {

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from analysis.calibration import Fit, fit
 from analysis.device_fit import base_machine, calibrated_card, start_s
+from analysis.joint_errors import together_ratio
 from analysis.machine_fit import START_S, Room, calibrated, with_constants
 from analysis.machine_fit import quantities as fitted_quantities
 from analysis.plots.residuals import residuals
@@ -110,8 +111,14 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
     fitted = fit(found.rows, START_S)
     room = _room(config.out.parent)
     machine = calibrated(named("this-host"), fitted, room, found.again, source=source)
-    misfit = Quantity(misfit_ratio(machine, found.runs), "fitted", source)
-    machine = with_constants(machine, {"cpu.misfit_ratio": misfit})
+    ran = (case_of(spec, machine) for spec, _ in found.runs)
+    ratios = {
+        "cpu.misfit_ratio": misfit_ratio(machine, found.runs),
+        "cpu.together_ratio": together_ratio(fitted, ran),
+    }
+    machine = with_constants(
+        machine, {key: Quantity(ratio, "fitted", source) for key, ratio in ratios.items()}
+    )
     cases = [case_of(spec) for spec in (*(spec for spec, _ in found.runs), reference_run())]
     return fitted, replace(machine, calibrated=seen(cases, source))
 

@@ -23,7 +23,7 @@ from zo2rt.measure import codecs, disk, host_work, kernels, links, noise
 from zo2rt.measure.calm import CalmStep, Turn, calm_step
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.timing import Effort, measure
-from zo2rt.measure.turns import Rounds, in_turns
+from zo2rt.measure.turns import TURNS, Rounds, in_turns
 from zo2sim.measured import Measured
 from zo2sim.trace import Trace
 
@@ -96,10 +96,11 @@ def _in_turns(
 
 
 def repeated(turns: Sequence[Sequence[Turn]], periods: Sequence[int]) -> Repeated:
-    """The reference's step; and how far a run's calm step is from its repetition."""
+    """The reference's step; and how far a run's calm step is from its repetition, in `TURNS`."""
     reference_s = median(turn.reference_s for own in turns for turn in own)
     steps = [_calm(own, period, reference_s) for own, period in zip(turns, periods, strict=True)]
-    return Repeated(step_s=reference_s, jitter_ratio=fmean(step.standard_error for step in steps))
+    jitter = fmean(step.standard_error for step in steps)
+    return Repeated(step_s=reference_s, jitter_ratio=jitter * (len(turns[0]) / TURNS) ** 0.5)
 
 
 def counted(turns: Sequence[Turn], period: int, reference_s: float) -> Counted:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 
 from analysis.machine_fit import LEAST_RATIO
 from experiments.recorded_run import case_of
@@ -51,7 +51,8 @@ Turns = Sequence[tuple[RunSpec, Sequence[Turn]]]
 def misfit_ratio(machine: Machine, runs: Turns) -> float:
     """How far the steps of runs are from their prediction, beyond what their repetition explains.
 
-    The root mean square of the relative errors, less that of their standard errors.
+    The root mean square of the relative errors, less that of their standard errors; or, where noise
+    hides the difference, as much as the runs do not exclude: one standard error of it.
     """
     reference = Reference.of(machine, [turns for _, turns in runs])
     squares: list[float] = []
@@ -59,4 +60,5 @@ def misfit_ratio(machine: Machine, runs: Turns) -> float:
         prediction = predict(case_of(spec, machine))
         step = reference.calm_step(prediction, turns)
         squares.append(log(prediction.step_s / step.step_s) ** 2 - step.standard_error**2)
-    return max(fmean(squares), LEAST_RATIO**2) ** 0.5
+    hidden = stdev(squares) / len(squares) ** 0.5 if len(squares) > 1 else 0.0
+    return max(fmean(squares), hidden, LEAST_RATIO**2) ** 0.5

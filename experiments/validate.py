@@ -35,7 +35,7 @@ from experiments.validation_record import record_validation
 from experiments.validation_screen import show
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import Running, RunSpec, opened
-from zo2rt.measure.turns import Rounds, in_turns
+from zo2rt.measure.turns import TURNS, Rounds, in_turns
 from zo2rt.sampling import HostProbe, Sampler
 from zo2sim.bands import band
 from zo2sim.machine import Machine
@@ -55,7 +55,7 @@ class Config:
     """The calibrated machine file of this machine."""
     quick: bool = False
     """A subset of the configurations."""
-    turns: int = 12
+    turns: int = TURNS
     """Times that each configuration is measured, next to the reference."""
     steps: int = 3
     """Steps per turn, after warm-up."""

@@ -55,6 +55,14 @@ def test_wider_intervals_give_wider_bands():
     assert wide > 1.2 * narrow
 
 
+def test_errors_that_cancel_make_a_narrower_band():
+    quiet = {"misfit_ratio": 1e-6, "jitter_ratio": 1e-6}
+    alone, together = (
+        banded(spread(1.2, **quiet, together_ratio=ratio), draws=400).width for ratio in (1.0, 0.5)
+    )
+    assert together == pytest.approx(0.5 * alone, rel=0.1)
+
+
 def test_what_calibration_could_not_tell_is_not_drawn():
     exact = banded(spread())
     machine = calibrated_host()

@@ -21,7 +21,7 @@ def test_every_constant_of_a_core_slows_down():
     assert after.cpu.gap_s.value == 2 * before.cpu.gap_s.value
     assert after.cpu.gap_s.high == pytest.approx(2 * (before.cpu.gap_s.high or 0.0))
     assert after.host.stream_handover_s.value == 2 * before.host.stream_handover_s.value
-    for kept in ("misfit_ratio", "jitter_ratio", "reference_s"):
+    for kept in ("misfit_ratio", "jitter_ratio", "together_ratio", "reference_s"):
         assert getattr(after.cpu, kept) == getattr(before.cpu, kept)
     assert after.link == before.link
 

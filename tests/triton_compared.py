@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.noise_cases import FORMATS, KEY, KINDS, perturbed, record, same_bits, still, stored
-from zo2rt.noise import Place, Record, accelerator, reference
+from zo2rt.noise import Place, Prepared, Record, accelerator, flattened, reference
 from zo2rt.noise.place import Kind
 from zo2rt.noise.rounding import narrow, widen
 from zo2sim.dtypes import Dtype
@@ -43,9 +43,8 @@ def _perturbs_equally(
     """One W per coefficient, the first and its negative, from one launch."""
     theta = stored(dtype, _COUNT)
     outs = [_tensor(np.zeros_like(theta), dtype) for _ in coefficients]
-    accelerator.perturb(
-        outs, _tensor(theta, dtype), place, key=KEY, coefficient=coefficients[0], kind=kind
-    )
+    taken = accelerator.operands([*outs, _tensor(theta, dtype)], place, kind)
+    accelerator.perturb(taken, key=KEY, coefficient=coefficients[0])
     expected = (perturbed(theta, dtype, place, kind, coefficient=c) for c in coefficients)
     return all(map(_holds, outs, expected))
 
@@ -60,7 +59,8 @@ def _updates_equally(
 ) -> bool:
     theta = stored(dtype, _COUNT)
     tensor = _tensor(theta, dtype)
-    accelerator.update(tensor, place, records=records, kind=kind, stochastic_rounding=rounding)
+    taken, updates = accelerator.operands([tensor], place, kind), flattened(records)
+    Prepared(accelerator, taken).update(updates, stochastic_rounding=rounding)
     expected = reference.updated(
         widen(theta, dtype), place, records, kind=kind, dtype=dtype, stochastic_rounding=rounding
     )

@@ -1,6 +1,7 @@
 """Prediction bands: what the uncertainty of the machine's constants does to a prediction.
 
-Monte Carlo. Each constant that has a 95 % interval is drawn from a log-normal with that interval;
+Monte Carlo. Each constant that has a 95 % interval is drawn from a log-normal with that interval,
+made narrower by how much the errors of constants that were fitted together cancel;
 two spreads are drawn on top: how far runs are from the cost law (one factor per draw for
 everything that computes, as the blocks of a model are alike), and how far a run is from its
 repetition. Constants without an interval stay as they are: a band does not cover an assumption.
@@ -41,6 +42,7 @@ UNKNOWN = 3.0
 _SIGMAS = 2.0 * NormalDist().inv_cdf(0.975)  # standard deviations in a 95 % interval
 _SLOWEST = 16.0  # factor of contention that is looked for
 _TRIED = 33
+_CHANGE = 0.01
 _ROOM = {
     Place.DEVICE: "device.memory_bytes",
     Place.HOST: "host.memory_bytes",
@@ -101,6 +103,25 @@ def band(prediction: Prediction, *, draws: int = 200, seed: int = 0) -> Band:
         holds=_holds(case, parts),
         lacks=tuple(key for key in parts.by_weight if not _has_interval(machine, key)),
     )
+
+
+def drawn_sigma(machine: Machine, key: str) -> float:
+    """Log standard deviation by which a constant is drawn, were its error independent of others;
+    0 where it is not drawn."""
+    return _sigma(_quantity(machine, key))
+
+
+def step_slopes(case: Case) -> dict[str, float]:
+    """Relative change of the step per relative change of each constant's seconds.
+
+    By the walk, at a change of 1 %: it knows no contention.
+    """
+    parts = _Parts.of(case)
+    nominal = parts.seconds.sum(axis=1, keepdims=True)
+    changed = np.hstack([nominal, nominal + _CHANGE * parts.seconds])
+    steps = parts.walk.step_s(changed)
+    slopes = (steps[1:] / steps[0] - 1.0) / _CHANGE
+    return dict(zip(parts.keys, slopes.tolist(), strict=True))
 
 
 class _Normal:
@@ -180,7 +201,8 @@ def _outside(cost: CostModel, walk: Walk) -> NDArray[np.bool_]:
 
 def _factors(key: str, machine: Machine, normal: _Normal) -> Floats:
     """What the seconds of a constant are multiplied by in every draw; 1 where it is not drawn."""
-    return np.exp(_sigma(_quantity(machine, key)) * normal.scores())
+    together = 1.0 if machine.cpu is None else machine.cpu.together_ratio.value
+    return np.exp(together * drawn_sigma(machine, key) * normal.scores())
 
 
 def _sigma(quantity: Quantity | None) -> float:
@@ -219,7 +241,7 @@ def _jitter(machine: Machine) -> float:
 def _holds(case: Case, parts: _Parts) -> tuple[str, ...]:
     """What a band of this case is made of."""
     machine, misfit = case.machine, _misfit(case)
-    drawn = [key for key in parts.keys if _sigma(_quantity(machine, key)) > 0.0]
+    drawn = [key for key in parts.keys if drawn_sigma(machine, key) > 0.0]
     found = [f"intervals of {len(drawn)} constants"] if drawn else []
     if case.cost.setting.cpu is not None:
         found.append(f"scatter of runs around their prediction ({misfit:.1%})")

@@ -7,7 +7,8 @@ from zo2sim.cost.cpu import HANDOVER
 from zo2sim.machine import Machine, Quantity
 from zo2sim.predict import Prediction, predict
 
-_CPU = ("misfit_ratio", "jitter_ratio", "reference_s")  # no amount is multiplied by these
+_CPU = ("misfit_ratio", "jitter_ratio", "together_ratio", "reference_s")
+"""No amount is multiplied by these."""
 _SLOWER = 1.05
 
 

@@ -80,6 +80,7 @@ LIMITS = {
     "cpu.trip_s": (1e-9, 1e-1),
     "cpu.misfit_ratio": (1e-6, 1e1),
     "cpu.jitter_ratio": (1e-6, 1e1),
+    "cpu.together_ratio": (1e-6, 1e2),
     "cpu.reference_s": (1e-6, 1e3),
 }
 """Plausible range of every number, in SI base units."""

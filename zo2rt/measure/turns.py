@@ -6,6 +6,8 @@ from typing import Protocol
 
 from zo2rt.measure.calm import Turn, calm_s
 
+TURNS = 12
+"""Of a run whose step is compared with a prediction; bands hold for what so many of them tell."""
 _AROUND = 31
 """Turns, of any run, from which the reference's step at a time is taken: about half a minute."""
 _REFERENCE_STEPS = 2

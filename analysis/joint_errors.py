@@ -1,0 +1,32 @@
+"""How the errors of fitted constants add up in a step: they are not independent.
+
+Constants that rows hardly tell apart have errors that cancel: where one comes out too large the
+other is too small, and their sum is known better than either. A machine file keeps an interval per
+constant, and one ratio for what the intervals cannot say.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from analysis.calibration import Fit
+from zo2sim.bands import drawn_sigma, step_slopes
+from zo2sim.case import Case
+
+
+def together_ratio(fit: Fit, cases: Iterable[Case]) -> float:
+    """The spread of the cases' steps by the fit's covariance, over that of independent constants.
+
+    The cases are on the fitted machine; both spreads are root mean squares over them.
+    Raises ``ValueError`` where no constant of the cases has an interval.
+    """
+    joint = independent = 0.0
+    for case in cases:
+        found = step_slopes(case)
+        slopes = np.array([found.get(key, 0.0) for key in fit.keys])
+        sigmas = np.array([drawn_sigma(case.machine, k) if k in found else 0.0 for k in fit.keys])
+        joint += float(slopes @ fit.covariance @ slopes)
+        independent += float(((slopes * sigmas) ** 2).sum())
+    if independent == 0.0:
+        raise ValueError("at least one constant of the cases must have an interval; none has")
+    return (joint / independent) ** 0.5
