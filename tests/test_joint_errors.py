@@ -61,7 +61,5 @@ def test_errors_that_cancel_and_errors_that_do_not():
     assert together_ratio(fit_of(one, 0.9), [one]) > 1.01
 
 
-def test_without_an_interval_there_is_no_ratio():
-    one = resident(None)
-    with pytest.raises(ValueError, match="must have an interval"):
-        together_ratio(fit_of(resident(), 0.0), [one])
+def test_where_nothing_is_drawn_nothing_is_scaled():
+    assert together_ratio(fit_of(resident(), 0.0), [resident(None)]) == 1.0
