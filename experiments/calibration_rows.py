@@ -1,6 +1,6 @@
 """A calibration's measurements: micro-benchmarks, then short real runs of the engine."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from analysis.machine_fit import Repeated
 from analysis.trace_rows import Counted, copy_rows, gap_rows, op_rows
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
-from experiments.reference import Turns
+from experiments.reference import TimedRun
 from experiments.run_design import KINDS, calibration_runs, reference_run
 from zo2rt.backends import HostBackend
 from zo2rt.intra_op import intra_op_threads
@@ -52,11 +52,16 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The rows, the runs among them, and the step of one run repeated with its relative spread."""
+    """Benchmarks, runs with their rows, and the step of one run repeated, with its spread."""
 
-    rows: tuple[Measured, ...]
+    benches: tuple[Measured, ...]
+    runs: tuple[TimedRun, ...]
     again: Repeated
-    runs: Turns
+
+    def rows_without(self, left_out: Collection[TimedRun] = ()) -> list[Measured]:
+        """All that was measured, but in these runs."""
+        kept = (run for run in self.runs if run not in left_out)
+        return [*self.benches, *(row for run in kept for row in run.rows)]
 
 
 def measure_host(campaign: Campaign) -> Found:
@@ -72,13 +77,15 @@ def measure_host(campaign: Campaign) -> Found:
             done()
         traces, turns = _in_turns(specs, done)
     again = repeated(turns, [trace.steps_per_period for trace in traces])
-    for spec, trace, own in zip(specs, traces, turns, strict=True):
-        rows += rows_of(spec, trace, counted(own, trace.steps_per_period, again.step_s))
-    return Found(
-        rows=tuple(rows),
-        again=again,
-        runs=tuple(zip(specs, turns, strict=True)),
-    )
+    runs = [
+        TimedRun(
+            spec=spec,
+            turns=own,
+            rows=[*rows_of(spec, trace, counted(own, trace.steps_per_period, again.step_s))],
+        )
+        for spec, trace, own in zip(specs, traces, turns, strict=True)
+    ]
+    return Found(benches=tuple(rows), runs=tuple(runs), again=again)
 
 
 def _in_turns(

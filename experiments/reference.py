@@ -12,6 +12,7 @@ from zo2rt.measure.calm import CalmStep, Turn, calm_step
 from zo2rt.measure.runs import RunSpec
 from zo2sim.drift import core_share
 from zo2sim.machine import Machine
+from zo2sim.measured import Measured
 from zo2sim.predict import Prediction, predict
 
 
@@ -44,21 +45,30 @@ class Reference:
         )
 
 
-Turns = Sequence[tuple[RunSpec, Sequence[Turn]]]
-"""Runs, and the turns that each had."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedRun:
+    """A run that took turns with the reference, and what its trace says of the constants."""
+
+    spec: RunSpec
+    turns: Sequence[Turn]
+    rows: Sequence[Measured] = ()
 
 
-def misfit_ratio(machine: Machine, runs: Turns) -> float:
-    """How far the steps of runs are from their prediction, beyond what their repetition explains.
+def excess(machine: Machine, runs: Sequence[TimedRun]) -> list[float]:
+    """Per run: the square of its predicted step's relative error, less that of its repetition."""
+    reference = Reference.of(machine, [run.turns for run in runs])
+    found: list[float] = []
+    for run in runs:
+        prediction = predict(case_of(run.spec, machine))
+        step = reference.calm_step(prediction, run.turns)
+        found.append(log(prediction.step_s / step.step_s) ** 2 - step.standard_error**2)
+    return found
 
-    The root mean square of the relative errors, less that of their standard errors; or, where noise
-    hides the difference, as much as the runs do not exclude: one standard error of it.
+
+def misfit_ratio(squares: Sequence[float]) -> float:
+    """How far steps are from their prediction beyond what their repetition explains, by `excess`.
+
+    Where noise hides it, as much as the runs do not exclude: one standard error of the mean.
     """
-    reference = Reference.of(machine, [turns for _, turns in runs])
-    squares: list[float] = []
-    for spec, turns in runs:
-        prediction = predict(case_of(spec, machine))
-        step = reference.calm_step(prediction, turns)
-        squares.append(log(prediction.step_s / step.step_s) ** 2 - step.standard_error**2)
     hidden = stdev(squares) / len(squares) ** 0.5 if len(squares) > 1 else 0.0
     return max(fmean(squares), hidden, LEAST_RATIO**2) ** 0.5

@@ -128,11 +128,10 @@ class ElementDraws(Draws):
 
     def _prepared(self, parameter: UnitParameter, *tensors: Tensor) -> noise.Prepared:
         """Buffers never move, so each is prepared once, and forgotten when its view of theta is."""
-        *outs, theta = tensors
-        known = self._known.get(theta)
+        known = self._known.get(tensors[-1])
         if known is None:
-            known = self._known[theta] = {}
-        where = (parameter.index, *(out.data_ptr() for out in outs))
+            known = self._known[tensors[-1]] = {}
+        where = (parameter.index, *(tensor.data_ptr() for tensor in tensors))
         found = known.get(where)
         if found is None:
             place = self._place(parameter)
