@@ -189,9 +189,10 @@ class Cpu:
     the first operation of a trip loses to the host, which still enqueues the rest, where a step has
     several trips; ``throttle_s`` what the end of a copy through a limited link takes.
     ``misfit_ratio`` is the relative spread (one standard deviation) of runs' steps around what a
-    fit without them predicts, ``jitter_ratio`` that of the same run repeated, and ``together_ratio`` by how much
-    the errors of constants cancel in a step (`analysis.joint_errors`); ``reference_s`` is the step
-    of the run that all others took turns with: it tells a later validation how the machine drifted.
+    fit without them predicts, ``jitter_ratio`` that of the same run repeated, and
+    ``together_ratio`` by how much the errors of constants cancel in a step
+    (`analysis.joint_errors`); ``reference_s`` is the step of the run that all others took turns
+    with: it tells a later validation how the machine drifted.
     """
 
     gemm_flops_per_s: Quantity
