@@ -101,7 +101,7 @@ def _method(scores: Scores) -> Iterator[Block]:
             "scaled by how fast the reference ran around that turn, relative to when the machine "
             "was calibrated, which takes out what slows both: the machine had drifted by "
             f"{signed_percent(scores.drift)}. "
-            "The measured step is the mean of the fastest third, which nothing disturbed; the "
+            "The measured step is the mean of the fastest third, which was disturbed least; the "
             f"median step took {percent(scores.disturbance)} longer. The repeatability is the "
             "standard error of that mean, by resampling turns. An error is how far a prediction "
             "lies above the measurement, relative to the measurement.",

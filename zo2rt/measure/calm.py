@@ -1,4 +1,4 @@
-"""What something takes where nothing disturbs it: the fastest third of its repeats.
+"""What something takes where it is disturbed least: the fastest third of its repeats.
 
 [Note: neighbours] On a virtual machine a neighbour on the same physical core, or on the same cache,
 makes everything up to a half longer, for a tenth of a second to three seconds at a time; nothing in
