@@ -76,15 +76,16 @@ def measure_host(campaign: Campaign) -> Found:
             rows += part()
             done()
         traces, turns = _in_turns(specs, done)
-    again = repeated(turns, [trace.steps_per_period for trace in traces])
-    runs = [
-        TimedRun(
-            spec=spec,
-            turns=own,
-            rows=[*rows_of(spec, trace, counted(own, trace.steps_per_period, again.step_s))],
-        )
-        for spec, trace, own in zip(specs, traces, turns, strict=True)
-    ]
+    reference_s = median(turn.reference_s for own in turns for turn in own)
+    runs: list[TimedRun] = []
+    standard_errors: list[float] = []
+    for spec, trace, own in zip(specs, traces, turns, strict=True):
+        calm = calm_step(own, period=trace.steps_per_period, reference_s=reference_s)
+        found = [*rows_of(spec, trace, counted(own, calm, reference_s))]
+        runs.append(TimedRun(spec=spec, turns=own, rows=found))
+        standard_errors.append(calm.standard_error)
+    jitter = fmean(standard_errors) * (_ROUNDS.turns / TURNS) ** 0.5
+    again = Repeated(step_s=reference_s, jitter_ratio=jitter)
     return Found(benches=tuple(rows), runs=tuple(runs), again=again)
 
 
@@ -102,23 +103,14 @@ def _in_turns(
         return [one.trace() for one in running], turns
 
 
-def repeated(turns: Sequence[Sequence[Turn]], periods: Sequence[int]) -> Repeated:
-    """The reference's step; and how far a run's calm step is from its repetition, in `TURNS`."""
-    reference_s = median(turn.reference_s for own in turns for turn in own)
-    steps = [_calm(own, period, reference_s) for own, period in zip(turns, periods, strict=True)]
-    jitter = fmean(step.standard_error for step in steps)
-    return Repeated(step_s=reference_s, jitter_ratio=jitter * (len(turns[0]) / TURNS) ** 0.5)
-
-
-def counted(turns: Sequence[Turn], period: int, reference_s: float) -> Counted:
+def counted(turns: Sequence[Turn], calm: CalmStep, reference_s: float) -> Counted:
     """The calm steps, and how slow the machine was meanwhile: 1 where the reference took
     ``reference_s``."""
-    calm = _calm(turns, period, reference_s).steps_s
     return {
         step: turn.reference_s / reference_s
         for turn in turns
         for step in turn.steps_s
-        if step in calm
+        if step in calm.steps_s
     }
 
 
@@ -128,11 +120,9 @@ def calm_steps(trace: Trace) -> Counted:
     steps_s = {number: seconds for number, seconds in took_s.items() if number >= _WARM_UP}
     if not steps_s:
         return {}
-    return counted([Turn(steps_s=steps_s, reference_s=1.0)], trace.steps_per_period, 1.0)
-
-
-def _calm(turns: Sequence[Turn], period: int, reference_s: float) -> CalmStep:
-    return calm_step(turns, period=period, reference_s=reference_s)
+    turns = [Turn(steps_s=steps_s, reference_s=1.0)]
+    calm = calm_step(turns, period=trace.steps_per_period, reference_s=1.0)
+    return dict.fromkeys(calm.steps_s, 1.0)
 
 
 def rows_of(spec: RunSpec, trace: Trace, counted: Counted | None = None) -> Iterator[Measured]:

@@ -11,8 +11,6 @@ from zo2rt.measure.turns import Rounds, in_turns
 class Scripted:
     """Plays a run whose steps take what the script says."""
 
-    steps_per_period = 1
-
     def __init__(self, durations_s: Iterator[float]) -> None:
         self._durations_s = durations_s
         self._numbers = counter()

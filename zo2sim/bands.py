@@ -107,8 +107,12 @@ def band(prediction: Prediction, *, draws: int = 200, seed: int = 0) -> Band:
 
 def drawn_sigma(machine: Machine, key: str) -> float:
     """Log standard deviation by which a constant is drawn, were its error independent of others;
-    0 where it is not drawn."""
-    return _sigma(_quantity(machine, key))
+    0 where nothing, or too little, is known of it."""
+    quantity = _quantity(machine, key)
+    if quantity is None or quantity.low is None or quantity.high is None:
+        return 0.0
+    wide = quantity.high / quantity.low
+    return log(wide) / _SIGMAS if wide <= UNKNOWN else 0.0
 
 
 def step_slopes(case: Case) -> dict[str, float]:
@@ -203,14 +207,6 @@ def _factors(key: str, machine: Machine, normal: _Normal) -> Floats:
     """What the seconds of a constant are multiplied by in every draw; 1 where it is not drawn."""
     together = 1.0 if machine.cpu is None else machine.cpu.together_ratio.value
     return np.exp(together * drawn_sigma(machine, key) * normal.scores())
-
-
-def _sigma(quantity: Quantity | None) -> float:
-    """Log standard deviation of a constant; 0 where nothing, or too little, is known of it."""
-    if quantity is None or quantity.low is None or quantity.high is None:
-        return 0.0
-    wide = quantity.high / quantity.low
-    return log(wide) / _SIGMAS if wide <= UNKNOWN else 0.0
 
 
 def _quantity(machine: Machine, key: str) -> Quantity | None:

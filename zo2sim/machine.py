@@ -182,7 +182,7 @@ class Cpu:
     ``lane_end_s`` what the loss takes but its logits; ``pass_s`` and
     ``build_s`` begin an update and the weights of one sign, when nothing of it is in a cache;
     ``spilled_elements_per_s`` is what weights cost that a core built and no longer has near,
-    ``beside_s`` what a forward loses to a copy that starts beside it;
+    ``beside_s`` what an operation loses to a copy that starts beside it;
     ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
     the start of one that waited for it, ``wake_s`` the same where it waited for a copy; the
     turnarounds that of a step: from its loss to the next step's first operation; ``trip_s`` what

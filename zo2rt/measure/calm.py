@@ -1,7 +1,7 @@
 """What something takes where it is disturbed least: the fastest third of its repeats.
 
 [Note: neighbours] On a virtual machine a neighbour on the same physical core, or on the same cache,
-makes everything up to a half longer, for a tenth of a second to three seconds at a time; nothing in
+makes everything up to a half longer, for 5 ms to three seconds at a time; nothing in
 `/proc` tells. Some hosts are disturbed seldom, some more than half of the time. A disturbance only
 ever adds, so undisturbed repeats lie close together at the fast end: there the mean of a third
 repeats within half to a third of what a median does. How much longer the median step takes is told

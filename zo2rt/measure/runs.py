@@ -80,11 +80,6 @@ class Running:
         self._num_steps = first + count
         return {first + i: end - start for i, (start, end) in enumerate(pairwise(ends_s))}
 
-    @property
-    def steps_per_period(self) -> int:
-        """Steps differ by their place in the period."""
-        return self._engine.program.period.steps
-
     def trace(self) -> Trace:
         """Of all steps so far."""
         return self._engine.trace()

@@ -17,9 +17,6 @@ _REFERENCE_STEPS = 2
 class Stepped(Protocol):
     """What takes turns: `zo2rt.measure.runs.Running`."""
 
-    @property
-    def steps_per_period(self) -> int: ...
-
     def steps_s(self, count: int, *, warm_up: int = 1) -> dict[int, float]: ...
 
 
