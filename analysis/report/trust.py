@@ -48,7 +48,7 @@ def _bands(table: Table) -> Iterator[Block]:
         (
             f"Every step time and throughput has a 90{SPACE}% band: the constants of the machine "
             "whose uncertainty is known are drawn 200 times from it, together with how far "
-            "runs scatter around their prediction. Bands of the step are "
+            "measurements scatter around what is predicted. Bands of the step are "
             f"{between(widths.tolist(), percent)} wide. A band says nothing about constants of "
             "which no interval is known: where one of them binds, the band is narrow and the error "
             "is not.",
