@@ -9,9 +9,8 @@ from statistics import fmean, median
 from zo2sim.case import Case
 from zo2sim.cost import CostModel, cost_key
 from zo2sim.cost.parts import KERNELS, parts_s
-from zo2sim.schedule import Kind, Op
+from zo2sim.schedule import Kind, Op, Stream
 from zo2sim.trace import Trace
-from zo2sim.what_if import is_limited
 
 _GAPS = ("cpu.gap_s", "cpu.wake_s", "cpu.turnaround")
 SUSPICIOUS = 0.25
@@ -50,9 +49,12 @@ class OpError:
 
 
 def op_errors(
-    trace: Trace, case: Case, measured_s: Mapping[str, float], name: str
+    trace: Trace, case: Case, measured_s: Mapping[str, float], name: str, *, slowness: float = 1.0
 ) -> Iterator[OpError]:
-    """One row per kind of operation that takes time; ``measured_s`` is by operation's name."""
+    """One row per kind of operation that takes time; ``measured_s`` is by operation's name.
+
+    What computes is divided by ``slowness``, how much longer the machine took than it used to.
+    """
     cost, rates = case.cost, case.cost.rates
     alike: defaultdict[object, list[Op]] = defaultdict(list)
     for op in case.program.period.ops:
@@ -61,7 +63,8 @@ def op_errors(
         first = ops[0]
         work = cost(first)
         predicted_s = float(work.alone_s(rates) - work.gap_s)
-        seen = [measured_s[op.name] for op in ops if op.name in measured_s]
+        drift = slowness if first.stream is Stream.COMPUTE else 1.0
+        seen = [measured_s[op.name] / drift for op in ops if op.name in measured_s]
         if seen and predicted_s > 0.0 and first.kind is not Kind.JOURNAL:
             yield OpError(
                 configuration=name,
@@ -120,4 +123,5 @@ def _constant(cost: CostModel, op: Op) -> str:
     """The constant that takes most of the operation's own time; gaps after it are not its own."""
     parts = {k: s for k, s in parts_s(cost, op).items() if not k.startswith(_GAPS)}
     key = max(parts, key=lambda key: parts[key], default=KERNELS)
-    return LIMIT if key != KERNELS and is_limited(cost.setting.machine.quantity(key)) else key
+    limited = key != KERNELS and cost.setting.machine.quantity(key).is_limited
+    return LIMIT if limited else key

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from zo2sim.case import Case
 from zo2sim.cost import Key, cost_key
-from zo2sim.cost.cpu import Amounts, amounts, floats, gap
+from zo2sim.cost.cpu import Amounts, amounts, floats, gap, wake, woken
 from zo2sim.measured import Measured
 from zo2sim.schedule import Kind, Stream, unit_name
 from zo2sim.trace import Span, Trace
@@ -37,22 +37,28 @@ def copy_rows(
             nbytes = float(case.cost.setting.unit_bytes(unit, case.recipe.wire_dtype))
             limited = limit_bytes_per_s is not None
             rate = {f"link.{kind.value.lower()}_bytes_per_s": nbytes, "link.latency_s": 1.0}
+            free = rate | floats(woken(case.cost.setting, kind))
             yield Measured(
                 group="limited copy in a run" if limited else "copy in a run",
                 name=f"{name}, {kind} of unit {unit}",
-                amounts={"cpu.throttle_s": 1.0} if limited else rate,
+                amounts={"cpu.throttle_s": 1.0} if limited else free,
                 seconds=seconds,
                 known_s=nbytes / limit_bytes_per_s if limit_bytes_per_s is not None else 0.0,
             )
 
 
 def gap_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[Measured]:
-    """Gaps on the compute stream by what an operation waited for: a copy, its stream, the loss."""
+    """Gaps on the compute stream by what an operation waited for: a copy, its stream, the loss.
+
+    What waits on other streams starts when it is asked to.
+    """
     found: defaultdict[str, list[float]] = defaultdict(list)
     taken: dict[str, Amounts] = {}
     for before, after, gap_s in gaps(trace, case, counted):
         if after.op.stream is Stream.COMPUTE and gap_s > 0.0:
-            amounts_of_gap = gap(case.cost.setting, before.op.kind)
+            own = before.op.stream is Stream.COMPUTE
+            kind = before.op.kind
+            amounts_of_gap = gap(case.cost.setting, kind) if own else wake(kind)
             what = _gap_group(before, amounts_of_gap)
             found[what].append(gap_s / counted[after.step])
             taken[what] = amounts_of_gap

@@ -27,7 +27,7 @@ from zo2rt.measure.turns import TURNS, Rounds, in_turns
 from zo2sim.measured import Measured
 from zo2sim.trace import Trace
 
-_ROUNDS = Rounds(turns=8, steps=3)
+_ROUNDS = Rounds(turns=10, steps=3)
 _WARM_UP = 2
 """First steps of a run compile, allocate and touch memory for the first time."""
 _LIMITS_BYTES_PER_S = (0.5e9, 1e9, 2e9)

@@ -168,14 +168,16 @@ def _one(
         turns=len(turns),
     )
     measured_s = mean_durations_s(trace, calm.steps_s)
+    errors = op_errors(trace, case, measured_s, spec.name, slowness=calm.slowness)
     return Validated(
         spec=spec,
         prediction=prediction,
         trace=trace,
         comparison=comparison,
-        errors=tuple(op_errors(trace, case, measured_s, spec.name)),
+        errors=tuple(errors),
         divergence=first_divergence(prediction.trace, trace),
         turns=tuple(turns),
+        last_step=max(calm.steps_s),
     )
 
 

@@ -25,11 +25,8 @@ class Validated:
     errors: tuple[OpError, ...]
     divergence: str | None
     turns: tuple[Turn, ...]
-
-    @property
-    def last_step(self) -> int:
-        """It counts, and is drawn."""
-        return max(self.turns[-1].steps_s)
+    last_step: int
+    """The last undisturbed one: it is drawn."""
 
     @property
     def extrapolated(self) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from time import sleep
 
 import pytest
 
 from tests.opened_backends import NAMES, open_backend
-from zo2rt.backends import Backend, VirtualBackend
+from zo2rt.backends import Backend, HostBackend, VirtualBackend
 from zo2sim.schedule import Stream
 
 H2D, COMPUTE, D2H, HOST = Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.HOST
@@ -38,6 +39,20 @@ def test_a_span_starts_after_a_wait_on_the_same_kind_of_stream(backend: Backend)
         backend.launch(second, lambda: None, label="second")
         before, after = backend.timings()
         assert before.end_s <= after.start_s
+
+
+def test_beside_the_host_s_compute_stream_a_span_starts_when_it_is_asked_for():
+    """What it waited for last, on its own stream or another, has just ended: no wake-up between."""
+    with HostBackend() as backend:
+        for wait_ms, copy_ms in ((5, 1), (1, 8), (1, 1)):
+            backend.launch(COMPUTE, partial(sleep, wait_ms / 1e3), label="before")
+            backend.wait(H2D, backend.record(COMPUTE))
+            backend.launch(H2D, partial(sleep, copy_ms / 1e3), label="copy")
+        spans = backend.timings()
+    computes, copies = spans[::2], spans[1::2]
+    for number, (before, copy) in enumerate(zip(computes, copies, strict=True)):
+        asked_s = max(before.end_s, copies[number - 1].end_s if number else 0.0)
+        assert asked_s <= copy.start_s <= asked_s + 1e-3
 
 
 def test_times_are_given_once_and_the_clock_goes_on(backend: Backend):

@@ -17,6 +17,8 @@ from zo2sim.cost.cpu import (
     gemm_amounts,
     seconds,
     seconds_per,
+    wake,
+    woken,
 )
 from zo2sim.dtypes import Dtype
 from zo2sim.machine_file import dump, load, named
@@ -26,6 +28,7 @@ from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.predict import predict
 from zo2sim.schedule import HEAD, TAIL, Kind
 from zo2sim.simulate import simulate
+from zo2sim.what_if import cap_link
 
 OPT = from_config(
     {
@@ -158,7 +161,17 @@ def test_the_turnaround_follows_the_loss_unless_a_trip_of_updates_hides_it():
     }
     assert gap(case(Plan(policy=Policy.DUAL)).cost.setting, Kind.LOSS) == {"cpu.gap_s": 1}
     assert gap(case().cost.setting, Kind.FORWARD) == {"cpu.gap_s": 1}
-    assert gap(case().cost.setting, Kind.H2D) == {"cpu.wake_s": 1}
+
+
+def test_only_who_computes_is_woken_by_what_it_waits_for():
+    """A copy starts when it is asked to; its own thread wakes up then, unless a limit hides it."""
+    free = case()
+    limited = replace(free, machine=cap_link(free.machine, 1e6))
+    assert (gap(free.cost.setting, Kind.H2D), wake(Kind.H2D)) == ({}, {"cpu.wake_s": 1})
+    assert wake(Kind.FORWARD) == {}
+    assert woken(free.cost.setting, Kind.D2H) == {"cpu.wake_s": 1}
+    assert woken(limited.cost.setting, Kind.D2H) == {}
+    assert woken(free.cost.setting, Kind.FORWARD) == {}
 
 
 def test_the_first_operation_of_each_trip_pays_for_it_where_there_are_several():

@@ -67,6 +67,14 @@ def test_what_one_sleep_overshoots_the_next_one_makes_up_for():
     assert time.now_s == 1 + 1 / 64
 
 
+def test_a_thread_that_wakes_up_late_makes_up_for_it():
+    """The link is asked at 0; its thread begins at 0.25."""
+    time = Time()
+    time.now_s = 0.25
+    throttle(time).copy(Stream.H2D, *chunks(8), 0.0)
+    assert time.now_s == 1
+
+
 def test_after_a_long_delay_nothing_sleeps_until_the_deadline_is_ahead_again():
     time = Time()
     time.on_wait = lambda: setattr(time, "now_s", time.now_s + 3.5 / 8)

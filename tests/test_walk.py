@@ -1,5 +1,7 @@
 """The arithmetic of a program equals its simulation where nothing contends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,8 @@ from tests.machines import costs, rates
 from tests.strategies import choices
 from zo2sim.plan import Plan, Recipe
 from zo2sim.policies import Shape, build
+from zo2sim.resources import Work
+from zo2sim.schedule import Op, Stream
 from zo2sim.simulate import simulate
 from zo2sim.steady import PERIODS
 from zo2sim.walk import Walk
@@ -39,6 +43,27 @@ def test_ends_equal_the_simulation(
     durations = np.array([[work(op).alone_s(rates())] for op in walk.classes])
     trace = simulate(program, work, rates(), periods=PERIODS)
     assert walk.ends_s(durations)[:, 0] == pytest.approx([s.end_s for s in trace.spans], rel=1e-9)
+
+
+@given(choices(4), times, times, times, times)
+def test_other_streams_may_see_an_end_later_or_earlier(
+    choice: tuple[Shape, Plan, Recipe], h2d: float, forward: float, gap: float, wake: float
+):
+    """Gaps after what computes, wake-ups after what does not."""
+    program = build(*choice)
+    plain = costs(h2d=h2d, forward=forward, d2h=2 * h2d, update=1.0, ends=forward, loss=0.5)
+
+    def work(op: Op) -> Work:
+        computes = op.stream is Stream.COMPUTE
+        return replace(plain(op), gap_s=gap * computes, wake_s=wake * (not computes))
+
+    walk = Walk(program, lambda op: (op.name, op.records))
+    works = [work(op) for op in walk.classes]
+    durations = np.array([[one.alone_s(rates())] for one in works])
+    late = np.array([[one.late_s] for one in works])
+    trace = simulate(program, work, rates(), periods=PERIODS)
+    ends = [span.end_s + work(span.op).gap_s for span in trace.spans]
+    assert walk.ends_s(durations, late)[:, 0] == pytest.approx(ends, rel=1e-9)
 
 
 def test_many_plans_in_one_pass():

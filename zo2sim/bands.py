@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from zo2sim.case import Case
 from zo2sim.cost import CostModel
-from zo2sim.cost.parts import KERNELS, parts_s
+from zo2sim.cost.parts import KERNELS, late_parts_s, parts_s
 from zo2sim.fast import walk_of
 from zo2sim.machine import Machine, Quantity
 from zo2sim.memory_account import Place
@@ -123,7 +123,8 @@ def step_slopes(case: Case) -> dict[str, float]:
     parts = _Parts.of(case)
     nominal = parts.seconds.sum(axis=1, keepdims=True)
     changed = np.hstack([nominal, nominal + _CHANGE * parts.seconds])
-    steps = parts.walk.step_s(changed)
+    late = parts.late.sum(axis=1, keepdims=True)
+    steps = parts.walk.step_s(changed, np.hstack([late, late + _CHANGE * parts.late]))
     slopes = (steps[1:] / steps[0] - 1.0) / _CHANGE
     return dict(zip(parts.keys, slopes.tolist(), strict=True))
 
@@ -150,12 +151,14 @@ def _quantiles(draws: int) -> Floats:
 class _Parts:
     """The durations of a program as a table, (classes of operations, constants), in seconds.
 
-    ``weights`` counts each class in a period; ``outside`` are those that do not run on the device.
+    ``late`` is how much later other streams see an end, likewise; ``weights`` counts each class in
+    a period; ``outside`` are those that do not run on the device.
     """
 
     walk: Walk
     keys: tuple[str, ...]
     seconds: Floats
+    late: Floats
     weights: Floats
     outside: NDArray[np.bool_]
 
@@ -163,12 +166,14 @@ class _Parts:
     def of(cls, case: Case) -> "_Parts":
         walk, cost = walk_of(case), case.cost
         found = [parts_s(cost, op) for op in walk.classes]
-        keys = tuple(sorted({key for parts in found for key in parts}))
+        late = [late_parts_s(cost, op) for op in walk.classes]
+        keys = tuple(sorted({key for parts in (*found, *late) for key in parts}))
         counts = Counter(walk.like(op) for op in walk.program.period.ops)
         return cls(
             walk=walk,
             keys=keys,
             seconds=np.array([[parts.get(key, 0.0) for key in keys] for parts in found]),
+            late=np.array([[parts.get(key, 0.0) for key in keys] for parts in late]),
             weights=np.array([float(counts[walk.like(op)]) for op in walk.classes]),
             outside=_outside(cost, walk),
         )
@@ -183,19 +188,21 @@ class _Parts:
     def steps_s(self, factors: Floats, simulated_s: float) -> Floats:
         """Steps of all draws, where the constants as they are give ``simulated_s``."""
         nominal = self.seconds.sum(axis=1, keepdims=True)
+        late = self.late.sum(axis=1, keepdims=True)
         durations = np.hstack([nominal, self.seconds @ factors])
-        durations[self.outside] *= self._contention(nominal, simulated_s)
-        steps = self.walk.step_s(durations)
+        durations[self.outside] *= self._contention(nominal, late, simulated_s)
+        steps = self.walk.step_s(durations, np.hstack([late, self.late @ factors]))
         return steps[1:] / steps[0] * simulated_s
 
-    def _contention(self, nominal: Floats, simulated_s: float) -> float:
+    def _contention(self, nominal: Floats, late: Floats, simulated_s: float) -> float:
         """[Note: matched walk]: what makes the walk as slow as the simulation."""
-        alone_s = self.walk.step_s(nominal)[0]
+        alone_s = self.walk.step_s(nominal, late)[0]
         if simulated_s <= alone_s * (1.0 + 1e-9):
             return 1.0
         tried = np.geomspace(1.0, _SLOWEST, _TRIED)
         durations = np.where(self.outside[:, None], nominal * tried, nominal)
-        return float(np.interp(simulated_s, self.walk.step_s(durations), tried))
+        alike = np.repeat(late, _TRIED, axis=1)
+        return float(np.interp(simulated_s, self.walk.step_s(durations, alike), tried))
 
 
 def _outside(cost: CostModel, walk: Walk) -> NDArray[np.bool_]:

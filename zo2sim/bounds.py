@@ -90,8 +90,10 @@ def both_ways_s(up_bytes: float, down_bytes: float, rates: Rates) -> float:
 
 
 def _chain_s(chain: Walk, work_of: Callable[[Op], Work], rates: Rates) -> float:
-    durations = np.array([[float(work_of(op).alone_s(rates))] for op in chain.classes])
-    return float(chain.step_s(durations)[0])
+    works = [work_of(op) for op in chain.classes]
+    durations = np.array([[float(work.alone_s(rates))] for work in works])
+    late = np.array([[float(work.late_s)] for work in works])
+    return float(chain.step_s(durations, late if late.any() else None)[0])
 
 
 def _named_after_resources(limits: Mapping[str, float]) -> dict[str, float]:

@@ -35,7 +35,7 @@ def step_s(cases: Sequence[Case]) -> Floats:
     for numbers in _grouped(_structures(cases)).values():
         members = [cases[i] for i in numbers]
         walk = walk_of(members[0])
-        result[numbers] = walk.step_s(_durations(walk, members))
+        result[numbers] = walk.step_s(*_times(walk, members))
     return result
 
 
@@ -111,19 +111,21 @@ def _shared_walk(model: Model, plan: Plan, recipe: Recipe) -> Walk:
     return Walk(program, partial(cost_key, model.in_units_of(plan.blocks_per_unit)))
 
 
-def _durations(walk: Walk, cases: Sequence[Case]) -> Floats:
-    """Durations alone, (classes, plans): one vectorised look-up per machine.
+def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats | None]:
+    """Durations alone and lateness, (classes, plans): one vectorised look-up per machine.
 
     What only the device decides is looked up once for machines that share their device.
     """
     load = _joint_load(cases)
     by_machine = _joint_costs(cases, load, lambda case: case.machine)
     by_device = _joint_costs(cases, load, lambda case: case.machine.device)
-    table = np.empty((len(walk.classes), len(cases)))
+    durations, late = np.empty((2, len(walk.classes), len(cases)))
     for row, op in enumerate(walk.classes):
         for numbers, cost in by_device if op.kind in _ON_DEVICE else by_machine:
-            table[row, numbers] = cost(op).alone_s(cost.rates)
-    return table
+            work = cost(op)
+            durations[row, numbers] = work.alone_s(cost.rates)
+            late[row, numbers] = work.late_s
+    return durations, late if late.any() else None
 
 
 def _joint_load(cases: Sequence[Case]) -> Load:

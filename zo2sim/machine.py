@@ -20,6 +20,8 @@ from zo2sim.plan import Noise
 
 Provenance = Literal["datasheet", "measured", "fitted", "assumed"]
 Architecture = Literal["ampere", "hopper", "ada", "volta", "turing", "host"]
+LIMITED = " limited to "
+"""In the source of a quantity that a limit on the link has set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,11 @@ class Quantity:
             raise ValueError(
                 f"low <= value <= high must hold; got {low:g}, {self.value:g}, {high:g}"
             )
+
+    @property
+    def is_limited(self) -> bool:
+        """A limit on the link has set it: it says nothing of the machine."""
+        return LIMITED in self.source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,10 +191,11 @@ class Cpu:
     ``spilled_elements_per_s`` is what weights cost that a core built and no longer has near,
     ``beside_s`` what an operation loses to a copy that starts beside it;
     ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
-    the start of one that waited for it, ``wake_s`` the same where it waited for a copy; the
-    turnarounds that of a step: from its loss to the next step's first operation; ``trip_s`` what
-    the first operation of a trip loses to the host, which still enqueues the rest, where a step has
-    several trips; ``throttle_s`` what the end of a copy through a limited link takes.
+    the next one of the thread that computes, ``wake_s`` what a thread takes to wake up that waited
+    for another one; the turnarounds what a step has between its loss and the next step's first
+    operation; ``trip_s`` what the first operation of a trip loses to the host, which still enqueues
+    the rest, where a step has several trips; ``throttle_s`` what the end of a copy through a
+    limited link takes.
     ``misfit_ratio`` is the relative spread (one standard deviation) of runs' steps around what a
     fit without them predicts, ``jitter_ratio`` that of the same run repeated, and
     ``together_ratio`` by how much the errors of constants cancel in a step

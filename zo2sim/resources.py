@@ -55,16 +55,23 @@ class Rates:
 class Work:
     """Cost of one operation: a fixed time, then amounts that flow through resources together.
 
-    ``gap_s`` is what the host needs from its end until what waits for it can start.
+    ``gap_s`` is what the host needs from its end until its own stream can go on, ``wake_s`` until
+    what waits for it on another stream can start.
     """
 
     fixed_s: Number = 0.0
     amounts: Mapping[Resource, Number]
     gap_s: Number = 0.0
+    wake_s: Number = 0.0
 
     def alone_s(self, rates: Rates) -> Number:
-        """Time until what waits can start, when nothing else runs: fixed, slowest flow, gap."""
+        """Time until its stream goes on, when nothing else runs: fixed, slowest flow, gap."""
         return self.fixed_s + self.flow_s(rates) + self.gap_s
+
+    @property
+    def late_s(self) -> Number:
+        """How much later than its own stream goes on other streams see its end; may be negative."""
+        return self.wake_s - self.gap_s
 
     def flow_s(self, rates: Rates) -> Number:
         """Duration of the flow alone: the slowest resource."""

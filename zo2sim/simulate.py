@@ -2,7 +2,7 @@
 
 Each stream is a process that runs its operations in order. An operation waits for its edges,
 takes its fixed time, then flows through its resources, and lets those that wait for it start
-after its gap; a fluid model divides what several operations want at once, max-min fair.
+after its gap, or wake-up; a fluid model divides what several operations want at once, max-min fair.
 """
 
 from collections.abc import Callable, Generator
@@ -88,7 +88,7 @@ class _Run:
     def _stream(self, numbers: list[int]) -> Generator[simpy.Event, None, None]:
         for number in numbers:
             for dep in self._ops[number].deps:
-                if not self._done[dep].processed:
+                if not self._done[dep].processed and not self._is_own(dep, number):
                     yield self._done[dep]
             start = self._env.now
             work = self._work_of(self._ops[number].op)
@@ -97,9 +97,22 @@ class _Run:
             if work.flow_s(self._rates) > _NEGLIGIBLE_S:
                 yield self._fabric.run(work)
             self._times[number] = (start, self._env.now)
+            self._let_go(self._done[number], work.wake_s)
             if work.gap_s > 0.0:
                 yield self._env.timeout(work.gap_s)
-            self._done[number].succeed()
+
+    def _is_own(self, dep: int, number: int) -> bool:
+        """Both are on one stream, which runs them in order anyway."""
+        return self._ops[dep].op.stream is self._ops[number].op.stream
+
+    def _let_go(self, done: simpy.Event, wake_s: float) -> None:
+        """Other streams see the end of an operation."""
+        if wake_s > 0.0:
+            callbacks: list[Callable[[simpy.Event], object]]
+            callbacks = self._env.timeout(wake_s).callbacks  # pyright: ignore
+            callbacks.append(lambda _: done.succeed())
+        else:
+            done.succeed()
 
 
 @dataclass(slots=True, eq=False)

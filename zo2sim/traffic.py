@@ -138,13 +138,15 @@ def _length_s(stay: Sequence[Op], buffer: Buffer, cost: CostModel) -> float:
 
     Operations of one stream, and those of which one writes the buffer, follow each other.
     """
-    ends: list[float] = []
+    own_s: list[float] = []  # when its own stream goes on after each, and when others see its end
+    seen_s: list[float] = []
     for op in stay:
-        writes = buffer in op.writes
+        writes, work = buffer in op.writes, cost(op)
         before = (
-            end
-            for end, other in zip(ends, stay, strict=False)
+            own if other.stream is op.stream else seen
+            for own, seen, other in zip(own_s, seen_s, stay, strict=False)
             if writes or buffer in other.writes or other.stream is op.stream
         )
-        ends.append(max(before, default=0.0) + float(cost(op).alone_s(cost.rates)))
-    return max(ends, default=0.0)
+        own_s.append(max(before, default=0.0) + float(work.alone_s(cost.rates)))
+        seen_s.append(own_s[-1] + float(work.late_s))
+    return max(seen_s, default=0.0)

@@ -1,7 +1,8 @@
 """A program as arithmetic: starts and ends of every operation, for many plans in one pass.
 
 An operation starts when everything that it waits for has ended, and takes its own duration: what
-the simulator does where operations do not slow each other.
+the simulator does where operations do not slow each other. Other streams may see an end later, or
+earlier, than its own stream goes on: by the operation's lateness.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,9 @@ from zo2sim.schedule import Kind, Op, Program
 from zo2sim.steady import MOST_PERIODS, PERIODS, Floats, cycles, forced
 from zo2sim.unroll import unroll
 
-Row = tuple[int, tuple[int, ...]]
-"""Cost class of an operation, and where the ends that it waits for are kept."""
+Row = tuple[int, tuple[int, ...], tuple[int | None, ...]]
+"""Cost class of an operation, where the ends that it waits for are kept, and, of each of those that
+are another stream's, the cost class."""
 
 _LONGEST = 5  # periods that show a cycle of four
 _CHUNK = 2048  # plans per pass: the ends of a period then stay in cache
@@ -55,37 +57,56 @@ class Walk:
         numbers = {self.like(op): number for number, op in enumerate(self.classes)}
         items = unroll(self.program, periods=3)
         ring = 2 * self._size
-        rows = [(numbers[self.like(i.op)], tuple(d % ring for d in i.deps)) for i in items]
+        rows: list[Row] = []
+        for item in items:
+            before = [items[dep].op for dep in item.deps]
+            other = [
+                None if op.stream is item.op.stream else numbers[self.like(op)] for op in before
+            ]
+            kept = tuple(dep % ring for dep in item.deps)
+            rows.append((numbers[self.like(item.op)], kept, tuple(other)))
         return tuple(rows[p * self._size : (p + 1) * self._size] for p in range(3))
 
-    def ends_s(self, durations: Floats, *, periods: int = PERIODS) -> Floats:
-        """End of every operation, (operations, plans), from durations (classes, plans)."""
-        return np.concatenate([ends.copy() for ends in islice(self._periods(durations), periods)])
+    def ends_s(
+        self, durations: Floats, late: Floats | None = None, *, periods: int = PERIODS
+    ) -> Floats:
+        """End of every operation, (operations, plans), from durations (classes, plans).
 
-    def step_s(self, durations: Floats) -> Floats:
-        """Mean step time of the steady state, (plans,), from durations (classes, plans)."""
-        return np.concatenate([self._settled_s(chunk) for chunk in _chunks(durations)])
+        ``late`` has their shape: how much later other streams see an end; None: all at once.
+        """
+        found = islice(self._periods(durations, late), periods)
+        return np.concatenate([ends.copy() for ends in found])
 
-    def _periods(self, durations: Floats) -> Iterator[Floats]:
+    def step_s(self, durations: Floats, late: Floats | None = None) -> Floats:
+        """Mean step time of the steady state, (plans,); takes what `ends_s` takes."""
+        chunks = _chunks(durations.shape[1])
+        if late is None:
+            return np.concatenate([self._settled_s(durations[:, own]) for own in chunks])
+        found = [self._settled_s(durations[:, own], late[:, own]) for own in chunks]
+        return np.concatenate(found)
+
+    def _periods(self, durations: Floats, late: Floats | None) -> Iterator[Floats]:
         """Ends of one period after the other, (operations, plans), each in reused memory.
 
         Edges reach one period back, so the ends of two periods are all that has to be kept.
         """
         ring = np.empty((2 * self._size, durations.shape[1]))
         ends, costs = list(ring), list(durations)  # slicing an array costs more than the sum
+        lates = None if late is None else list(late)
         for period in count():
             first = self._size * (period % 2)
             here = ends[first : first + self._size]
             rows = self._rows[0 if period == 0 else 2 - period % 2]
-            for row, (cost, deps) in zip(here, rows, strict=True):
-                _end(row, costs[cost], [ends[dep] for dep in deps])
+            for row, (cost, deps, others) in zip(here, rows, strict=True):
+                befores = [ends[dep] for dep in deps]
+                _end(row, costs[cost], befores if lates is None else _seen(befores, others, lates))
             yield ring[first : first + self._size]
 
-    def _settled_s(self, durations: Floats) -> Floats:
+    def _settled_s(self, durations: Floats, late: Floats | None = None) -> Floats:
         """Run ever more periods until every plan repeats itself."""
         result = np.full(durations.shape[1], np.nan)
         seen: list[Floats] = []
-        for ends in self._periods(durations):
+        for ends in self._periods(durations, late):
             seen.append(ends[self._handed_on])
             if len(seen) < PERIODS - 1:
                 continue
@@ -128,6 +149,14 @@ def _end(row: Floats, duration: Floats, befores: Sequence[Floats]) -> None:
         np.add(row, duration, out=row)
 
 
-def _chunks(durations: Floats) -> Iterator[Floats]:
-    for start in range(0, durations.shape[1], _CHUNK):
-        yield durations[:, start : start + _CHUNK]
+def _seen(
+    befores: Sequence[Floats], others: Sequence[int | None], lates: Sequence[Floats]
+) -> list[Floats]:
+    """The ends as the stream sees that waits for them."""
+    pairs = zip(befores, others, strict=True)
+    return [ends if other is None else ends + lates[other] for ends, other in pairs]
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _CHUNK):
+        yield slice(start, start + _CHUNK)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from zo2sim.checks import positive, shown
-from zo2sim.machine import Machine, Provenance, Quantity
+from zo2sim.machine import LIMITED, Machine, Provenance, Quantity
 from zo2sim.machine_keys import closest, key_of
 
 
@@ -58,18 +58,11 @@ def scale_link(machine: Machine, factor: float) -> Machine:
     return replace_all(machine, rates, source=f"{factor:g} times the link of {machine.name}")
 
 
-_LIMITED = " limited to "
-
-
-def is_limited(quantity: Quantity) -> bool:
-    """`cap_link` set it: it says nothing of the machine."""
-    return _LIMITED in quantity.source
-
-
 def cap_link(machine: Machine, bytes_per_s: float) -> Machine:
     """The machine with its link limited to a rate, in every state; what is slower stays as it is.
 
-    A limited copy ends with a sleep, and takes what that overshoots (``cpu.throttle_s``) longer.
+    Where a sleep limits it (`zo2rt.backends.throttle`), a copy takes what the sleep overshoots
+    (``cpu.throttle_s``) longer, and the link's own latency and ramp are hidden.
     """
     limit = positive("bytes_per_s", bytes_per_s)
     numbers = {
@@ -78,8 +71,8 @@ def cap_link(machine: Machine, bytes_per_s: float) -> Machine:
         if key.startswith("link.") and key.endswith("_bytes_per_s") and q.value > limit
     }
     if machine.cpu is not None:
-        numbers["link.latency_s"] = machine.link.latency_s.value + machine.cpu.throttle_s.value
-    return replace_all(machine, numbers, source=f"{machine.name}{_LIMITED}{bytes_per_s:g} B/s")
+        numbers |= {"link.latency_s": machine.cpu.throttle_s.value, "link.half_size_bytes": 1.0}
+    return replace_all(machine, numbers, source=f"{machine.name}{LIMITED}{bytes_per_s:g} B/s")
 
 
 def with_device_memory(machine: Machine, memory_bytes: float) -> Machine:

@@ -1,8 +1,10 @@
 """A stream as a thread: what it is given runs in order, and a failure stops everything."""
 
 from collections.abc import Callable
+from math import inf
 from queue import SimpleQueue
 from threading import Lock, Thread, current_thread, main_thread
+from time import perf_counter
 
 from zo2rt.backends.base import StreamFailed
 from zo2sim.schedule import Stream
@@ -11,17 +13,22 @@ Action = Callable[[], None]
 
 
 class Gate:
-    """Closed, then open for good. Half the cost of `threading.Event`: one lock, no condition."""
+    """Closed, then open for good. Half the cost of `threading.Event`: one lock, no condition.
 
-    __slots__ = ("_lock", "is_open")
+    ``opened_s`` is when, by `perf_counter`; infinite before.
+    """
+
+    __slots__ = ("_lock", "is_open", "opened_s")
 
     def __init__(self) -> None:
         self.is_open = False
+        self.opened_s = inf
         self._lock = Lock()
         self._lock.acquire()
 
     def open(self) -> None:
         """Let everybody pass. Must be called once."""
+        self.opened_s = perf_counter()
         self.is_open = True
         self._lock.release()
 

@@ -1,7 +1,8 @@
 """A slow link made of a fast one: copies in chunks, each not done before its deadline.
 
 Deadlines are absolute: chunk by chunk the time that it ought to take is added to the time at which
-the copy began, so what one sleep overshoots the next one makes up for. The rate is looked up per
+the copy was asked for, so what one sleep overshoots the next one makes up for, and the wake-up of
+the thread that plays the copy engine costs nothing. The rate is looked up per
 chunk, so it changes while a copy is under way when the other direction starts or stops. Where the
 other direction makes no difference a copy is one chunk: each time that a copy wakes up it takes
 the interpreter from the lanes, and what they do in Python takes a tenth longer.
@@ -71,22 +72,35 @@ class Throttle:
         self._wait_s = wait_s
         self._busy = {Stream.H2D: False, Stream.D2H: False}
 
-    def copy(self, stream: Stream, target: torch.Tensor, source: torch.Tensor) -> None:
-        """Copy uint8 tensors of equal length on the calling thread."""
+    def copy(
+        self,
+        stream: Stream,
+        target: torch.Tensor,
+        source: torch.Tensor,
+        asked_s: float | None = None,
+    ) -> None:
+        """Copy uint8 tensors of equal length on the calling thread; None: asked for just now."""
         to, of = target.numpy(), source.numpy()
         if self._limit is None or stream not in self._busy:
             np.copyto(to, of)
             return
         self._busy[stream] = True
         try:
-            self._paced(self._limit, stream, to, of)
+            self._paced(self._limit, stream, to, of, asked_s)
         finally:
             self._busy[stream] = False
 
-    def _paced(self, limit: LinkLimit, stream: Stream, to: np.ndarray, of: np.ndarray) -> None:
+    def _paced(
+        self,
+        limit: LinkLimit,
+        stream: Stream,
+        to: np.ndarray,
+        of: np.ndarray,
+        asked_s: float | None,
+    ) -> None:
         other = Stream.D2H if stream is Stream.H2D else Stream.H2D
         steady = limit.is_steady(stream)
-        deadline_s, start = self._clock(), 0
+        deadline_s, start = self._clock() if asked_s is None else asked_s, 0
         while start < len(of):
             rate = limit.bytes_per_s(stream, both_ways=self._busy[other])
             size = len(of) if steady else max(CHUNK_BYTES, int(rate * CHUNK_S))

@@ -28,7 +28,11 @@ class TimingLog:
 
     def now_s(self) -> float:
         """Host time on the log's clock."""
-        return perf_counter() - self._origin_s
+        return self.at_s(perf_counter())
+
+    def at_s(self, clock_s: float) -> float:
+        """A time of `perf_counter` on the log's clock."""
+        return clock_s - self._origin_s
 
     def open(self, stream: Stream, label: str) -> Entry:
         """A place in the order, to be filled later."""

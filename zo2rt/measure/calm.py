@@ -32,13 +32,15 @@ class CalmStep:
     """The step of a run that nothing disturbs, in the mean over a period.
 
     ``step_s`` has the machine's drift taken out; ``standard_error`` is relative to it, NaN where
-    there was one turn. ``steps_s`` are the steps behind it, as measured. ``disturbance`` is how
-    much longer the median step took, and ``drift`` how much longer the reference.
+    there was one turn. ``steps_s`` are the steps behind it, as measured, and ``slowness`` is the
+    reference's then, 1 where nothing had drifted. ``disturbance`` is how much longer the median
+    step took, and ``drift`` how much longer the reference.
     """
 
     step_s: float
     standard_error: float
     steps_s: Mapping[int, float]
+    slowness: float
     disturbance: float
     drift: float
 
@@ -67,13 +69,14 @@ def calm_step(
     """
     if not turns:
         raise ValueError("a step needs at least one turn; got none")
-    slower = [(turn.reference_s / reference_s) ** drift_power for turn in turns]
+    slower = [turn.reference_s / reference_s for turn in turns]
     scaled = [
-        {step: seconds / factor for step, seconds in turn.steps_s.items()}
+        {step: seconds / factor**drift_power for step, seconds in turn.steps_s.items()}
         for turn, factor in zip(turns, slower, strict=True)
     ]
     places = _by_place(scaled, period)
-    calm = [step for own in places.values() for step in _fastest_of(own)]
+    calm = {step for own in places.values() for step in _fastest_of(own)}
+    slowness = {s: factor for t, factor in zip(turns, slower, strict=True) for s in t.steps_s}
     as_measured = {step: seconds for turn in turns for step, seconds in turn.steps_s.items()}
     step_s = _step_s(scaled, period)
     typical_s = fmean(median(own.values()) for own in places.values())
@@ -81,6 +84,7 @@ def calm_step(
         step_s=step_s,
         standard_error=_standard_error(scaled, period),
         steps_s={step: as_measured[step] for step in sorted(calm)},
+        slowness=fmean(slowness[step] for step in calm),
         disturbance=typical_s / step_s - 1.0,
         drift=median(turn.reference_s for turn in turns) / reference_s - 1.0,
     )

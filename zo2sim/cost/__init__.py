@@ -82,11 +82,14 @@ class CostModel:
         s = self.setting
         if s.cpu is None:
             return self._on_device(kind, unit, lanes, records)
-        gap_s = cpu.seconds(cpu.gap(s, kind), s.machine)
+        gap_s, wake_s = (cpu.seconds(a, s.machine) for a in (cpu.gap(s, kind), cpu.wake(kind)))
         taken = cpu.amounts(s, kind, unit, lanes, records)
-        if taken is None:
-            return replace(self._on_device(kind, unit, lanes, records), gap_s=gap_s)
-        return Work(fixed_s=cpu.seconds(taken, s.machine), amounts={}, gap_s=gap_s)
+        if taken is not None:
+            fixed_s = cpu.seconds(taken, s.machine)
+            return Work(fixed_s=fixed_s, amounts={}, gap_s=gap_s, wake_s=wake_s)
+        work = self._on_device(kind, unit, lanes, records)
+        fixed_s = work.fixed_s + cpu.seconds(cpu.woken(s, kind), s.machine)
+        return replace(work, fixed_s=fixed_s, gap_s=gap_s, wake_s=wake_s)
 
     def _on_device(self, kind: Kind, unit: int | None, lanes: str, records: int) -> Work:
         s = self.setting

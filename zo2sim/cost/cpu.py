@@ -22,7 +22,9 @@ from zo2sim.schedule import HEAD, TAIL, Kind
 Amounts = Mapping[str, Number]
 """By dotted key of a machine's constant: how much of it an operation takes."""
 
-_ELSEWHERE = (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE, Kind.ENCODE, Kind.HOST_UPDATE)
+_ELSEWHERE = frozenset(
+    (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE, Kind.ENCODE, Kind.HOST_UPDATE, Kind.JOURNAL)
+)
 """Kinds that run beside the stream that computes, on a thread of their own."""
 HANDOVER = "host.stream_handover_s"
 """A lane's thread is woken, and wakes its caller at the unit's end."""
@@ -55,15 +57,30 @@ def amounts(s: Setting, kind: Kind, unit: int | None, lanes: str, records: int) 
 
 
 def gap(s: Setting, kind: Kind) -> Amounts:
-    """From the end of an operation to the start of what waited for it.
+    """From the end of an operation until its own stream goes on.
 
-    What waits for another thread is asleep, what waits for its own stream is not. After the loss
-    the host ends the step's lanes and enqueues the next step; where the step goes on with a trip of
-    updates, that trip hides it.
+    What runs beside the stream that computes starts when it is asked to. After the loss the host
+    ends the step's lanes and enqueues the next step; where the step goes on with a trip of updates,
+    that trip hides it.
     """
     if kind in _ELSEWHERE:
-        return {"cpu.wake_s": 1}
+        return {}
     return {"cpu.gap_s": 1} if kind is not Kind.LOSS or not s.plan.defers else _turnaround(s)
+
+
+def wake(kind: Kind) -> Amounts:
+    """From the end of an operation to the start of what waited for it on another stream.
+
+    The thread that computes is asleep then. What waits for it is asked to start at once, and wakes
+    up on its own time (`woken`).
+    """
+    return {"cpu.wake_s": 1} if kind in _ELSEWHERE else {}
+
+
+def woken(s: Setting, kind: Kind) -> Amounts:
+    """What a copy begins with: its thread wakes up. A limit on the link hides it."""
+    limited = s.machine.link.latency_s.is_limited
+    return {"cpu.wake_s": 1} if kind in (Kind.H2D, Kind.D2H) and not limited else {}
 
 
 def _turnaround(s: Setting) -> Amounts:

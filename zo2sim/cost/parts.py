@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from zo2sim.cost import CostModel, cost_key, cpu
+from zo2sim.cost.setting import Setting
 from zo2sim.plan import Noise
 from zo2sim.resources import Resource, Work
 from zo2sim.schedule import Kind, Op
@@ -34,15 +35,31 @@ def parts_s(cost: CostModel, op: Op) -> dict[str, float]:
     return {key: seconds for key, seconds in found.items() if seconds > 0.0}
 
 
+def late_parts_s(cost: CostModel, op: Op) -> dict[str, float]:
+    """How much later other streams see its end (`zo2sim.resources.Work`), by dotted constant."""
+    s = cost.setting
+    found: defaultdict[str, float] = defaultdict(float)
+    if s.cpu is not None:
+        for key, seconds in _seconds(s, cpu.wake(op.kind)):
+            found[key] += seconds
+        for key, seconds in _seconds(s, cpu.gap(s, op.kind)):
+            found[key] -= seconds
+    return found
+
+
 def _on_cores(cost: CostModel, op: Op) -> Iterator[tuple[str, float]]:
     """By the linear law, where the host's cores are the device (`zo2sim.cost.cpu`)."""
     s = cost.setting
     if s.cpu is None:
         return
     taken = cpu.amounts(s, *cost_key(s.model, op)) or {}
-    for amounts in (taken, cpu.gap(s, op.kind)):
-        for key, amount in amounts.items():
-            yield key, float(amount) * cpu.seconds_per(key, s.machine.quantity(key).value)
+    for amounts in (taken, cpu.woken(s, op.kind), cpu.gap(s, op.kind)):
+        yield from _seconds(s, amounts)
+
+
+def _seconds(s: Setting, amounts: cpu.Amounts) -> Iterator[tuple[str, float]]:
+    for key, amount in amounts.items():
+        yield key, float(amount) * cpu.seconds_per(key, s.machine.quantity(key).value)
 
 
 def _elsewhere(cost: CostModel, op: Op) -> Iterator[tuple[str, float]]:
@@ -57,6 +74,8 @@ def _elsewhere(cost: CostModel, op: Op) -> Iterator[tuple[str, float]]:
         yield KERNELS, machine.device.launch_s.value
         return
     fixed_s, rate = float(work.fixed_s), _rate(cost, work, op.kind)
+    if s.cpu is not None:
+        fixed_s -= sum(seconds for _, seconds in _seconds(s, cpu.woken(s, op.kind)))
     if op.kind in (Kind.H2D, Kind.D2H):
         copies = len(s.unit(op.unit).parameters) if s.published and op.unit is not None else 1
         waits_s = min(fixed_s, copies * machine.link.latency_s.value)
