@@ -38,6 +38,7 @@ START_S: Mapping[str, float] = {
     "cpu.beside_s": 5e-5,
     "cpu.gap_s": 5e-5,
     "cpu.wake_s": 1e-4,
+    "cpu.copy_start_s": 3e-4,
     "cpu.loss_s": 2e-4,
     "cpu.throttle_s": 2e-4,
     "cpu.turnaround_s": 1e-3,

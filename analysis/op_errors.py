@@ -12,7 +12,7 @@ from zo2sim.cost.parts import KERNELS, parts_s
 from zo2sim.schedule import Kind, Op, Stream
 from zo2sim.trace import Trace
 
-_GAPS = ("cpu.gap_s", "cpu.wake_s", "cpu.turnaround")
+_GAPS = ("cpu.gap_s", "cpu.turnaround")
 SUSPICIOUS = 0.25
 """Log ratio from which on a kind of operation is said to be mispredicted throughout."""
 LIMIT = "the limit of the link"

@@ -169,7 +169,11 @@ def test_only_who_computes_is_woken_by_what_it_waits_for():
     limited = replace(free, machine=cap_link(free.machine, 1e6))
     assert (gap(free.cost.setting, Kind.H2D), wake(Kind.H2D)) == ({}, {"cpu.wake_s": 1})
     assert wake(Kind.FORWARD) == {}
-    assert woken(free.cost.setting, Kind.D2H) == {"cpu.wake_s": 1}
+    assert woken(free.cost.setting, Kind.H2D) == {"cpu.copy_start_s": 1}
+    single, naive = case(Plan(num_slots=1)), case(Plan(policy=Policy.NAIVE))
+    assert woken(single.cost.setting, Kind.H2D) == {"cpu.wake_s": 1}
+    assert woken(single.cost.setting, Kind.D2H) == {"cpu.copy_start_s": 1}
+    assert woken(naive.cost.setting, Kind.D2H) == {"cpu.wake_s": 1}
     assert woken(limited.cost.setting, Kind.D2H) == {}
     assert woken(free.cost.setting, Kind.FORWARD) == {}
 

@@ -192,10 +192,10 @@ class Cpu:
     ``beside_s`` what an operation loses to a copy that starts beside it;
     ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
     the next one of the thread that computes, ``wake_s`` what a thread takes to wake up that waited
-    for another one; the turnarounds what a step has between its loss and the next step's first
-    operation; ``trip_s`` what the first operation of a trip loses to the host, which still enqueues
-    the rest, where a step has several trips; ``throttle_s`` what the end of a copy through a
-    limited link takes.
+    for another one, ``copy_start_s`` what a copy's takes beside lanes; the turnarounds what a step
+    has between its loss and the next step's first operation; ``trip_s`` what the first operation of
+    a trip loses to the host, which still enqueues the rest, where a step has several trips;
+    ``throttle_s`` what the end of a copy through a limited link takes.
     ``misfit_ratio`` is the relative spread (one standard deviation) of runs' steps around what a
     fit without them predicts, ``jitter_ratio`` that of the same run repeated, and
     ``together_ratio`` by how much the errors of constants cancel in a step
@@ -231,6 +231,7 @@ class Cpu:
     beside_s: Quantity
     gap_s: Quantity
     wake_s: Quantity
+    copy_start_s: Quantity
     loss_s: Quantity
     throttle_s: Quantity
     turnaround_s: Quantity

@@ -71,6 +71,7 @@ LIMITS = {
     "cpu.call_s": (1e-9, 1e-1),
     "cpu.beside_s": (1e-9, 1e-1),
     "cpu.gap_s": (1e-9, 1e-1),
+    "cpu.copy_start_s": (1e-9, 1e-1),
     "cpu.wake_s": (1e-9, 1e-1),
     "cpu.loss_s": (1e-9, 1e-1),
     "cpu.throttle_s": (1e-9, 1e-1),

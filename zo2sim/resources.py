@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from zo2sim.schedule import Stream
+
 Number = Any
 """A float, or an array with one value per plan: the cost formulas serve both."""
 
@@ -56,7 +58,7 @@ class Work:
     """Cost of one operation: a fixed time, then amounts that flow through resources together.
 
     ``gap_s`` is what the host needs from its end until its own stream can go on, ``wake_s`` until
-    what waits for it on another stream can start.
+    the stream that computes can start what waits for it; all other streams are asked at once.
     """
 
     fixed_s: Number = 0.0
@@ -70,10 +72,18 @@ class Work:
 
     @property
     def late_s(self) -> Number:
-        """How much later than its own stream goes on other streams see its end; may be negative."""
+        """What `sees_late` speaks of: from when its own stream goes on; may be negative."""
         return self.wake_s - self.gap_s
 
     def flow_s(self, rates: Rates) -> Number:
         """Duration of the flow alone: the slowest resource."""
         times = [amount / rates.of(r) for r, amount in self.amounts.items()]
         return reduce(np.maximum, times, 0.0)
+
+
+def sees_late(after: Stream, before: Stream) -> bool:
+    """Between the stream that computes and the others an end is seen `Work.late_s` later.
+
+    Those others have no gaps of their own.
+    """
+    return after is not before and Stream.COMPUTE in (after, before)

@@ -5,14 +5,14 @@ takes its fixed time, then flows through its resources, and lets those that wait
 after its gap, or wake-up; a fluid model divides what several operations want at once, max-min fair.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 import simpy
 
-from zo2sim.resources import Rates, Resource, Work
+from zo2sim.resources import Rates, Resource, Work, sees_late
 from zo2sim.schedule import Op, Program
 from zo2sim.steady import MOST_PERIODS, Floats, cycles, forced, lengths
 from zo2sim.trace import Span, Trace
@@ -58,7 +58,10 @@ def _trace(program: Program, work_of: Callable[[Op], Work], rates: Rates, period
 
 
 class _Run:
-    """One simulation: a process per stream, an event per operation that ended."""
+    """One simulation: a process per stream, an event per operation that ended.
+
+    What computes waits for another one where it must be woken.
+    """
 
     def __init__(
         self,
@@ -73,6 +76,10 @@ class _Run:
         self._fabric = Fabric(env, rates)
         self._work_of = work_of
         self._done = [env.event() for _ in ops]
+        self._woken = [
+            env.event() if work_of(item.op).wake_s > 0.0 else done
+            for item, done in zip(ops, self._done, strict=True)
+        ]
         self._times: list[tuple[float, float]] = [(0.0, 0.0)] * len(ops)
 
     def spans(self) -> tuple[Span, ...]:
@@ -87,9 +94,9 @@ class _Run:
 
     def _stream(self, numbers: list[int]) -> Generator[simpy.Event, None, None]:
         for number in numbers:
-            for dep in self._ops[number].deps:
-                if not self._done[dep].processed and not self._is_own(dep, number):
-                    yield self._done[dep]
+            for ended in self._awaited(number):
+                if not ended.processed:
+                    yield ended
             start = self._env.now
             work = self._work_of(self._ops[number].op)
             if work.fixed_s > 0.0:
@@ -97,22 +104,23 @@ class _Run:
             if work.flow_s(self._rates) > _NEGLIGIBLE_S:
                 yield self._fabric.run(work)
             self._times[number] = (start, self._env.now)
-            self._let_go(self._done[number], work.wake_s)
+            self._done[number].succeed()
+            if work.wake_s > 0.0:
+                self._env.process(self._wake(number, work.wake_s))
             if work.gap_s > 0.0:
                 yield self._env.timeout(work.gap_s)
 
-    def _is_own(self, dep: int, number: int) -> bool:
-        """Both are on one stream, which runs them in order anyway."""
-        return self._ops[dep].op.stream is self._ops[number].op.stream
+    def _awaited(self, number: int) -> Iterator[simpy.Event]:
+        """What an operation waits for, beside its own stream, which runs in order anyway."""
+        own = self._ops[number].op.stream
+        for dep in self._ops[number].deps:
+            stream = self._ops[dep].op.stream
+            if stream is not own:
+                yield (self._woken if sees_late(own, stream) else self._done)[dep]
 
-    def _let_go(self, done: simpy.Event, wake_s: float) -> None:
-        """Other streams see the end of an operation."""
-        if wake_s > 0.0:
-            callbacks: list[Callable[[simpy.Event], object]]
-            callbacks = self._env.timeout(wake_s).callbacks  # pyright: ignore
-            callbacks.append(lambda _: done.succeed())
-        else:
-            done.succeed()
+    def _wake(self, number: int, wake_s: float) -> Generator[simpy.Event, None, None]:
+        yield self._env.timeout(wake_s)
+        self._woken[number].succeed()
 
 
 @dataclass(slots=True, eq=False)

@@ -20,7 +20,7 @@ from zo2sim.cost import CostModel
 from zo2sim.model import Model
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape, build
-from zo2sim.resources import Resource
+from zo2sim.resources import Resource, sees_late
 from zo2sim.schedule import Buffer, Op, Space, Stream
 from zo2sim.steady import Floats
 
@@ -138,15 +138,14 @@ def _length_s(stay: Sequence[Op], buffer: Buffer, cost: CostModel) -> float:
 
     Operations of one stream, and those of which one writes the buffer, follow each other.
     """
-    own_s: list[float] = []  # when its own stream goes on after each, and when others see its end
-    seen_s: list[float] = []
+    ends: list[float] = []
     for op in stay:
-        writes, work = buffer in op.writes, cost(op)
+        writes = buffer in op.writes
         before = (
-            own if other.stream is op.stream else seen
-            for own, seen, other in zip(own_s, seen_s, stay, strict=False)
+            end + sees_late(op.stream, other.stream) * float(cost(other).late_s)
+            for end, other in zip(ends, stay, strict=False)
             if writes or buffer in other.writes or other.stream is op.stream
         )
-        own_s.append(max(before, default=0.0) + float(work.alone_s(cost.rates)))
-        seen_s.append(own_s[-1] + float(work.late_s))
-    return max(seen_s, default=0.0)
+        ends.append(max(before, default=0.0) + float(cost(op).alone_s(cost.rates)))
+    gaps = (float(cost(op).gap_s) for op in stay)
+    return max((end - gap for end, gap in zip(ends, gaps, strict=True)), default=0.0)

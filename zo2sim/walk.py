@@ -1,8 +1,8 @@
 """A program as arithmetic: starts and ends of every operation, for many plans in one pass.
 
 An operation starts when everything that it waits for has ended, and takes its own duration: what
-the simulator does where operations do not slow each other. Other streams may see an end later, or
-earlier, than its own stream goes on: by the operation's lateness.
+the simulator does where operations do not slow each other. Another stream may see an end later, or
+earlier, than its own stream goes on (`zo2sim.resources.sees_late`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +12,14 @@ from itertools import count, islice
 
 import numpy as np
 
+from zo2sim.resources import sees_late
 from zo2sim.schedule import Kind, Op, Program
 from zo2sim.steady import MOST_PERIODS, PERIODS, Floats, cycles, forced
 from zo2sim.unroll import unroll
 
 Row = tuple[int, tuple[int, ...], tuple[int | None, ...]]
 """Cost class of an operation, where the ends that it waits for are kept, and, of each of those that
-are another stream's, the cost class."""
+it sees late, the cost class."""
 
 _LONGEST = 5  # periods that show a cycle of four
 _CHUNK = 2048  # plans per pass: the ends of a period then stay in cache
@@ -60,11 +61,12 @@ class Walk:
         rows: list[Row] = []
         for item in items:
             before = [items[dep].op for dep in item.deps]
-            other = [
-                None if op.stream is item.op.stream else numbers[self.like(op)] for op in before
+            late = [
+                numbers[self.like(op)] if sees_late(item.op.stream, op.stream) else None
+                for op in before
             ]
             kept = tuple(dep % ring for dep in item.deps)
-            rows.append((numbers[self.like(item.op)], kept, tuple(other)))
+            rows.append((numbers[self.like(item.op)], kept, tuple(late)))
         return tuple(rows[p * self._size : (p + 1) * self._size] for p in range(3))
 
     def ends_s(
@@ -72,7 +74,7 @@ class Walk:
     ) -> Floats:
         """End of every operation, (operations, plans), from durations (classes, plans).
 
-        ``late`` has their shape: how much later other streams see an end; None: all at once.
+        ``late`` has their shape: how much later an end is seen where it is seen late.
         """
         found = islice(self._periods(durations, late), periods)
         return np.concatenate([ends.copy() for ends in found])
@@ -97,9 +99,11 @@ class Walk:
             first = self._size * (period % 2)
             here = ends[first : first + self._size]
             rows = self._rows[0 if period == 0 else 2 - period % 2]
-            for row, (cost, deps, others) in zip(here, rows, strict=True):
+            for row, (cost, deps, late_classes) in zip(here, rows, strict=True):
                 befores = [ends[dep] for dep in deps]
-                _end(row, costs[cost], befores if lates is None else _seen(befores, others, lates))
+                if lates is not None:
+                    befores = _seen(befores, late_classes, lates)
+                _end(row, costs[cost], befores)
             yield ring[first : first + self._size]
 
     def _settled_s(self, durations: Floats, late: Floats | None = None) -> Floats:
@@ -150,11 +154,11 @@ def _end(row: Floats, duration: Floats, befores: Sequence[Floats]) -> None:
 
 
 def _seen(
-    befores: Sequence[Floats], others: Sequence[int | None], lates: Sequence[Floats]
+    befores: Sequence[Floats], classes: Sequence[int | None], lates: Sequence[Floats]
 ) -> list[Floats]:
-    """The ends as the stream sees that waits for them."""
-    pairs = zip(befores, others, strict=True)
-    return [ends if other is None else ends + lates[other] for ends, other in pairs]
+    """The ends as the stream sees them that waits for them."""
+    pairs = zip(befores, classes, strict=True)
+    return [ends if one is None else ends + lates[one] for ends, one in pairs]
 
 
 def _chunks(count: int) -> Iterator[slice]:

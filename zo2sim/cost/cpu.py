@@ -15,7 +15,7 @@ from zo2sim.cost.setting import Setting
 from zo2sim.dtypes import Dtype
 from zo2sim.machine import Machine
 from zo2sim.model import Attention
-from zo2sim.plan import Policy
+from zo2sim.plan import Plan, Policy
 from zo2sim.resources import Number
 from zo2sim.schedule import HEAD, TAIL, Kind
 
@@ -69,18 +69,28 @@ def gap(s: Setting, kind: Kind) -> Amounts:
 
 
 def wake(kind: Kind) -> Amounts:
-    """From the end of an operation to the start of what waited for it on another stream.
+    """From the end of an operation beside the stream that computes to what that stream starts then.
 
-    The thread that computes is asleep then. What waits for it is asked to start at once, and wakes
-    up on its own time (`woken`).
+    The thread that computes is asleep while it waits.
     """
     return {"cpu.wake_s": 1} if kind in _ELSEWHERE else {}
 
 
 def woken(s: Setting, kind: Kind) -> Amounts:
-    """What a copy begins with: its thread wakes up. A limit on the link hides it."""
-    limited = s.machine.link.latency_s.is_limited
-    return {"cpu.wake_s": 1} if kind in (Kind.H2D, Kind.D2H) and not limited else {}
+    """What a copy begins with: its thread wakes up, beside lanes or alone.
+
+    With a single slot nothing else can run while it is filled. A limit on the link hides it all.
+    """
+    if kind not in (Kind.H2D, Kind.D2H) or s.machine.link.latency_s.is_limited:
+        return {}
+    single = s.plan.num_slots == 1 and s.plan.policy is not Policy.DUAL
+    beside = _overlaps(s.plan) and not (kind is Kind.H2D and single)
+    return {"cpu.copy_start_s" if beside else "cpu.wake_s": 1}
+
+
+def _overlaps(plan: Plan) -> bool:
+    """Copies run while the stream that computes does."""
+    return plan.overlap and plan.policy is not Policy.NAIVE
 
 
 def _turnaround(s: Setting) -> Amounts:
@@ -170,7 +180,7 @@ def _copies_beside(s: Setting, kind: Kind, unit: int) -> float:
     both ways beside its trip of updates, of which the last comes home beside the next head.
     """
     plan, share = s.plan, s.streamed_share
-    if not plan.overlap or plan.policy is Policy.NAIVE or (unit < 0 and kind is not Kind.FORWARD):
+    if not _overlaps(plan) or (unit < 0 and kind is not Kind.FORWARD):
         return 0.0
     if plan.policy is Policy.DUAL:
         return share * (2.0 if unit == HEAD else 1.0)
