@@ -59,15 +59,16 @@ def gap_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[
             own = before.op.stream is Stream.COMPUTE
             kind = before.op.kind
             amounts_of_gap = gap(case.cost.setting, kind) if own else wake(kind)
-            what = _gap_group(before, amounts_of_gap)
+            what = _gap_group(amounts_of_gap)
             found[what].append(gap_s / counted[after.step])
             taken[what] = amounts_of_gap
     for what, gaps_s in found.items():
         yield _row(what, f"{name}, {what}", taken[what], fmean(gaps_s))
 
 
-def _gap_group(before: Span, taken: Amounts) -> str:
-    if before.op.kind is Kind.LOSS:
+def _gap_group(taken: Amounts) -> str:
+    """A loss that a trip of updates follows has an ordinary gap."""
+    if "cpu.turnaround_s" in taken:
         return "turnaround"
     return "wake" if "cpu.wake_s" in taken else "gap"
 

@@ -159,7 +159,7 @@ def _one(
         predicted_s=prediction.step_s,
         low_s=spread.low_step_s,
         high_s=spread.high_step_s,
-        replayed_s=replayed_s(trace, case, calm.steps_s),
+        replayed_s=replayed_s(trace, case, calm.steps_s, slowness=calm.slowness),
         calm_s=fmean(calm.steps_s.values()),
         step_s=calm.step_s,
         standard_error=calm.standard_error,

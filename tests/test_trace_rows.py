@@ -57,6 +57,12 @@ def test_what_waits_for_a_copy_wakes_up_later():
     assert rows["gap"].seconds == pytest.approx(5e-5)
 
 
+def test_a_loss_that_a_trip_of_updates_follows_has_an_ordinary_gap():
+    rows = gap_rows_of(case(Plan(policy=Policy.DUAL)))
+    assert "turnaround" not in rows
+    assert rows["gap"].amounts == {"cpu.gap_s": 1}
+
+
 def gap_rows_of(one: Case) -> dict[str, Measured]:
     trace = traced(one)
     return {row.group: row for row in gap_rows(trace, one, "run", SETTLED)}
@@ -114,6 +120,15 @@ def test_a_step_that_was_not_measured_takes_what_it_took_before():
     one = case(Plan(write_back_every=3))
     trace = traced(one)
     assert replayed_s(trace, one, {5}) == pytest.approx(trace.step_s, rel=0.03)
+
+
+def test_the_gaps_of_a_machine_that_has_drifted_are_longer():
+    one = case(Plan(policy=Policy.RESIDENT))
+    trace = traced(one)
+    computes = [span for span in trace.spans if span.op.stream is Stream.COMPUTE]
+    gaps_s = trace.step_s - sum(span.duration_s for span in computes if span.step == 5)
+    once, twice = (replayed_s(trace, one, {5}, slowness=slowness) for slowness in (1.0, 2.0))
+    assert twice - once == pytest.approx(gaps_s)
 
 
 def linked() -> Case:
