@@ -10,8 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from experiments.drawn_plans import random_cases, uncontended
+from tests.calibrated import calibrated_host
 from tests.strategies import plans_of
 from zo2sim.case import Case
+from zo2sim.drift import with_slower_cores
+from zo2sim.dtypes import Dtype
 from zo2sim.fast import contends, step_s
 from zo2sim.machine import Machine
 from zo2sim.machine_file import named
@@ -61,6 +64,19 @@ def simulated_s(case: Case, *, periods: int = 4) -> float:
 def test_it_equals_the_simulation_where_nothing_contends(case: Case):
     assume(not contends(case))
     assert step_s([case])[0] == pytest.approx(simulated_s(case), rel=1e-9)
+
+
+@pytest.mark.parametrize("policy", [p for p in Policy if p is not Policy.ZO2_REFERENCE])
+def test_gaps_and_wake_ups_of_a_host_are_the_simulation_s(policy: Policy):
+    """Of two hosts that share their device, but not the cores that play it."""
+    host = uncontended(calibrated_host())
+    recipe = Recipe(**dict.fromkeys(("storage_dtype", "wire_dtype", "compute_dtype"), Dtype.FP32))
+    plan = Plan(policy=policy)
+    machines = (host, with_slower_cores(host, 3.0))
+    both = [Case(model=MODEL, machine=machine, plan=plan, recipe=recipe) for machine in machines]
+    assert machines[0].device is machines[1].device
+    assert not any(contends(case) for case in both)
+    assert step_s(both) == pytest.approx([simulated_s(case) for case in both], rel=1e-9)
 
 
 @pytest.mark.parametrize("policy", Policy)

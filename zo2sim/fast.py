@@ -118,7 +118,7 @@ def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats | None]:
     """
     load = _joint_load(cases)
     by_machine = _joint_costs(cases, load, lambda case: case.machine)
-    by_device = _joint_costs(cases, load, lambda case: case.machine.device)
+    by_device = _joint_costs(cases, load, _computes)
     durations, late = np.empty((2, len(walk.classes), len(cases)))
     for row, op in enumerate(walk.classes):
         for numbers, cost in by_device if op.kind in _ON_DEVICE else by_machine:
@@ -126,6 +126,11 @@ def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats | None]:
             durations[row, numbers] = work.alone_s(cost.rates)
             late[row, numbers] = work.late_s
     return durations, late if late.any() else None
+
+
+def _computes(case: Case) -> object:
+    """What decides how long the case computes: its device, or a host whose cores are the device."""
+    return case.machine.device if case.machine.cpu is None else case.machine
 
 
 def _joint_load(cases: Sequence[Case]) -> Load:

@@ -72,7 +72,8 @@ class Work:
 
     @property
     def late_s(self) -> Number:
-        """What `sees_late` speaks of: from when its own stream goes on; may be negative."""
+        """From when its own stream goes on to when its end is seen late (`sees_late`); below 0 where
+        that is earlier."""
         return self.wake_s - self.gap_s
 
     def flow_s(self, rates: Rates) -> Number:

@@ -1,8 +1,9 @@
 """Discrete-event simulation (SimPy) of a program on a machine whose resources are shared.
 
 Each stream is a process that runs its operations in order. An operation waits for its edges,
-takes its fixed time, then flows through its resources, and lets those that wait for it start
-after its gap, or wake-up; a fluid model divides what several operations want at once, max-min fair.
+takes its fixed time, then flows through its resources; its stream goes on after its gap, and a
+stream that must be woken after its wake-up. A fluid model divides what several operations want at
+once, max-min fair.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -58,10 +59,8 @@ def _trace(program: Program, work_of: Callable[[Op], Work], rates: Rates, period
 
 
 class _Run:
-    """One simulation: a process per stream, an event per operation that ended.
-
-    What computes waits for another one where it must be woken.
-    """
+    """One simulation: a process per stream, an event per operation that ended, and another one
+    where the stream that computes is woken later."""
 
     def __init__(
         self,

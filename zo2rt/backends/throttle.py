@@ -2,10 +2,10 @@
 
 Deadlines are absolute: chunk by chunk the time that it ought to take is added to the time at which
 the copy was asked for, so what one sleep overshoots the next one makes up for, and the wake-up of
-the thread that plays the copy engine costs nothing. The rate is looked up per
-chunk, so it changes while a copy is under way when the other direction starts or stops. Where the
-other direction makes no difference a copy is one chunk: each time that a copy wakes up it takes
-the interpreter from the lanes, and what they do in Python takes a tenth longer.
+the thread that plays the copy engine costs nothing. The rate is looked up per chunk, so it changes
+while a copy is under way when the other direction starts or stops. Where the other direction makes
+no difference a copy is one chunk: each time that a copy wakes up it takes the interpreter from the
+lanes, and what they do in Python takes a tenth longer.
 """
 
 from collections.abc import Callable

@@ -36,7 +36,7 @@ def parts_s(cost: CostModel, op: Op) -> dict[str, float]:
 
 
 def late_parts_s(cost: CostModel, op: Op) -> dict[str, float]:
-    """How much later other streams see its end (`zo2sim.resources.Work`), by dotted constant."""
+    """The same of `zo2sim.resources.Work.late_s`, in which gaps count below 0."""
     s = cost.setting
     found: defaultdict[str, float] = defaultdict(float)
     if s.cpu is not None:
