@@ -72,8 +72,8 @@ class Work:
 
     @property
     def late_s(self) -> Number:
-        """From when its own stream goes on to when its end is seen late (`sees_late`); below 0 where
-        that is earlier."""
+        """From when its own stream goes on to when others see its end late (`sees_late`); may be
+        below 0."""
         return self.wake_s - self.gap_s
 
     def flow_s(self, rates: Rates) -> Number:
