@@ -177,7 +177,7 @@ def _one(
         errors=tuple(errors),
         divergence=first_divergence(prediction.trace, trace),
         turns=tuple(turns),
-        last_step=max(calm.steps_s),
+        drawn_step=min(calm.steps_s, key=lambda step: abs(calm.steps_s[step] - calm.step_s)),
     )
 
 

@@ -25,8 +25,8 @@ class Validated:
     errors: tuple[OpError, ...]
     divergence: str | None
     turns: tuple[Turn, ...]
-    last_step: int
-    """The last undisturbed one: it is drawn."""
+    drawn_step: int
+    """Of the undisturbed ones the one that takes what the configuration is said to."""
 
     @property
     def extrapolated(self) -> tuple[str, ...]:

@@ -151,7 +151,7 @@ def _known(value: float) -> float | None:
 
 def _timelines(one: Validated) -> Figure:
     return paired_timelines(
-        one.prediction.trace, one.trace, step=one.last_step, title=one.comparison.name
+        one.prediction.trace, one.trace, step=one.drawn_step, title=one.comparison.name
     )
 
 

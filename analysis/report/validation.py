@@ -185,7 +185,10 @@ def _timelines(scores: Scores) -> Iterator[Block]:
     shown = drawn(scores)
     words = listed(f"the {which} ({signed_percent(c.error)})" for which, c in shown.items())
     yield Paragraph(
-        (f"One step as predicted and the last one as measured, of three configurations: {words}.",)
+        (
+            "One step as predicted, and the measured one that comes closest to the step as stated, "
+            f"of three configurations: {words}.",
+        )
     )
     for which, c in shown.items():
         caption = (
