@@ -20,7 +20,7 @@ from experiments.run_design import KINDS, calibration_runs, reference_run
 from zo2rt.backends import HostBackend
 from zo2rt.intra_op import intra_op_threads
 from zo2rt.measure import codecs, disk, host_work, kernels, links, noise
-from zo2rt.measure.calm import CalmStep, Turn, calm_step
+from zo2rt.measure.calm import Turn, calm_step
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.timing import Effort, measure
 from zo2rt.measure.turns import TURNS, Rounds, in_turns
@@ -81,7 +81,7 @@ def measure_host(campaign: Campaign) -> Found:
     standard_errors: list[float] = []
     for spec, trace, own in zip(specs, traces, turns, strict=True):
         calm = calm_step(own, period=trace.steps_per_period, reference_s=reference_s)
-        found = [*rows_of(spec, trace, counted(own, calm, reference_s))]
+        found = [*rows_of(spec, trace, calm.slownesses)]
         runs.append(TimedRun(spec=spec, turns=own, rows=found))
         standard_errors.append(calm.standard_error)
     jitter = fmean(standard_errors) * (_ROUNDS.turns / TURNS) ** 0.5
@@ -103,17 +103,6 @@ def _in_turns(
         return [one.trace() for one in running], turns
 
 
-def counted(turns: Sequence[Turn], calm: CalmStep, reference_s: float) -> Counted:
-    """The calm steps, and how slow the machine was meanwhile: 1 where the reference took
-    ``reference_s``."""
-    return {
-        step: turn.reference_s / reference_s
-        for turn in turns
-        for step in turn.steps_s
-        if step in calm.steps_s
-    }
-
-
 def calm_steps(trace: Trace) -> Counted:
     """The fastest third of the steps after the first ones, on a machine that does not drift."""
     took_s = {number: e - s for number, (s, e) in enumerate(pairwise(trace.losses_s), start=1)}
@@ -121,8 +110,7 @@ def calm_steps(trace: Trace) -> Counted:
     if not steps_s:
         return {}
     turns = [Turn(steps_s=steps_s, reference_s=1.0)]
-    calm = calm_step(turns, period=trace.steps_per_period, reference_s=1.0)
-    return dict.fromkeys(calm.steps_s, 1.0)
+    return calm_step(turns, period=trace.steps_per_period, reference_s=1.0).slownesses
 
 
 def rows_of(spec: RunSpec, trace: Trace, counted: Counted | None = None) -> Iterator[Measured]:

@@ -93,7 +93,7 @@ def _chain_s(chain: Walk, work_of: Callable[[Op], Work], rates: Rates) -> float:
     works = [work_of(op) for op in chain.classes]
     durations = np.array([[float(work.alone_s(rates))] for work in works])
     late = np.array([[float(work.late_s)] for work in works])
-    return float(chain.step_s(durations, late if late.any() else None)[0])
+    return float(chain.step_s(durations, late)[0])
 
 
 def _named_after_resources(limits: Mapping[str, float]) -> dict[str, float]:

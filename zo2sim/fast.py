@@ -111,7 +111,7 @@ def _shared_walk(model: Model, plan: Plan, recipe: Recipe) -> Walk:
     return Walk(program, partial(cost_key, model.in_units_of(plan.blocks_per_unit)))
 
 
-def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats | None]:
+def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats]:
     """Durations alone and lateness, (classes, plans): one vectorised look-up per machine.
 
     What only the device decides is looked up once for machines that share their device.
@@ -125,7 +125,7 @@ def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats | None]:
             work = cost(op)
             durations[row, numbers] = work.alone_s(cost.rates)
             late[row, numbers] = work.late_s
-    return durations, late if late.any() else None
+    return durations, late
 
 
 def _computes(case: Case) -> object:

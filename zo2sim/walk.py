@@ -81,9 +81,9 @@ class Walk:
 
     def step_s(self, durations: Floats, late: Floats | None = None) -> Floats:
         """Mean step time of the steady state, (plans,); takes what `ends_s` takes."""
-        chunks = _chunks(durations.shape[1])
         if late is None:
-            return np.concatenate([self._settled_s(durations[:, own]) for own in chunks])
+            late = np.zeros_like(durations)
+        chunks = _chunks(durations.shape[1])
         found = [self._settled_s(durations[:, own], late[:, own]) for own in chunks]
         return np.concatenate(found)
 
@@ -94,7 +94,7 @@ class Walk:
         """
         ring = np.empty((2 * self._size, durations.shape[1]))
         ends, costs = list(ring), list(durations)  # slicing an array costs more than the sum
-        lates = None if late is None else list(late)
+        lates = None if late is None or not late.any() else list(late)
         for period in count():
             first = self._size * (period % 2)
             here = ends[first : first + self._size]
@@ -106,7 +106,7 @@ class Walk:
                 _end(row, costs[cost], befores)
             yield ring[first : first + self._size]
 
-    def _settled_s(self, durations: Floats, late: Floats | None = None) -> Floats:
+    def _settled_s(self, durations: Floats, late: Floats) -> Floats:
         """Run ever more periods until every plan repeats itself."""
         result = np.full(durations.shape[1], np.nan)
         seen: list[Floats] = []

@@ -32,17 +32,22 @@ class CalmStep:
     """The step of a run that nothing disturbs, in the mean over a period.
 
     ``step_s`` has the machine's drift taken out; ``standard_error`` is relative to it, NaN where
-    there was one turn. ``steps_s`` are the steps behind it, as measured, and ``slowness`` is the
-    reference's then, 1 where nothing had drifted. ``disturbance`` is how much longer the median
-    step took, and ``drift`` how much longer the reference.
+    there was one turn. ``steps_s`` are the steps behind it, as measured, and ``slownesses`` the
+    reference's at each of them, 1 where nothing had drifted. ``disturbance`` is how much longer the
+    median step took, and ``drift`` how much longer the reference.
     """
 
     step_s: float
     standard_error: float
     steps_s: Mapping[int, float]
-    slowness: float
+    slownesses: Mapping[int, float]
     disturbance: float
     drift: float
+
+    @property
+    def slowness(self) -> float:
+        """The reference's in the mean over the steps."""
+        return fmean(self.slownesses.values())
 
 
 def fastest(count: int) -> int:
@@ -84,7 +89,7 @@ def calm_step(
         step_s=step_s,
         standard_error=_standard_error(scaled, period),
         steps_s={step: as_measured[step] for step in sorted(calm)},
-        slowness=fmean(slowness[step] for step in calm),
+        slownesses={step: slowness[step] for step in sorted(calm)},
         disturbance=typical_s / step_s - 1.0,
         drift=median(turn.reference_s for turn in turns) / reference_s - 1.0,
     )
