@@ -44,7 +44,9 @@ def glued(model: Model, size: int) -> Model:
             elementwise=sum(b.elementwise for b in row),
             cast_elements=sum(b.cast_elements for b in row),
             kernels=sum(b.kernels for b in row),
+            cast_kernels=sum(b.cast_kernels for b in row),
             linear_shapes=sum((b.linear_shapes for b in row), ()),
+            num_blocks=len(row),
         )
         for row in rows
     )

@@ -139,8 +139,10 @@ def test_linear_shapes_are_the_linear_layers_of_a_block(case: str):
 # Counting rule, checked against what PyTorch dispatches
 
 
-def traced(config: Config, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int]]:
-    """Launches and elements per token of head, first block and tail in a real bf16 forward."""
+def traced(
+    config: Config, monkeypatch: pytest.MonkeyPatch, dtype: str = "bfloat16"
+) -> dict[str, tuple[int, int]]:
+    """Launches and elements per token of head, first block and tail in a real forward."""
     torch = pytest.importorskip("torch")
     dispatch = pytest.importorskip("torch.utils._python_dispatch")
     transformers = pytest.importorskip("transformers")
@@ -152,7 +154,7 @@ def traced(config: Config, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[i
 
     monkeypatch.setitem(attention._global_mapping, "uncapped", uncapped)
     monkeypatch.setitem(masks._global_mapping, "uncapped", masks()["sdpa"])
-    real = real_model(config, device="cpu", attention="uncapped").to(torch.bfloat16).eval()
+    real = real_model(config, device="cpu", attention="uncapped").to(getattr(torch, dtype)).eval()
     phase, totals = ["head"], defaultdict[str, tuple[int, int]](lambda: (0, 0))
 
     class Counter(dispatch.TorchDispatchMode):
@@ -205,6 +207,16 @@ def test_traffic_is_what_a_forward_dispatches(case: str, monkeypatch: pytest.Mon
     model, counts = from_config(TINY[case], name=case), traced(TINY[case], monkeypatch)
     for phase, unit in (("head", model.head), ("block", model.blocks[0]), ("tail", model.tail)):
         assert (phase, *counts[phase]) == (phase, unit.kernels, unit.elementwise)
+
+
+@pytest.mark.parametrize("case", TINY)
+def test_casts_are_the_kernels_that_a_forward_in_fp32_does_without(
+    case: str, monkeypatch: pytest.MonkeyPatch
+):
+    model = from_config(TINY[case], name=case)
+    counts = traced(TINY[case], monkeypatch, dtype="float32")
+    for phase, unit in (("head", model.head), ("block", model.blocks[0]), ("tail", model.tail)):
+        assert (phase, counts[phase][0]) == (phase, unit.kernels - unit.cast_kernels)
 
 
 def test_gemma2_caps_its_logits_in_three_kernels():

@@ -66,8 +66,8 @@ class Unit:
     number of activation elements read or written per token by everything else (norms, residual
     additions, activation functions, embedding look-ups, biases) in half precision; the
     ``cast_elements`` among them vanish in fp32. ``kernels`` is the number of kernels launched per
-    lane. ``linear_shapes`` lists (out, in) of each linear layer, which is
-    where LoRA adapters attach.
+    lane; the ``cast_kernels`` among them vanish in fp32, too. ``linear_shapes`` lists (out, in) of
+    each linear layer, which is where LoRA adapters attach. ``num_blocks`` is 0 for head and tail.
     """
 
     parameters: tuple[Parameter, ...]
@@ -76,7 +76,9 @@ class Unit:
     elementwise: int = 0
     cast_elements: int = 0
     kernels: int = 0
+    cast_kernels: int = 0
     linear_shapes: tuple[tuple[int, int], ...] = ()
+    num_blocks: int = 0
 
     @classmethod
     def joined(cls, units: Sequence["Unit"]) -> "Unit":
@@ -91,7 +93,9 @@ class Unit:
             elementwise=sum(unit.elementwise for unit in units),
             cast_elements=sum(unit.cast_elements for unit in units),
             kernels=sum(unit.kernels for unit in units),
+            cast_kernels=sum(unit.cast_kernels for unit in units),
             linear_shapes=tuple(s for unit in units for s in unit.linear_shapes),
+            num_blocks=sum(unit.num_blocks for unit in units),
         )
 
     @property
@@ -109,7 +113,9 @@ class Unit:
             self.elementwise,
             self.cast_elements,
             self.kernels,
+            self.cast_kernels,
             self.linear_shapes,
+            self.num_blocks,
         )
 
     @property

@@ -10,6 +10,7 @@ from zo2sim.model_config.parts import Part, activation
 
 _ROUTER_KERNELS = 6  # product, cast, softmax, top k, sum, division
 _GROUPING_KERNELS = 16  # sort, gather, histogram, two products, weighting, scatter, sum, cast
+_CASTS = 2  # one of either
 
 
 def mixture(fields: Fields, hidden: int, ffn: int, kind: str) -> Part:
@@ -35,6 +36,7 @@ def mixture(fields: Fields, hidden: int, ffn: int, kind: str) -> Part:
         ),
         elementwise=_router_elements(experts, chosen) + _expert_elements(chosen, hidden, ffn, kind),
         kernels=_ROUTER_KERNELS + _GROUPING_KERNELS + activation(kind, ffn).kernels,
+        cast_kernels=_CASTS,
         linear_shapes=((2 * ffn, hidden), (hidden, ffn)) * experts,
     )
 

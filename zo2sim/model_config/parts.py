@@ -9,7 +9,8 @@ precision: eval mode, one sequence, SDPA attention, no padding mask, no KV cache
   activation operands and writes its result once; weights and per-token scalars are left out. A
   look-up reads as much as it writes. An fp32 intermediate counts as two elements, so elements x
   2 bytes is the traffic of a half-precision forward. ``cast_elements`` are those that an fp32
-  forward does without: the casts of an RMS norm, and one of the two of each intermediate.
+  forward does without: the casts of an RMS norm, and one of the two of each intermediate;
+  ``cast_kernels`` the casts themselves.
 - Attention is one fused kernel, also with Gemma 2's soft cap, which SDPA lacks.
 
 The loss is not counted here: it depends on what the user asks for.
@@ -46,6 +47,7 @@ class Part:
     elementwise: int = 0
     cast_elements: int = 0
     kernels: int = 0
+    cast_kernels: int = 0
     linear_shapes: tuple[tuple[int, int], ...] = ()
 
 
@@ -58,6 +60,7 @@ def unit(*parts: Part, attention: Attention | None = None) -> Unit:
         elementwise=sum(part.elementwise for part in parts),
         cast_elements=sum(part.cast_elements for part in parts),
         kernels=sum(part.kernels for part in parts) + (attention is not None),
+        cast_kernels=sum(part.cast_kernels for part in parts),
         linear_shapes=tuple(s for part in parts for s in part.linear_shapes),
     )
 
@@ -69,7 +72,7 @@ def blocks(stem: str, templates: Iterable[Unit]) -> tuple[Unit, ...]:
 
 def _under(prefix: str, template: Unit) -> Unit:
     named = tuple(Parameter(name=prefix + p.name, shape=p.shape) for p in template.parameters)
-    return replace(template, parameters=named)
+    return replace(template, parameters=named, num_blocks=1)
 
 
 def linear(name: str, out: int, inp: int, *, bias: bool = False, transposed: bool = False) -> Part:
@@ -109,6 +112,7 @@ def rms_norm(name: str, width: int, *, heads: int = 1, offset: bool = False) -> 
         elementwise=(20 if offset else 18) * width * heads,
         cast_elements=(13 if offset else 11) * width * heads,
         kernels=10 if offset else 8,
+        cast_kernels=3 if offset else 2,
     )
 
 
@@ -141,7 +145,7 @@ def rotate(heads: int, head_dim: int) -> Part:
 
 def rotary_table(head_dim: int) -> Part:
     """Cosines and sines of one forward, in fp32, cast at the end."""
-    return Part(elementwise=27 * head_dim, kernels=10)
+    return Part(elementwise=27 * head_dim, kernels=10, cast_kernels=3)
 
 
 def launches(kernels: int) -> Part:
