@@ -16,6 +16,7 @@ from zo2rt.backends.ambient import Ambient
 from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work, check_copy
 from zo2rt.backends.buffers import HostMemory
 from zo2rt.backends.cores import keep_apart
+from zo2rt.backends.freed_memory import keep_freed_memory
 from zo2rt.backends.threads import Failure, Gate, StreamThread
 from zo2rt.backends.throttle import LinkLimit, Throttle
 from zo2rt.backends.timing_log import TimingLog
@@ -26,9 +27,11 @@ class HostBackend(Backend):
     """One thread per stream; times are wall-clock. With ``limit`` the memcpy is a slow link.
 
     ``own_core`` gives copies a core of their own (`cores`); it helps where nothing else runs.
+    The process keeps what lanes free (`freed_memory`).
     """
 
     def __init__(self, limit: LinkLimit | None = None, *, own_core: bool = False) -> None:
+        keep_freed_memory()
         self._own_core = own_core
         self._throttle = Throttle(limit)
         self._memory = HostMemory()

@@ -1,0 +1,59 @@
+"""Lanes find the memory that earlier lanes freed, instead of faulting it in anew."""
+
+import ctypes
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from zo2rt.backends.freed_memory import keep_freed_memory
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's malloc")
+
+_PAGES = 1000
+_FAULTS = f"""
+import resource, sys
+from threading import Thread
+from zo2rt.backends import HostBackend
+
+def lane():
+    kept = [bytearray(b"x" * 100_000) for _ in range({_PAGES * 4096 // 100_000})]
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    thread = Thread(target=lane)
+    thread.start()
+    thread.join()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if sys.argv[1] == "host":
+    HostBackend().close()
+print(sorted(faults() for _ in range(9))[4])
+"""
+"""A thread that comes, uses four megabytes in pieces, frees them and goes: faults, the median."""
+
+
+@glibc
+def test_a_lane_finds_what_the_one_before_it_freed():
+    found = {
+        case: int(subprocess.check_output([sys.executable, "-c", _FAULTS, case]))
+        for case in ("host", "nothing")
+    }
+    assert found["host"] < 0.1 * _PAGES
+    assert found["nothing"] > 0.5 * _PAGES  # what there would be, were nothing done
+
+
+@glibc
+def test_glibc_takes_every_setting():
+    assert keep_freed_memory()
+
+
+def test_what_the_environment_says_stands(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert not keep_freed_memory()
+
+
+def test_another_malloc_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert not keep_freed_memory()
