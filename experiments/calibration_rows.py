@@ -25,6 +25,7 @@ from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.timing import Effort, measure
 from zo2rt.measure.turns import TURNS, Rounds, in_turns
 from zo2sim.measured import Measured
+from zo2sim.schedule import Stream
 from zo2sim.trace import Trace
 
 _ROUNDS = Rounds(turns=10, steps=3)
@@ -141,8 +142,15 @@ def _parts(campaign: Campaign) -> Sequence[Callable[[], list[Measured]]]:
             free += links.one_way(backend, links.SIZES[-2:], pinned=False)
         return [*free, *(row for rate in _LIMITS_BYTES_PER_S for row in links.limited(rate))]
 
+    def handovers() -> list[Measured]:
+        found: list[Measured] = []
+        with HostBackend(own_core=True) as backend:  # where lanes run
+            backend.launch(Stream.COMPUTE, lambda: found.extend(host_work.handovers()), label="")
+            backend.synchronize()
+        return found
+
     return (
-        *(matrix, passes, copies),
+        *(matrix, passes, copies, handovers),
         lambda: host_rows(campaign),
         lambda: file_rows(campaign),
     )

@@ -18,15 +18,17 @@ _POSITIONS = 512
 def calibration_runs(count: int, *, seed: int) -> Iterator[RunSpec]:
     """Random small configurations, from which the constants of a run are fitted.
 
-    `len(KINDS)` in a row have every plan, four times as many every plan with both families and
-    both noises; sizes are drawn.
+    `len(KINDS)` in a row have every plan, four times as many every plan with both families, both
+    noises, small and large models, and every speed of the link; sizes are drawn.
     """
     draw = random.Random(seed)
     for number in range(count):
         kind, again = number % len(KINDS), number // len(KINDS)
         plan, storage = KINDS[kind]
-        config = _drawn_config(draw, llamas=(kind + again) % 2 == 1)
+        wide = (kind // 3 + again + again // 2) % 2 == 1
+        config = _drawn_config(draw, llamas=(kind + again) % 2 == 1, wide=wide)
         microbatches = draw.choice((1, 1, 2, 4))
+        rates = _FAST if wide else _RATES
         yield RunSpec(
             name=f"calibration {number}",
             config=config,
@@ -39,13 +41,13 @@ def calibration_runs(count: int, *, seed: int) -> Iterator[RunSpec]:
                 noise=("gaussian", "rademacher")[(kind // 2 + again // 2) % 2],
                 storage=storage,
             ),
-            link_bytes_per_s=draw.choice(_FAST if config["hidden_size"] > 256 else _RATES),
+            link_bytes_per_s=rates[(kind // 2 + again) % len(rates)],
         )
 
 
 _SHORT = (32, 44, 64)
 _RATES = (0.5e9, 1e9, 2e9, None)
-_FAST = (1.5e9, 2e9, None)  # so that no step of a large model waits for its link alone
+_FAST = (1.5e9, 2e9, 3e9, None)  # so that no step of a large model waits for its link alone
 KINDS = (
     (Plan(), Dtype.FP32),
     (Plan(policy=Policy.RESIDENT), Dtype.FP32),
@@ -134,9 +136,9 @@ def _heads(hidden: int) -> int:
     return hidden // 64 if hidden % 64 == 0 else hidden // 32
 
 
-def _drawn_config(draw: random.Random, *, llamas: bool) -> Mapping[str, Any]:
-    hidden = draw.choice((96, 128, 192, 256, 288, 352, 512, 608))  # multiples of 64 are faster
-    layers = draw.choice((2, 3, 4)) if hidden > 256 else draw.choice((3, 6, 10))
+def _drawn_config(draw: random.Random, *, llamas: bool, wide: bool) -> Mapping[str, Any]:
+    hidden = draw.choice((288, 352, 512, 608) if wide else (96, 128, 192, 256))
+    layers = draw.choice((2, 3, 4) if wide else (6, 8, 10))
     vocab = draw.choice((512, 1024, 3000))
     if llamas:
         return llama(hidden, layers, vocab=vocab, tied=draw.random() < 0.5)

@@ -184,10 +184,13 @@ class Cpu:
     """The host's own cores as the device: what one core takes, in fp32, operator by operator.
 
     Every operation takes the sum of its amounts, each divided by a rate or multiplied by a time
-    (`zo2sim.cost.cpu` counts them; `analysis.calibration` fits them). ``lane_start_s`` is a lane's
-    thread and all that the model does in Python before its first block,
-    ``lane_end_s`` what the loss takes but its logits; ``pass_s`` and
-    ``build_s`` begin an update and the weights of one sign, when nothing of it is in a cache;
+    (`zo2sim.cost.cpu` counts them; `analysis.calibration` fits them). ``launch_s`` is an operator
+    in a block, ``outer_launch_s`` one of head or tail, between which a model does more in Python;
+    ``block_s`` is what a block's modules do in Python beside their operators, ``lane_start_s`` a
+    lane's thread and all that the model does in Python before its first block,
+    ``lane_end_s`` what the loss takes but its logits; ``cold_s`` is what a block's forward loses
+    where its core slept before it; ``pass_s`` and ``build_s`` begin an update and the weights of
+    one sign, when nothing of it is in a cache;
     ``spilled_elements_per_s`` is what weights cost that a core built and no longer has near,
     ``beside_s`` what an operation loses to a copy that starts beside it;
     ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
@@ -211,6 +214,9 @@ class Cpu:
     elementwise_bytes_per_s: Quantity
     loss_elements_per_s: Quantity
     launch_s: Quantity
+    outer_launch_s: Quantity
+    block_s: Quantity
+    cold_s: Quantity
     lane_start_s: Quantity
     lane_end_s: Quantity
     gaussian_perturb_elements_per_s: Quantity

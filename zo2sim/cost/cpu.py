@@ -27,8 +27,9 @@ _ELSEWHERE = frozenset(
 )
 """Kinds that run beside the stream that computes, on a thread of their own."""
 HANDOVER = "host.stream_handover_s"
-"""A lane's thread is woken, and wakes its caller at the unit's end."""
 _BYTES = Dtype.FP32.bytes
+_ASLEEP_S = 1e-3
+"""After a wait of so long a core has lost what it had near. Waits of 0.2 ms cost nothing."""
 NEAR_BYTES = 2 << 20
 """The second-level cache of a server core since 2023 (Intel 64 and IA-32 optimization manual).
 
@@ -167,9 +168,21 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
         total["cpu.build_s"] += draws
         total["cpu.spilled_elements_per_s"] += signs * s.load.microbatches * _spilled(elements)
     total["cpu.beside_s"] += _copies_beside(s, Kind.FORWARD, unit)
+    total["cpu.cold_s"] += _after_sleep(s, unit)
     if unit == HEAD and not s.plan.defers:
         total["cpu.trip_s"] += 1
     return total
+
+
+def _after_sleep(s: Setting, unit: int) -> float:
+    """Forwards before which the computing core slept: where nothing overlaps, it waits for copies.
+
+    On the average over blocks, of which some may be resident.
+    """
+    if _overlaps(s.plan) or unit < 0:
+        return 0.0
+    copy_s = s.unit_bytes(unit, s.recipe.wire_dtype) / s.machine.link.h2d_bytes_per_s.value
+    return s.streamed_share * (copy_s > _ASLEEP_S)
 
 
 def _copies_beside(s: Setting, kind: Kind, unit: int) -> float:
@@ -215,8 +228,10 @@ def _lane(s: Setting, unit: int) -> Amounts:
         _add(total, attention_amounts(s.load.batch, s.load.sequence, attention))
     moved = shape.elementwise - shape.cast_elements
     total["cpu.elementwise_bytes_per_s"] += moved * tokens * _BYTES
-    total["cpu.launch_s"] += shape.kernels
-    total[HANDOVER] += 1
+    launch = "cpu.launch_s" if unit >= 0 else "cpu.outer_launch_s"
+    total[launch] += shape.kernels - shape.cast_kernels
+    total["cpu.block_s"] += shape.num_blocks
+    total[HANDOVER] += 2  # the lane's thread is woken, and wakes its caller at the unit's end
     if unit == HEAD:
         total["cpu.lane_start_s"] += 1
     if unit == TAIL:
