@@ -1,6 +1,7 @@
 """Lanes find the memory that earlier lanes freed, instead of faulting it in anew."""
 
 import ctypes
+import os
 import platform
 import subprocess
 import sys
@@ -32,6 +33,13 @@ if sys.argv[1] == "host":
 print(sorted(faults() for _ in range(9))[4])
 """
 """A thread that comes, uses four megabytes in pieces, frees them and goes: faults, the median."""
+
+
+@pytest.fixture(autouse=True)
+def unsaid(monkeypatch: pytest.MonkeyPatch):
+    """The environment says nothing of malloc."""
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
 
 
 @glibc
