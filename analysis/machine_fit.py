@@ -111,9 +111,9 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeated:
-    """A run measured again and again: its median step, and the relative spread of it."""
+    """The references' median steps, the large one's first; and how steps of a run scatter."""
 
-    step_s: float
+    references_s: tuple[float, float]
     jitter_ratio: float
 
 
@@ -127,12 +127,8 @@ def calibrated(machine: Machine, fit: Fit, room: Room, again: Repeated, *, sourc
     found = _assumed() | quantities(fit, source)
     found = {k: q for k, q in found.items() if not k.startswith("bench.")}
     found |= _link_states(found)
-    spread = {
-        "cpu.misfit_ratio": Quantity(fit.log_sigmas["forward of a block"], "fitted", source),
-        "cpu.jitter_ratio": Quantity(max(again.jitter_ratio, LEAST_RATIO), "measured", source),
-        "cpu.together_ratio": Quantity(1.0, "assumed", "as if independent"),
-        "cpu.reference_s": Quantity(again.step_s, "measured", source),
-    }
+    misfit = Quantity(fit.log_sigmas["forward of a block"], "fitted", source)
+    spread = _spread(misfit, again, source)
     counted = {
         "host.num_cores": Quantity(room.num_cores, "measured", source),
         "host.memory_bytes": Quantity(room.memory_bytes / 2, "assumed", "half of the memory"),
@@ -140,6 +136,24 @@ def calibrated(machine: Machine, fit: Fit, room: Room, again: Repeated, *, sourc
         "nvme.capacity_bytes": Quantity(room.disk_bytes, "measured", source),
     }
     return with_constants(machine, {**found, **spread, **counted})
+
+
+def assumed(machine: Machine, again: Repeated, *, source: str) -> Machine:
+    """Before anything is fitted: start values, of which the shares of a step are about right."""
+    misfit = Quantity(LEAST_RATIO, "assumed", "nothing is fitted yet")
+    return with_constants(machine, {**_assumed(), **_spread(misfit, again, source)})
+
+
+def _spread(misfit: Quantity, again: Repeated, source: str) -> dict[str, Quantity]:
+    """What is no constant of an operation."""
+    large_s, small_s = again.references_s
+    return {
+        "cpu.misfit_ratio": misfit,
+        "cpu.jitter_ratio": Quantity(max(again.jitter_ratio, LEAST_RATIO), "measured", source),
+        "cpu.together_ratio": Quantity(1.0, "assumed", "as if independent"),
+        "cpu.large_reference_s": Quantity(large_s, "measured", source),
+        "cpu.small_reference_s": Quantity(small_s, "measured", source),
+    }
 
 
 def _assumed() -> dict[str, Quantity]:

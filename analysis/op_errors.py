@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import exp, log
+from math import copysign, exp, log
 from statistics import fmean, median
 
 from zo2sim.case import Case
 from zo2sim.cost import CostModel, cost_key
 from zo2sim.cost.parts import KERNELS, parts_s
-from zo2sim.schedule import Kind, Op, Stream
+from zo2sim.schedule import Kind, Op
 from zo2sim.trace import Trace
 
 _GAPS = ("cpu.gap_s", "cpu.turnaround")
@@ -25,8 +25,9 @@ FEWEST = 3
 class OpError:
     """Operations of one configuration that cost alike: predicted and measured mean durations.
 
-    ``constant`` is the machine's constant that makes up most of the prediction; ``per_step`` is
-    how many of them a step has.
+    ``constant`` is the machine's constant that makes up most of the prediction, and ``open_ratio``
+    by which factor the prediction changes within that constant's own interval; ``per_step`` is how
+    many of them a step has.
     """
 
     configuration: str
@@ -36,11 +37,18 @@ class OpError:
     predicted_s: float
     measured_s: float
     constant: str
+    open_ratio: float
 
     @property
     def ratio(self) -> float:
         """Predicted over measured."""
         return self.predicted_s / self.measured_s
+
+    @property
+    def unexplained(self) -> float:
+        """The log of the ratio, less what calibration has left open."""
+        seen = log(self.ratio)
+        return copysign(max(0.0, abs(seen) - log(self.open_ratio)), seen)
 
     @property
     def effect_s(self) -> float:
@@ -49,12 +57,9 @@ class OpError:
 
 
 def op_errors(
-    trace: Trace, case: Case, measured_s: Mapping[str, float], name: str, *, slowness: float = 1.0
+    trace: Trace, case: Case, measured_s: Mapping[str, float], name: str
 ) -> Iterator[OpError]:
-    """One row per kind of operation that takes time; ``measured_s`` is by operation's name.
-
-    What computes is divided by ``slowness``, how much longer the machine took than it used to.
-    """
+    """One row per kind of operation that takes time; ``measured_s`` is by operation's name."""
     cost, rates = case.cost, case.cost.rates
     alike: defaultdict[object, list[Op]] = defaultdict(list)
     for op in case.program.period.ops:
@@ -63,9 +68,9 @@ def op_errors(
         first = ops[0]
         work = cost(first)
         predicted_s = float(work.alone_s(rates) - work.gap_s)
-        drift = slowness if first.stream is Stream.COMPUTE else 1.0
-        seen = [measured_s[op.name] / drift for op in ops if op.name in measured_s]
+        seen = [measured_s[op.name] for op in ops if op.name in measured_s]
         if seen and predicted_s > 0.0 and first.kind is not Kind.JOURNAL:
+            constant = _constant(cost, first)
             yield OpError(
                 configuration=name,
                 op=first.name if len(ops) == 1 else f"{first.name} and {len(ops) - 1} alike",
@@ -73,7 +78,8 @@ def op_errors(
                 per_step=len(ops) / trace.steps_per_period,
                 predicted_s=predicted_s,
                 measured_s=fmean(seen),
-                constant=_constant(cost, first),
+                constant=constant,
+                open_ratio=_open_ratio(cost, first, constant),
             )
 
 
@@ -103,18 +109,21 @@ class Suspect:
 def suspects(errors: Iterable[OpError]) -> tuple[Suspect, ...]:
     """Constants whose operations are off by more than `SUSPICIOUS` in the median, worst first.
 
-    Each configuration has one vote, the median of its operations, however many rows it has. Those
-    of fewer than `FEWEST` configurations are left out: one disturbed run can make them.
+    That is beyond the constant's own interval: what a calibration says that it does not know, no
+    validation needs to expose. Each configuration has one vote, the median of its operations,
+    however many rows it has. Those of fewer than `FEWEST` configurations are left out: one
+    disturbed run can make them.
     """
-    ratios: defaultdict[tuple[str, Kind], defaultdict[str, list[float]]]
-    ratios = defaultdict(lambda: defaultdict(list))
+    own: defaultdict[tuple[str, Kind], defaultdict[str, list[OpError]]]
+    own = defaultdict(lambda: defaultdict(list))
     for error in errors:
-        ratios[error.constant, error.kind][error.configuration].append(log(error.ratio))
+        own[error.constant, error.kind][error.configuration].append(error)
     found: list[Suspect] = []
-    for (constant, kind), by_configuration in ratios.items():
-        votes = [median(logs) for logs in by_configuration.values()]
+    for (constant, kind), by_configuration in own.items():
+        rows = by_configuration.values()
+        votes = [median(error.unexplained for error in errors) for errors in rows]
         if len(votes) >= FEWEST and abs(median(votes)) > SUSPICIOUS:
-            ratio = exp(median(votes))
+            ratio = exp(median(median(log(error.ratio) for error in errors) for errors in rows))
             found.append(Suspect(constant=constant, kind=kind, ratio=ratio, count=len(votes)))
     return tuple(sorted(found, key=lambda suspect: -abs(log(suspect.ratio))))
 
@@ -125,3 +134,14 @@ def _constant(cost: CostModel, op: Op) -> str:
     key = max(parts, key=lambda key: parts[key], default=KERNELS)
     limited = key != KERNELS and cost.setting.machine.quantity(key).is_limited
     return LIMIT if limited else key
+
+
+def _open_ratio(cost: CostModel, op: Op, constant: str) -> float:
+    """Of its part only: 1 where the constant is known exactly, or has no interval."""
+    if constant in (KERNELS, LIMIT):
+        return 1.0
+    known = cost.setting.machine.quantity(constant)
+    low, high = known.low or known.value, known.high or known.value
+    parts = parts_s(cost, op)
+    share = parts[constant] / sum(parts.values())
+    return 1.0 + share * (max(high / known.value, known.value / low) - 1.0)

@@ -12,13 +12,12 @@ from zo2sim.simulate import simulate
 from zo2sim.trace import Trace
 
 
-def replayed_s(trace: Trace, case: Case, steps: Collection[int], *, slowness: float = 1.0) -> float:
+def replayed_s(trace: Trace, case: Case, steps: Collection[int]) -> float:
     """Step time of a schedule whose operations take what they took on the average of ``steps``.
 
     Nothing contends: what contention did is in the durations. Gaps between operations are the cost
-    model's, as they are part of the rules; ``slowness`` is how much longer the machine took in
-    these steps than it used to. An operation that ``steps`` lack, because a period has more of
-    them, takes its mean over all steps.
+    model's, as they are part of the rules. An operation that ``steps`` lack, because a period has
+    more of them, takes its mean over all steps.
     """
     every = {span.step for span in trace.spans}
     means = {**mean_durations_s(trace, every), **mean_durations_s(trace, steps)}
@@ -26,8 +25,7 @@ def replayed_s(trace: Trace, case: Case, steps: Collection[int], *, slowness: fl
 
     def work_of(op: Op) -> Work:
         work = cost(op)
-        gap_s, wake_s = work.gap_s * slowness, work.wake_s * slowness
-        return replace(work, fixed_s=means[op.name], amounts={}, gap_s=gap_s, wake_s=wake_s)
+        return replace(work, fixed_s=means[op.name], amounts={})
 
     return simulate(case.program, work_of, cost.rates).step_s
 

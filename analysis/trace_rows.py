@@ -2,18 +2,25 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from zo2sim.case import Case
 from zo2sim.cost import Key, cost_key
 from zo2sim.cost.cpu import Amounts, amounts, floats, gap, wake, woken
+from zo2sim.drift import Drift
 from zo2sim.measured import Measured
 from zo2sim.schedule import Kind, Stream, unit_name
 from zo2sim.trace import Span, Trace
 from zo2sim.unroll import Unrolled, unroll
 
-Counted = Mapping[int, float]
-"""Steps that count, and how slow the machine was meanwhile: its cores' times are divided by it."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Steps that count, and how the machine had drifted: it takes more of a constant meanwhile."""
+
+    steps: Collection[int]
+    drift: Drift = field(default_factory=Drift)
 
 
 def op_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[Measured]:
@@ -21,23 +28,24 @@ def op_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[M
 
     Only operations that run on a core of the device; copies are the link's.
     """
-    for key, seconds in sorted(_mean_s(trace, case, counted).items(), key=lambda i: str(i[0])):
-        taken = amounts(case.cost.setting, *key)
-        if taken:
-            yield _row(_group(key), f"{name}, {_label(key)}", taken, seconds)
+    mean_s = _mean_s(trace, case, counted.steps)
+    for key, seconds in sorted(mean_s.items(), key=lambda i: str(i[0])):
+        found = amounts(case.cost.setting, *key)
+        if found:
+            taken, label = _taken(found, counted.drift), f"{name}, {_label(key)}"
+            yield Measured(group=_group(key), name=label, amounts=taken, seconds=seconds)
 
 
 def copy_rows(
     trace: Trace, case: Case, name: str, counted: Counted, *, limit_bytes_per_s: float | None
 ) -> Iterator[Measured]:
     """The mean duration of copies of one size: the link's, or what a limited link adds to it."""
-    steady = dict.fromkeys(counted, 1.0)  # cores drift, links do not
-    for (kind, unit, _, _), seconds in _mean_s(trace, case, steady).items():
+    for (kind, unit, _, _), seconds in _mean_s(trace, case, counted.steps).items():
         if kind in (Kind.H2D, Kind.D2H) and unit is not None:
             nbytes = float(case.cost.setting.unit_bytes(unit, case.recipe.wire_dtype))
             limited = limit_bytes_per_s is not None
             rate = {f"link.{kind.value.lower()}_bytes_per_s": nbytes, "link.latency_s": 1.0}
-            free = rate | floats(woken(case.cost.setting, kind))
+            free = rate | _taken(woken(case.cost.setting, kind), counted.drift)
             yield Measured(
                 group="limited copy in a run" if limited else "copy in a run",
                 name=f"{name}, {kind} of unit {unit}",
@@ -54,16 +62,19 @@ def gap_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[
     """
     found: defaultdict[str, list[float]] = defaultdict(list)
     taken: dict[str, Amounts] = {}
-    for before, after, gap_s in gaps(trace, case, counted):
+    for before, after, gap_s in gaps(trace, case, counted.steps):
         if after.op.stream is Stream.COMPUTE and gap_s > 0.0:
             own = before.op.stream is Stream.COMPUTE
             kind = before.op.kind
             amounts_of_gap = gap(case.cost.setting, kind) if own else wake(kind)
             what = _gap_group(amounts_of_gap)
-            found[what].append(gap_s / counted[after.step])
+            found[what].append(gap_s)
             taken[what] = amounts_of_gap
     for what, gaps_s in found.items():
-        yield _row(what, f"{name}, {what}", taken[what], fmean(gaps_s))
+        amounts_of_gap = _taken(taken[what], counted.drift)
+        yield Measured(
+            group=what, name=f"{name}, {what}", amounts=amounts_of_gap, seconds=fmean(gaps_s)
+        )
 
 
 def _gap_group(taken: Amounts) -> str:
@@ -73,12 +84,17 @@ def _gap_group(taken: Amounts) -> str:
     return "wake" if "cpu.wake_s" in taken else "gap"
 
 
-def _mean_s(trace: Trace, case: Case, counted: Counted) -> Mapping[Key, float]:
+def _taken(amounts_of_it: Amounts, drift: Drift) -> dict[str, float]:
+    """In constants of a machine that has not drifted."""
+    return {key: amount * drift.of(key) for key, amount in floats(amounts_of_it).items()}
+
+
+def _mean_s(trace: Trace, case: Case, steps: Collection[int]) -> Mapping[Key, float]:
     """Of operations that cost alike, over all steps that count."""
     found: defaultdict[Key, list[float]] = defaultdict(list)
     for span in trace.spans:
-        if span.step in counted:
-            found[cost_key(case.units, span.op)].append(span.duration_s / counted[span.step])
+        if span.step in steps:
+            found[cost_key(case.units, span.op)].append(span.duration_s)
     return {key: fmean(durations) for key, durations in found.items()}
 
 
@@ -101,10 +117,6 @@ def _last(
 ) -> Span | None:
     found = (spans.get((planned[dep].step, planned[dep].name)) for dep in deps)
     return max((s for s in found if s is not None), key=lambda s: s.end_s, default=None)
-
-
-def _row(group: str, name: str, taken: Amounts, seconds: float) -> Measured:
-    return Measured(group=group, name=name, amounts=floats(taken), seconds=seconds)
 
 
 def _group(key: Key) -> str:

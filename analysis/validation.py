@@ -1,10 +1,11 @@
 """Predicted against measured: errors, repeatability, coverage, and the share of the rules.
 
-Every configuration is measured in turns with a reference (`zo2rt.measure.turns`), so that what the
-machine does to both (heat, time of day) cancels: a turn's steps are scaled by how fast the
-reference ran around it, relative to when the machine was calibrated. The reference computes; a step
-that waits for its link is scaled by less, as the prediction says. What disturbs a machine for
-moments only is left out (`zo2rt.measure.calm`).
+Every configuration is measured in turns with two references (`zo2rt.measure.turns`), so that what
+the machine does to all (heat, time of day) cancels: a turn's steps are scaled by how fast the
+references ran around it, relative to when the machine was calibrated. One computes, the other
+starts operations and copies; a step is scaled by its shares of both, as the prediction says, and
+hardly where it waits for its link. What disturbs a machine for moments only is left out
+(`zo2rt.measure.calm`).
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
 Floats = NDArray[np.float64]
+_DRIFTED = 0.05
+"""From here on another calibration is due: two drifts do not describe all that changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +132,19 @@ class Scores:
 
     @property
     def drift(self) -> float:
-        """How much longer the reference took than when the machine was calibrated."""
+        """How much longer the steps took because the machine had drifted since calibration."""
         return float(np.median([c.drift for c in self.comparisons]))
+
+    @property
+    def drift_notice(self) -> str | None:
+        """What to do about a machine that is no longer the one that was calibrated."""
+        if abs(self.drift) <= _DRIFTED:
+            return None
+        how = "slower" if self.drift > 0.0 else "faster"
+        return (
+            f"This machine is {abs(self.drift):.0%} {how} than when it was calibrated, as its "
+            "references say: calibrate again before you rely on its predictions."
+        )
 
     @property
     def disturbance(self) -> float:

@@ -29,7 +29,7 @@ from experiments.headed import headed, right
 from experiments.identity import commit
 from experiments.recorded_run import case_of, read_recorded
 from experiments.reference import excess, misfit_ratio
-from experiments.run_design import reference_run
+from experiments.run_design import reference_runs
 from zo2rt.measure.card import read_card
 from zo2sim.calibrated_sizes import seen
 from zo2sim.machine import Machine, Quantity
@@ -120,7 +120,7 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
     squares: list[float] = []
     for left_out in (found.runs[i::_FOLDS] for i in range(min(_FOLDS, len(found.runs)))):
         squares += excess(from_rows(found.rows_without(left_out))[1], left_out)
-    specs = [*(run.spec for run in found.runs), reference_run()]
+    specs = [*(run.spec for run in found.runs), *reference_runs()]
     ratios = {
         "cpu.misfit_ratio": misfit_ratio(squares),
         "cpu.together_ratio": together_ratio(fitted, (case_of(s, machine) for s in specs)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from analysis.machine_fit import Repeated
+from analysis.machine_fit import Repeated, assumed
 from analysis.trace_rows import Counted, copy_rows, gap_rows, op_rows
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
-from experiments.reference import TimedRun
-from experiments.run_design import KINDS, calibration_runs, reference_run
+from experiments.reference import References, TimedRun
+from experiments.run_design import KINDS, calibration_runs, reference_runs
 from zo2rt.backends import HostBackend
 from zo2rt.intra_op import intra_op_threads
 from zo2rt.measure import codecs, disk, host_work, kernels, links, noise
@@ -24,7 +24,9 @@ from zo2rt.measure.calm import Turn, calm_step
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.timing import Effort, measure
 from zo2rt.measure.turns import TURNS, Rounds, in_turns
+from zo2sim.machine_file import named
 from zo2sim.measured import Measured
+from zo2sim.predict import predict
 from zo2sim.schedule import Stream
 from zo2sim.trace import Trace
 
@@ -77,17 +79,21 @@ def measure_host(campaign: Campaign) -> Found:
             rows += part()
             done()
         traces, turns = _in_turns(specs, done)
-    reference_s = median(turn.reference_s for own in turns for turn in own)
+    seen = [turn.references_s for own in turns for turn in own]
+    large_s, small_s = (median(own) for own in zip(*seen, strict=True))
+    again = Repeated(references_s=(large_s, small_s), jitter_ratio=0.0)
+    before = assumed(named("this-host"), again, source="this calibration")
+    references = References.of(before, turns)
     runs: list[TimedRun] = []
     standard_errors: list[float] = []
     for spec, trace, own in zip(specs, traces, turns, strict=True):
-        calm = calm_step(own, period=trace.steps_per_period, reference_s=reference_s)
-        found = [*rows_of(spec, trace, calm.slownesses)]
+        calm = references.calm_step(predict(case_of(spec, before)), own)
+        drift = references.drift_during(own, calm.steps_s)
+        found = [*rows_of(spec, trace, Counted(steps=calm.steps_s, drift=drift))]
         runs.append(TimedRun(spec=spec, turns=own, rows=found))
         standard_errors.append(calm.standard_error)
     jitter = fmean(standard_errors) * (_ROUNDS.turns / TURNS) ** 0.5
-    again = Repeated(step_s=reference_s, jitter_ratio=jitter)
-    return Found(benches=tuple(rows), runs=tuple(runs), again=again)
+    return Found(benches=tuple(rows), runs=tuple(runs), again=replace(again, jitter_ratio=jitter))
 
 
 def _in_turns(
@@ -95,32 +101,32 @@ def _in_turns(
 ) -> tuple[list[Trace], list[list[Turn]]]:
     """A trace per run, and its turns."""
     with ExitStack() as stack:
-        reference = stack.enter_context(opened(reference_run()))
+        references = [stack.enter_context(opened(spec)) for spec in reference_runs()]
         running: list[Running] = []
         for spec in specs:
             running.append(stack.enter_context(opened(spec)))
             done()
-        turns = in_turns(running, reference, _ROUNDS, done)
+        turns = in_turns(running, references, _ROUNDS, done)
         return [one.trace() for one in running], turns
 
 
-def calm_steps(trace: Trace) -> Counted:
+def calm_steps(trace: Trace) -> Collection[int]:
     """The fastest third of the steps after the first ones, on a machine that does not drift."""
     took_s = {number: e - s for number, (s, e) in enumerate(pairwise(trace.losses_s), start=1)}
     steps_s = {number: seconds for number, seconds in took_s.items() if number >= _WARM_UP}
     if not steps_s:
-        return {}
-    turns = [Turn(steps_s=steps_s, reference_s=1.0)]
-    return calm_step(turns, period=trace.steps_per_period, reference_s=1.0).slownesses
+        return ()
+    turns = [Turn(steps_s=steps_s, references_s=())]
+    return calm_step(turns, period=trace.steps_per_period).steps_s.keys()
 
 
 def rows_of(spec: RunSpec, trace: Trace, counted: Counted | None = None) -> Iterator[Measured]:
     """What a run's trace says of the constants: its steps that count, or its calm ones."""
-    case, steps = case_of(spec), calm_steps(trace) if counted is None else counted
-    yield from op_rows(trace, case, spec.name, steps)
-    limit = spec.link_bytes_per_s
-    yield from copy_rows(trace, case, spec.name, steps, limit_bytes_per_s=limit)
-    yield from gap_rows(trace, case, spec.name, steps)
+    case, limit = case_of(spec), spec.link_bytes_per_s
+    own = Counted(steps=calm_steps(trace)) if counted is None else counted
+    yield from op_rows(trace, case, spec.name, own)
+    yield from copy_rows(trace, case, spec.name, own, limit_bytes_per_s=limit)
+    yield from gap_rows(trace, case, spec.name, own)
 
 
 def _parts(campaign: Campaign) -> Sequence[Callable[[], list[Measured]]]:

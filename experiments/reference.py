@@ -1,53 +1,78 @@
-"""The reference that runs take turns with: it tells how far the machine has drifted since."""
+"""The references that runs take turns with: they tell how far the machine has drifted since."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from math import log
+from math import exp, log
 from statistics import fmean, median, stdev
+
+import numpy as np
 
 from analysis.machine_fit import LEAST_RATIO
 from experiments.recorded_run import case_of
-from experiments.run_design import reference_run
+from experiments.run_design import reference_runs
 from zo2rt.measure.calm import CalmStep, Turn, calm_step
 from zo2rt.measure.runs import RunSpec
-from zo2sim.drift import core_share
+from zo2sim.drift import Drift, Shares, shares
 from zo2sim.machine import Machine
 from zo2sim.measured import Measured
 from zo2sim.predict import Prediction, predict
 
+_ALIKE = 0.2
+"""Ratio of singular values below which two references are too much alike to tell two drifts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """What all configurations are paired with.
+class References:
+    """What all configurations are paired with: a large run that computes, a small one that starts.
 
-    ``calibrated_s`` is what it took when the machine was calibrated; if that never was, what it
-    takes. ``core_share`` is that of its prediction (`zo2sim.drift`).
+    ``calibrated_s`` is what each took when the machine was calibrated; if that never was, what it
+    takes. ``shares`` are those of their predictions (`zo2sim.drift`).
     """
 
-    calibrated_s: float
-    core_share: float
+    calibrated_s: Sequence[float]
+    shares: Sequence[Shares]
 
     @classmethod
-    def of(cls, machine: Machine, turns: Sequence[Sequence[Turn]]) -> "Reference":
-        share = core_share(predict(case_of(reference_run(), machine)))
-        if machine.cpu is not None:
-            return cls(calibrated_s=machine.cpu.reference_s.value, core_share=share)
-        seen_s = median(turn.reference_s for own in turns for turn in own)
-        return cls(calibrated_s=seen_s, core_share=share)
+    def of(cls, machine: Machine, turns: Iterable[Sequence[Turn]]) -> "References":
+        cpu = machine.cpu
+        seen = (turn.references_s for own in turns for turn in own)
+        return cls(
+            calibrated_s=[median(own) for own in zip(*seen, strict=True)]
+            if cpu is None
+            else [cpu.large_reference_s.value, cpu.small_reference_s.value],
+            shares=[shares(predict(case_of(spec, machine))) for spec in reference_runs()],
+        )
+
+    def drift(self, turn: Turn) -> Drift:
+        """The one that makes both references as much longer as they were around a turn."""
+        pairs = zip(turn.references_s, self.calibrated_s, strict=True)
+        longer = [log(seconds / calibrated_s) for seconds, calibrated_s in pairs]
+        powers = [(one.computing, one.starting) for one in self.shares]
+        found = np.linalg.lstsq(np.array(powers), np.array(longer), rcond=_ALIKE)
+        computing, starting = found[0].tolist()
+        return Drift(computing=exp(computing), starting=exp(starting))
+
+    def drift_during(self, turns: Sequence[Turn], steps: Collection[int]) -> Drift:
+        """In the mean over steps of a run."""
+        drifts = [self.drift(t) for t in turns for step in t.steps_s if step in steps]
+        return Drift(
+            computing=fmean(drift.computing for drift in drifts),
+            starting=fmean(drift.starting for drift in drifts),
+        )
 
     def calm_step(self, prediction: Prediction, turns: Sequence[Turn]) -> CalmStep:
         """The run's undisturbed step, with the drift taken out that the prediction says it has."""
+        own = shares(prediction)
         return calm_step(
             turns,
             period=prediction.trace.steps_per_period,
-            reference_s=self.calibrated_s,
-            drift_power=core_share(prediction) / self.core_share,
+            longer=[own.longer(self.drift(turn)) for turn in turns],
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedRun:
-    """A run that took turns with the reference, and what its trace says of the constants."""
+    """A run that took turns with the references, and what its trace says of the constants."""
 
     spec: RunSpec
     turns: Sequence[Turn]
@@ -56,11 +81,11 @@ class TimedRun:
 
 def excess(machine: Machine, runs: Sequence[TimedRun]) -> list[float]:
     """Per run: the square of its predicted step's relative error, less that of its repetition."""
-    reference = Reference.of(machine, [run.turns for run in runs])
+    references = References.of(machine, [run.turns for run in runs])
     found: list[float] = []
     for run in runs:
         prediction = predict(case_of(run.spec, machine))
-        step = reference.calm_step(prediction, run.turns)
+        step = references.calm_step(prediction, run.turns)
         found.append(log(prediction.step_s / step.step_s) ** 2 - step.standard_error**2)
     return found
 

@@ -65,15 +65,23 @@ KINDS = (
 """What stands beside an operation changes what it takes, so every kind of trip is measured."""
 
 
-def reference_run() -> RunSpec:
-    """What every other configuration is paired with."""
-    return RunSpec(
-        name="reference",
-        config=opt(256, 4, vocab=1024),
-        plan=Plan(),
+def reference_runs() -> tuple[RunSpec, RunSpec]:
+    """What every other configuration is paired with: a large run that computes, a small one that
+    starts operations, lanes and copies.
+    """
+    large = RunSpec(
+        name="large reference",
+        config=opt(384, 2, vocab=1024),
+        plan=Plan(policy=Policy.RESIDENT),
         recipe=recipe(batch=1, sequence=96),
-        link_bytes_per_s=1e9,
     )
+    small = RunSpec(
+        name="small reference",
+        config=opt(64, 6, vocab=512),
+        plan=Plan(),
+        recipe=recipe(batch=1, sequence=16),
+    )
+    return large, small
 
 
 def recipe(

@@ -25,8 +25,8 @@ from experiments.cli import DONE, NO, run, write_json
 from experiments.memory_check import arena_checks, process_checks
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
-from experiments.reference import Reference
-from experiments.run_design import held_out_runs, reference_run
+from experiments.reference import References
+from experiments.run_design import held_out_runs, reference_runs
 from experiments.sample_table import sample_frame, write_samples
 from experiments.validated import Validated, complaints, scores_of
 from experiments.validation_output import summary, write_validation
@@ -38,6 +38,7 @@ from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.turns import TURNS, Rounds, in_turns
 from zo2rt.sampling import HostProbe, Sampler
 from zo2sim.bands import band
+from zo2sim.drift import drifted
 from zo2sim.machine import Machine
 from zo2sim.machine_file import resolve
 from zo2sim.predict import Prediction, predict
@@ -49,14 +50,14 @@ _SAMPLED_EVERY_S = 1.0  # seldom: what is measured shares the cores
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Predict held-out configurations, measure them in turns with a reference, print the errors."""
+    """Predict held-out configurations, measure them in turns with references, print the errors."""
 
     machine: str = "machine.toml"
     """The calibrated machine file of this machine."""
     quick: bool = False
     """A subset of the configurations."""
     turns: int = TURNS
-    """Times that each configuration is measured, next to the reference."""
+    """Times that each configuration is measured, next to the references."""
     steps: int = 3
     """Steps per turn, after warm-up."""
     measured: Path | None = None
@@ -120,15 +121,15 @@ def _validated(
     """Predictions first; then every configuration in turn, in every round. And their arenas."""
     predictions = [predict(case_of(spec, machine)) for spec in specs]
     with ExitStack() as stack:
-        reference = stack.enter_context(opened(reference_run()))
+        beside = [stack.enter_context(opened(spec)) for spec in reference_runs()]
         running = [stack.enter_context(opened(spec)) for spec in specs]
         with sampler:
-            turns = _turns(running, reference, config)
+            turns = _turns(running, beside, config)
         traces = [one.trace() for one in running]
         arenas = tuple(arena_checks(specs, running))
-    reference = Reference.of(machine, turns)
+    references = References.of(machine, turns)
     found = [
-        _one(spec, prediction, trace, own, reference, config)
+        _one(spec, prediction, trace, own, references, config)
         for spec, prediction, trace, own in zip(specs, predictions, traces, turns, strict=True)
     ]
     return found, arenas
@@ -136,9 +137,11 @@ def _validated(
 
 def _measured_before(before: Measurements, machine: Machine, config: Config) -> list[Validated]:
     """This machine's predictions beside what an earlier validation measured."""
-    reference = Reference.of(machine, [run.turns for run in before.runs])
+    references = References.of(machine, [run.turns for run in before.runs])
     return [
-        _one(run.spec, predict(case_of(run.spec, machine)), run.trace, run.turns, reference, config)
+        _one(
+            run.spec, predict(case_of(run.spec, machine)), run.trace, run.turns, references, config
+        )
         for run in before.runs
     ]
 
@@ -148,18 +151,20 @@ def _one(
     prediction: Prediction,
     trace: Trace,
     turns: Sequence[Turn],
-    reference: Reference,
+    references: References,
     config: Config,
 ) -> Validated:
     case = prediction.case
-    calm = reference.calm_step(prediction, turns)
+    calm = references.calm_step(prediction, turns)
+    drift = references.drift_during(turns, calm.steps_s)
+    meanwhile = replace(case, machine=drifted(case.machine, drift))
     spread = band(prediction, seed=config.seed)
     comparison = Comparison(
         name=spec.name,
         predicted_s=prediction.step_s,
         low_s=spread.low_step_s,
         high_s=spread.high_step_s,
-        replayed_s=replayed_s(trace, case, calm.steps_s, slowness=calm.slowness),
+        replayed_s=replayed_s(trace, meanwhile, calm.steps_s),
         calm_s=fmean(calm.steps_s.values()),
         step_s=calm.step_s,
         standard_error=calm.standard_error,
@@ -168,7 +173,7 @@ def _one(
         turns=len(turns),
     )
     measured_s = mean_durations_s(trace, calm.steps_s)
-    errors = op_errors(trace, case, measured_s, spec.name, slowness=calm.slowness)
+    errors = op_errors(trace, meanwhile, measured_s, spec.name)
     return Validated(
         spec=spec,
         prediction=prediction,
@@ -181,11 +186,13 @@ def _one(
     )
 
 
-def _turns(running: Sequence[Running], reference: Running, config: Config) -> list[list[Turn]]:
+def _turns(
+    running: Sequence[Running], beside: Sequence[Running], config: Config
+) -> list[list[Turn]]:
     rounds = Rounds(turns=config.turns, steps=config.steps)
     with progress_bar() as bar:
         task = bar.add_task("measuring", total=config.turns * len(running))
-        return in_turns(running, reference, rounds, lambda: bar.advance(task))
+        return in_turns(running, beside, rounds, lambda: bar.advance(task))
 
 
 if __name__ == "__main__":

@@ -61,4 +61,4 @@ def _run(folder: Path, row: Mapping[str, Any]) -> MeasuredRun:
 def _turn(row: Mapping[str, Any]) -> Turn:
     """JSON has made the numbers of the steps strings."""
     steps_s = {int(step): seconds for step, seconds in row["steps_s"].items()}
-    return Turn(steps_s=steps_s, reference_s=row["reference_s"])
+    return Turn(steps_s=steps_s, references_s=row["references_s"])

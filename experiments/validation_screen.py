@@ -14,8 +14,6 @@ from experiments.memory_check import memory_table
 from experiments.validated import Validated, beyond, complaints, errors_of, scores_of
 
 _WORST = 6  # operations that are named
-_DRIFTED = 0.05
-"""From here on another calibration is due: no single drift describes what changed."""
 
 
 def show(found: Sequence[Validated], memory: MemoryScores, console: Console) -> None:
@@ -28,19 +26,10 @@ def show(found: Sequence[Validated], memory: MemoryScores, console: Console) -> 
         console.print(memory_table(memory))
     for text, count in beyond(found).items():
         console.print(f"extrapolated in {count}: {text}", soft_wrap=True, highlight=False)
-    if abs(scores.drift) > _DRIFTED:
-        console.print(f"[yellow]{drifted(scores.drift)}[/]", soft_wrap=True, highlight=False)
+    if scores.drift_notice is not None:
+        console.print(f"[yellow]{scores.drift_notice}[/]", soft_wrap=True, highlight=False)
     for complaint in complaints(found, memory):
         console.print(f"[yellow]{complaint}[/]", soft_wrap=True)
-
-
-def drifted(drift: float) -> str:
-    """What to do about a machine that is no longer the one that was calibrated."""
-    how = "slower" if drift > 0.0 else "faster"
-    return (
-        f"this machine is {abs(drift):.0%} {how} than when it was calibrated, as its reference run "
-        "says: calibrate again before you rely on its predictions"
-    )
 
 
 def _errors_table(scores: Scores) -> Table:

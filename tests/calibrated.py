@@ -8,7 +8,13 @@ from zo2sim.cost.cpu import seconds_per
 from zo2sim.machine import Cpu, Machine, Quantity
 from zo2sim.machine_file import named
 
-SPREADS = {"misfit_ratio": 0.02, "jitter_ratio": 0.005, "together_ratio": 1.0, "reference_s": 0.05}
+SPREADS = {
+    "misfit_ratio": 0.02,
+    "jitter_ratio": 0.005,
+    "together_ratio": 1.0,
+    "large_reference_s": 0.08,
+    "small_reference_s": 0.02,
+}
 
 
 def quantity(value: float, wide: float | None = None) -> Quantity:

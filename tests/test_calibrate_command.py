@@ -1,6 +1,7 @@
 """`calibrate` and `validate`, on models so small that nothing they measure means anything."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from experiments.run_design import (
     llama,
     opt,
     recipe,
-    reference_run,
+    reference_runs,
 )
 from tests.calibrated import calibrated_host
 from tests.commands import call
@@ -42,6 +43,13 @@ def tiny_runs(count: int, *, seed: int = 0) -> Iterator[RunSpec]:
         yield RunSpec(name=f"tiny {number}", plan=plans[number % 3], **fields)
 
 
+def tiny_references() -> tuple[RunSpec, RunSpec]:
+    """One computes a little more than the other."""
+    plan = Plan(policy=Policy.RESIDENT)
+    large = RunSpec(name="large", config=TINY["config"], plan=plan, recipe=TINY["recipe"])
+    return large, replace(large, name="small", plan=Plan(), config=opt(32, 1, vocab=64))
+
+
 @pytest.fixture
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration_rows, "calibration_runs", tiny_runs)
@@ -50,8 +58,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     grown = Footprint(arena_bytes=1, grown_bytes=10**9)
     monkeypatch.setattr(memory_check, "footprint_apart", lambda _: grown)
     for module in (calibrate, calibration_rows, reference, validate):
-        tiny = RunSpec(name="reference", plan=Plan(), **TINY)
-        monkeypatch.setattr(module, "reference_run", lambda tiny=tiny: tiny)
+        monkeypatch.setattr(module, "reference_runs", tiny_references)
     hasty = Effort(rounds=1, budget_s=1e-4, least=1)
     monkeypatch.setattr(calibration_rows.Campaign, "rounds", hasty)
     monkeypatch.setattr(calibration_rows, "_ROUNDS", Rounds(turns=2, steps=5))
@@ -199,7 +206,7 @@ def test_only_a_file_takes_a_record():
 
 def test_what_validates_was_not_calibrated_with():
     """No model shape is in both designs, and every field that a plan may vary does."""
-    seen = [spec.config for spec in (*calibration_runs(200, seed=0), reference_run())]
+    seen = [spec.config for spec in (*calibration_runs(200, seed=0), *reference_runs())]
     held_out = list(held_out_runs())
     assert len(held_out) >= 24
     assert len({spec.name for spec in held_out}) == len(held_out)

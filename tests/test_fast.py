@@ -13,7 +13,7 @@ from experiments.drawn_plans import random_cases, uncontended
 from tests.calibrated import calibrated_host
 from tests.strategies import plans_of
 from zo2sim.case import Case
-from zo2sim.drift import with_slower_cores
+from zo2sim.drift import Drift, drifted
 from zo2sim.dtypes import Dtype
 from zo2sim.fast import contends, step_s
 from zo2sim.machine import Machine
@@ -72,7 +72,7 @@ def test_gaps_and_wake_ups_of_a_host_are_the_simulation_s(policy: Policy):
     host = uncontended(calibrated_host())
     recipe = Recipe(**dict.fromkeys(("storage_dtype", "wire_dtype", "compute_dtype"), Dtype.FP32))
     plan = Plan(policy=policy)
-    machines = (host, with_slower_cores(host, 3.0))
+    machines = (host, drifted(host, Drift(computing=3.0, starting=3.0)))
     both = [Case(model=MODEL, machine=machine, plan=plan, recipe=recipe) for machine in machines]
     assert machines[0].device is machines[1].device
     assert not any(contends(case) for case in both)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from experiments.recorded_run import case_of
-from experiments.reference import Reference, TimedRun, excess, misfit_ratio
-from experiments.run_design import calibration_runs, reference_run
+from experiments.reference import References, TimedRun, excess, misfit_ratio
+from experiments.run_design import calibration_runs, reference_runs
 from tests.calibrated import calibrated_host
 from zo2rt.measure.calm import Turn
+from zo2sim.drift import Drift, drifted
 from zo2sim.machine import Machine, Quantity
+from zo2sim.machine_file import named
 from zo2sim.predict import predict
 
 COUNT = 24
@@ -20,25 +22,32 @@ COUNT = 24
 def machine() -> Machine:
     host = calibrated_host()
     assert host.cpu is not None
-    step_s = predict(case_of(reference_run(), host)).step_s
-    known = Quantity(step_s, "measured", "a test")
-    return replace(host, cpu=replace(host.cpu, reference_s=known))
+    large, small = (
+        Quantity(predict(case_of(spec, host)).step_s, "measured", "a test")
+        for spec in reference_runs()
+    )
+    return replace(host, cpu=replace(host.cpu, large_reference_s=large, small_reference_s=small))
 
 
 def measured(machine: Machine, *, misfit: float, noise: float) -> list[TimedRun]:
     """Runs whose steps are off by ``misfit``, in eight turns that scatter by ``noise``."""
-    assert machine.cpu is not None
-    rng, reference_s = np.random.default_rng(1), machine.cpu.reference_s.value
+    rng, beside_s = np.random.default_rng(1), references_s(machine)
     found: list[TimedRun] = []
     for spec in calibration_runs(COUNT, seed=0):
         step_s = predict(case_of(spec, machine)).step_s * np.exp(misfit * rng.standard_normal())
         steps_s = step_s * np.exp(noise * rng.standard_normal((8, 4)))
         turns = [
-            Turn(steps_s={4 * i + j: s for j, s in enumerate(own)}, reference_s=reference_s)
+            Turn(steps_s={4 * i + j: s for j, s in enumerate(own)}, references_s=beside_s)
             for i, own in enumerate(steps_s.tolist())
         ]
         found.append(TimedRun(spec=spec, turns=turns))
     return found
+
+
+def references_s(machine: Machine) -> tuple[float, float]:
+    """What the references take."""
+    large, small = (predict(case_of(spec, machine)).step_s for spec in reference_runs())
+    return large, small
 
 
 def test_runs_that_are_as_predicted_have_no_misfit(machine: Machine):
@@ -50,17 +59,52 @@ def test_the_misfit_is_what_noise_does_not_explain(machine: Machine):
     assert found == pytest.approx(0.05, rel=0.3)
 
 
-def test_drift_of_the_cores_is_no_misfit(machine: Machine):
+DRIFT = Drift(computing=1.03, starting=1.2)
+
+
+def test_both_drifts_are_told_from_the_references(machine: Machine):
     runs = measured(machine, misfit=0.0, noise=1e-6)
-    reference = Reference.of(machine, [run.turns for run in runs])
-    spec, turns = runs[1].spec, runs[1].turns  # resident: nothing but its cores
-    slow = [
-        Turn(steps_s={k: 1.2 * s for k, s in t.steps_s.items()}, reference_s=1.2 * t.reference_s)
-        for t in turns
-    ]
-    prediction = predict(case_of(spec, machine))
-    before, after = (reference.calm_step(prediction, one).step_s for one in (turns, slow))
-    assert after == pytest.approx(before, rel=0.02)
+    references = References.of(machine, [run.turns for run in runs])
+    turn = Turn(steps_s={0: 1.0}, references_s=references_s(drifted(machine, DRIFT)))
+    found = references.drift(turn)
+    assert found.computing == pytest.approx(DRIFT.computing, rel=5e-3)
+    assert found.starting == pytest.approx(DRIFT.starting, rel=5e-3)
+
+
+def test_the_drift_during_steps_is_that_of_their_turns(machine: Machine):
+    beside_s = references_s(machine), references_s(drifted(machine, DRIFT))
+    turns = [Turn(steps_s={i: 1.0}, references_s=own) for i, own in enumerate(beside_s)]
+    references = References.of(machine, [turns])
+    assert references.drift_during(turns, {0}).starting == pytest.approx(1.0)
+    half = references.drift_during(turns, {0, 1}).starting
+    assert half == pytest.approx((1.0 + DRIFT.starting) / 2, rel=5e-3)
+
+
+def test_drift_of_the_cores_is_no_misfit(machine: Machine):
+    before = measured(machine, misfit=0.0, noise=1e-6)
+    references = References.of(machine, [run.turns for run in before])
+    after_s = references_s(drifted(machine, DRIFT))
+    for run in before:
+        prediction = predict(case_of(run.spec, machine))
+        slower = predict(replace(prediction.case, machine=drifted(prediction.case.machine, DRIFT)))
+        longer = slower.step_s / prediction.step_s
+        turns = [
+            Turn(steps_s={k: longer * s for k, s in t.steps_s.items()}, references_s=after_s)
+            for t in run.turns
+        ]
+        step_s = references.calm_step(prediction, turns).step_s
+        assert step_s == pytest.approx(prediction.step_s, rel=0.01), run.spec.name
+
+
+def test_a_machine_without_constants_of_cores_drifts_as_a_whole():
+    turns = [Turn(steps_s={i: 1.0}, references_s=(2.0 * by, 0.5 * by)) for i, by in enumerate(BY)]
+    references = References.of(named("this-host"), [turns])
+    assert references.calibrated_s == [2.0, 0.5]
+    drift = references.drift(turns[-1])
+    assert (drift.computing, drift.starting) == pytest.approx((1.2, 1.2))
+
+
+BY = (0.9, 1.0, 1.2)
 
 
 def test_a_misfit_that_noise_hides_is_what_the_runs_do_not_exclude():

@@ -11,10 +11,11 @@ from analysis.machine_fit import START_S
 from analysis.op_errors import LIMIT, OpError, op_errors, suspects
 from analysis.replay import mean_durations_s, replayed_s
 from analysis.trace_file import read_trace
-from analysis.trace_rows import copy_rows, gap_rows, gaps, op_rows
+from analysis.trace_rows import Counted, copy_rows, gap_rows, gaps, op_rows
 from tests.test_cpu_cost import case
 from zo2sim.case import Case
 from zo2sim.cost.cpu import seconds_per
+from zo2sim.drift import Drift, drifted
 from zo2sim.measured import Measured
 from zo2sim.plan import Plan, Policy
 from zo2sim.schedule import Kind, Stream
@@ -24,7 +25,7 @@ from zo2sim.trace_export import to_json
 from zo2sim.what_if import cap_link, scale_link
 
 STEPS = 7
-SETTLED = dict.fromkeys(range(2, STEPS), 1.0)
+SETTLED = Counted(steps=range(2, STEPS))
 
 
 def traced(one: Case) -> Trace:
@@ -122,15 +123,6 @@ def test_a_step_that_was_not_measured_takes_what_it_took_before():
     assert replayed_s(trace, one, {5}) == pytest.approx(trace.step_s, rel=0.03)
 
 
-def test_the_gaps_of_a_machine_that_has_drifted_are_longer():
-    one = case(Plan(policy=Policy.RESIDENT))
-    trace = traced(one)
-    computes = [span for span in trace.spans if span.op.stream is Stream.COMPUTE]
-    gaps_s = trace.step_s - sum(span.duration_s for span in computes if span.step == 5)
-    once, twice = (replayed_s(trace, one, {5}, slowness=slowness) for slowness in (1.0, 2.0))
-    assert twice - once == pytest.approx(gaps_s)
-
-
 def linked() -> Case:
     """Copies that take long beside the wake-up of their thread."""
     one = case()
@@ -150,6 +142,22 @@ def test_a_halved_bandwidth_is_exposed_and_the_link_is_named():
     assert {s.constant for s in found} == {"link.h2d_bytes_per_s", "link.d2h_bytes_per_s"}
     assert all(s.ratio > 1.5 for s in found)
     assert any(s.sentence.startswith("link.h2d_bytes_per_s: H2D is predicted 1.") for s in found)
+
+
+def test_what_calibration_left_open_is_blamed_beyond_it_only():
+    """Three configurations in which copies take two thirds of what the link's speed says."""
+    one = linked()
+    trace, link = traced(one), one.machine.link
+    durations = {name: s / 1.5 for name, s in mean_durations_s(trace, range(2, STEPS)).items()}
+    ratios: dict[float, list[float]] = {}
+    for wide in (1.01, 1.5):
+        value = link.h2d_bytes_per_s.value
+        rate = replace(link.h2d_bytes_per_s, low=value / wide, high=value * wide)
+        known = replace(one, machine=replace(one.machine, link=replace(link, h2d_bytes_per_s=rate)))
+        rows = [*op_errors(trace, known, durations, "run")]
+        found = suspects(rows_of("one", "two", "three", like=rows))
+        ratios[wide] = [s.ratio for s in found if s.constant == "link.h2d_bytes_per_s"]
+    assert ratios == {1.01: [pytest.approx(1.5)], 1.5: []}
 
 
 def test_a_limited_copy_blames_no_link():
@@ -224,14 +232,22 @@ def test_a_shorter_last_unit_has_a_row_of_its_own():
     assert [row.ratio for row in rows] == pytest.approx([1, 1, 1, 1])
 
 
-def test_what_a_slow_machine_took_counts_as_if_it_were_not():
+def test_what_a_machine_that_has_drifted_took_is_more_of_the_same_constants():
+    one = case(Plan(num_slots=1))
+    drift = Drift(computing=1.5, starting=3.0)
+    after = replace(one, machine=drifted(one.machine, drift))
+    trace, known = traced(after), one.machine.quantities
+    counted = Counted(steps=SETTLED.steps, drift=drift)
+    rows = [*op_rows(trace, one, "run", counted), *gap_rows(trace, one, "run", counted)]
+    assert {"cpu.gemm_flops_per_s", "cpu.gap_s"} <= {key for row in rows for key in row.amounts}
+    for row in rows:
+        exact = sum(a * seconds_per(k, known[k].value) for k, a in row.amounts.items())
+        assert row.seconds == pytest.approx(exact), row.name
+
+
+def test_links_do_not_drift_with_the_cores():
     one = case()
-    trace = traced(one)
-    calm = [*op_rows(trace, one, "run", dict.fromkeys(range(2, STEPS), 1.0))]
-    slow = [*op_rows(trace, one, "run", dict.fromkeys(range(2, STEPS), 2.0))]
-    assert [2 * row.seconds for row in slow] == pytest.approx([row.seconds for row in calm])
-    free = dict.fromkeys(range(2, STEPS), 2.0)
-    copies = [*copy_rows(trace, one, "run", free, limit_bytes_per_s=None)]
-    assert {row.seconds for row in copies} == {
-        row.seconds for row in copy_rows(trace, one, "run", SETTLED, limit_bytes_per_s=None)
-    }, "links do not drift with the cores"
+    counted = Counted(steps=SETTLED.steps, drift=Drift(computing=1.5, starting=3.0))
+    for row in copy_rows(traced(one), one, "run", counted, limit_bytes_per_s=None):
+        assert row.amounts["link.latency_s"] == 1.0
+        assert row.amounts["cpu.copy_start_s"] == 3.0

@@ -1,4 +1,4 @@
-"""Runs in turns with a reference: what disturbs a moment is no drift."""
+"""Runs in turns with references: what disturbs a moment is no drift."""
 
 from collections.abc import Iterator
 from itertools import count as counter
@@ -21,7 +21,7 @@ class Scripted:
 
 
 def turns_of(run: Scripted, reference: Scripted, rounds: Rounds) -> list[Turn]:
-    (found,) = in_turns([run], reference, rounds)
+    (found,) = in_turns([run], [reference], rounds)
     return found
 
 
@@ -47,8 +47,9 @@ def test_every_run_has_its_turn_in_every_round():
 
     done: list[None] = []
     rounds = Rounds(turns=2, steps=1)
-    found = in_turns([Named("a"), Named("b")], Named("r"), rounds, lambda: done.append(None))
-    assert order == ["r", "a", "r", "b"] * 2
+    references = [Named("large"), Named("small")]
+    found = in_turns([Named("a"), Named("b")], references, rounds, lambda: done.append(None))
+    assert order == ["large", "small", "a", "large", "small", "b"] * 2
     assert [len(turns) for turns in found] == [2, 2]
     assert len(done) == 4
 
@@ -56,11 +57,18 @@ def test_every_run_has_its_turn_in_every_round():
 def test_disturbed_moments_of_the_reference_are_no_drift():
     reference = Scripted(iter([2.0, 2.0, 9.0] * 4 + [2.0, 9.0, 9.0]))
     found = turns_of(Scripted(cycle([5.0])), reference, Rounds(turns=5, steps=1, warm_up=1))
-    assert [turn.reference_s for turn in found] == [2.0] * 5
+    assert [turn.references_s for turn in found] == [(2.0,)] * 5
 
 
 def test_a_reference_that_stays_slow_is_drift():
     reference = Scripted(iter([2.0] * 180 + [3.0] * 180))
     found = turns_of(Scripted(cycle([5.0])), reference, Rounds(turns=120, steps=1, warm_up=1))
-    assert found[0].reference_s == 2.0
-    assert found[-1].reference_s == 3.0
+    assert found[0].references_s == (2.0,)
+    assert found[-1].references_s == (3.0,)
+
+
+def test_each_reference_has_a_step_of_its_own():
+    rounds = Rounds(turns=2, steps=1, warm_up=1)
+    large, small = Scripted(cycle([2.0])), Scripted(cycle([0.5]))
+    (found,) = in_turns([Scripted(cycle([5.0]))], [large, small], rounds)
+    assert [turn.references_s for turn in found] == [(2.0, 0.5)] * 2

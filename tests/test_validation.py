@@ -60,6 +60,15 @@ def test_drift_and_disturbance_are_those_of_the_middle_configuration():
     assert scores.disturbance == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize(("drift", "how"), [(0.11, "11% slower"), (-0.21, "21% faster")])
+def test_a_machine_that_changed_wants_another_calibration(drift: float, how: str):
+    notice = Scores(comparisons=(comparison(drift=drift),)).drift_notice
+    assert notice is not None
+    assert f"This machine is {how} than when it was calibrated" in notice
+    assert "calibrate again" in notice
+    assert Scores(comparisons=(comparison(drift=drift / 10),)).drift_notice is None
+
+
 def test_the_coverage_of_few_bands_says_little():
     low, high = coverage_interval(24)
     assert (low * 24, high) == (pytest.approx(18), 1.0)

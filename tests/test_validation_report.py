@@ -30,6 +30,7 @@ OPERATION = OpError(
     predicted_s=3.0,
     measured_s=2.0,
     constant="cpu.gemm_flops_per_s",
+    open_ratio=1.0,
 )
 FINDINGS = Findings(
     scores=SCORES,
@@ -48,6 +49,15 @@ def table(key: str) -> TableBlock:
 
 def plain(rows: tuple[tuple[str, ...], ...]) -> list[str]:
     return [" | ".join(row).replace("\u00a0", " ").replace("\u2212", "-") for row in rows]
+
+
+def test_a_machine_that_changed_is_in_the_report():
+    def text(drift: float) -> str:
+        found = replace(FINDINGS, scores=Scores(comparisons=(comparison(drift=drift),)))
+        return str(validation_document(found, provenance={}))
+
+    assert "calibrate again" in text(0.2)
+    assert "calibrate again" not in text(0.02)
 
 
 def test_the_worst_the_median_and_the_best_are_drawn():

@@ -1,43 +1,81 @@
-"""What a machine's drift does to a step: its cores slow down together, its links do not."""
+"""What a machine's drift does to a step: cores compute slower or start things slower, links do not.
+
+[Note: two drifts] A neighbour on a virtual machine's cores slows what works through memory or
+multiplies by one factor, and what wakes a thread, enters a kernel or runs Python by another: one
+was seen to change by a tenth while the other changed by a half. So they are told apart.
+"""
 
 import dataclasses
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from zo2sim.cost.cpu import HANDOVER
 from zo2sim.machine import Machine, Quantity
 from zo2sim.predict import Prediction, predict
 
-_CPU = ("misfit_ratio", "jitter_ratio", "together_ratio", "reference_s")
-"""No amount is multiplied by these."""
+_RATIOS = ("misfit_ratio", "jitter_ratio", "together_ratio")
+_REFERENCES = ("large_reference_s", "small_reference_s")
 _SLOWER = 1.05
 
 
-def core_share(prediction: Prediction) -> float:
-    """By which power of its cores' slowness a step gets longer: 1 where nothing else binds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How many times as long as when it was calibrated a machine takes.
 
-    1 also where the machine's cores are not its device.
+    ``computing`` is for what takes a time per element, byte or operation, ``starting`` for what
+    takes one each time.
     """
+
+    computing: float = 1.0
+    starting: float = 1.0
+
+    def of(self, key: str) -> float:
+        """For a constant of the machine, by dotted key: 1 where it is none of a core."""
+        if not (key.startswith("cpu.") or key == HANDOVER):
+            return 1.0
+        return self.computing if key.endswith("_per_s") else self.starting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """By which power of each drift a step gets longer: both 0 where it waits for its link."""
+
+    computing: float
+    starting: float
+
+    def longer(self, drift: Drift) -> float:
+        """How many times as long the step takes."""
+        return drift.computing**self.computing * drift.starting**self.starting
+
+
+def shares(prediction: Prediction) -> Shares:
+    """Of a predicted step; halves where the machine's cores are not its device."""
     case = prediction.case
     if case.cost.setting.cpu is None:
-        return 1.0
-    slower = predict(replace(case, machine=with_slower_cores(case.machine, _SLOWER)))
-    return (slower.step_s / prediction.step_s - 1.0) / (_SLOWER - 1.0)
+        return Shares(computing=0.5, starting=0.5)
+
+    def share(slower: Drift) -> float:
+        step_s = predict(replace(case, machine=drifted(case.machine, slower))).step_s
+        return (step_s / prediction.step_s - 1.0) / (_SLOWER - 1.0)
+
+    return Shares(
+        computing=share(Drift(computing=_SLOWER)), starting=share(Drift(starting=_SLOWER))
+    )
 
 
-def with_slower_cores(machine: Machine, factor: float) -> Machine:
-    """Everything that a core does takes ``factor`` times as long."""
+def drifted(machine: Machine, drift: Drift) -> Machine:
+    """The machine as it is after such a drift."""
     cpu, host = machine.cpu, machine.host
     if cpu is None:
         return machine
-    names = [f.name for f in dataclasses.fields(cpu) if f.name not in _CPU]
-    changed = {name: _slowed(name, getattr(cpu, name), factor) for name in names}
+    names = [f.name for f in dataclasses.fields(cpu) if f.name not in (*_RATIOS, *_REFERENCES)]
+    changed = {name: _longer(f"cpu.{name}", getattr(cpu, name), drift) for name in names}
     handover = HANDOVER.removeprefix("host.")
-    woken = _slowed(handover, getattr(host, handover), factor)
+    woken = _longer(HANDOVER, getattr(host, handover), drift)
     return replace(machine, cpu=replace(cpu, **changed), host=replace(host, **{handover: woken}))
 
 
-def _slowed(name: str, quantity: Quantity, factor: float) -> Quantity:
-    by = 1.0 / factor if name.endswith("_per_s") else factor
+def _longer(key: str, quantity: Quantity, drift: Drift) -> Quantity:
+    by = 1.0 / drift.of(key) if key.endswith("_per_s") else drift.of(key)
     ends = {
         end: value * by for end in ("low", "high") if (value := getattr(quantity, end)) is not None
     }

@@ -202,8 +202,8 @@ class Cpu:
     ``misfit_ratio`` is the relative spread (one standard deviation) of runs' steps around what a
     fit without them predicts, ``jitter_ratio`` that of the same run repeated, and
     ``together_ratio`` by how much the errors of constants cancel in a step
-    (`analysis.joint_errors`); ``reference_s`` is the step of the run that all others took turns
-    with: it tells a later validation how the machine drifted.
+    (`analysis.joint_errors`); ``large_reference_s`` and ``small_reference_s`` are the
+    steps of the runs that all others took turns with: they tell how the machine drifts.
     """
 
     gemm_flops_per_s: Quantity
@@ -247,7 +247,8 @@ class Cpu:
     misfit_ratio: Quantity
     jitter_ratio: Quantity
     together_ratio: Quantity
-    reference_s: Quantity
+    large_reference_s: Quantity
+    small_reference_s: Quantity
 
     def __post_init__(self) -> None:
         _check_part("cpu", self)

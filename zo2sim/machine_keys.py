@@ -85,7 +85,8 @@ LIMITS = {
     "cpu.misfit_ratio": (1e-6, 1e1),
     "cpu.jitter_ratio": (1e-6, 1e1),
     "cpu.together_ratio": (1e-6, 1e2),
-    "cpu.reference_s": (1e-6, 1e3),
+    "cpu.large_reference_s": (1e-6, 1e3),
+    "cpu.small_reference_s": (1e-6, 1e3),
 }
 """Plausible range of every number, in SI base units."""
 

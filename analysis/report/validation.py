@@ -97,14 +97,16 @@ def _method(scores: Scores) -> Iterator[Block]:
     yield Paragraph(
         (
             "Every step time was predicted before anything ran. Then each configuration was "
-            f"measured in {turns}, each beside a turn of one reference configuration; its time is "
-            "scaled by how fast the reference ran around that turn, relative to when the machine "
-            "was calibrated, which takes out what slows both: the machine had drifted by "
-            f"{signed_percent(scores.drift)}. "
+            f"measured in {turns}, each beside a turn of two reference configurations, a large "
+            "one that computes and a small one that starts operations and copies; its time is "
+            "scaled by how fast they ran around that turn, relative to when the machine was "
+            "calibrated, by the share that it has of either, which takes out what slows all: in "
+            f"the median the machine had drifted by {signed_percent(scores.drift)}. "
             "The measured step is the mean of the fastest third, which was disturbed least; the "
             f"median step took {percent(scores.disturbance)} longer. The repeatability is the "
             "standard error of that mean, by resampling turns. An error is how far a prediction "
             "lies above the measurement, relative to the measurement.",
+            *(() if scores.drift_notice is None else (f" {scores.drift_notice}",)),
         )
     )
 

@@ -21,10 +21,10 @@ _DRAWS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """Seconds of each step that counts, by its number; and of the reference's step meanwhile."""
+    """Seconds of each step that counts, by its number; and of the references' steps meanwhile."""
 
     steps_s: Mapping[int, float]
-    reference_s: float
+    references_s: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,22 +32,15 @@ class CalmStep:
     """The step of a run that nothing disturbs, in the mean over a period.
 
     ``step_s`` has the machine's drift taken out; ``standard_error`` is relative to it, NaN where
-    there was one turn. ``steps_s`` are the steps behind it, as measured, and ``slownesses`` the
-    reference's at each of them, 1 where nothing had drifted. ``disturbance`` is how much longer the
-    median step took, and ``drift`` how much longer the reference.
+    there was one turn. ``steps_s`` are the steps behind it, as measured. ``disturbance`` is how
+    much longer the median step took, and ``drift`` how much longer it took because of drift.
     """
 
     step_s: float
     standard_error: float
     steps_s: Mapping[int, float]
-    slownesses: Mapping[int, float]
     disturbance: float
     drift: float
-
-    @property
-    def slowness(self) -> float:
-        """The reference's in the mean over the steps."""
-        return fmean(self.slownesses.values())
 
 
 def fastest(count: int) -> int:
@@ -64,24 +57,23 @@ def calm_s(durations_s: Iterable[float]) -> float:
 
 
 def calm_step(
-    turns: Sequence[Turn], *, period: int, reference_s: float, drift_power: float = 1.0
+    turns: Sequence[Turn], *, period: int, longer: Sequence[float] | None = None
 ) -> CalmStep:
     """The undisturbed step of a run, from its turns.
 
     Steps in different places of a period differ, so each place has a fastest third of its own.
-    ``reference_s`` is what the reference takes on a machine that has not drifted, ``drift_power``
-    by which power of the reference's drift this step gets longer (`zo2sim.drift`).
+    ``longer`` is how many times as long the run's steps took in each turn because the machine had
+    drifted (`zo2sim.drift`); None: it had not.
     """
     if not turns:
         raise ValueError("a step needs at least one turn; got none")
-    slower = [turn.reference_s / reference_s for turn in turns]
+    factors = [1.0] * len(turns) if longer is None else longer
     scaled = [
-        {step: seconds / factor**drift_power for step, seconds in turn.steps_s.items()}
-        for turn, factor in zip(turns, slower, strict=True)
+        {step: seconds / factor for step, seconds in turn.steps_s.items()}
+        for turn, factor in zip(turns, factors, strict=True)
     ]
     places = _by_place(scaled, period)
     calm = {step for own in places.values() for step in _fastest_of(own)}
-    slowness = {s: factor for t, factor in zip(turns, slower, strict=True) for s in t.steps_s}
     as_measured = {step: seconds for turn in turns for step, seconds in turn.steps_s.items()}
     step_s = _step_s(scaled, period)
     typical_s = fmean(median(own.values()) for own in places.values())
@@ -89,9 +81,8 @@ def calm_step(
         step_s=step_s,
         standard_error=_standard_error(scaled, period),
         steps_s={step: as_measured[step] for step in sorted(calm)},
-        slownesses={step: slowness[step] for step in sorted(calm)},
         disturbance=typical_s / step_s - 1.0,
-        drift=median(turn.reference_s for turn in turns) / reference_s - 1.0,
+        drift=median(factors) - 1.0,
     )
 
 
