@@ -79,6 +79,7 @@ def measure_host(campaign: Campaign) -> Found:
             rows += part()
             done()
         traces, turns = _in_turns(specs, done)
+    rows += file_rows(campaign, time="last")
     seen = [turn.references_s for own in turns for turn in own]
     large_s, small_s = (median(own) for own in zip(*seen, strict=True))
     again = Repeated(references_s=(large_s, small_s), jitter_ratio=0.0)
@@ -156,9 +157,10 @@ def _parts(campaign: Campaign) -> Sequence[Callable[[], list[Measured]]]:
         return found
 
     return (
+        lambda: file_rows(campaign, time="first"),
         *(matrix, passes, copies, handovers),
         lambda: host_rows(campaign),
-        lambda: file_rows(campaign),
+        lambda: file_rows(campaign, time="second"),
     )
 
 
@@ -171,7 +173,12 @@ def host_rows(campaign: Campaign) -> list[Measured]:
         return [*timed, *host_work.contention(cores)]
 
 
-def file_rows(campaign: Campaign) -> list[Measured]:
-    """The drive under the campaign's folder."""
+def file_rows(campaign: Campaign, *, time: str = "only") -> list[Measured]:
+    """The drive under the campaign's folder: rows of one time are named alike.
+
+    A drive changes from minute to minute by more than it scatters within one; measured at several
+    times, its constants have intervals that say so.
+    """
     with TemporaryDirectory(dir=campaign.folder) as folder:
-        return [*disk.fsyncs(Path(folder)), *disk.pieces(Path(folder))]
+        found = [*disk.fsyncs(Path(folder)), *disk.pieces(Path(folder))]
+    return [replace(row, name=f"{row.name}, {time} time") for row in found]
