@@ -138,9 +138,11 @@ def calibrated(machine: Machine, fit: Fit, room: Room, again: Repeated, *, sourc
     return with_constants(machine, {**found, **spread, **counted})
 
 
-def assumed(machine: Machine, again: Repeated, *, source: str) -> Machine:
+def assumed(machine: Machine, references_s: tuple[float, float]) -> Machine:
     """Before anything is fitted: start values, of which the shares of a step are about right."""
-    misfit = Quantity(LEAST_RATIO, "assumed", "nothing is fitted yet")
+    source = "nothing is fitted yet"
+    misfit = Quantity(LEAST_RATIO, "assumed", source)
+    again = Repeated(references_s=references_s, jitter_ratio=LEAST_RATIO)
     return with_constants(machine, {**_assumed(), **_spread(misfit, again, source)})
 
 

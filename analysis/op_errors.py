@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import copysign, exp, log
+from math import exp, log
 from statistics import fmean, median
 
 from zo2sim.case import Case
@@ -25,9 +25,9 @@ FEWEST = 3
 class OpError:
     """Operations of one configuration that cost alike: predicted and measured mean durations.
 
-    ``constant`` is the machine's constant that makes up most of the prediction, and ``open_ratio``
-    by which factor the prediction changes within that constant's own interval; ``per_step`` is how
-    many of them a step has.
+    ``constant`` is the machine's constant that makes up most of the prediction, and ``low_s`` and
+    ``high_s`` are what is predicted at the ends of that constant's interval; ``per_step`` is how
+    many of the operations a step has.
     """
 
     configuration: str
@@ -37,7 +37,8 @@ class OpError:
     predicted_s: float
     measured_s: float
     constant: str
-    open_ratio: float
+    low_s: float
+    high_s: float
 
     @property
     def ratio(self) -> float:
@@ -46,9 +47,10 @@ class OpError:
 
     @property
     def unexplained(self) -> float:
-        """The log of the ratio, less what calibration has left open."""
-        seen = log(self.ratio)
-        return copysign(max(0.0, abs(seen) - log(self.open_ratio)), seen)
+        """Log of the ratio to the measurement, from the nearer end; 0 between the ends."""
+        if self.low_s <= self.measured_s <= self.high_s:
+            return 0.0
+        return log((self.low_s if self.low_s > self.measured_s else self.high_s) / self.measured_s)
 
     @property
     def effect_s(self) -> float:
@@ -59,7 +61,10 @@ class OpError:
 def op_errors(
     trace: Trace, case: Case, measured_s: Mapping[str, float], name: str
 ) -> Iterator[OpError]:
-    """One row per kind of operation that takes time; ``measured_s`` is by operation's name."""
+    """One row per kind of operation that takes time; ``measured_s`` is by operation's name.
+
+    ``case`` is on the machine as it was meanwhile: measurements are compared as they are.
+    """
     cost, rates = case.cost, case.cost.rates
     alike: defaultdict[object, list[Op]] = defaultdict(list)
     for op in case.program.period.ops:
@@ -71,6 +76,7 @@ def op_errors(
         seen = [measured_s[op.name] for op in ops if op.name in measured_s]
         if seen and predicted_s > 0.0 and first.kind is not Kind.JOURNAL:
             constant = _constant(cost, first)
+            less_s, more_s = _open_s(cost, first, constant)
             yield OpError(
                 configuration=name,
                 op=first.name if len(ops) == 1 else f"{first.name} and {len(ops) - 1} alike",
@@ -79,7 +85,8 @@ def op_errors(
                 predicted_s=predicted_s,
                 measured_s=fmean(seen),
                 constant=constant,
-                open_ratio=_open_ratio(cost, first, constant),
+                low_s=predicted_s - less_s,
+                high_s=predicted_s + more_s,
             )
 
 
@@ -128,20 +135,27 @@ def suspects(errors: Iterable[OpError]) -> tuple[Suspect, ...]:
     return tuple(sorted(found, key=lambda suspect: -abs(log(suspect.ratio))))
 
 
+def _own_parts_s(cost: CostModel, op: Op) -> dict[str, float]:
+    """By constant; gaps after an operation are not its own."""
+    return {k: s for k, s in parts_s(cost, op).items() if not k.startswith(_GAPS)}
+
+
 def _constant(cost: CostModel, op: Op) -> str:
-    """The constant that takes most of the operation's own time; gaps after it are not its own."""
-    parts = {k: s for k, s in parts_s(cost, op).items() if not k.startswith(_GAPS)}
+    """The constant that takes most of the operation's own time."""
+    parts = _own_parts_s(cost, op)
     key = max(parts, key=lambda key: parts[key], default=KERNELS)
     limited = key != KERNELS and cost.setting.machine.quantity(key).is_limited
     return LIMIT if limited else key
 
 
-def _open_ratio(cost: CostModel, op: Op, constant: str) -> float:
-    """Of its part only: 1 where the constant is known exactly, or has no interval."""
+def _open_s(cost: CostModel, op: Op, constant: str) -> tuple[float, float]:
+    """By how much less and more the operation takes at the ends of the constant's interval."""
     if constant in (KERNELS, LIMIT):
-        return 1.0
-    known = cost.setting.machine.quantity(constant)
-    low, high = known.low or known.value, known.high or known.value
-    parts = parts_s(cost, op)
-    share = parts[constant] / sum(parts.values())
-    return 1.0 + share * (max(high / known.value, known.value / low) - 1.0)
+        return 0.0, 0.0
+    part_s, known = _own_parts_s(cost, op)[constant], cost.setting.machine.quantity(constant)
+    low = known.value if known.low is None else known.low
+    high = known.value if known.high is None else known.high
+    less, more = low / known.value, high / known.value
+    if constant.endswith("_per_s"):
+        less, more = 1.0 / more, 1.0 / less
+    return part_s * (1.0 - less), part_s * (more - 1.0)

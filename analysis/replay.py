@@ -16,8 +16,8 @@ def replayed_s(trace: Trace, case: Case, steps: Collection[int]) -> float:
     """Step time of a schedule whose operations take what they took on the average of ``steps``.
 
     Nothing contends: what contention did is in the durations. Gaps between operations are the cost
-    model's, as they are part of the rules. An operation that ``steps`` lack, because a period has
-    more of them, takes its mean over all steps.
+    model's, as they are part of the rules: ``case`` is on the machine as it was meanwhile. An
+    operation that ``steps`` lack, because a period has more of them, takes its mean over all steps.
     """
     every = {span.step for span in trace.spans}
     means = {**mean_durations_s(trace, every), **mean_durations_s(trace, steps)}

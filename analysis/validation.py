@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
+from zo2sim.drift import Drift
+
 Floats = NDArray[np.float64]
 _DRIFTED = 0.05
 """From here on another calibration is due: two drifts do not describe all that changed."""
@@ -25,8 +27,9 @@ _DRIFTED = 0.05
 class Comparison:
     """One configuration: predicted, and measured in ``turns`` turns.
 
-    ``step_s`` is the measured step, undisturbed and with the machine's ``drift`` since calibration
-    taken out; ``standard_error`` is relative to it, NaN after one turn. ``disturbance`` is how much
+    ``step_s`` is the measured step, undisturbed and with the machine's drift since calibration
+    taken out: ``drift`` is how much longer that made it, ``machine_drift`` the machine's own;
+    ``standard_error`` is relative to it, NaN after one turn. ``disturbance`` is how much
     longer the median step took. ``low_s`` and ``high_s`` end the 90 % band of the prediction.
     ``replayed_s`` is what the simulator makes of the durations that were measured in the steps of
     which ``calm_s`` is the mean.
@@ -42,6 +45,7 @@ class Comparison:
     standard_error: float
     disturbance: float
     drift: float
+    machine_drift: Drift
     turns: int
 
     @property
@@ -132,18 +136,29 @@ class Scores:
 
     @property
     def drift(self) -> float:
-        """How much longer the steps took because the machine had drifted since calibration."""
+        """How much longer the median step took because the machine had drifted."""
         return float(np.median([c.drift for c in self.comparisons]))
+
+    @property
+    def computing_drift(self) -> float:
+        """How much longer computing took than when the machine was calibrated."""
+        return float(np.median([c.machine_drift.computing for c in self.comparisons])) - 1.0
+
+    @property
+    def starting_drift(self) -> float:
+        """The same of starting operations, lanes and copies."""
+        return float(np.median([c.machine_drift.starting for c in self.comparisons])) - 1.0
 
     @property
     def drift_notice(self) -> str | None:
         """What to do about a machine that is no longer the one that was calibrated."""
         if abs(self.drift) <= _DRIFTED:
             return None
-        how = "slower" if self.drift > 0.0 else "faster"
+        how = "longer" if self.drift > 0.0 else "shorter"
         return (
-            f"This machine is {abs(self.drift):.0%} {how} than when it was calibrated, as its "
-            "references say: calibrate again before you rely on its predictions."
+            f"Steps take {abs(self.drift):.0%} {how} than when this machine was calibrated "
+            f"(computing {self.computing_drift:+.0%}, starting {self.starting_drift:+.0%}): "
+            "calibrate again before you rely on its predictions."
         )
 
     @property
@@ -154,7 +169,7 @@ class Scores:
     def as_dict(self) -> dict[str, float | int | None]:
         """Every figure by its name; None where one turn does not tell."""
         names = ("mape", "max_ape", "mpe", "rules_mape", "repeatability", "coverage_90")
-        more = ("band_width", "drift", "disturbance")
+        more = ("band_width", "drift", "computing_drift", "starting_drift", "disturbance")
         figures = {name: getattr(self, name) for name in (*names, *more)}
         return {"n": self.n, **{k: None if isnan(v) else v for k, v in figures.items()}}
 

@@ -128,7 +128,8 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
     machine = with_constants(
         machine, {key: Quantity(ratio, "fitted", source) for key, ratio in ratios.items()}
     )
-    return fitted, replace(machine, calibrated=seen(map(case_of, specs), source))
+    told = (case_of(run.spec) for run in found.runs)  # rows come from no reference
+    return fitted, replace(machine, calibrated=seen(told, source))
 
 
 def _from_runs(config: Config, source: str) -> tuple[Fit, Machine]:

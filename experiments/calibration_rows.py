@@ -55,7 +55,7 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Benchmarks, runs with their rows, and the step of one run repeated, with its spread."""
+    """Benchmarks, runs with their rows, and the references' steps and how steps scatter."""
 
     benches: tuple[Measured, ...]
     runs: tuple[TimedRun, ...]
@@ -73,17 +73,17 @@ def measure_host(campaign: Campaign) -> Found:
     specs = [*calibration_runs(campaign.count(4 * len(KINDS), 4), seed=campaign.seed)]
     parts = _parts(campaign)
     with progress_bar() as bar:
-        task = bar.add_task("measuring", total=len(parts) + (_ROUNDS.turns + 1) * len(specs))
+        task = bar.add_task("measuring", total=len(parts) + (_ROUNDS.turns + 1) * len(specs) + 1)
         done = partial(bar.advance, task)
         for part in parts:
             rows += part()
             done()
         traces, turns = _in_turns(specs, done)
-    rows += file_rows(campaign, time="last")
+        rows += file_rows(campaign, time="last")
+        done()
     seen = [turn.references_s for own in turns for turn in own]
     large_s, small_s = (median(own) for own in zip(*seen, strict=True))
-    again = Repeated(references_s=(large_s, small_s), jitter_ratio=0.0)
-    before = assumed(named("this-host"), again, source="this calibration")
+    before = assumed(named("this-host"), (large_s, small_s))
     references = References.of(before, turns)
     runs: list[TimedRun] = []
     standard_errors: list[float] = []
@@ -94,7 +94,8 @@ def measure_host(campaign: Campaign) -> Found:
         runs.append(TimedRun(spec=spec, turns=own, rows=found))
         standard_errors.append(calm.standard_error)
     jitter = fmean(standard_errors) * (_ROUNDS.turns / TURNS) ** 0.5
-    return Found(benches=tuple(rows), runs=tuple(runs), again=replace(again, jitter_ratio=jitter))
+    again = Repeated(references_s=(large_s, small_s), jitter_ratio=jitter)
+    return Found(benches=tuple(rows), runs=tuple(runs), again=again)
 
 
 def _in_turns(
@@ -177,7 +178,7 @@ def file_rows(campaign: Campaign, *, time: str = "only") -> list[Measured]:
     """The drive under the campaign's folder: rows of one time are named alike.
 
     A drive changes from minute to minute by more than it scatters within one; measured at several
-    times, its constants have intervals that say so.
+    times, its constants have intervals that hold what the minutes of a calibration changed.
     """
     with TemporaryDirectory(dir=campaign.folder) as folder:
         found = [*disk.fsyncs(Path(folder)), *disk.pieces(Path(folder))]

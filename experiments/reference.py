@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import log
 from statistics import fmean, median, stdev
 
 import numpy as np
@@ -46,11 +46,10 @@ class References:
     def drift(self, turn: Turn) -> Drift:
         """The one that makes both references as much longer as they were around a turn."""
         pairs = zip(turn.references_s, self.calibrated_s, strict=True)
-        longer = [log(seconds / calibrated_s) for seconds, calibrated_s in pairs]
-        powers = [(one.computing, one.starting) for one in self.shares]
-        found = np.linalg.lstsq(np.array(powers), np.array(longer), rcond=_ALIKE)
-        computing, starting = found[0].tolist()
-        return Drift(computing=exp(computing), starting=exp(starting))
+        more = np.array([seconds / calibrated_s - 1.0 for seconds, calibrated_s in pairs])
+        own = np.array([(one.computing, one.starting) for one in self.shares])
+        computing, starting = np.linalg.lstsq(own, more, rcond=_ALIKE)[0].tolist()
+        return Drift(computing=1.0 + computing, starting=1.0 + starting)
 
     def drift_during(self, turns: Sequence[Turn], steps: Collection[int]) -> Drift:
         """In the mean over steps of a run."""

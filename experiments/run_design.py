@@ -66,8 +66,9 @@ KINDS = (
 
 
 def reference_runs() -> tuple[RunSpec, RunSpec]:
-    """What every other configuration is paired with: a large run that computes, a small one that
-    starts operations, lanes and copies.
+    """What all others are paired with: a large run that computes, a small one that starts things.
+
+    Things are operations, lanes and copies; the large one comes first.
     """
     large = RunSpec(
         name="large reference",

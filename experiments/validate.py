@@ -11,16 +11,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 
-from analysis.compare import first_divergence
-from analysis.op_errors import op_errors
 from analysis.peak_memory import MemoryCheck, MemoryScores
-from analysis.replay import mean_durations_s, replayed_s
-from analysis.validation import Comparison
 from experiments.cli import DONE, NO, run, write_json
 from experiments.memory_check import arena_checks, process_checks
 from experiments.progress import progress_bar
@@ -28,21 +23,18 @@ from experiments.recorded_run import case_of
 from experiments.reference import References
 from experiments.run_design import held_out_runs, reference_runs
 from experiments.sample_table import sample_frame, write_samples
-from experiments.validated import Validated, complaints, scores_of
+from experiments.validated import Validated, compared, complaints, scores_of
 from experiments.validation_output import summary, write_validation
-from experiments.validation_reading import Measurements, read_measurements
+from experiments.validation_reading import MeasuredRun, Measurements, read_measurements
 from experiments.validation_record import record_validation
 from experiments.validation_screen import show
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.turns import TURNS, Rounds, in_turns
 from zo2rt.sampling import HostProbe, Sampler
-from zo2sim.bands import band
-from zo2sim.drift import drifted
 from zo2sim.machine import Machine
 from zo2sim.machine_file import resolve
-from zo2sim.predict import Prediction, predict
-from zo2sim.trace import Trace
+from zo2sim.predict import predict
 
 _QUICK = 8
 _SAMPLED_EVERY_S = 1.0  # seldom: what is measured shares the cores
@@ -125,12 +117,15 @@ def _validated(
         running = [stack.enter_context(opened(spec)) for spec in specs]
         with sampler:
             turns = _turns(running, beside, config)
-        traces = [one.trace() for one in running]
+        runs = [
+            MeasuredRun(spec=spec, trace=one.trace(), turns=tuple(own))
+            for spec, one, own in zip(specs, running, turns, strict=True)
+        ]
         arenas = tuple(arena_checks(specs, running))
     references = References.of(machine, turns)
     found = [
-        _one(spec, prediction, trace, own, references, config)
-        for spec, prediction, trace, own in zip(specs, predictions, traces, turns, strict=True)
+        compared(run, prediction, references, seed=config.seed)
+        for run, prediction in zip(runs, predictions, strict=True)
     ]
     return found, arenas
 
@@ -139,51 +134,9 @@ def _measured_before(before: Measurements, machine: Machine, config: Config) -> 
     """This machine's predictions beside what an earlier validation measured."""
     references = References.of(machine, [run.turns for run in before.runs])
     return [
-        _one(
-            run.spec, predict(case_of(run.spec, machine)), run.trace, run.turns, references, config
-        )
+        compared(run, predict(case_of(run.spec, machine)), references, seed=config.seed)
         for run in before.runs
     ]
-
-
-def _one(
-    spec: RunSpec,
-    prediction: Prediction,
-    trace: Trace,
-    turns: Sequence[Turn],
-    references: References,
-    config: Config,
-) -> Validated:
-    case = prediction.case
-    calm = references.calm_step(prediction, turns)
-    drift = references.drift_during(turns, calm.steps_s)
-    meanwhile = replace(case, machine=drifted(case.machine, drift))
-    spread = band(prediction, seed=config.seed)
-    comparison = Comparison(
-        name=spec.name,
-        predicted_s=prediction.step_s,
-        low_s=spread.low_step_s,
-        high_s=spread.high_step_s,
-        replayed_s=replayed_s(trace, meanwhile, calm.steps_s),
-        calm_s=fmean(calm.steps_s.values()),
-        step_s=calm.step_s,
-        standard_error=calm.standard_error,
-        disturbance=calm.disturbance,
-        drift=calm.drift,
-        turns=len(turns),
-    )
-    measured_s = mean_durations_s(trace, calm.steps_s)
-    errors = op_errors(trace, meanwhile, measured_s, spec.name)
-    return Validated(
-        spec=spec,
-        prediction=prediction,
-        trace=trace,
-        comparison=comparison,
-        errors=tuple(errors),
-        divergence=first_divergence(prediction.trace, trace),
-        turns=tuple(turns),
-        drawn_step=min(calm.steps_s, key=lambda step: abs(calm.steps_s[step] - calm.step_s)),
-    )
 
 
 def _turns(

@@ -2,14 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
-from analysis.op_errors import OpError, suspects
+from analysis.compare import first_divergence
+from analysis.op_errors import OpError, op_errors, suspects
 from analysis.peak_memory import MemoryScores
 from analysis.promise import promises
+from analysis.replay import mean_durations_s, replayed_s
 from analysis.validation import Comparison, Scores
+from experiments.reference import References
+from experiments.validation_reading import MeasuredRun
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import RunSpec
+from zo2sim.bands import band
+from zo2sim.drift import drifted
 from zo2sim.predict import Prediction, extrapolations
 from zo2sim.trace import Trace
 
@@ -46,6 +53,46 @@ class Validated:
             "sizes": "beyond calibration" if self.extrapolated else "calibrated",
             "link": "as fast as memory" if rate is None else f"{rate / 1e9:g} GB/s",
         }
+
+
+def compared(
+    run: MeasuredRun, prediction: Prediction, references: References, *, seed: int
+) -> Validated:
+    """A prediction beside the run it is of; ``seed`` is that of the draws of its band.
+
+    Steps have the machine's drift taken out. Operations and rules are compared as they were
+    measured, on the machine as it had drifted meanwhile.
+    """
+    case, trace, turns = prediction.case, run.trace, run.turns
+    calm = references.calm_step(prediction, turns)
+    drift = references.drift_during(turns, calm.steps_s)
+    meanwhile = replace(case, machine=drifted(case.machine, drift))
+    spread = band(prediction, seed=seed)
+    comparison = Comparison(
+        name=run.spec.name,
+        predicted_s=prediction.step_s,
+        low_s=spread.low_step_s,
+        high_s=spread.high_step_s,
+        replayed_s=replayed_s(trace, meanwhile, calm.steps_s),
+        calm_s=fmean(calm.steps_s.values()),
+        step_s=calm.step_s,
+        standard_error=calm.standard_error,
+        disturbance=calm.disturbance,
+        drift=calm.drift,
+        machine_drift=drift,
+        turns=len(turns),
+    )
+    measured_s = mean_durations_s(trace, calm.steps_s)
+    return Validated(
+        spec=run.spec,
+        prediction=prediction,
+        trace=trace,
+        comparison=comparison,
+        errors=tuple(op_errors(trace, meanwhile, measured_s, run.spec.name)),
+        divergence=first_divergence(prediction.trace, trace),
+        turns=turns,
+        drawn_step=min(calm.steps_s, key=lambda step: abs(calm.steps_s[step] - calm.step_s)),
+    )
 
 
 def scores_of(found: Sequence[Validated]) -> Scores:

@@ -44,7 +44,7 @@ def read_measurements(folder: Path) -> Measurements:
         )
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{folder}: must be the folder of a validation, as validate --out writes it; "
+            f"{folder}: must be the folder of a validation, as this validate --out writes it; "
             f"{type(error).__name__}: {error}"
         ) from None
 

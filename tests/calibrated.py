@@ -4,9 +4,12 @@ import dataclasses
 from functools import cache
 
 from analysis.machine_fit import START_S
+from experiments.recorded_run import case_of
+from experiments.run_design import reference_runs
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.machine import Cpu, Machine, Quantity
 from zo2sim.machine_file import named
+from zo2sim.predict import predict
 
 SPREADS = {
     "misfit_ratio": 0.02,
@@ -22,6 +25,22 @@ def quantity(value: float, wide: float | None = None) -> Quantity:
     if wide is None:
         return Quantity(value, "fitted", "a test")
     return Quantity(value, "fitted", "a test", value / wide, value * wide)
+
+
+def referenced_host() -> Machine:
+    """The same, whose references take what is predicted of them."""
+    host = calibrated_host()
+    assert host.cpu is not None
+    large, small = (quantity(predict(case_of(s, host)).step_s) for s in reference_runs())
+    return dataclasses.replace(
+        host, cpu=dataclasses.replace(host.cpu, large_reference_s=large, small_reference_s=small)
+    )
+
+
+def references_s(machine: Machine) -> tuple[float, float]:
+    """What the references take on a machine, as predicted."""
+    large, small = (predict(case_of(spec, machine)).step_s for spec in reference_runs())
+    return large, small
 
 
 @cache

@@ -32,8 +32,10 @@ def test_every_constant_of_a_core_drifts_with_its_kind():
 
 def test_a_constant_that_is_none_of_a_core_does_not_drift():
     drift = Drift(computing=2.0, starting=4.0)
-    keys = ("cpu.launch_s", "cpu.pass_elements_per_s", "host.fsync_s", "link.latency_s")
-    assert [drift.of(key) for key in keys] == [4.0, 2.0, 1.0, 1.0]
+    cores = ("cpu.launch_s", "cpu.pass_elements_per_s", "host.stream_handover_s")
+    assert [drift.of(key) for key in cores] == [4.0, 2.0, 4.0]
+    others = ("host.fsync_s", "link.latency_s", "link.h2d_bytes_per_s", "cpu.throttle_s")
+    assert [drift.of(key) for key in others] == [1.0] * 4
 
 
 def test_the_shares_of_a_step_that_computes_are_all_of_it():
@@ -41,9 +43,9 @@ def test_the_shares_of_a_step_that_computes_are_all_of_it():
     found = shares(one)
     assert found.computing + found.starting == pytest.approx(1.0, abs=1e-6)
     assert min(found.computing, found.starting) > 0.01
-    drift = Drift(computing=1.02, starting=1.03)
+    drift = Drift(computing=1.1, starting=1.5)
     after = predict(replace(one.case, machine=drifted(one.case.machine, drift)))
-    assert found.longer(drift) == pytest.approx(after.step_s / one.step_s, rel=1e-3)
+    assert found.longer(drift) == pytest.approx(after.step_s / one.step_s, rel=1e-6)
 
 
 def test_a_step_that_waits_for_its_link_does_not_drift():

@@ -7,26 +7,21 @@ import pytest
 
 from experiments.recorded_run import case_of
 from experiments.reference import References, TimedRun, excess, misfit_ratio
-from experiments.run_design import calibration_runs, reference_runs
-from tests.calibrated import calibrated_host
+from experiments.run_design import calibration_runs
+from tests.calibrated import referenced_host, references_s
 from zo2rt.measure.calm import Turn
 from zo2sim.drift import Drift, drifted
-from zo2sim.machine import Machine, Quantity
+from zo2sim.machine import Machine
 from zo2sim.machine_file import named
 from zo2sim.predict import predict
 
 COUNT = 24
+DRIFT = Drift(computing=1.1, starting=1.5)
 
 
 @pytest.fixture(scope="module")
 def machine() -> Machine:
-    host = calibrated_host()
-    assert host.cpu is not None
-    large, small = (
-        Quantity(predict(case_of(spec, host)).step_s, "measured", "a test")
-        for spec in reference_runs()
-    )
-    return replace(host, cpu=replace(host.cpu, large_reference_s=large, small_reference_s=small))
+    return referenced_host()
 
 
 def measured(machine: Machine, *, misfit: float, noise: float) -> list[TimedRun]:
@@ -44,12 +39,6 @@ def measured(machine: Machine, *, misfit: float, noise: float) -> list[TimedRun]
     return found
 
 
-def references_s(machine: Machine) -> tuple[float, float]:
-    """What the references take."""
-    large, small = (predict(case_of(spec, machine)).step_s for spec in reference_runs())
-    return large, small
-
-
 def test_runs_that_are_as_predicted_have_no_misfit(machine: Machine):
     assert misfit_ratio(excess(machine, measured(machine, misfit=0.0, noise=1e-6))) < 0.002
 
@@ -57,9 +46,6 @@ def test_runs_that_are_as_predicted_have_no_misfit(machine: Machine):
 def test_the_misfit_is_what_noise_does_not_explain(machine: Machine):
     found = misfit_ratio(excess(machine, measured(machine, misfit=0.05, noise=0.01)))
     assert found == pytest.approx(0.05, rel=0.3)
-
-
-DRIFT = Drift(computing=1.03, starting=1.2)
 
 
 def test_both_drifts_are_told_from_the_references(machine: Machine):
@@ -97,14 +83,14 @@ def test_drift_of_the_cores_is_no_misfit(machine: Machine):
 
 
 def test_a_machine_without_constants_of_cores_drifts_as_a_whole():
-    turns = [Turn(steps_s={i: 1.0}, references_s=(2.0 * by, 0.5 * by)) for i, by in enumerate(BY)]
+    turns = [
+        Turn(steps_s={i: 1.0}, references_s=(2.0 * by, 0.5 * by))
+        for i, by in enumerate((0.9, 1.0, 1.2))
+    ]
     references = References.of(named("this-host"), [turns])
     assert references.calibrated_s == [2.0, 0.5]
     drift = references.drift(turns[-1])
     assert (drift.computing, drift.starting) == pytest.approx((1.2, 1.2))
-
-
-BY = (0.9, 1.0, 1.2)
 
 
 def test_a_misfit_that_noise_hides_is_what_the_runs_do_not_exclude():

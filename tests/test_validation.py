@@ -5,6 +5,7 @@ from math import nan
 import pytest
 
 from analysis.validation import Comparison, Scores, coverage_interval
+from zo2sim.drift import Drift
 
 
 def comparison(**changes: object) -> Comparison:
@@ -19,6 +20,7 @@ def comparison(**changes: object) -> Comparison:
         "standard_error": 0.01,
         "disturbance": 0.05,
         "drift": 0.0,
+        "machine_drift": Drift(),
         "turns": 3,
     }
     return Comparison(**{**base, **changes})
@@ -49,22 +51,31 @@ def test_scores_are_means_and_a_maximum():
         "coverage_90": 0.5,
         "band_width": scores.band_width,
         "drift": 0.0,
+        "computing_drift": 0.0,
+        "starting_drift": 0.0,
         "disturbance": 0.05,
     }
 
 
 def test_drift_and_disturbance_are_those_of_the_middle_configuration():
-    found = tuple(comparison(drift=d, disturbance=2 * d) for d in (0.1, 0.2, 0.9))
+    found = tuple(
+        comparison(drift=d, disturbance=2 * d, machine_drift=Drift(computing=1 + d, starting=1 - d))
+        for d in (0.1, 0.2, 0.9)
+    )
     scores = Scores(comparisons=found)
     assert scores.drift == pytest.approx(0.2)
+    assert scores.computing_drift == pytest.approx(0.2)
+    assert scores.starting_drift == pytest.approx(-0.2)
     assert scores.disturbance == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize(("drift", "how"), [(0.11, "11% slower"), (-0.21, "21% faster")])
+@pytest.mark.parametrize(("drift", "how"), [(0.11, "11% longer"), (-0.21, "21% shorter")])
 def test_a_machine_that_changed_wants_another_calibration(drift: float, how: str):
-    notice = Scores(comparisons=(comparison(drift=drift),)).drift_notice
+    both = Drift(computing=1.02, starting=1.3)
+    notice = Scores(comparisons=(comparison(drift=drift, machine_drift=both),)).drift_notice
     assert notice is not None
-    assert f"This machine is {how} than when it was calibrated" in notice
+    assert f"Steps take {how} than when this machine was calibrated" in notice
+    assert "(computing +2%, starting +30%)" in notice
     assert "calibrate again" in notice
     assert Scores(comparisons=(comparison(drift=drift / 10),)).drift_notice is None
 

@@ -30,7 +30,8 @@ OPERATION = OpError(
     predicted_s=3.0,
     measured_s=2.0,
     constant="cpu.gemm_flops_per_s",
-    open_ratio=1.0,
+    low_s=3.0,
+    high_s=3.0,
 )
 FINDINGS = Findings(
     scores=SCORES,

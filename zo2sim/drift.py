@@ -12,8 +12,13 @@ from zo2sim.cost.cpu import HANDOVER
 from zo2sim.machine import Machine, Quantity
 from zo2sim.predict import Prediction, predict
 
-_RATIOS = ("misfit_ratio", "jitter_ratio", "together_ratio")
-_REFERENCES = ("large_reference_s", "small_reference_s")
+_NO_COSTS = (
+    *("misfit_ratio", "jitter_ratio", "together_ratio"),
+    *("large_reference_s", "small_reference_s"),
+)
+"""No amount is multiplied by these."""
+_THROTTLE = "cpu.throttle_s"
+"""Part of a limited link (`zo2sim.what_if.cap_link`)."""
 _SLOWER = 1.05
 
 
@@ -30,21 +35,22 @@ class Drift:
 
     def of(self, key: str) -> float:
         """For a constant of the machine, by dotted key: 1 where it is none of a core."""
-        if not (key.startswith("cpu.") or key == HANDOVER):
+        if key == _THROTTLE or not (key.startswith("cpu.") or key == HANDOVER):
             return 1.0
         return self.computing if key.endswith("_per_s") else self.starting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """By which power of each drift a step gets longer: both 0 where it waits for its link."""
+    """Which share of a step each drift makes longer: both 0 where it waits for its link."""
 
     computing: float
     starting: float
 
     def longer(self, drift: Drift) -> float:
         """How many times as long the step takes."""
-        return drift.computing**self.computing * drift.starting**self.starting
+        more = self.computing * (drift.computing - 1.0) + self.starting * (drift.starting - 1.0)
+        return 1.0 + more
 
 
 def shares(prediction: Prediction) -> Shares:
@@ -67,7 +73,7 @@ def drifted(machine: Machine, drift: Drift) -> Machine:
     cpu, host = machine.cpu, machine.host
     if cpu is None:
         return machine
-    names = [f.name for f in dataclasses.fields(cpu) if f.name not in (*_RATIOS, *_REFERENCES)]
+    names = [f.name for f in dataclasses.fields(cpu) if f.name not in _NO_COSTS]
     changed = {name: _longer(f"cpu.{name}", getattr(cpu, name), drift) for name in names}
     handover = HANDOVER.removeprefix("host.")
     woken = _longer(HANDOVER, getattr(host, handover), drift)

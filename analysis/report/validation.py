@@ -97,11 +97,13 @@ def _method(scores: Scores) -> Iterator[Block]:
     yield Paragraph(
         (
             "Every step time was predicted before anything ran. Then each configuration was "
-            f"measured in {turns}, each beside a turn of two reference configurations, a large "
-            "one that computes and a small one that starts operations and copies; its time is "
-            "scaled by how fast they ran around that turn, relative to when the machine was "
-            "calibrated, by the share that it has of either, which takes out what slows all: in "
-            f"the median the machine had drifted by {signed_percent(scores.drift)}. "
+            f"measured in {turns}, each beside a turn of two reference configurations: a large "
+            "one that computes, and a small one that starts operations and copies. Its time is "
+            "scaled by how fast the two ran around that turn, relative to when the machine was "
+            "calibrated, each by its share in the step. Computing had drifted by "
+            f"{signed_percent(scores.computing_drift)} and starting by "
+            f"{signed_percent(scores.starting_drift)}, which makes the median step "
+            f"{signed_percent(scores.drift)} longer. "
             "The measured step is the mean of the fastest third, which was disturbed least; the "
             f"median step took {percent(scores.disturbance)} longer. The repeatability is the "
             "standard error of that mean, by resampling turns. An error is how far a prediction "
@@ -239,8 +241,9 @@ def _reasons(found: Findings) -> Iterator[Block]:
     yield TableBlock(
         key="operations",
         caption=(
-            "Operations that add most error: duration as predicted and measured, what the "
-            "difference adds to a step, and the constant that most of the prediction rests on.",
+            "Operations that add most error: duration as predicted, for the machine as it had "
+            "drifted meanwhile, and as measured; what the difference adds to a step, and the "
+            "constant that most of the prediction rests on.",
         ),
         header=("operation", "configuration", "predicted", "measured", "per step", "rests on"),
         rows=tuple(_operation_row(error) for error in operations),

@@ -21,7 +21,10 @@ _DRAWS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """Seconds of each step that counts, by its number; and of the references' steps meanwhile."""
+    """Seconds of each step that counts, by its number; and of the references' steps meanwhile.
+
+    ``references_s`` is in the order in which the references ran.
+    """
 
     steps_s: Mapping[int, float]
     references_s: Sequence[float]

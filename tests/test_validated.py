@@ -1,0 +1,57 @@
+"""A configuration on a machine that has drifted: its prediction beside what it takes there."""
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from analysis.peak_memory import MemoryScores
+from experiments.recorded_run import case_of
+from experiments.reference import References
+from experiments.run_design import held_out_runs
+from experiments.validated import Validated, compared
+from experiments.validation_reading import MeasuredRun
+from experiments.validation_screen import show
+from tests.calibrated import referenced_host, references_s
+from zo2rt.measure.calm import Turn
+from zo2sim.drift import Drift, drifted
+from zo2sim.predict import predict
+from zo2sim.simulate import simulate
+
+STEPS = 9
+
+
+def validated(drift: Drift) -> Validated:
+    """The first held-out configuration, on a machine of which only the drift is wrong."""
+    machine = referenced_host()
+    spec = replace(next(held_out_runs()), link_bytes_per_s=None)
+    prediction = predict(case_of(spec, machine))
+    slow = case_of(spec, drifted(machine, drift))
+    trace = simulate(slow.program, slow.cost, slow.cost.rates, periods=STEPS)
+    steps_s = dict.fromkeys(range(3, STEPS), trace.step_s)
+    turn = Turn(steps_s=steps_s, references_s=references_s(drifted(machine, drift)))
+    run = MeasuredRun(spec=spec, trace=trace, turns=(turn,))
+    return compared(run, prediction, References.of(machine, [run.turns]), seed=0)
+
+
+@pytest.mark.parametrize("drift", [Drift(), Drift(computing=1.1, starting=1.5)])
+def test_drift_is_no_error(drift: Drift):
+    one = validated(drift)
+    c = one.comparison
+    assert c.step_s == pytest.approx(c.predicted_s, rel=0.01)
+    assert c.machine_drift.computing == pytest.approx(drift.computing, rel=0.01)
+    assert c.machine_drift.starting == pytest.approx(drift.starting, rel=0.01)
+    assert c.rules_error == pytest.approx(0.0, abs=0.002)
+    assert [error.ratio for error in one.errors] == pytest.approx([1.0] * len(one.errors), rel=0.03)
+
+
+def test_a_machine_that_changed_is_said_to_on_the_screen():
+    def screen(drift: Drift) -> str:
+        console = Console(file=StringIO(), width=80)
+        show([validated(drift)], MemoryScores(), console)
+        assert isinstance(console.file, StringIO)
+        return console.file.getvalue()
+
+    assert "calibrate again" in screen(Drift(computing=1.2, starting=1.2))
+    assert "calibrate again" not in screen(Drift())
