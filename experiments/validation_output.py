@@ -44,13 +44,14 @@ def write_validation(
         write_recorded(folder, recorded, metadata=source)
         write_file(folder / "timelines.svg", svg_text(_timelines(one)).encode())
     scores, residuals = scores_of(found), _residuals(settings["machine"])
+    extrapolated = {one.spec.name: _short(one) for one in found if one.extrapolated}
     findings = Findings(
         scores=scores,
         operations=errors_of(found),
         settings={one.spec.name: one.settings for one in found},
         remarks=[f"{one.spec.name}: {one.divergence}." for one in found if one.divergence],
         has_residuals=bool(residuals),
-        extra={"beyond calibration": {o.spec.name: _short(o) for o in found if o.extrapolated}},
+        extra={"beyond calibration": extrapolated} if extrapolated else {},
         memory=memory,
     )
     by_name = {one.spec.name: one for one in found}

@@ -57,8 +57,8 @@ def test_a_machine_that_changed_is_in_the_report():
         found = replace(FINDINGS, scores=Scores(comparisons=(comparison(drift=drift),)))
         return str(validation_document(found, provenance={}))
 
-    assert "calibrate again" in text(0.2)
-    assert "calibrate again" not in text(0.02)
+    assert "another calibration" in text(0.2)
+    assert "another calibration" not in text(0.02)
 
 
 def test_the_worst_the_median_and_the_best_are_drawn():

@@ -102,13 +102,13 @@ def _method(scores: Scores) -> Iterator[Block]:
             "scaled by how fast the two ran around that turn, relative to when the machine was "
             "calibrated, each by its share in the step. Computing had drifted by "
             f"{signed_percent(scores.computing_drift)} and starting by "
-            f"{signed_percent(scores.starting_drift)}, which makes the median step "
-            f"{signed_percent(scores.drift)} longer. "
+            f"{signed_percent(scores.starting_drift)}, which changes the median step by "
+            f"{signed_percent(scores.drift)}"
+            f"{'' if scores.drift_notice is None else ', enough for another calibration'}. "
             "The measured step is the mean of the fastest third, which was disturbed least; the "
             f"median step took {percent(scores.disturbance)} longer. The repeatability is the "
             "standard error of that mean, by resampling turns. An error is how far a prediction "
             "lies above the measurement, relative to the measurement.",
-            *(() if scores.drift_notice is None else (f" {scores.drift_notice}",)),
         )
     )
 
