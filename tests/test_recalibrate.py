@@ -1,4 +1,4 @@
-"""From a real `run` to a machine file: only constants that the run tells are changed."""
+"""From runs to a machine file: only constants that they tell are changed, to what they were."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,16 @@ import pandas as pd
 import pytest
 
 from experiments import calibrate, run
-from experiments.recorded_run import read_recorded
+from experiments.recorded_run import RecordedRun, case_of, read_recorded, write_recorded
+from experiments.run_design import opt, recipe
 from tests.calibrated import calibrated_host
 from tests.commands import call
 from tests.tiny_causal import save
+from zo2rt.measure.runs import RunSpec
+from zo2sim.machine import Machine
 from zo2sim.machine_file import dump, resolve
+from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.simulate import simulate
 
 TELLS = 3.0
 """Highest over lowest of an interval up to which a constant counts as told."""
@@ -29,14 +34,24 @@ def fine_tuned(folder: Path, *flags: str) -> Path:
     return folder / "run"
 
 
+def simulated(folder: Path, machine: Machine, plan: Plan, recipe: Recipe) -> Path:
+    """The folder of a run that takes what is predicted of it, however busy this machine is."""
+    spec = RunSpec(name=folder.name, config=opt(64, 6, vocab=300), plan=plan, recipe=recipe)
+    case = case_of(spec, machine)
+    trace = simulate(case.program, case.cost, case.cost.rates, periods=8)
+    write_recorded(folder, RecordedRun(spec=spec, trace=trace), metadata={})
+    return folder
+
+
 def test_a_run_changes_the_constants_that_it_tells_and_no_others(tmp_path: Path):
     """Four runs of different shapes: one alone has hardly more measurements than constants."""
-    long = ("--batch", "4", "--sequence", "64")
-    many = ("--batch", "1", "--sequence", "32", "--noise", "gaussian", "--num-slots", "3")
-    folders = [
-        fine_tuned(tmp_path / name, *flags)
-        for name, flags in (("a", ()), ("b", long), ("c", many), ("d", ("--policy", "resident")))
-    ]
+    shapes = {
+        "a": (Plan(), recipe(batch=2, sequence=16, noise="rademacher")),
+        "b": (Plan(), recipe(batch=4, sequence=64, noise="rademacher")),
+        "c": (Plan(num_slots=3), recipe(batch=1, sequence=32)),
+        "d": (Plan(policy=Policy.RESIDENT), recipe(batch=2, sequence=16, noise="rademacher")),
+    }
+    folders = [simulated(tmp_path / name, calibrated_host(), *how) for name, how in shapes.items()]
     before, after = calibrated_host(), tmp_path / "after.toml"
     (tmp_path / "before.toml").write_text(dump(before))
     words = ("--from-run", *map(str, folders), "--machine", str(tmp_path / "before.toml"))
@@ -48,6 +63,11 @@ def test_a_run_changes_the_constants_that_it_tells_and_no_others(tmp_path: Path)
     assert changed == {k for k in told if not k.startswith("bench.")}
     assert 0 < len(changed) < len(done.json["constants"])
     assert all("experiments.calibrate" in found.quantities[k].source for k in changed)
+    alone = {key for key in changed if key.startswith("cpu.") and key != "cpu.copy_start_s"}
+    assert len(alone) >= 5, "copies contend; what computes does not"
+    for key in alone:
+        value = before.quantities[key].value
+        assert found.quantities[key].value == pytest.approx(value, rel=0.2), key
     assert done.json["warnings"], "one shape cannot tell everything"
 
 
