@@ -40,6 +40,8 @@ _FOLDS = 5
 """Of the runs, each left out in its turn: their steps say how far the law is from other runs."""
 _IDENTIFIED = 3.0
 """Runs change a constant only where its 95 % interval is no wider than this factor."""
+_NOISY = 0.03
+"""How far a run's step scatters from which on calibrations were seen to miss what is promised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +74,22 @@ def main(config: Config) -> int:
     write_file(config.out, dump(machine).encode())
     write_file(config.out.with_suffix(".residuals.svg"), svg_text(residuals(fitted)).encode())
     if config.json is not None:
-        write_json(config.json, _summary(fitted, source))
+        write_json(config.json, _summary(fitted, machine, source))
     if config.json != "-":
-        _print(fitted, config.out, Console())
+        _print(fitted, machine, config.out, Console())
     return DONE
+
+
+def warnings(fitted: Fit, machine: Machine) -> list[str]:
+    """What the measurements cannot tell, and whether the hour was too noisy for them."""
+    jitter = 0.0 if machine.cpu is None else machine.cpu.jitter_ratio.value
+    if jitter <= _NOISY:
+        return [*fitted.warnings]
+    noisy = (
+        f"steps scattered by {jitter:.1%} while this machine was calibrated, above {_NOISY:.0%}: "
+        "calibrate again in a quieter hour"
+    )
+    return [*fitted.warnings, noisy]
 
 
 def _calibration(config: Config) -> Callable[[Config, str], tuple[Fit, Machine]]:
@@ -161,7 +175,7 @@ def _room(folder: Path) -> Room:
     )
 
 
-def _summary(fitted: Fit, source: str) -> dict[str, object]:
+def _summary(fitted: Fit, machine: Machine, source: str) -> dict[str, object]:
     constants = {
         key: dict(zip(("low", "value", "high"), fitted.interval(key), strict=True))
         for key in fitted.keys
@@ -170,18 +184,18 @@ def _summary(fitted: Fit, source: str) -> dict[str, object]:
         "source": source,
         "constants": constants,
         "log_sigmas": fitted.log_sigmas,
-        "warnings": fitted.warnings,
+        "warnings": warnings(fitted, machine),
         "num_rows": len(fitted.rows),
     }
 
 
-def _print(fitted: Fit, out: Path, console: Console) -> None:
+def _print(fitted: Fit, machine: Machine, out: Path, console: Console) -> None:
     table = headed("constant", *right("value", "95 % interval"))
     for key in fitted.keys:
         low, value, high = fitted.interval(key)
         table.add_row(key, f"{value:.4g}", f"{low:.4g} to {high:.4g}")
     console.print(table)
-    for warning in fitted.warnings:
+    for warning in warnings(fitted, machine):
         console.print(f"[yellow]warning[/]: {warning}", soft_wrap=True)
     console.print(f"{len(fitted.rows)} measurements; machine file: {out}", soft_wrap=True)
 

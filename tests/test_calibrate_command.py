@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.calibration import fit
+from analysis.machine_fit import START_S
 from experiments import calibrate, calibration_rows, memory_check, reference, report, validate
 from experiments.run_design import (
     calibration_runs,
@@ -26,6 +28,7 @@ from zo2rt.measure.timing import Effort
 from zo2rt.measure.turns import Rounds
 from zo2sim.evidence import Range
 from zo2sim.machine_file import dump, resolve
+from zo2sim.measured import Measured
 from zo2sim.plan import Plan, Policy
 
 TINY = {
@@ -164,6 +167,17 @@ def test_what_is_no_validation_is_named(tmp_path: Path):
     done = call(validate, "--machine", str(file), "--measured", str(tmp_path))
     assert done.code == 2
     assert "must be the folder of a validation, as this validate --out writes it" in done.complaint
+
+
+def test_a_calibration_of_a_noisy_hour_says_so():
+    rows = [
+        Measured(group="gap", name=f"gap {n}", amounts={"cpu.gap_s": 1.0}, seconds=1e-4 + n * 1e-7)
+        for n in range(9)
+    ]
+    found = fit(rows, START_S)
+    assert calibrate.warnings(found, calibrated_host(jitter_ratio=0.02)) == []
+    (noisy,) = calibrate.warnings(found, calibrated_host(jitter_ratio=0.034))
+    assert noisy.startswith("steps scattered by 3.4% while this machine was calibrated, above 3%")
 
 
 def test_runs_refine_only_a_machine_that_was_calibrated(tmp_path: Path):
