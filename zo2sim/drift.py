@@ -1,8 +1,8 @@
 """What a machine's drift does to a step: cores compute slower or start things slower, links do not.
 
 [Note: two drifts] A neighbour on a virtual machine's cores slows what works through memory or
-multiplies by one factor, and what wakes a thread, enters a kernel or runs Python by another: one
-was seen to change by a tenth while the other changed by a half. So they are told apart.
+multiplies by one factor, and what wakes a thread, enters a kernel or runs Python by another: the
+one was seen at 5 % when the other was at 16. So they are told apart.
 """
 
 import dataclasses
