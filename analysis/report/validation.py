@@ -178,7 +178,7 @@ def _error_row(c: Comparison) -> tuple[str, ...]:
         seconds(c.predicted_s),
         seconds(c.step_s),
         signed_percent(c.error),
-        span(c.low_s, c.high_s, seconds),
+        span(c.low_s, c.high_s, seconds).replace(" ", SPACE),
         "yes" if c.covered else "no",
         signed_percent(c.rules_error),
         percent(c.standard_error),

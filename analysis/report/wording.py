@@ -58,7 +58,7 @@ def span(low: float, high: float, show: Callable[[float], str]) -> str:
     """``62.9 to 76.8 ms``: a unit that both ends have stands once."""
     first, last = show(low), show(high)
     number, *unit = first.split(maxsplit=1)
-    return f"{number if unit and last.split()[1:] == unit else first}{SPACE}to{SPACE}{last}"
+    return f"{number if unit and last.split()[1:] == unit else first} to {last}"
 
 
 def listed(words: Iterable[str]) -> str:
