@@ -124,7 +124,7 @@ def calibrated(machine: Machine, fit: Fit, room: Room, again: Repeated, *, sourc
     and its device) is given to both. A constant of its cores that nothing was measured for keeps
     its start value, as an assumption.
     """
-    found = _assumed() | quantities(fit, source)
+    found = _start_constants() | quantities(fit, source)
     found = {k: q for k, q in found.items() if not k.startswith("bench.")}
     found |= _link_states(found)
     misfit = Quantity(fit.log_sigmas["forward of a block"], "fitted", source)
@@ -143,7 +143,7 @@ def assumed(machine: Machine, references_s: tuple[float, float]) -> Machine:
     source = "nothing is fitted yet"
     misfit = Quantity(LEAST_RATIO, "assumed", source)
     again = Repeated(references_s=references_s, jitter_ratio=LEAST_RATIO)
-    return with_constants(machine, {**_assumed(), **_spread(misfit, again, source)})
+    return with_constants(machine, {**_start_constants(), **_spread(misfit, again, source)})
 
 
 def _spread(misfit: Quantity, again: Repeated, source: str) -> dict[str, Quantity]:
@@ -158,7 +158,7 @@ def _spread(misfit: Quantity, again: Repeated, source: str) -> dict[str, Quantit
     }
 
 
-def _assumed() -> dict[str, Quantity]:
+def _start_constants() -> dict[str, Quantity]:
     source = "nothing in this calibration tells it: the right magnitude for one core"
     return {
         key: Quantity(seconds_per(key, start_s), "assumed", source)

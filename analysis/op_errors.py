@@ -8,7 +8,9 @@ from statistics import fmean, median
 
 from zo2sim.case import Case
 from zo2sim.cost import CostModel, cost_key
+from zo2sim.cost.cpu import seconds_per
 from zo2sim.cost.parts import KERNELS, parts_s
+from zo2sim.machine import Machine
 from zo2sim.schedule import Kind, Op
 from zo2sim.trace import Trace
 
@@ -75,8 +77,10 @@ def op_errors(
         predicted_s = float(work.alone_s(rates) - work.gap_s)
         seen = [measured_s[op.name] for op in ops if op.name in measured_s]
         if seen and predicted_s > 0.0 and first.kind is not Kind.JOURNAL:
-            constant = _constant(cost, first)
-            less_s, more_s = _open_s(cost, first, constant)
+            parts, machine = _own_parts_s(cost, first), cost.setting.machine
+            constant = _constant(parts, machine)
+            known = constant not in (KERNELS, LIMIT)
+            less_s, more_s = _open_s(parts[constant], constant, machine) if known else (0.0, 0.0)
             yield OpError(
                 configuration=name,
                 op=first.name if len(ops) == 1 else f"{first.name} and {len(ops) - 1} alike",
@@ -135,27 +139,21 @@ def suspects(errors: Iterable[OpError]) -> tuple[Suspect, ...]:
     return tuple(sorted(found, key=lambda suspect: -abs(log(suspect.ratio))))
 
 
-def _own_parts_s(cost: CostModel, op: Op) -> dict[str, float]:
+def _own_parts_s(cost: CostModel, op: Op) -> Mapping[str, float]:
     """By constant; gaps after an operation are not its own."""
     return {k: s for k, s in parts_s(cost, op).items() if not k.startswith(_GAPS)}
 
 
-def _constant(cost: CostModel, op: Op) -> str:
-    """The constant that takes most of the operation's own time."""
-    parts = _own_parts_s(cost, op)
+def _constant(parts: Mapping[str, float], machine: Machine) -> str:
+    """The constant that takes most of an operation's own time."""
     key = max(parts, key=lambda key: parts[key], default=KERNELS)
-    limited = key != KERNELS and cost.setting.machine.quantity(key).is_limited
+    limited = key != KERNELS and machine.quantity(key).is_limited
     return LIMIT if limited else key
 
 
-def _open_s(cost: CostModel, op: Op, constant: str) -> tuple[float, float]:
-    """By how much less and more the operation takes at the ends of the constant's interval."""
-    if constant in (KERNELS, LIMIT):
-        return 0.0, 0.0
-    part_s, known = _own_parts_s(cost, op)[constant], cost.setting.machine.quantity(constant)
-    low = known.value if known.low is None else known.low
-    high = known.value if known.high is None else known.high
-    less, more = low / known.value, high / known.value
-    if constant.endswith("_per_s"):
-        less, more = 1.0 / more, 1.0 / less
-    return part_s * (1.0 - less), part_s * (more - 1.0)
+def _open_s(part_s: float, constant: str, machine: Machine) -> tuple[float, float]:
+    """By how much less and more a constant's part takes at the ends of its interval."""
+    known = machine.quantity(constant)
+    least, most = sorted(seconds_per(constant, end) for end in known.interval)
+    each = seconds_per(constant, known.value)
+    return part_s * (1.0 - least / each), part_s * (most / each - 1.0)

@@ -29,10 +29,10 @@ class Comparison:
 
     ``step_s`` is the measured step, undisturbed and with the machine's drift since calibration
     taken out: ``drift`` is how much longer that made it, ``machine_drift`` the machine's own;
-    ``standard_error`` is relative to it, NaN after one turn. ``disturbance`` is how much
-    longer the median step took. ``low_s`` and ``high_s`` end the 90 % band of the prediction.
-    ``replayed_s`` is what the simulator makes of the durations that were measured in the steps of
-    which ``calm_s`` is the mean.
+    ``standard_error`` is relative to it, NaN after one turn. ``disturbance`` is how much longer the
+    median step took. ``low_s`` and ``high_s`` end the 90 % band of the prediction. ``replayed_s``
+    is what the simulator makes of the durations that were measured in the steps of which ``calm_s``
+    is the mean.
     """
 
     name: str

@@ -31,7 +31,7 @@ def referenced_host() -> Machine:
     """The same, whose references take what is predicted of them."""
     host = calibrated_host()
     assert host.cpu is not None
-    large, small = (quantity(predict(case_of(s, host)).step_s) for s in reference_runs())
+    large, small = map(quantity, references_s(host))
     return dataclasses.replace(
         host, cpu=dataclasses.replace(host.cpu, large_reference_s=large, small_reference_s=small)
     )

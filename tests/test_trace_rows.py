@@ -14,6 +14,7 @@ from analysis.replay import mean_durations_s, replayed_s
 from analysis.trace_file import read_trace
 from analysis.trace_rows import Counted, copy_rows, gap_rows, gaps, op_rows
 from tests.test_cpu_cost import case
+from tests.test_validation_report import OPERATION
 from zo2sim.case import Case
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.drift import Drift, drifted
@@ -149,17 +150,7 @@ def test_a_halved_bandwidth_is_exposed_and_the_link_is_named():
     ("measured_s", "unexplained"), [(1.0, log(2.0)), (2.0, 0.0), (5.9, 0.0), (12.0, log(0.5))]
 )
 def test_what_an_interval_holds_is_explained(measured_s: float, unexplained: float):
-    row = OpError(
-        configuration="one",
-        op="H0",
-        kind=Kind.H2D,
-        per_step=1.0,
-        predicted_s=3.0,
-        measured_s=measured_s,
-        constant="link.h2d_bytes_per_s",
-        low_s=2.0,
-        high_s=6.0,
-    )
+    row = replace(OPERATION, predicted_s=3.0, measured_s=measured_s, low_s=2.0, high_s=6.0)
     assert row.unexplained == pytest.approx(unexplained)
 
 

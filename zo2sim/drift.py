@@ -8,7 +8,7 @@ one was seen at 5 % when the other was at 16. So they are told apart.
 import dataclasses
 from dataclasses import dataclass, replace
 
-from zo2sim.cost.cpu import HANDOVER
+from zo2sim.cost.cpu import HANDOVER, seconds_per
 from zo2sim.machine import Machine, Quantity
 from zo2sim.predict import Prediction, predict
 
@@ -81,7 +81,7 @@ def drifted(machine: Machine, drift: Drift) -> Machine:
 
 
 def _longer(key: str, quantity: Quantity, drift: Drift) -> Quantity:
-    by = 1.0 / drift.of(key) if key.endswith("_per_s") else drift.of(key)
+    by = seconds_per(key, drift.of(key))
     ends = {
         end: value * by for end in ("low", "high") if (value := getattr(quantity, end)) is not None
     }

@@ -40,12 +40,18 @@ class Quantity:
                 object.__setattr__(self, field, positive(field, getattr(self, field)))
         check_choice("provenance", self.provenance, get_args(Provenance))
         check_text("source", self.source)
-        low = self.value if self.low is None else self.low
-        high = self.value if self.high is None else self.high
+        low, high = self.interval
         if not low <= self.value <= high:
             raise ValueError(
                 f"low <= value <= high must hold; got {low:g}, {self.value:g}, {high:g}"
             )
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """``low`` and ``high``; the value itself for an end that is not known."""
+        low = self.value if self.low is None else self.low
+        high = self.value if self.high is None else self.high
+        return low, high
 
     @property
     def is_limited(self) -> bool:
