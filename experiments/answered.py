@@ -24,7 +24,9 @@ def settings(config: object) -> dict[str, Any]:
     return json.loads(json.dumps(values, default=str))
 
 
-def records(config: Mapping[str, Any], numbers: Iterable[Number], *, source: str) -> pd.DataFrame:
+def number_records(
+    config: Mapping[str, Any], numbers: Iterable[Number], *, source: str
+) -> pd.DataFrame:
     """The numbers as a table of records; ``source`` says what they rest on."""
     identity = run_id(f"{key}={value}" for key, value in config.items())
     common = {"run_id": identity, "config_hash": identity, "provenance": source}

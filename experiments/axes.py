@@ -11,7 +11,7 @@ from zo2sim.plan import Plan, Recipe
 from zo2sim.plan_file import from_fields
 from zo2sim.space import Axes, changes_recipe, plan_axes, recipe_axes
 
-_PLAN = {f.name for f in fields(Plan)}
+_PLAN_FIELDS = {f.name for f in fields(Plan)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,5 +67,5 @@ def show_values(values: tuple[Any, ...]) -> str:
 def _value(name: str, text: str) -> Any:
     """The value as the field holds it; checks it as the field does."""
     values = {name: parse_value(text)}
-    owner = from_fields(Plan, values) if name in _PLAN else from_fields(Recipe, values)
+    owner = from_fields(Plan, values) if name in _PLAN_FIELDS else from_fields(Recipe, values)
     return getattr(owner, name)

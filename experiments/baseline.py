@@ -12,7 +12,7 @@ from textwrap import wrap
 from analysis.plots.timeline import timeline
 from analysis.report.document import TRACE
 from analysis.report.training import training_document
-from experiments.answered import Number, records, settings
+from experiments.answered import Number, number_records, settings
 from experiments.cli import DONE, NO, run, write_json
 from experiments.folder import Run, write_run
 from experiments.identity import provenance
@@ -121,7 +121,7 @@ def _folder(
         config=asked,
         summary=found,
         provenance=source,
-        records=records(asked, numbers, source="predicted"),
+        records=number_records(asked, numbers, source="predicted"),
         figures={} if trace is None else {"timeline": timeline(trace, trace.steady)},
         traces={} if trace is None else {TRACE: to_json(trace, name=name, metadata=source)},
         document=training_document(case, predicted, hazards, provenance=source),

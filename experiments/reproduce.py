@@ -15,7 +15,7 @@ from analysis.claims.row import Row
 from analysis.plots.claims import claims
 from analysis.report.claims import claims_document, context_notes
 from analysis.style import svg_text
-from experiments.answered import Number, records, settings
+from experiments.answered import Number, number_records, settings
 from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.folder import Run, write_run
 from experiments.identity import provenance
@@ -66,7 +66,7 @@ def _folder(config: Config, rows: Sequence[Row]) -> Run:
         config=asked,
         summary={k: v for k, v in document(rows).items() if k != "command"},
         provenance=source,
-        records=records(asked, _numbers(rows), source="predicted beside published values"),
+        records=number_records(asked, _numbers(rows), source="predicted beside published values"),
         figures={"claims": claims(rows)},
         document=claims_document(rows, provenance=source),
     )

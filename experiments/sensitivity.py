@@ -18,7 +18,7 @@ from rich.table import Table
 
 from analysis.plots.sensitivity import step_contours, tornado
 from analysis.report.constants import Varied, constants_document
-from experiments.answered import Number, records, settings
+from experiments.answered import Number, number_records, settings
 from experiments.cli import DONE, run, write_json
 from experiments.folder import Run, write_run
 from experiments.headed import headed, right
@@ -96,7 +96,7 @@ def _folder(
         config=asked,
         summary=_content(config, prediction, found, bands),
         provenance=source,
-        records=records(asked, _numbers(prediction, found, bands), source="predicted"),
+        records=number_records(asked, _numbers(prediction, found, bands), source="predicted"),
         figures=figures,
         document=constants_document(
             prediction,

@@ -22,7 +22,7 @@ from analysis.plots.front import front
 from analysis.plots.timeline import timeline
 from analysis.report.document import TRACE
 from analysis.report.search import search_document
-from experiments.answered import Number, records, settings
+from experiments.answered import Number, number_records, settings
 from experiments.axes import Freedom, recipe_part, show_values
 from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.flags import plan_flags
@@ -138,7 +138,7 @@ def _folder(config: Config, space: Space, answer: Search, trust: Trust) -> Run:
         config=asked,
         summary=_content(config, space, answer, trust),
         provenance=source,
-        records=records(asked, _numbers(answer, plans), source="predicted"),
+        records=number_records(asked, _numbers(answer, plans), source="predicted"),
         figures={
             "front": front(answer.pareto),
             "timeline": timeline(best.trace, best.trace.steady),
