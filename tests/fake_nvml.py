@@ -6,11 +6,12 @@ under "for" stands an answer per first argument, and whoever is not there is not
 """
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-FOLDER = Path(__file__).parent / "data" / "nvml"
+from tests import TESTS
+
+FOLDER = TESTS / "data" / "nvml"
 _NOT_FOUND = 6
 _SELECTORS = {
     "nvmlDeviceGetPcieThroughput": (1, 0),  # receive, send

@@ -1,11 +1,11 @@
 """First-order baselines as text: what each one issues, in which order it may run, and no races."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 
+from tests import GOLDEN
 from tests.strategies import shapes, trainings
 from zo2sim.baselines import HOMES, Method, Training, build
 from zo2sim.policies import Shape
@@ -13,7 +13,6 @@ from zo2sim.schedule import FIRST_ORDER, Kind, Op, Program
 from zo2sim.text import brief, dump, parse
 from zo2sim.verify import verify
 
-GOLDEN = Path(__file__).parent / "golden"
 TIED, UNTIED = Shape(num_blocks=2, tied=True), Shape(num_blocks=2)
 CASES = {
     "adamw": (TIED, Training(method=Method.ADAMW)),

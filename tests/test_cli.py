@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from experiments import bench, fit_memory, plan, sweep, verify
 from experiments.cli import write_file, write_json
 from experiments.sizes import parse_bytes, show_bytes, show_seconds
+from tests import ROOT
 from tests.commands import call
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--model", "opt-125m")
 
 

@@ -21,11 +21,11 @@ from experiments.job import Job
 from experiments.pool import Answered, run_jobs
 from experiments.spec import Spec
 from experiments.store import Store
+from tests import ROOT
 from tests.commands import Outcome, call
 from tests.dying_worker import FLAG, die_once
 from zo2sim.plan import Plan, Recipe
 
-ROOT = Path(__file__).parent.parent
 AXES = ("model=opt-125m", "num-slots=1,2", "batch=1,2,3", "scratch-copies=1,2")
 FILES = ("records.parquet", "records.csv", "summary.json", "config.json")
 CASE = Job(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 PACKAGES = ("zo2sim", "zo2rt", "analysis", "experiments")
 SCIENCE = {"numpy", "scipy"}
 MOST_LINES = 400

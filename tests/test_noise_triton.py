@@ -9,10 +9,11 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+
+from tests import ROOT
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton is not installed"
@@ -24,10 +25,10 @@ on_a_gpu = [
 
 
 def run(program: str, *arguments: str, **environment: str) -> list[str]:
-    """The lines that ``tests/<program>.py`` writes; it must succeed."""
+    """The lines that the module ``program`` writes; it must succeed."""
     finished = subprocess.run(
-        [sys.executable, "-m", f"tests.{program}", *arguments],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-m", program, *arguments],
+        cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -43,7 +44,7 @@ def run(program: str, *arguments: str, **environment: str) -> list[str]:
     [("cpu", "1"), pytest.param("cuda", "0", marks=on_a_gpu)],
 )
 def test_every_kernel_gives_the_references_bits(device: str, interpret: str) -> None:
-    lines = run("triton_compared", device, TRITON_INTERPRET=interpret)
+    lines = run("tests.triton_compared", device, TRITON_INTERPRET=interpret)
     assert len(lines) == 54
     assert [line for line in lines if not line.endswith("equal")] == []
 
@@ -53,6 +54,6 @@ def test_the_compiled_code_fuses_nothing_and_keeps_subnormals(capability: str) -
     """PTX and SASS; what arithmetic is left says how it rounds."""
     if capability == "present":
         capability = "".join(map(str, torch.cuda.get_device_capability()))
-    lines = run("triton_compiled", capability)
+    lines = run("tests.triton_compiled", capability)
     assert len(lines) == 8
     assert [line for line in lines if not line.endswith("fused 0, flushed 0")] == []

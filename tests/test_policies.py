@@ -1,16 +1,14 @@
 """Policies as text: what each one issues, and in which order it may run."""
 
-from pathlib import Path
-
 import pytest
 
+from tests import GOLDEN
 from zo2sim.dtypes import Dtype
 from zo2sim.plan import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape, build, flush
 from zo2sim.schedule import Kind, Program
 from zo2sim.text import brief, dump, parse
 
-GOLDEN = Path(__file__).parent / "golden"
 CASES = {
     "resident": (Plan(policy=Policy.RESIDENT), Recipe()),
     "naive": (Plan(policy=Policy.NAIVE), Recipe()),
