@@ -32,7 +32,6 @@ from analysis.report.document_file import dump
 from analysis.report.plain import plain_document
 from analysis.style import svg_text
 from experiments.cli import write_file, write_json
-from experiments.sample_table import write_samples
 
 RECORD_COLUMNS = (
     *("run_id", "config_hash", "metric", "value", "unit", "low", "high", "provenance"),
@@ -135,10 +134,13 @@ def records(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def write_records(out: Path, table: pd.DataFrame) -> None:
     """The long table as Parquet and as CSV."""
-    parquet = BytesIO()
-    table.to_parquet(parquet, index=False)
-    write_file(out / "records.parquet", parquet.getvalue())
+    write_file(out / "records.parquet", _parquet(table))
     write_file(out / "records.csv", table.to_csv(index=False).encode())
+
+
+def write_samples(out: Path, table: pd.DataFrame) -> None:
+    """The table of `experiments.sample_table.sample_frame` as Parquet."""
+    write_file(out / "samples.parquet", _parquet(table))
 
 
 def write_report(
@@ -158,6 +160,12 @@ def write_report(
     links = {name: _link(name, content) for name, content in packed.items()}
     write_file(out / "report.html", html_text(document, drawn, links).encode())
     write_file(out / "report.pdf", pdf_bytes(document, drawn))
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    content = BytesIO()
+    table.to_parquet(content, index=False)
+    return content.getvalue()
 
 
 def _drawn(figure: Figure | str) -> str:

@@ -12,7 +12,11 @@ from analysis.energy import energy_j
 from experiments.history import StepLine
 from experiments.run_config import BackendName
 from experiments.sample_table import sample_frame
-from zo2rt.sampling import HostProbe, Probe, Sample, Sampler, current_card, open_nvml
+from zo2rt.sampling.card import current_card
+from zo2rt.sampling.host import HostProbe
+from zo2rt.sampling.nvml import open_nvml
+from zo2rt.sampling.sample import Probe, Sample
+from zo2rt.sampling.sampler import Sampler
 
 INTERVAL_S = 0.5
 """Between two samples of a run, which may last for days."""

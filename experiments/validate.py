@@ -17,12 +17,13 @@ from rich.console import Console
 
 from analysis.peak_memory import MemoryCheck, MemoryScores
 from experiments.cli import DONE, NO, run, write_json
+from experiments.folder import write_samples
 from experiments.memory_check import arena_checks, process_checks
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
 from experiments.reference import References
 from experiments.run_design import held_out_runs, reference_runs
-from experiments.sample_table import sample_frame, write_samples
+from experiments.sample_table import sample_frame
 from experiments.validated import Validated, compared, complaints, scores_of
 from experiments.validation_output import summary, write_validation
 from experiments.validation_reading import MeasuredRun, Measurements, read_measurements
@@ -31,7 +32,8 @@ from experiments.validation_screen import show
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.turns import TURNS, Rounds, in_turns
-from zo2rt.sampling import HostProbe, Sampler
+from zo2rt.sampling.host import HostProbe
+from zo2rt.sampling.sampler import Sampler
 from zo2sim.machine import Machine
 from zo2sim.machine_file import resolve
 from zo2sim.predict import predict

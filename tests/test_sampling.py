@@ -14,23 +14,17 @@ import torch
 from analysis.plots.machine_use import machine_use
 from analysis.style import svg_text
 from experiments import observation
+from experiments.folder import write_samples
 from experiments.history import StepLine
 from experiments.observation import Observation, Observed, probes_of
-from experiments.sample_table import sample_frame, write_samples
+from experiments.sample_table import sample_frame
 from tests.fake_nvml import FakeNvml
-from zo2rt.sampling import (
-    FIELDS,
-    Card,
-    HostProbe,
-    NvmlProbe,
-    Probe,
-    Reading,
-    Sample,
-    Sampler,
-    current_card,
-    nvml,
-    open_nvml,
-)
+from zo2rt.sampling import nvml
+from zo2rt.sampling.card import Card, current_card
+from zo2rt.sampling.host import HostProbe
+from zo2rt.sampling.nvml import NvmlProbe, open_nvml
+from zo2rt.sampling.sample import FIELDS, Probe, Reading, Sample
+from zo2rt.sampling.sampler import Sampler
 
 ONE = Card(index=0, uuid="one", pci="00000000:3B:00.0")
 
