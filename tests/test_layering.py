@@ -3,14 +3,13 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from experiments.import_closure import PACKAGES, imported
 from tests import ROOT
 
-PACKAGES = ("zo2sim", "zo2rt", "analysis", "experiments")
 SCIENCE = {"numpy", "scipy"}
 MOST_LINES = 400
 ALLOWED = {
@@ -27,14 +26,9 @@ def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
+def imports(path: Path) -> set[str]:
     """The top-level names that a file imports, wherever in the file it does."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield (node.module or "").partition(".")[0]
+    return {name for name in imported(path, deferred=True) if "." not in name}
 
 
 def named(path: Path) -> str:
