@@ -14,6 +14,9 @@ from types import TracebackType
 from typing import Any
 
 import zo2sim
+from experiments.import_closure import ImportClosure
+
+_ANSWERS = "experiments.job"
 
 Answer = dict[str, Any]
 
@@ -86,12 +89,26 @@ def _entry(line: bytes) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """16 hexadecimal digits over the sources and data that predictions depend on."""
-    root = Path(zo2sim.__file__).parent
+    """16 hexadecimal digits over the sources and data that answers depend on."""
+    return version_in(Path(zo2sim.__file__).parent.parent)
+
+
+def version_in(root: Path) -> str:
+    """The code version of the checkout, or of the installed packages, in a folder.
+
+    It covers every source that the module of answers imports, be it in a function, and all data of
+    the predictor: of each file its content, and its path below ``root``.
+    """
+    sources = ImportClosure.of(_ANSWERS, root, deferred=True).sources
     digest = hashlib.sha256()
-    here = [Path(__file__).with_name(name) for name in ("job.py", "records.py", "spec.py")]
-    for path in (*sorted(root.rglob("*")), *here):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
+    for path in sorted({*sources, *_data(root / "zo2sim")}):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{content} {path.relative_to(root).as_posix()}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _data(package: Path) -> Iterator[Path]:
+    """Its files that are neither sources nor compiled ones."""
+    for path in package.rglob("*"):
+        if path.suffix != ".py" and "__pycache__" not in path.parts and path.is_file():
+            yield path

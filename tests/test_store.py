@@ -1,11 +1,17 @@
 """Finished answers on disk: kept, found again, and never trusted when torn or of other code."""
 
 import json
+import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from experiments.store import Store, code_version
+from experiments import spec, store, trust
+from experiments.import_closure import PACKAGES
+from experiments.store import Store, code_version, version_in
+from tests import ROOT
+from zo2sim import cost, verify
 
 
 def filled(path: Path) -> Path:
@@ -71,3 +77,77 @@ def test_a_line_says_key_code_and_answer(tmp_path: Path):
 def test_the_code_version_is_16_hexadecimal_digits():
     assert len(code_version()) == 16
     assert int(code_version(), 16) >= 0
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the packages, which every test leaves as it was."""
+    root = tmp_path_factory.mktemp("checkout")
+    for package in PACKAGES:
+        compiled = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, root / package, ignore=compiled)
+    return root
+
+
+def edited(root: Path, name: str) -> str:
+    """The version with a line more in that file."""
+    path = root / name
+    before = path.read_bytes()
+    path.write_bytes(before + b"# edited\n")
+    try:
+        return version_in(root)
+    finally:
+        path.write_bytes(before)
+
+
+def name_of(module: ModuleType) -> str:
+    assert module.__file__ is not None
+    return Path(module.__file__).relative_to(ROOT).as_posix()
+
+
+def test_a_copy_elsewhere_is_the_same_code(checkout: Path):
+    assert version_in(checkout) == code_version()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *map(name_of, (trust, spec, cost)),
+        "experiments/__init__.py",
+        "zo2sim/presets.toml",
+        "zo2sim/machines/t4-16gb.toml",
+        "zo2sim/data/kernels/class.json",
+    ],
+)
+def test_what_an_answer_depends_on_is_part_of_the_version(name: str, checkout: Path):
+    assert edited(checkout, name) != version_in(checkout)
+
+
+@pytest.mark.parametrize(
+    "name", [*map(name_of, (store, verify)), "experiments/LOG.md", "zo2rt/engine.py"]
+)
+def test_what_no_answer_depends_on_is_not(name: str, checkout: Path):
+    assert edited(checkout, name) == version_in(checkout)
+
+
+def test_data_that_move_are_other_data(checkout: Path):
+    before, machines = version_in(checkout), checkout / "zo2sim" / "machines"
+    machines.rename(machines.with_name("machines_2"))
+    assert version_in(checkout) != before
+    machines.with_name("machines_2").rename(machines)
+    assert version_in(checkout) == before
+
+
+def test_code_counts_in_whatever_package_it_lies(tmp_path: Path):
+    files = {
+        "experiments/job.py": "from experiments.told import trust\n",
+        "experiments/told/__init__.py": "",
+        "experiments/told/trust.py": "def late():\n    import zo2sim.deep\n",
+        "zo2sim/deep.py": "",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    versions = {version_in(tmp_path), *(edited(tmp_path, name) for name in files)}
+    assert len(versions) == 1 + len(files)
