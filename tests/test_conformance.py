@@ -1,11 +1,17 @@
 """What ran is compared with what was scheduled, as it ends."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.machines import costs, rates
 from zo2rt.conformance import Conformance, first_divergence
 from zo2sim.plan import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule import Stream
+from zo2sim.simulate import simulate
 from zo2sim.trace import Span
 from zo2sim.unroll import unroll
 
@@ -27,6 +33,13 @@ def test_a_run_in_issue_order_conforms():
     assert first_divergence(PROGRAM, []) is None
 
 
+@given(h2d=st.floats(0.1, 9), forward=st.floats(0.1, 9), d2h=st.floats(0.1, 9))
+def test_durations_do_not_matter(h2d: float, forward: float, d2h: float):
+    cost = costs(h2d=h2d, forward=forward, d2h=d2h, update=1, loss=1)
+    trace = simulate(PROGRAM, cost, rates(), periods=3)
+    assert first_divergence(PROGRAM, trace.spans) is None
+
+
 def test_a_run_may_end_within_a_period():
     ran = [s for s in spans() if s.step < 3]
     assert first_divergence(PROGRAM, ran) is None
@@ -46,6 +59,30 @@ def test_a_missing_operation_is_named(step: int):
     assert first_divergence(PROGRAM, ran) == (
         f"compute: {name} of step {step} was scheduled, {other} of step {step} ran in its place"
     )
+
+
+def test_the_last_operation_of_a_stream_is_named_where_it_is_missing():
+    ran = spans()
+    del ran[place(ran, "D1@1", 3)]
+    assert first_divergence(PROGRAM, ran) == "d2h: D1@1 of step 3 is missing"
+
+
+def test_an_operation_that_ran_twice_is_named():
+    ran = spans()
+    last = ran[place(ran, "D1@1", 3)]
+    ran.append(replace(last, start_s=last.start_s + 0.5))
+    assert first_divergence(PROGRAM, ran) == "d2h: D1@1 of step 3 was not scheduled"
+
+
+@pytest.mark.parametrize("early", ["U0", "D0"])
+def test_the_first_difference_in_time_is_the_one_that_is_named(early: str):
+    """Whatever its stream, and whether it is an edge or an order that was broken."""
+    ran = [s for s in spans() if (s.op.name, s.step) not in (("D1@1", 3), ("F1@1", 3))]
+    at = place(ran, early, 2)
+    ran[at] = replace(ran[at], start_s=ran[at].start_s - 1.5)
+    before = {"U0": "H0", "D0": "U0"}[early]
+    expected = f"{early} of step 2 started before {before} had ended"
+    assert first_divergence(PROGRAM, ran) == expected
 
 
 def test_a_reordered_stream_is_named():

@@ -1,17 +1,27 @@
 """Whether what ran is what was scheduled: every operation, on its stream, in its order."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
 
 from zo2sim.schedule import Program, Schedule, Stream
 from zo2sim.trace import Span
+
+
+class _Difference(NamedTuple):
+    """Something that is not as it was scheduled, and when it was seen."""
+
+    seen_s: float
+    message: str
 
 
 class Conformance:
     """Checks a run as it goes, period by period, from step ``first_step`` on.
 
     ``divergence`` is the first operation that is missing, too many or out of place, or an edge
-    that was broken; None as long as the run conforms. Holds the spans of three periods at most.
+    that was broken: the first in time of the first period that has one. None as long as the run
+    conforms. Holds the spans of three periods at most.
     """
 
     def __init__(self, program: Program, *, first_step: int = 0) -> None:
@@ -43,19 +53,20 @@ class Conformance:
         schedule = self._program.period if period else self._program.prologue
         first = self._first_step + period * schedule.steps
         ran = [s for s in self._spans.pop(period, []) if end is None or s.step < end]
-        message = _order(schedule, first, ran, end) or self._broken_edge(ran, period)
-        self.divergence = self.divergence or message
+        differences = [*_misplaced(schedule, first, ran, end), *self._broken_edges(ran, period)]
+        if differences and self.divergence is None:
+            self.divergence = min(differences, key=lambda one: one.seen_s).message
         self._before, self._next = ran, period + 1
 
-    def _broken_edge(self, ran: Sequence[Span], period: int) -> str | None:
-        """An operation that started before one that it waits for had ended."""
+    def _broken_edges(self, ran: Sequence[Span], period: int) -> Iterator[_Difference]:
+        """Operations that started before one that they wait for had ended."""
         ends = {f"{s.op.name}^": s.end_s for s in self._before} if period else {}
         ends |= {s.op.name: s.end_s for s in ran}
         for span in ran:
             for edge in span.op.after:
                 if ends.get(edge, span.start_s) > span.start_s:
-                    return f"{span.op.name} of step {span.step} started before {edge} had ended"
-        return None
+                    text = f"{span.op.name} of step {span.step} started before {edge} had ended"
+                    yield _Difference(span.start_s, text)
 
 
 def first_divergence(program: Program, spans: Iterable[Span]) -> str | None:
@@ -67,7 +78,10 @@ def first_divergence(program: Program, spans: Iterable[Span]) -> str | None:
     return check.divergence
 
 
-def _order(schedule: Schedule, first: int, ran: Sequence[Span], end: int | None) -> str | None:
+def _misplaced(
+    schedule: Schedule, first: int, ran: Sequence[Span], end: int | None
+) -> Iterator[_Difference]:
+    """Where each stream first leaves its order."""
     for stream in Stream:
         wanted = [
             (first + op.step, op.name)
@@ -75,22 +89,30 @@ def _order(schedule: Schedule, first: int, ran: Sequence[Span], end: int | None)
             if op.stream is stream and (end is None or first + op.step < end)
         ]
         found = sorted((s for s in ran if s.op.stream is stream), key=lambda span: span.start_s)
-        message = _compared(stream, wanted, [(s.step, s.op.name) for s in found])
-        if message is not None:
-            return message
-    return None
+        yield from _first_misplaced(stream, wanted, found)
 
 
-def _compared(
-    stream: Stream, wanted: Sequence[tuple[int, str]], found: Sequence[tuple[int, str]]
-) -> str | None:
-    for want, got in zip(wanted, found, strict=False):
+def _first_misplaced(
+    stream: Stream, wanted: Sequence[tuple[int, str]], found: Sequence[Span]
+) -> Iterator[_Difference]:
+    """At most one: what comes after it is out of place too."""
+    ran = [(span.step, span.op.name) for span in found]
+    for number, (want, got) in enumerate(zip_longest(wanted, ran)):
         if want != got:
-            return f"{stream}: {_named(want)} was scheduled, {_named(got)} ran in its place"
-    if len(wanted) != len(found):
-        return f"{stream}: {len(wanted)} operations were scheduled, {len(found)} ran"
-    return None
+            last_s = max((span.end_s for span in found), default=0.0)
+            seen_s = last_s if got is None else found[number].start_s
+            yield _Difference(seen_s, f"{stream}: {_told(want, got)}")
+            return
 
 
-def _named(item: tuple[int, str]) -> str:
+def _told(want: tuple[int, str] | None, got: tuple[int, str] | None) -> str:
+    if got is None:
+        return f"{_named(want)} is missing"
+    if want is None:
+        return f"{_named(got)} was not scheduled"
+    return f"{_named(want)} was scheduled, {_named(got)} ran in its place"
+
+
+def _named(item: tuple[int, str] | None) -> str:
+    assert item is not None, "one of two that differ is there"
     return f"{item[1]} of step {item[0]}"
