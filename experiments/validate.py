@@ -120,8 +120,13 @@ def _validated(
         with sampler:
             turns = _turns(running, beside, config)
         runs = [
-            MeasuredRun(spec=spec, trace=one.trace(), turns=tuple(own))
-            for spec, one, own in zip(specs, running, turns, strict=True)
+            MeasuredRun(
+                spec=spec,
+                trace=one.trace(),
+                turns=tuple(own),
+                divergence=one.divergence(prediction.case.program),
+            )
+            for spec, one, own, prediction in zip(specs, running, turns, predictions, strict=True)
         ]
         arenas = tuple(arena_checks(specs, running))
     references = References.of(machine, turns)

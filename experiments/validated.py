@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from analysis.compare import first_divergence
 from analysis.op_errors import OpError, op_errors, suspects
 from analysis.peak_memory import MemoryScores
 from analysis.promise import promises
@@ -89,7 +88,7 @@ def compared(
         trace=trace,
         comparison=comparison,
         errors=tuple(op_errors(trace, meanwhile, measured_s, run.spec.name)),
-        divergence=first_divergence(prediction.trace, trace),
+        divergence=run.divergence,
         turns=turns,
         drawn_step=min(calm.steps_s, key=lambda step: abs(calm.steps_s[step] - calm.step_s)),
     )

@@ -15,11 +15,16 @@ from zo2sim.trace import Trace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredRun:
-    """One configuration as it ran."""
+    """One configuration as it ran.
+
+    ``trace`` is of the latest steps; ``divergence`` is how any of them all differs from what was
+    predicted to run, or None.
+    """
 
     spec: RunSpec
     trace: Trace
     turns: tuple[Turn, ...]
+    divergence: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,7 @@ def _run(folder: Path, row: Mapping[str, Any]) -> MeasuredRun:
         spec=replace(recorded.spec, name=row["name"]),
         trace=recorded.trace,
         turns=tuple(_turn(turn) for turn in row["turns"]),
+        divergence=row["divergence"],
     )
 
 

@@ -19,17 +19,22 @@ from experiments.run_design import (
     recipe,
     reference_runs,
 )
-from tests.calibrated import calibrated_host
+from tests.calibrated import calibrated_host, referenced_host
 from tests.commands import call
+from zo2rt import engine
+from zo2rt.execute import Executor
 from zo2rt.measure import host_work
 from zo2rt.measure.footprint import Footprint
 from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Effort
 from zo2rt.measure.turns import Rounds
+from zo2rt.timeline import KEPT_STEPS
 from zo2sim.evidence import Range
 from zo2sim.machine_file import dump, resolve
 from zo2sim.measured import Measured
 from zo2sim.plan import Plan, Policy
+from zo2sim.policies import build
+from zo2sim.schedule import Program, Schedule
 
 TINY = {
     "config": opt(32, 2, vocab=64),
@@ -159,6 +164,57 @@ def _scored_again_and_reported(file: Path, runs: Path, first: Any) -> None:
 def _numbers(configuration: dict[str, Any]) -> list[float]:
     names = ("predicted_s", "low_s", "high_s", "measured_s", "error", "rules_error")
     return [configuration[name] for name in names]
+
+
+def divergences(folder: Path, *arguments: str) -> list[str | None]:
+    """What `validate` says of the order in which its two configurations ran."""
+    file = folder / "machine.toml"
+    file.write_text(dump(referenced_host()))
+    done = call(validate, "--machine", str(file), *arguments, "--no-report", "--json", "-")
+    assert (done.code, done.err) == (0, "")
+    found = [(c["name"], c["divergence"]) for c in done.json["configurations"]]
+    told = {f"{name}: {text}" for name, text in found if text is not None}
+    assert told <= set(done.json["complaints"])
+    return [text for _, text in found]
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_run_that_is_longer_than_its_trace_ran_as_scheduled(tmp_path: Path):
+    assert divergences(tmp_path, "--turns", "1", "--steps", str(KEPT_STEPS)) == [None, None]
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_runtime_that_changes_the_order_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """And still told when what it measured is scored again. The second one moves no block."""
+    monkeypatch.setattr(engine, "Executor", lambda b, p, w, **k: Executor(b, late(p), w, **k))
+    out = str(tmp_path / "runs")
+    found = divergences(tmp_path, "--turns", "1", "--steps", "1", "--out", out)
+    assert found == ["d2h: D0 of step 0 was scheduled, D1 of step 0 ran in its place", None]
+    assert divergences(tmp_path, "--measured", out) == found
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_runtime_that_was_given_another_schedule_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(engine, "build", lambda *given: late(build(*given)))
+    another = "the schedule that was executed is not the one that was predicted"
+    assert divergences(tmp_path, "--turns", "1", "--steps", "1") == [another, None]
+
+
+def late(program: Program) -> Program:
+    """The first block goes back after the second one."""
+
+    def moved(schedule: Schedule) -> Schedule:
+        ops = [*schedule.ops]
+        at = schedule.index
+        if "D1" in at:
+            ops.insert(at["D1"], ops.pop(at["D0"]))
+        return replace(schedule, ops=tuple(ops))
+
+    return replace(program, prologue=moved(program.prologue), period=moved(program.period))
 
 
 def test_what_is_no_validation_is_named(tmp_path: Path):

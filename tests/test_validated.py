@@ -31,7 +31,7 @@ def validated(drift: Drift) -> Validated:
     trace = simulate(slow.program, slow.cost, slow.cost.rates, periods=STEPS)
     steps_s = dict.fromkeys(range(3, STEPS), trace.step_s)
     turn = Turn(steps_s=steps_s, references_s=references_s(drifted(machine, drift)))
-    run = MeasuredRun(spec=spec, trace=trace, turns=(turn,))
+    run = MeasuredRun(spec=spec, trace=trace, turns=(turn,), divergence=None)
     return compared(run, prediction, References.of(machine, [run.turns]), seed=0)
 
 

@@ -19,6 +19,7 @@ from zo2rt.intra_op import intra_op_threads
 from zo2sim.model import Model
 from zo2sim.model_config import from_config
 from zo2sim.plan import Plan, Recipe
+from zo2sim.schedule import Program
 from zo2sim.trace import Trace
 
 _OPTIMIZER = MezoSgd(lr=1e-6)
@@ -82,13 +83,18 @@ class Running:
         return {first + i: end - start for i, (start, end) in enumerate(pairwise(ends_s))}
 
     def trace(self) -> Trace:
-        """Of all steps so far."""
+        """Of the latest steps, as many as the engine keeps."""
         return self._engine.trace()
 
-    @property
-    def program(self) -> Any:
-        """The engine's schedules."""
-        return self._engine.program
+    def divergence(self, program: Program) -> str | None:
+        """How what ran differs from a predicted program, in all steps so far; None: it does not.
+
+        Applies what is pending: only what has been flushed is checked to its end.
+        """
+        if self._engine.program != program:
+            return "the schedule that was executed is not the one that was predicted"
+        self._engine.flush()
+        return self._engine.divergence
 
     @property
     def device_bytes(self) -> int:
