@@ -12,11 +12,12 @@ from analysis.replay import mean_durations_s, replayed_s
 from analysis.validation import Comparison, Scores
 from experiments.reference import References
 from experiments.validation_reading import MeasuredRun
-from zo2rt.measure.calm import Turn
+from zo2rt.measure.calm import CalmStep, Turn
 from zo2rt.measure.runs import RunSpec
 from zo2sim.bands import band
 from zo2sim.drift import drifted
 from zo2sim.predict import Prediction, extrapolations
+from zo2sim.schedule import Kind
 from zo2sim.trace import Trace
 
 
@@ -32,7 +33,7 @@ class Validated:
     divergence: str | None
     turns: tuple[Turn, ...]
     drawn_step: int
-    """Of the undisturbed ones the one that takes what the configuration is said to."""
+    """Of the undisturbed ones in the trace the one that takes what the configuration is said to."""
 
     @property
     def extrapolated(self) -> tuple[str, ...]:
@@ -90,8 +91,15 @@ def compared(
         errors=tuple(op_errors(trace, meanwhile, measured_s, run.spec.name)),
         divergence=run.divergence,
         turns=turns,
-        drawn_step=min(calm.steps_s, key=lambda step: abs(calm.steps_s[step] - calm.step_s)),
+        drawn_step=_drawn_step(trace, calm, last=max(turns[-1].steps_s)),
     )
+
+
+def _drawn_step(trace: Trace, calm: CalmStep, *, last: int) -> int:
+    """From loss to loss in the trace; ``last`` where all undisturbed steps are older than it."""
+    losses = {span.step for span in trace.spans if span.op.kind is Kind.LOSS}
+    held = [step for step in calm.steps_s if {step - 1, step} <= losses]
+    return min(held, key=lambda step: abs(calm.steps_s[step] - calm.step_s), default=last)
 
 
 def scores_of(found: Sequence[Validated]) -> Scores:

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from analysis.peak_memory import MemoryScores
+from analysis.plots.paired_timelines import loss_to_loss
 from experiments.recorded_run import case_of
 from experiments.reference import References
 from experiments.run_design import held_out_runs
@@ -22,16 +23,21 @@ from zo2sim.simulate import simulate
 STEPS = 9
 
 
-def validated(drift: Drift) -> Validated:
-    """The first held-out configuration, on a machine of which only the drift is wrong."""
+def validated(drift: Drift, *, kept: int = STEPS) -> Validated:
+    """The first held-out configuration, on a machine of which only the drift is wrong.
+
+    ``kept`` is how many of its steps the trace still holds.
+    """
     machine = referenced_host()
     spec = replace(next(held_out_runs()), link_bytes_per_s=None)
     prediction = predict(case_of(spec, machine))
     slow = case_of(spec, drifted(machine, drift))
     trace = simulate(slow.program, slow.cost, slow.cost.rates, periods=STEPS)
     steps_s = dict.fromkeys(range(3, STEPS), trace.step_s)
+    spans = tuple(span for span in trace.spans if span.step >= STEPS - kept)
     turn = Turn(steps_s=steps_s, references_s=references_s(drifted(machine, drift)))
-    run = MeasuredRun(spec=spec, trace=trace, turns=(turn,), divergence=None)
+    held = replace(trace, spans=spans)
+    run = MeasuredRun(spec=spec, trace=held, turns=(turn,), divergence=None)
     return compared(run, prediction, References.of(machine, [run.turns]), seed=0)
 
 
@@ -44,6 +50,14 @@ def test_drift_is_no_error(drift: Drift):
     assert c.machine_drift.starting == pytest.approx(drift.starting, rel=0.01)
     assert c.rules_error == pytest.approx(0.0, abs=0.002)
     assert [error.ratio for error in one.errors] == pytest.approx([1.0] * len(one.errors), rel=0.03)
+
+
+@pytest.mark.parametrize(("kept", "drawn"), [(STEPS, 3), (6, 4), (2, 8)])
+def test_the_step_that_is_drawn_is_one_that_the_trace_holds(kept: int, drawn: int):
+    """Steps 3 and 4 are the calm third; a step is drawn from the loss before it on."""
+    one = validated(Drift(), kept=kept)
+    assert one.drawn_step == drawn
+    assert loss_to_loss(one.trace, drawn).length_s == pytest.approx(one.comparison.step_s)
 
 
 def test_a_machine_that_changed_is_said_to_on_the_screen():
