@@ -147,8 +147,7 @@ def _own_parts_s(cost: CostModel, op: Op) -> Mapping[str, float]:
 def _constant(parts: Mapping[str, float], machine: Machine) -> str:
     """The constant that takes most of an operation's own time."""
     key = max(parts, key=lambda key: parts[key], default=KERNELS)
-    limited = key != KERNELS and machine.quantity(key).is_limited
-    return LIMIT if limited else key
+    return LIMIT if machine.is_limited(key) else key
 
 
 def _open_s(part_s: float, constant: str, machine: Machine) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from analysis.machine_fit import START_S
 from experiments.recorded_run import case_of
 from experiments.run_design import reference_runs
 from zo2sim.cost.cpu import seconds_per
-from zo2sim.machine import Cpu, Machine, Quantity
+from zo2sim.machine import Cpu, Machine, Quantity, quantities_of
 from zo2sim.machine_file import named
 from zo2sim.predict import predict
 
@@ -49,7 +49,7 @@ def calibrated_host(wide: float | None = None, **changes: float) -> Machine:
     values = {f.name: _start(f.name) for f in dataclasses.fields(Cpu)}
     cpu = Cpu(**{name: quantity(changes.get(name, v), wide) for name, v in values.items()})
     host = named("this-host")
-    rates = {f.name: quantity(1e9) for f in dataclasses.fields(host.link) if "per_s" in f.name}
+    rates = {name: quantity(1e9) for name, _ in quantities_of(host.link) if "per_s" in name}
     link = dataclasses.replace(host.link, **rates)
     return dataclasses.replace(host, cpu=cpu, link=link)
 

@@ -20,8 +20,6 @@ from zo2sim.plan import Noise
 
 Provenance = Literal["datasheet", "measured", "fitted", "assumed"]
 Architecture = Literal["ampere", "hopper", "ada", "volta", "turing", "host"]
-LIMITED = " limited to "
-"""In the source of a quantity that a limit on the link has set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +50,6 @@ class Quantity:
         low = self.value if self.low is None else self.low
         high = self.value if self.high is None else self.high
         return low, high
-
-    @property
-    def is_limited(self) -> bool:
-        """A limit on the link has set it: it says nothing of the machine."""
-        return LIMITED in self.source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +123,11 @@ class Link:
 
     A copy of n bytes alone takes latency_s + (half_size_bytes + n) / rate: latency apart, a copy
     of ``half_size_bytes`` reaches half of the rate.
+
+    ``limit_bytes_per_s`` is there where a throttle or a quota sets the link's pace: what is let
+    through each way, in every state. The numbers are those that are reached with it: a rate that
+    equals it is the limit's, a slower one the link's own. Where cores are the device, the limit
+    hides what starting a copy takes, and latency and ramp are the limit's too.
     """
 
     latency_s: Quantity
@@ -140,17 +138,29 @@ class Link:
     both_d2h_bytes_per_s: Quantity
     pageable_h2d_bytes_per_s: Quantity
     pageable_d2h_bytes_per_s: Quantity
+    limit_bytes_per_s: Quantity | None = None
 
     def __post_init__(self) -> None:
         _check_part("link", self)
-        for way in ("h2d", "d2h"):
-            both, alone = (f"{prefix}{way}_bytes_per_s" for prefix in ("both_", ""))
-            if getattr(self, both).value > getattr(self, alone).value:
+        known = dict(quantities_of(self))
+        for rate, most, why in CEILINGS:
+            if most in known and known[rate].value > known[most].value:
                 raise ValueError(
-                    f"link.{both} must not exceed link.{alone} (a direction is no faster with the "
-                    f"other one busy); got {getattr(self, both).value:g} "
-                    f"and {getattr(self, alone).value:g} B/s"
+                    f"link.{rate} must not exceed link.{most} ({why}); "
+                    f"got {known[rate].value:g} and {known[most].value:g} B/s"
                 )
+
+
+_WAYS = ("h2d_bytes_per_s", "d2h_bytes_per_s")
+CEILINGS = (
+    *((f"both_{way}", way, "a direction is no faster with the other one busy") for way in _WAYS),
+    *(
+        (f"{state}{way}", "limit_bytes_per_s", "no more is let through")
+        for state in ("", "both_", "pageable_")
+        for way in _WAYS
+    ),
+)
+"""Rates of a link with the one that each must not exceed, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +321,15 @@ class Machine:
         """The number under a dotted key."""
         part, _, name = key.partition(".")
         return getattr(getattr(self, part), name)
+
+    def is_limited(self, key: str) -> bool:
+        """Whether a limit on the link has set the number under a dotted key (`Link`)."""
+        limit = self.link.limit_bytes_per_s
+        if limit is None or not key.startswith("link."):
+            return False
+        if key.endswith("_bytes_per_s"):
+            return self.quantity(key).value == limit.value
+        return self.cpu is not None
 
     @property
     def constants(self) -> str:

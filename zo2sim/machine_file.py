@@ -3,7 +3,7 @@
     [machine]                 name, description, class
     [device]                  name, kernel_table (optional) and numbers
     [device.flops_per_s]      bf16, fp16, fp32; so too [device.noise_elements_per_s]
-    [link], [host]            numbers
+    [link], [host]            numbers; link.limit_bytes_per_s may be absent
     [nvme], [cpu]             numbers; either may be absent
     [calibrated], [validation]  what stands behind them (`zo2sim.evidence_file`); may be absent
 

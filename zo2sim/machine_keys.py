@@ -32,6 +32,7 @@ LIMITS = {
     "link.both_d2h_bytes_per_s": (1e6, 1e13),
     "link.pageable_h2d_bytes_per_s": (1e6, 1e13),
     "link.pageable_d2h_bytes_per_s": (1e6, 1e13),
+    "link.limit_bytes_per_s": (1e6, 1e13),
     "host.memory_bytes": (1e6, 1e14),
     "host.dram_bytes_per_s": (1e8, 1e14),
     "host.num_cores": (1, 1e4),

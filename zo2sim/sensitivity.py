@@ -3,14 +3,14 @@
 A key is a dotted constant of the machine, or `LINK`, which stands for every rate of its link.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 
 import numpy as np
 
 from zo2sim.case import Case
-from zo2sim.machine import Machine
+from zo2sim.machine import CEILINGS, Machine, Quantity
 from zo2sim.machine_keys import LIMITS, units_of
 from zo2sim.resources import Resource
 from zo2sim.schedule import Op, Program
@@ -57,8 +57,9 @@ class Grid:
 def elasticities(case: Case) -> tuple[Elasticity, ...]:
     """One per constant that the step depends on, from the largest swing down.
 
-    A rate of the link with both ways busy never exceeds that of one way, so a change that would
-    make it do so stops there. Constants that change no operation's cost are left out.
+    A rate of the link with both ways busy never exceeds that of one way, and none a limit, so a
+    change that would make it do so stops there. Constants that change no operation's cost are left
+    out.
     """
     program, machine = case.program, case.machine
     found: list[Elasticity] = []
@@ -114,7 +115,7 @@ def with_value(machine: Machine, key: str, value: float) -> Machine:
 def varied(machine: Machine, key: str, factor: float) -> Machine:
     """The machine with a constant multiplied; counts become whole, plausible limits hold.
 
-    Where one-way and both-ways rates of the link would cross, the both-ways rate gives way.
+    A rate of the link stays within those that bound it, and takes along those that it bounds.
     """
     if key == LINK:
         return scale_link(machine, factor)
@@ -122,17 +123,15 @@ def varied(machine: Machine, key: str, factor: float) -> Machine:
     value = min(max(value_of(machine, key) * factor, least), most)
     if not units_of(key)[0].suffix:
         value = float(max(1, round(value)))
-    return replace_all(machine, {key: value} | _kept_below(machine, key, value))
+    return replace_all(machine, _within_bounds(machine.quantities, key, value))
 
 
-def _kept_below(machine: Machine, key: str, value: float) -> dict[str, float]:
-    part, _, name = key.partition(".")
-    if part != "link" or not name.endswith(("h2d_bytes_per_s", "d2h_bytes_per_s")):
-        return {}
-    if name.startswith("both_"):
-        return {key: min(value, machine.quantities[f"link.{name.removeprefix('both_')}"].value)}
-    both = machine.quantities.get(f"link.both_{name}")
-    return {} if both is None else {f"link.both_{name}": min(value, both.value)}
+def _within_bounds(known: Mapping[str, Quantity], key: str, value: float) -> dict[str, float]:
+    """The value, no more than its bounds; and what it bounds, no more than the value."""
+    bounds = [(f"link.{rate}", f"link.{most}") for rate, most, _ in CEILINGS]
+    value = min([value, *(known[m].value for rate, m in bounds if rate == key and m in known)])
+    below = {rate: min(value, known[rate].value) for rate, most in bounds if most == key}
+    return {key: value} | below
 
 
 def _slope(key: str, around: dict[float, Machine], step_s: dict[float, float]) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from zo2sim.checks import positive, shown
-from zo2sim.machine import LIMITED, Machine, Provenance, Quantity
+from zo2sim.machine import Machine, Provenance, Quantity
 from zo2sim.machine_keys import closest, key_of
 
 
@@ -61,8 +61,9 @@ def scale_link(machine: Machine, factor: float) -> Machine:
 def cap_link(machine: Machine, bytes_per_s: float) -> Machine:
     """The machine with its link limited to a rate, in every state; what is slower stays as it is.
 
-    Where a sleep limits it (`zo2rt.backends.throttle`), a copy takes what the sleep overshoots
-    (``cpu.throttle_s``) longer, and the link's own latency and ramp are hidden.
+    ``link.limit_bytes_per_s`` says so. Where a sleep limits it (`zo2rt.backends.throttle`), a copy
+    takes what the sleep overshoots (``cpu.throttle_s``) longer, and the link's own latency and ramp
+    are hidden.
     """
     limit = positive("bytes_per_s", bytes_per_s)
     numbers = {
@@ -70,9 +71,11 @@ def cap_link(machine: Machine, bytes_per_s: float) -> Machine:
         for key, q in machine.quantities.items()
         if key.startswith("link.") and key.endswith("_bytes_per_s") and q.value > limit
     }
+    if machine.link.limit_bytes_per_s is None:
+        numbers["link.limit_bytes_per_s"] = limit
     if machine.cpu is not None:
         numbers |= {"link.latency_s": machine.cpu.throttle_s.value, "link.half_size_bytes": 1.0}
-    return replace_all(machine, numbers, source=f"{machine.name}{LIMITED}{bytes_per_s:g} B/s")
+    return replace_all(machine, numbers, source=f"{machine.name} limited to {bytes_per_s:g} B/s")
 
 
 def with_device_memory(machine: Machine, memory_bytes: float) -> Machine:

@@ -82,7 +82,7 @@ def woken(s: Setting, kind: Kind) -> Amounts:
 
     With a single slot nothing else can run while it is filled. A limit on the link hides it all.
     """
-    if kind not in (Kind.H2D, Kind.D2H) or s.machine.link.latency_s.is_limited:
+    if kind not in (Kind.H2D, Kind.D2H) or s.machine.link.limit_bytes_per_s is not None:
         return {}
     single = s.plan.num_slots == 1 and s.plan.policy is not Policy.DUAL
     beside = _overlaps(s.plan) and not (kind is Kind.H2D and single)
