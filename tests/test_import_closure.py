@@ -96,8 +96,8 @@ def test_a_module_that_is_not_there_has_no_closure(handmade: Path):
 
 def test_python_loads_what_the_sources_say():
     script = (
-        "import sys, experiments.job; print(*(m.__file__ for n, m in list(sys.modules.items()) "
-        f"if n.partition('.')[0] in {PACKAGES}))"
+        "import sys, experiments.job; loaded = list(sys.modules.items()); "
+        f"print(*(m.__file__ for n, m in loaded if n.partition('.')[0] in {PACKAGES}))"
     )
     loaded = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
