@@ -37,8 +37,8 @@ NEEDS = {
 
 HANDMADE = {
     "experiments/__init__.py": "import json",
-    "experiments/job.py": "from experiments.trust import Trust\nimport numpy as np",
-    "experiments/trust.py": "class Trust:\n    import zo2sim.cost.cpu",
+    "experiments/asked.py": "from experiments.believed import Trust\nimport numpy as np",
+    "experiments/believed.py": "class Trust:\n    import zo2sim.cost.cpu",
     "experiments/other.py": "import torch",
     "zo2sim/__init__.py": "def late():\n    from zo2sim import deep",
     "zo2sim/deep.py": "try:\n    import scipy.stats\nexcept ImportError:\n    from os import path",
@@ -58,15 +58,15 @@ def handmade(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def reached(root: Path, *, deferred: bool, module: str = "experiments.job") -> list[str]:
+def reached(root: Path, *, deferred: bool, module: str = "experiments.asked") -> list[str]:
     sources = ImportClosure.of(module, root, deferred=deferred).sources
     return sorted(path.relative_to(root).as_posix() for path in sources)
 
 
 AT_ONCE = [
     "experiments/__init__.py",
-    "experiments/job.py",
-    "experiments/trust.py",
+    "experiments/asked.py",
+    "experiments/believed.py",
     "zo2sim/__init__.py",
     "zo2sim/cost/__init__.py",
     "zo2sim/cost/cpu.py",
@@ -84,8 +84,8 @@ def test_what_a_function_imports_is_deferred(handmade: Path):
 
 def test_other_packages_are_named_and_not_read(handmade: Path):
     """Installed, they lie in the same folder as this project's."""
-    at_once = ImportClosure.of("experiments.job", handmade, deferred=False)
-    ever = ImportClosure.of("experiments.job", handmade, deferred=True)
+    at_once = ImportClosure.of("experiments.asked", handmade, deferred=False)
+    ever = ImportClosure.of("experiments.asked", handmade, deferred=True)
     assert (at_once.foreign, ever.foreign) == ({"numpy"}, {"numpy", "scipy"})
 
 
