@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats  # pyright: ignore[reportMissingTypeStubs]
 
 from zo2sim.cost.cpu import seconds_per
-from zo2sim.measured import Measured
+from zo2sim.cost.measured import Measured
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from analysis.calibration import Fit
 from analysis.machine_fit import Room, quantities, with_constants
 from zo2sim.cost.cpu import seconds_per
-from zo2sim.machine import Architecture, Machine, Quantity
-from zo2sim.machine_file import named, names
+from zo2sim.machines.file import named, names
+from zo2sim.machines.machine import Architecture, Machine, Quantity
 
 BENCH_START_S: Mapping[str, float] = {
     "bench.kernel_s": 3e-6,

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from analysis.calibration import Fit
-from zo2sim.bands import drawn_sigma, step_slopes
-from zo2sim.case import Case
+from zo2sim.predict.bands import drawn_sigma, step_slopes
+from zo2sim.predict.case import Case
 
 
 def together_ratio(fit: Fit, cases: Iterable[Case]) -> float:

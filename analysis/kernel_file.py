@@ -1,4 +1,5 @@
-"""The data files of `zo2sim.kernels`: fitted rooflines, corrections and hold-out errors as JSON."""
+"""The data files of `zo2sim.cost.kernels`: fitted rooflines, corrections and hold-out errors as
+JSON."""
 
 import json
 from collections.abc import Mapping
@@ -9,10 +10,10 @@ import numpy as np
 
 from analysis.kernel_fit import fit_residual, fit_roofline
 from analysis.kernel_table import SOURCE, KernelTable
-from zo2sim.kernels.model import HoldOut
-from zo2sim.kernels.residual import GridResidual
-from zo2sim.kernels.roofline import Rates
-from zo2sim.kernels.tables import WEIGHT_UNIT
+from zo2sim.cost.kernels.model import HoldOut
+from zo2sim.cost.kernels.residual import GridResidual
+from zo2sim.cost.kernels.roofline import Rates
+from zo2sim.cost.kernels.tables import WEIGHT_UNIT
 
 
 class FittedKernel(NamedTuple):

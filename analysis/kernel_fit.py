@@ -16,9 +16,9 @@ from scipy.linalg import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from analysis.kernel_table import SOFTMAX_DEPTH, KernelTable
-from zo2sim.kernels.residual import GridResidual, correlation, squared_octaves
-from zo2sim.kernels.roofline import Array
-from zo2sim.kernels.tables import CLASS, WEIGHT_UNIT
+from zo2sim.cost.kernels.residual import GridResidual, correlation, squared_octaves
+from zo2sim.cost.kernels.roofline import Array
+from zo2sim.cost.kernels.tables import CLASS, WEIGHT_UNIT
 
 STEPS = (0.4, 0.2, 0.1, 0.05)  # in the logarithm of a parameter
 MAX_SWEEPS = 8  # per step

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from zo2sim.kernels.attention import AttentionRoofline, AttentionShape, Mask
-from zo2sim.kernels.gemm import GemmRoofline
-from zo2sim.kernels.residual import Component
-from zo2sim.kernels.roofline import Array, Rates
+from zo2sim.cost.kernels.attention import AttentionRoofline, AttentionShape, Mask
+from zo2sim.cost.kernels.gemm import GemmRoofline
+from zo2sim.cost.kernels.residual import Component
+from zo2sim.cost.kernels.roofline import Array, Rates
 
 Rows = NDArray[np.bool_]
 

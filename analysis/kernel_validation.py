@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from analysis.kernel_fit import fit_residual, fit_roofline, predicted_s
 from analysis.kernel_table import KernelTable
-from zo2sim.kernels.model import HoldOut
-from zo2sim.kernels.roofline import Array
+from zo2sim.cost.kernels.model import HoldOut
+from zo2sim.cost.kernels.roofline import Array
 
 NUM_FOLDS = 5
 FOLD_SEED = 0

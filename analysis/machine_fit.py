@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.calibration import Fit
 from zo2sim.cost.cpu import HANDOVER, seconds_per
-from zo2sim.machine import PARTS, Machine, Quantity
+from zo2sim.machines.machine import PARTS, Machine, Quantity
 
 START_S: Mapping[str, float] = {
     "cpu.gemm_flops_per_s": 1e-11,

@@ -12,10 +12,10 @@ from typing import Any
 
 from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
-from zo2sim.memory_account import GIB, MemoryAccount
-from zo2sim.memory_published import adamw_account, mezo_account, zo2_reference_account
-from zo2sim.plan import Recipe
-from zo2sim.presets import preset
+from zo2sim.memory.account import GIB, MemoryAccount
+from zo2sim.memory.published.accounts import adamw_account, mezo_account, zo2_reference_account
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Recipe
 
 Figure = Callable[[MemoryAccount], int]
 

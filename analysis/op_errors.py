@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import fmean, median
 
-from zo2sim.case import Case
 from zo2sim.cost import CostModel, cost_key
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.cost.parts import KERNELS, parts_s
-from zo2sim.machine import Machine
-from zo2sim.schedule import Kind, Op
-from zo2sim.trace import Trace
+from zo2sim.machines.machine import Machine
+from zo2sim.predict.case import Case
+from zo2sim.schedule.ops import Kind, Op
+from zo2sim.simulate.trace import Trace
 
 _GAPS = ("cpu.gap_s", "cpu.turnaround")
 SUSPICIOUS = 0.25

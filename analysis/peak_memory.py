@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zo2sim.memory_account import CACHED, CONTEXT, MemoryAccount, Place
+from zo2sim.memory.account import CACHED, CONTEXT, MemoryAccount, Place
 
 ARENA = ("resident units", "resident blocks", "slots", "scratch")
 """Items of the account that the runtime allocates as buffers of its own."""

@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from statistics import fmean
 
-from zo2sim.case import Case
-from zo2sim.resources import Work
-from zo2sim.schedule import Op
-from zo2sim.simulate import simulate
-from zo2sim.trace import Trace
+from zo2sim.predict.case import Case
+from zo2sim.schedule.ops import Op
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.trace import Trace
+from zo2sim.simulate.work import Work
 
 
 def replayed_s(trace: Trace, case: Case, steps: Collection[int]) -> float:

@@ -1,4 +1,4 @@
-"""A run's trace read back from the file that `zo2sim.trace_export` writes."""
+"""A run's trace read back from the file that `zo2sim.simulate.perfetto` writes."""
 
 import gzip
 import json
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zo2sim.schedule import Op, Program
-from zo2sim.trace import Span, Trace
+from zo2sim.schedule.ops import Op, Program
+from zo2sim.simulate.trace import Span, Trace
 
 
 def read_trace(path: Path, program: Program) -> Trace:

@@ -5,14 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from zo2sim.case import Case
 from zo2sim.cost import Key, cost_key
 from zo2sim.cost.cpu import Amounts, amounts, floats, gap, wake, woken
-from zo2sim.drift import Drift
-from zo2sim.measured import Measured
-from zo2sim.schedule import Kind, Stream, unit_name
-from zo2sim.trace import Span, Trace
-from zo2sim.unroll import Unrolled, unroll
+from zo2sim.cost.measured import Measured
+from zo2sim.predict.case import Case
+from zo2sim.predict.drift import Drift
+from zo2sim.schedule.ops import Kind, Stream, unit_name
+from zo2sim.schedule.unroll import Unrolled, unroll
+from zo2sim.simulate.trace import Span, Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
-from zo2sim.drift import Drift
+from zo2sim.predict.drift import Drift
 
 Floats = NDArray[np.float64]
 _DRIFTED = 0.05

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.predict import Prediction, predict
-from zo2sim.refusals import refusal
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.refusals import refusal
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, predict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from zo2rt.supported import unsupported
-from zo2sim import choose as chooser
-from zo2sim.machine import Machine
-from zo2sim.model_config import from_config
-from zo2sim.plan import Plan, Recipe
+from zo2sim.machines.machine import Machine
+from zo2sim.models.config import from_config
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.search import search as chooser
 
 
 def choose(config: Mapping[str, Any], machine: Machine, recipe: Recipe, *, name: str) -> Plan:

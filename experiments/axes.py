@@ -6,10 +6,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from experiments.grid import parse_axes, parse_value
-from zo2sim.case import Case
-from zo2sim.plan import Plan, Recipe
-from zo2sim.plan_file import from_fields
-from zo2sim.space import Axes, changes_recipe, plan_axes, recipe_axes
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.file import from_fields
+from zo2sim.predict.case import Case
+from zo2sim.search.space import Axes, changes_recipe, plan_axes, recipe_axes
 
 _PLAN_FIELDS = {f.name for f in fields(Plan)}
 

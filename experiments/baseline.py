@@ -25,13 +25,13 @@ from zo2sim.baselines import (
     check_training,
     predict,
 )
-from zo2sim.machine_file import resolve as resolve_machine
-from zo2sim.memory_account import Place
-from zo2sim.presets import resolve as resolve_model
-from zo2sim.text import brief, dump
-from zo2sim.trace_export import to_json
-from zo2sim.verify import verify
-from zo2sim.what_if import replace_all
+from zo2sim.machines.file import resolve as resolve_machine
+from zo2sim.machines.what_if import replace_all
+from zo2sim.memory.account import Place
+from zo2sim.models.presets import resolve as resolve_model
+from zo2sim.schedule.text import brief, dump
+from zo2sim.schedule.verify import verify
+from zo2sim.simulate.perfetto import to_json
 
 _WIDTH = 80
 _UNITS = {

@@ -1,7 +1,7 @@
 """The preset ``opt175b-18gb``: OPT-175B on every machine within 18 GB, and what 24 GB can do.
 
 Every machine of the catalogue with a GPU is asked about with a link of each generation of PCIe;
-other settings are multiplied, and what `zo2sim.refusals` refuses, or a card cannot compute, is
+other settings are multiplied, and what `zo2sim.plan.refusals` refuses, or a card cannot compute, is
 left out.
 """
 
@@ -13,13 +13,13 @@ from itertools import product
 from experiments.job import Job
 from experiments.spec import LINK_PCIE, PCIE_GENERATIONS, Spec
 from zo2sim.dtypes import Dtype
-from zo2sim.machine_file import named
-from zo2sim.machine_file import names as machine_names
-from zo2sim.memory import account, slot_bytes
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.presets import config, preset
-from zo2sim.presets import names as model_names
-from zo2sim.refusals import refusal
+from zo2sim.machines.file import named
+from zo2sim.machines.file import names as machine_names
+from zo2sim.memory.runtime import account, slot_bytes
+from zo2sim.models.presets import config, preset
+from zo2sim.models.presets import names as model_names
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.refusals import refusal
 
 MODEL = "opt-175b"
 BUDGET_BYTES = 18e9

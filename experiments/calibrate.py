@@ -31,10 +31,10 @@ from experiments.recorded_run import case_of, read_recorded
 from experiments.reference import excess, misfit_ratio
 from experiments.run_design import reference_runs
 from zo2rt.measure.card import read_card
-from zo2sim.calibrated_sizes import seen
-from zo2sim.machine import Machine, Quantity
-from zo2sim.machine_file import dump, named, resolve
-from zo2sim.measured import Measured
+from zo2sim.cost.measured import Measured
+from zo2sim.machines.file import dump, named, resolve
+from zo2sim.machines.machine import Machine, Quantity
+from zo2sim.predict.extrapolation import seen
 
 _FOLDS = 5
 """Of the runs, each left out in its turn: their steps say how far the law is from other runs."""

@@ -24,11 +24,11 @@ from zo2rt.measure.calm import Turn, calm_step
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.timing import Effort, measure
 from zo2rt.measure.turns import TURNS, Rounds, in_turns
-from zo2sim.machine_file import named
-from zo2sim.measured import Measured
-from zo2sim.predict import predict
-from zo2sim.schedule import Stream
-from zo2sim.trace import Trace
+from zo2sim.cost.measured import Measured
+from zo2sim.machines.file import named
+from zo2sim.predict.predict import predict
+from zo2sim.schedule.ops import Stream
+from zo2sim.simulate.trace import Trace
 
 _ROUNDS = Rounds(turns=10, steps=3)
 _WARM_UP = 2

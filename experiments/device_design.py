@@ -6,7 +6,7 @@ from dataclasses import replace
 from experiments.run_design import llama, opt, recipe
 from zo2rt.measure.runs import RunSpec
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Noise, Plan, Policy, Recipe
+from zo2sim.plan.choices import Noise, Plan, Policy, Recipe
 
 
 def device_runs() -> Iterator[RunSpec]:

@@ -17,9 +17,9 @@ from zo2rt.measure.card import Card
 from zo2rt.measure.device_kernels import DeviceBenches, Sizes
 from zo2rt.measure.runs import opened
 from zo2rt.measure.timing import Bench
+from zo2sim.cost.measured import Measured
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine
-from zo2sim.measured import Measured
+from zo2sim.machines.machine import Machine
 
 COPY_SIZES = (1 << 16, 1 << 20, 1 << 24, 1 << 26, 1 << 28)
 """Bytes of one copy."""

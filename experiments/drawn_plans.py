@@ -3,11 +3,11 @@
 import random
 from dataclasses import replace
 
-from zo2sim.case import Case
-from zo2sim.machine import Machine
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.presets import preset
-from zo2sim.what_if import replace_all
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.case import Case
 
 
 def uncontended(machine: Machine) -> Machine:

@@ -18,9 +18,9 @@ from analysis.kernel_fit import fit_roofline
 from analysis.kernel_table import KernelTable, read_attention, read_gemm
 from analysis.kernel_validation import device_log_errors, hold_outs, pooled, shape_log_errors
 from experiments.cli import DONE, NO, run, write_file, write_json
-from zo2sim.kernels.model import HoldOut
-from zo2sim.kernels.roofline import Array
-from zo2sim.kernels.tables import CLASS
+from zo2sim.cost.kernels.model import HoldOut
+from zo2sim.cost.kernels.roofline import Array
+from zo2sim.cost.kernels.tables import CLASS
 
 TABLES = Path(analysis.__file__).parent / "data" / "gpu_kernels"
 FILES = Path(zo2sim.__file__).parent / "data" / "kernels"

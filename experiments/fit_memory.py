@@ -13,7 +13,7 @@ from pathlib import Path
 import zo2sim
 from analysis.memory_fit import ContextFit, fit_context, published_rows
 from experiments.cli import DONE, NO, run, write_file, write_json
-from zo2sim.memory_constants import load_constants
+from zo2sim.memory.account import load_constants
 
 CONSTANTS = Path(zo2sim.__file__).parent / "data" / "memory_constants.toml"
 COMMAND = "python -m experiments.fit_memory"

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import fields
 
-from zo2sim.case import Case
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.predict.case import Case
 
 
 def plan_flags(case: Case, recipe: Recipe) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from itertools import product
 from typing import Any
 
 from experiments.job import Job
-from zo2sim.plan import Plan, Recipe
-from zo2sim.plan_file import from_fields
-from zo2sim.refusals import refusal
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.file import from_fields
+from zo2sim.plan.refusals import refusal
 
 _PLAN = {f.name: f.type for f in fields(Plan)}
 _RECIPE = {f.name: f.type for f in fields(Recipe)}

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from experiments.records import metrics
 from experiments.spec import Spec
 from experiments.trust import Trust, standing
-from zo2sim.memory_published import adamw_account
-from zo2sim.predict import predict
+from zo2sim.memory.published.accounts import adamw_account
+from zo2sim.predict.predict import predict
 
 Account = Literal["predict", "adamw"]
 

@@ -10,7 +10,7 @@ from experiments.memory_design import memory_runs
 from experiments.progress import progress_bar
 from zo2rt.measure.footprint import footprint_apart
 from zo2rt.measure.runs import Running, RunSpec
-from zo2sim.memory import account
+from zo2sim.memory.runtime import account
 
 _QUICK = 2  # processes of a quick look
 _MB = 1e6

@@ -5,7 +5,7 @@ The first ones say most. Each has a plan, a recipe or a model that takes memory 
 
 from experiments.run_design import llama, opt, recipe
 from zo2rt.measure.runs import RunSpec
-from zo2sim.plan import Plan, Policy
+from zo2sim.plan.choices import Plan, Policy
 
 
 def memory_runs() -> tuple[RunSpec, ...]:

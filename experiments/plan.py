@@ -24,10 +24,10 @@ from experiments.records import summary
 from experiments.sizes import show_bytes, show_number, show_seconds
 from experiments.target import Target
 from experiments.trust import Trust, band_cell
-from zo2sim.memory import streamed_bytes
-from zo2sim.memory_account import Place
-from zo2sim.plan_file import dump
-from zo2sim.predict import Prediction, predict
+from zo2sim.memory.account import Place
+from zo2sim.memory.runtime import streamed_bytes
+from zo2sim.plan.file import dump
+from zo2sim.predict.predict import Prediction, predict
 
 _LISTS = ("assumed", "extrapolated")
 _NAMED = 3  # sources named per topic on the screen

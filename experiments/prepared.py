@@ -18,13 +18,13 @@ from experiments.tiny_model import NAME as TINY
 from experiments.tiny_model import make
 from zo2rt import supported
 from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
-from zo2sim.case import Case
-from zo2sim.machine_file import resolve
-from zo2sim.model_config import from_config
-from zo2sim.plan import Plan, Recipe
-from zo2sim.predict import Prediction, predict
-from zo2sim.refusals import check
-from zo2sim.what_if import replace_all
+from zo2sim.machines.file import resolve
+from zo2sim.machines.what_if import replace_all
+from zo2sim.models.config import from_config
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.refusals import check
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, predict
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from experiments.budget import opt175b_18gb
 from experiments.job import Job
 from experiments.spec import LINK_DUPLEX, LINK_SCALE, Spec
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.machines.file import named
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 OPT = ("1.3b", "2.7b", "6.7b", "13b", "30b", "66b", "175b")
 MACHINE = "a100-pcie-80gb"

@@ -24,10 +24,10 @@ from experiments.headed import headed, left
 from experiments.questions import Answer, hours_for
 from experiments.sizes import parse_bytes, show_number
 from experiments.spec import Spec
-from zo2sim.case import Case
 from zo2sim.checks import positive
-from zo2sim.search import Effort, NothingFits, Search, search
-from zo2sim.space import Space, plan_axes
+from zo2sim.predict.case import Case
+from zo2sim.search.search import Effort, NothingFits, Search, search
+from zo2sim.search.space import Space, plan_axes
 
 _KEYS = ("name", "price_per_hour", "watts", "device_memory", "host_memory")
 _POINT = "Speeds and prices are point predictions; plan --machine NAME has their bands."

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pandas as pd
 
-from zo2sim.kernels import table_model
+from zo2sim.cost.kernels import table_model
 
 GIB = 1 << 30
 MEMORY_CLAIMS = ("zo2-nvml-memory", "zo2-allocated-memory-fp16", "mezo-memory-fp16", "adamw-memory")

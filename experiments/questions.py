@@ -17,16 +17,16 @@ from experiments.headed import headed, pairs
 from experiments.sizes import show_bytes, show_number
 from experiments.spec import Spec
 from experiments.trust import Trust, with_band
-from zo2sim.case import Case
-from zo2sim.largest import Edge, Room, deepest, rooms_for, widest
-from zo2sim.least_link import LeastLink, least_link
-from zo2sim.least_memory import LeastMemory, Unreachable, least_memory
-from zo2sim.memory_account import Place
-from zo2sim.model_config.wider import Widths
-from zo2sim.predict import Prediction, predict
-from zo2sim.presets import names, preset, resolve_config
-from zo2sim.search import Found
-from zo2sim.space import Space, plan_axes
+from zo2sim.memory.account import Place
+from zo2sim.models.config.wider import Widths
+from zo2sim.models.presets import names, preset, resolve_config
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, predict
+from zo2sim.search.largest import Edge, Room, deepest, rooms_for, widest
+from zo2sim.search.least_link import LeastLink, least_link
+from zo2sim.search.least_memory import LeastMemory, Unreachable, least_memory
+from zo2sim.search.search import Found
+from zo2sim.search.space import Space, plan_axes
 
 GIGA = 1e9
 _POINT = "What is needed is a point prediction; bands are of what it gives."

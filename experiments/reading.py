@@ -12,7 +12,7 @@ from experiments.task import Task
 from zo2rt.examples import Example, Row, batch_of, encode, pad_of
 from zo2rt.order import read_by
 from zo2rt.ranking import choices_of
-from zo2sim.plan import Recipe
+from zo2sim.plan.choices import Recipe
 
 T = TypeVar("T")
 

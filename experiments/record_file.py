@@ -16,7 +16,7 @@ from experiments.folder import NUMBERS, RECORD_COLUMNS
 from experiments.job import Job
 from experiments.outline import Outline
 from experiments.tables import long
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 
 _GROUP = 250  # jobs per row group
 _MOST_CSV_JOBS = 10_000

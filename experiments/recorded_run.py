@@ -14,13 +14,13 @@ from typing import Any
 from analysis.trace_file import read_trace
 from experiments.cli import read_text, write_file
 from zo2rt.measure.runs import RunSpec
-from zo2sim.case import Case
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.plan_file import dump, parse
-from zo2sim.trace import Trace
-from zo2sim.trace_export import to_json
-from zo2sim.what_if import cap_link
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import cap_link
+from zo2sim.plan.file import dump, parse
+from zo2sim.predict.case import Case
+from zo2sim.simulate.perfetto import to_json
+from zo2sim.simulate.trace import Trace
 
 _LIMIT = "link_bytes_per_s"
 

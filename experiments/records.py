@@ -3,11 +3,11 @@
 from typing import Any
 
 from experiments.trust import Trust
-from zo2sim.memory import streamed_bytes
-from zo2sim.memory_account import Place
-from zo2sim.plan import Pinning
-from zo2sim.predict import Prediction
-from zo2sim.schedule import Stream
+from zo2sim.memory.account import Place
+from zo2sim.memory.runtime import streamed_bytes
+from zo2sim.plan.choices import Pinning
+from zo2sim.predict.predict import Prediction
+from zo2sim.schedule.ops import Stream
 
 UNITS = {
     "step_s": "s",

@@ -12,10 +12,10 @@ from experiments.recorded_run import case_of
 from experiments.run_design import reference_runs
 from zo2rt.measure.calm import CalmStep, Turn, calm_step
 from zo2rt.measure.runs import RunSpec
-from zo2sim.drift import Drift, Shares, shares
-from zo2sim.machine import Machine
-from zo2sim.measured import Measured
-from zo2sim.predict import Prediction, predict
+from zo2sim.cost.measured import Measured
+from zo2sim.machines.machine import Machine
+from zo2sim.predict.drift import Drift, Shares, shares
+from zo2sim.predict.predict import Prediction, predict
 
 _ALIKE = 0.2
 """Ratio of singular values below which two references are too much alike to tell two drifts."""
@@ -26,7 +26,7 @@ class References:
     """What all configurations are paired with: a large run that computes, a small one that starts.
 
     ``calibrated_s`` is what each took when the machine was calibrated; if that never was, what it
-    takes. ``shares`` are those of their predictions (`zo2sim.drift`).
+    takes. ``shares`` are those of their predictions (`zo2sim.predict.drift`).
     """
 
     calibrated_s: Sequence[float]

@@ -36,7 +36,7 @@ from experiments.trained import JOURNAL, Trained, Training
 from experiments.trust import with_band
 from zo2rt.intra_op import intra_op_threads
 from zo2rt.measure.runs import RunSpec
-from zo2sim.plan import Plan
+from zo2sim.plan.choices import Plan
 
 
 def main(config: Config) -> int:

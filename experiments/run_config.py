@@ -14,9 +14,9 @@ from experiments.tiny_model import NAME as TINY
 from zo2rt.engine import MezoSgd
 from zo2rt.estimator import Estimator, Rule
 from zo2sim.dtypes import Dtype
-from zo2sim.machine_file import resolve
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.plan_file import from_fields, parse
+from zo2sim.machines.file import resolve
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.file import from_fields, parse
 
 BackendName = Literal["host", "virtual", "cuda"]
 AUTO = "auto"

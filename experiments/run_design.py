@@ -10,7 +10,7 @@ from typing import Any
 
 from zo2rt.measure.runs import RunSpec
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Noise, Plan, Policy, Recipe
+from zo2sim.plan.choices import Noise, Plan, Policy, Recipe
 
 _POSITIONS = 512
 

@@ -22,9 +22,9 @@ from experiments.prepared import Prepared
 from experiments.run_config import PREDICTED_THREADS, Config, settings_of
 from experiments.trained import Trained, differences
 from experiments.trust import Trust
-from zo2sim.predict import Prediction
-from zo2sim.trace import Trace, Window
-from zo2sim.trace_export import to_json
+from zo2sim.predict.predict import Prediction
+from zo2sim.simulate.perfetto import to_json
+from zo2sim.simulate.trace import Trace, Window
 
 _STEP_UNITS = {"loss": "nat", "g": "nat", "lr": "1", "wall_s": "s", "exposed_s": "s"}
 _EVALUATION_UNITS = {"held_out_loss": "nat", "accuracy": "1"}

@@ -10,7 +10,7 @@ from experiments.turns import timed_s
 from experiments.workload import Workload
 from zo2rt.backends import Backend, HostBackend, LinkLimit
 from zo2rt.engine import Engine, MezoSgd, Objective
-from zo2sim.plan import Plan
+from zo2sim.plan.choices import Plan
 
 _STEPS = 2  # timed in a row
 

@@ -20,7 +20,7 @@ from experiments.workload import Workload
 from zo2rt.backends import HostBackend
 from zo2rt.backends.handover import handover_s, launch_s
 from zo2rt.intra_op import intra_op_threads
-from zo2sim.plan import Plan, Policy
+from zo2sim.plan.choices import Plan, Policy
 
 OPT_125M = Workload()
 

@@ -25,10 +25,10 @@ from experiments.headed import headed, right
 from experiments.identity import provenance
 from experiments.sizes import show_seconds
 from experiments.target import Target
-from zo2sim.case import Case
-from zo2sim.predict import Prediction, predict
-from zo2sim.regimes import Regime, regimes
-from zo2sim.sensitivity import LINK, Elasticity, elasticities, grid, value_of
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, predict
+from zo2sim.predict.regimes import Regime, regimes
+from zo2sim.predict.sensitivity import LINK, Elasticity, elasticities, grid, value_of
 
 _GRID = 9  # values of each axis of a contour figure
 _LABELS = {

@@ -9,13 +9,13 @@ from itertools import islice
 import numpy as np
 
 from experiments.drawn_plans import random_cases, uncontended
-from zo2sim.case import Case
-from zo2sim.fast import contends, step_s
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Recipe
-from zo2sim.presets import preset
-from zo2sim.simulate import simulate
-from zo2sim.steady import PERIODS
+from zo2sim.machines.file import named
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.predict.vectorised import contends, step_s
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.steady import PERIODS
 
 _CHECKED = 40  # plans that are simulated one by one, too
 

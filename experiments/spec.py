@@ -10,13 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from zo2sim.case import Case
-from zo2sim.machine import Machine
-from zo2sim.machine_file import resolve as resolve_machine
-from zo2sim.model import Model
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.presets import resolve as resolve_model
-from zo2sim.what_if import replace_all, scale_link
+from zo2sim.machines.file import resolve as resolve_machine
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all, scale_link
+from zo2sim.models.presets import resolve as resolve_model
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.case import Case
 
 LINK_SCALE = "link.scale"
 LINK_DUPLEX = "link.duplex"

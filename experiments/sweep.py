@@ -31,7 +31,7 @@ from experiments.record_file import RecordFile
 from experiments.store import Store
 from experiments.sweep_report import SweepReport
 from experiments.target import Target
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 
 Preset = Literal[
     "none",

@@ -18,9 +18,9 @@ from experiments.outline import Outline
 from experiments.published import kernel_errors, memory_claims
 from experiments.sizes import show_seconds
 from experiments.tables import device_items, wide, wide_row
-from zo2sim.memory import slot_bytes
-from zo2sim.predict import Prediction, predict
-from zo2sim.trace_export import to_json
+from zo2sim.memory.runtime import slot_bytes
+from zo2sim.predict.predict import Prediction, predict
+from zo2sim.simulate.perfetto import to_json
 
 _MOST_GRID_ROWS = 1000
 

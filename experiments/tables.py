@@ -8,8 +8,8 @@ import pandas as pd
 from experiments.folder import records
 from experiments.job import Job
 from experiments.records import UNITS
-from zo2sim.memory import account
-from zo2sim.memory_account import MemoryAccount, Place
+from zo2sim.memory.account import MemoryAccount, Place
+from zo2sim.memory.runtime import account
 
 _PROVENANCE = "predicted"
 _ENDS = ("_low", "_high")

@@ -9,8 +9,8 @@ import tyro
 from experiments.cli import read_text
 from experiments.sizes import parse_bytes
 from experiments.spec import Spec
-from zo2sim.plan import Plan, Recipe
-from zo2sim.plan_file import parse
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.file import parse
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from experiments.prepared import Prepared, opened
 from experiments.run_config import BackendName
 from zo2rt.backends import Backend
 from zo2rt.engine import Engine, MezoSgd, Objective
-from zo2sim.plan import Plan
-from zo2sim.trace import Trace
+from zo2sim.plan.choices import Plan
+from zo2sim.simulate.trace import Trace
 
 JOURNAL = "journal"
 """Where a run's folder keeps what the engine resumes from."""

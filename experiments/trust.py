@@ -6,10 +6,10 @@ from typing import Any
 
 from analysis.report.wording import span
 from experiments.sizes import show_number, show_seconds
-from zo2sim.bands import COVERAGE, Band, band
-from zo2sim.case import Case
-from zo2sim.machine import Machine
-from zo2sim.predict import Prediction, extrapolations
+from zo2sim.machines.machine import Machine
+from zo2sim.predict.bands import COVERAGE, Band, band
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, extrapolations
 
 _NONE = "nothing"
 _NARROW = 0.005

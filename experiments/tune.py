@@ -33,12 +33,12 @@ from experiments.sizes import show_bytes, show_number, show_seconds
 from experiments.spec import Spec
 from experiments.target import Site
 from experiments.trust import Trust
-from zo2sim.plan import Plan, Recipe
-from zo2sim.plan_file import dump
-from zo2sim.predict import predict
-from zo2sim.search import Effort, Found, NothingFits, Objective, Search, search
-from zo2sim.space import Space
-from zo2sim.trace_export import to_json
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.file import dump
+from zo2sim.predict.predict import predict
+from zo2sim.search.search import Effort, Found, NothingFits, Objective, Search, search
+from zo2sim.search.space import Space
+from zo2sim.simulate.perfetto import to_json
 
 _SHOWN = 12  # points of the front on the screen
 

@@ -34,9 +34,9 @@ from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.turns import TURNS, Rounds, in_turns
 from zo2rt.sampling.host import HostProbe
 from zo2rt.sampling.sampler import Sampler
-from zo2sim.machine import Machine
-from zo2sim.machine_file import resolve
-from zo2sim.predict import predict
+from zo2sim.machines.file import resolve
+from zo2sim.machines.machine import Machine
+from zo2sim.predict.predict import predict
 
 _QUICK = 8
 _SAMPLED_EVERY_S = 1.0  # seldom: what is measured shares the cores

@@ -14,11 +14,11 @@ from experiments.reference import References
 from experiments.validation_reading import MeasuredRun
 from zo2rt.measure.calm import CalmStep, Turn
 from zo2rt.measure.runs import RunSpec
-from zo2sim.bands import band
-from zo2sim.drift import drifted
-from zo2sim.predict import Prediction, extrapolations
-from zo2sim.schedule import Kind
-from zo2sim.trace import Trace
+from zo2sim.predict.bands import band
+from zo2sim.predict.drift import drifted
+from zo2sim.predict.predict import Prediction, extrapolations
+from zo2sim.schedule.ops import Kind
+from zo2sim.simulate.trace import Trace
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

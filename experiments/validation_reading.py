@@ -10,7 +10,7 @@ from experiments.cli import read_text
 from experiments.recorded_run import read_recorded
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import RunSpec
-from zo2sim.trace import Trace
+from zo2sim.simulate.trace import Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

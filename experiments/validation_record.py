@@ -6,10 +6,10 @@ from pathlib import Path
 from analysis.validation import Scores
 from experiments.cli import read_text, write_file
 from experiments.identity import command, commit
-from zo2sim.evidence import Validation
-from zo2sim.evidence_file import with_validation
-from zo2sim.machine import Machine
-from zo2sim.machine_file import load
+from zo2sim.machines.evidence import Validation
+from zo2sim.machines.evidence_file import with_validation
+from zo2sim.machines.file import load
+from zo2sim.machines.machine import Machine
 
 
 def record_validation(path: Path, machine: Machine, scores: Scores) -> None:

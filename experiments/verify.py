@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.cli import DONE, NO, read_text, run, write_json
-from zo2sim.model import num_units
-from zo2sim.plan import Plan, Recipe
+from zo2sim.models.shapes import num_units
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build
-from zo2sim.schedule import Program, Schedule
-from zo2sim.text import brief, dump, parse
-from zo2sim.verify import Hazard, check_versions, verify
+from zo2sim.schedule.ops import Program, Schedule
+from zo2sim.schedule.text import brief, dump, parse
+from zo2sim.schedule.verify import Hazard, check_versions, verify
 
 _MOST_VISITS = 10_000  # blocks in a period
 

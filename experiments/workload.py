@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import OPTConfig, OPTForCausalLM
 
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Recipe
+from zo2sim.plan.choices import Recipe
 
 _POSITIONS = 2048
 _OFFSET = 2  # OPT's positions start here

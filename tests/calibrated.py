@@ -7,9 +7,9 @@ from analysis.machine_fit import START_S
 from experiments.recorded_run import case_of
 from experiments.run_design import reference_runs
 from zo2sim.cost.cpu import seconds_per
-from zo2sim.machine import Cpu, Machine, Quantity, quantities_of
-from zo2sim.machine_file import named
-from zo2sim.predict import predict
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Cpu, Machine, Quantity, quantities_of
+from zo2sim.predict.predict import predict
 
 SPREADS = {
     "misfit_ratio": 0.02,

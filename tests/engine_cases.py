@@ -9,10 +9,10 @@ from typing import NamedTuple
 from tests.engine_runs import recipe
 from tests.families import BLOCKS
 from zo2sim.dtypes import Dtype
-from zo2sim.model import num_units
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.models.shapes import num_units
+from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule import Program
+from zo2sim.schedule.ops import Program
 
 
 class Case(NamedTuple):

@@ -14,8 +14,8 @@ from zo2rt.backends import Backend, HostBackend
 from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2rt.journalled import RunFolder
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Recipe
-from zo2sim.trace import Trace
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.simulate.trace import Trace
 
 NUM_STEPS = 4
 OPTIMIZER = MezoSgd(lr=1e-2, eps=1e-3, weight_decay=0.1, seed=7)

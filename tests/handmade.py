@@ -1,7 +1,7 @@
-"""Schedules written by hand, in the text form of `zo2sim.text` without its first line."""
+"""Schedules written by hand, in the text form of `zo2sim.schedule.text` without its first line."""
 
-from zo2sim.schedule import Program, Schedule
-from zo2sim.text import parse
+from zo2sim.schedule.ops import Program, Schedule
+from zo2sim.schedule.text import parse
 
 
 def schedule(*lines: str, steps: int = 1) -> Schedule:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from zo2sim.resources import Rates, Resource, Work
-from zo2sim.schedule import Kind, Op
+from zo2sim.schedule.ops import Kind, Op
+from zo2sim.simulate.work import Rates, Resource, Work
 
 
 def rates(**changes: float) -> Rates:

@@ -13,7 +13,7 @@ still happen depends on nothing else, so a state is visited once and the search 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from zo2sim.unroll import Unrolled
+from zo2sim.schedule.unroll import Unrolled
 
 INITIAL = -1
 """The version of a buffer that nobody has written yet."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 
-from zo2sim.case import Case
-from zo2sim.memory import account
-from zo2sim.memory_account import fits
-from zo2sim.simulate import simulate
-from zo2sim.space import Space, changed, refused
+from zo2sim.memory.account import fits
+from zo2sim.memory.runtime import account
+from zo2sim.predict.case import Case
+from zo2sim.search.space import Space, changed, refused
+from zo2sim.simulate.events import simulate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

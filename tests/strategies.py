@@ -16,20 +16,20 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from zo2sim import schedule
 from zo2sim.baselines import Method, Training
-from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.model import Model
-from zo2sim.model_config import from_config
-from zo2sim.plan import Pinning, Plan, Policy, Recipe
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all, scale_link
+from zo2sim.models.config import from_config
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Pinning, Plan, Policy, Recipe
+from zo2sim.plan.refusals import refusal
 from zo2sim.policies import Shape
-from zo2sim.refusals import refusal
-from zo2sim.schedule import Buffer, Kind, Op, Schedule, Stream
-from zo2sim.space import SEARCHED, Space
-from zo2sim.what_if import replace_all, scale_link
+from zo2sim.predict.case import Case
+from zo2sim.schedule import ops as schedule
+from zo2sim.schedule.ops import Buffer, Kind, Op, Schedule, Stream
+from zo2sim.search.space import SEARCHED, Space
 
 MAX_BLOCKS = 3
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 GIB = 2**30
 MODELS = {"opt-1.3b": 1.3e9, "opt-6.7b": 6.7e9, "opt-30b": 30e9, "opt-175b": 175e9}

@@ -11,10 +11,10 @@ from tests.engine_runs import OPTIMIZER, engine, recipe
 from tests.families import batch, build
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2sim.dtypes import Dtype
-from zo2sim.memory import account
-from zo2sim.memory_account import Place
-from zo2sim.model_config import from_config
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.memory.account import Place
+from zo2sim.memory.runtime import account
+from zo2sim.models.config import from_config
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 # PEFT 0.21 asks transformers 5.24 for a property that has been renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")

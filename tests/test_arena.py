@@ -10,10 +10,10 @@ from tests.families import batch, build
 from zo2rt.backends import HostBackend
 from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2sim.dtypes import Dtype
-from zo2sim.memory import account
-from zo2sim.memory_account import Place
-from zo2sim.model_config import from_config
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.memory.account import Place
+from zo2sim.memory.runtime import account
+from zo2sim.models.config import from_config
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 FP32 = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dtype.FP32, sequence=8)
 

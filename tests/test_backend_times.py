@@ -9,7 +9,7 @@ import pytest
 
 from tests.opened_backends import NAMES, open_backend
 from zo2rt.backends import Backend, HostBackend, VirtualBackend
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 H2D, COMPUTE, D2H, HOST = Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.HOST
 

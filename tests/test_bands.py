@@ -7,15 +7,15 @@ import pytest
 
 from tests.calibrated import calibrated_host, quantity
 from tests.test_cpu_cost import case
-from zo2sim.bands import Band, band
-from zo2sim.case import Case
 from zo2sim.cost.parts import KERNELS, parts_s
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.predict import predict
-from zo2sim.presets import preset
-from zo2sim.what_if import replace_all
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.bands import Band, band
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
 
 RESIDENT = Plan(policy=Policy.RESIDENT)
 

@@ -9,9 +9,9 @@ from tests import GOLDEN
 from tests.strategies import shapes, trainings
 from zo2sim.baselines import HOMES, Method, Training, build
 from zo2sim.policies import Shape
-from zo2sim.schedule import FIRST_ORDER, Kind, Op, Program
-from zo2sim.text import brief, dump, parse
-from zo2sim.verify import verify
+from zo2sim.schedule.ops import FIRST_ORDER, Kind, Op, Program
+from zo2sim.schedule.text import brief, dump, parse
+from zo2sim.schedule.verify import verify
 
 TIED, UNTIED = Shape(num_blocks=2, tied=True), Shape(num_blocks=2)
 CASES = {

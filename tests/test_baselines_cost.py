@@ -6,13 +6,13 @@ from zo2sim.baselines import Method, Training, TrainingCase, predict
 from zo2sim.baselines.cost import CPU_ADAM_ELEMENTS_PER_S, REACHED_MEMORY_SHARE, TrainingCost
 from zo2sim.baselines.traffic import Code, traffic
 from zo2sim.cost import CostModel
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Recipe
-from zo2sim.presets import preset
-from zo2sim.resources import Resource
-from zo2sim.schedule import Buffer, Kind, Op, Space, Stream
-from zo2sim.what_if import replace
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.schedule.ops import Buffer, Kind, Op, Space, Stream
+from zo2sim.simulate.work import Resource
 
 MODEL = preset("opt-1.3b")
 BLOCK_ELEMENTS = MODEL.blocks[0].elements

@@ -5,10 +5,10 @@ import pytest
 from zo2sim.baselines import Method, Training, TrainingCase, account
 from zo2sim.baselines.galore import adam_state_bytes, state_bytes
 from zo2sim.dtypes import Dtype
-from zo2sim.machine_file import named
-from zo2sim.memory_account import MemoryAccount, Place
-from zo2sim.model import Model
-from zo2sim.presets import preset
+from zo2sim.machines.file import named
+from zo2sim.memory.account import MemoryAccount, Place
+from zo2sim.models.presets import preset
+from zo2sim.models.shapes import Model
 
 MODEL = preset("opt-1.3b")
 

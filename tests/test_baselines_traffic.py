@@ -8,8 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zo2sim.baselines.traffic import Code, biased_outputs, has_dense_layers, traffic
-from zo2sim.model_config import from_config
-from zo2sim.presets import preset
+from zo2sim.models.config import from_config
+from zo2sim.models.presets import preset
 
 HIDDEN, HEADS, SEQUENCE, BATCH = 16, 2, 8, 3
 CONFIG = {

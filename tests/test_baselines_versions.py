@@ -9,7 +9,7 @@ from hypothesis import given
 from tests.strategies import shapes, trainings
 from zo2sim.baselines import Method, Training, build, check_training
 from zo2sim.policies import Shape
-from zo2sim.schedule import Buffer, Kind, Op, Program, Schedule, Space
+from zo2sim.schedule.ops import Buffer, Kind, Op, Program, Schedule, Space
 
 
 def changed(program: Program, change: Callable[[Op], Op | None]) -> Program:

@@ -9,8 +9,8 @@ import pytest
 from experiments import bench
 from experiments.drawn_plans import random_cases, uncontended
 from tests.commands import call
-from zo2sim.fast import contends
-from zo2sim.machine_file import named
+from zo2sim.machines.file import named
+from zo2sim.predict.vectorised import contends
 
 QUICK = ("--repeats", "1", "--plans", "100")
 

@@ -9,7 +9,7 @@ from zo2rt.binding import bound, parked
 from zo2rt.codec import encode, views
 from zo2rt.units import Units
 from zo2sim.dtypes import Dtype
-from zo2sim.schedule import HEAD, TAIL
+from zo2sim.schedule.ops import HEAD, TAIL
 
 
 def pointers(model: nn.Module) -> list[tuple[int, int, bool]]:

@@ -13,20 +13,20 @@ from tests.lockstep import chain, lockstep, mean_square, one_by_one, tokens
 from tests.strategies import SMALL_CONFIG, odd_machines, plans_of, small_models
 from zo2rt.discovery import find_blocks
 from zo2rt.units import Units, find_units
-from zo2sim.case import Case
 from zo2sim.cost import CostModel
 from zo2sim.dtypes import Dtype
-from zo2sim.machine_file import named
-from zo2sim.memory import account
-from zo2sim.memory_account import MemoryAccount, Place
-from zo2sim.model import Model, Unit, num_units
-from zo2sim.model_config import from_config
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.machines.file import named
+from zo2sim.memory.account import MemoryAccount, Place
+from zo2sim.memory.runtime import account
+from zo2sim.models.config import from_config
+from zo2sim.models.presets import preset
+from zo2sim.models.shapes import Model, Unit, num_units
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.refusals import refusal
 from zo2sim.policies import Layout, Shape
-from zo2sim.predict import predict
-from zo2sim.presets import preset
-from zo2sim.refusals import refusal
-from zo2sim.schedule import HEAD, TAIL, Kind, Op, Stream
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
+from zo2sim.schedule.ops import HEAD, TAIL, Kind, Op, Stream
 
 OPT = preset("opt-125m")
 A100 = named("a100-pcie-80gb")

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from tests.machines import costs, rates
 from tests.strategies import choices
-from zo2sim.bounds import both_ways_s, bound
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.resources import Rates, Work
-from zo2sim.schedule import Op, Program
-from zo2sim.simulate import simulate
+from zo2sim.schedule.ops import Op, Program
+from zo2sim.simulate.bounds import both_ways_s, bound
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.work import Rates, Work
 
 times = st.integers(min_value=0, max_value=9)
 

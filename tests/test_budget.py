@@ -21,9 +21,9 @@ from experiments.spec import LINK_PCIE, PCIE_GENERATIONS, Spec, pcie_generation
 from experiments.tables import device_items, wide, wide_row
 from tests.sweep_table import GIB, published
 from tests.test_report import words
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.refusals import refusal
+from zo2sim.machines.file import named
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.refusals import refusal
 
 
 @cache

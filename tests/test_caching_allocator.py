@@ -2,7 +2,7 @@
 
 import pytest
 
-from zo2sim.caching_allocator import MIB, CachingAllocator, segment_bytes
+from zo2sim.memory.published.allocator import MIB, CachingAllocator, segment_bytes
 
 
 @pytest.mark.parametrize(

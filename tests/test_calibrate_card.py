@@ -24,10 +24,10 @@ from zo2rt.measure.device_kernels import DeviceBenches, Sizes
 from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Bench, Effort
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named, resolve
-from zo2sim.plan import Plan
-from zo2sim.schedule import Stream
+from zo2sim.machines.file import named, resolve
+from zo2sim.machines.machine import Machine
+from zo2sim.plan.choices import Plan
+from zo2sim.schedule.ops import Stream
 
 H100 = named("h100-sxm-80gb")
 HASTY = Effort(rounds=1, budget_s=1e-6, least=2)

@@ -29,12 +29,12 @@ from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Effort
 from zo2rt.measure.turns import Rounds
 from zo2rt.timeline import KEPT_STEPS
-from zo2sim.evidence import Range
-from zo2sim.machine_file import dump, resolve
-from zo2sim.measured import Measured
-from zo2sim.plan import Plan, Policy
+from zo2sim.cost.measured import Measured
+from zo2sim.machines.evidence import Range
+from zo2sim.machines.file import dump, resolve
+from zo2sim.plan.choices import Plan, Policy
 from zo2sim.policies import build
-from zo2sim.schedule import Program, Schedule
+from zo2sim.schedule.ops import Program, Schedule
 
 TINY = {
     "config": opt(32, 2, vocab=64),

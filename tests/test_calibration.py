@@ -8,8 +8,8 @@ import pytest
 from analysis.calibration import Fit, fit
 from analysis.machine_fit import START_S
 from zo2sim.cost.cpu import attention_amounts, gemm_amounts, noise_amounts, seconds_per
-from zo2sim.measured import Measured
-from zo2sim.model import Attention
+from zo2sim.cost.measured import Measured
+from zo2sim.models.shapes import Attention
 
 TRIALS = 100
 TRUE: Mapping[str, float] = {

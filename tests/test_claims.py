@@ -17,7 +17,7 @@ from analysis.claims.setups import (
 )
 from analysis.memory_fit import published_claims
 from zo2sim.baselines import check_training
-from zo2sim.verify import verify
+from zo2sim.schedule.verify import verify
 
 
 @cache

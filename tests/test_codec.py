@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zo2rt.codec import TORCH_DTYPES, Layout, decode, encode, scales, views
 from zo2sim.dtypes import Dtype
-from zo2sim.model import Parameter, Unit
+from zo2sim.models.shapes import Parameter, Unit
 
 FLT_MAX = torch.finfo(torch.float32).max
 shapes = st.lists(st.lists(st.integers(0, 9), max_size=3).map(tuple), max_size=5)

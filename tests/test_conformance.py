@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from tests.machines import costs, rates
 from zo2rt.conformance import Conformance, first_divergence
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule import Stream
-from zo2sim.simulate import simulate
-from zo2sim.trace import Span
-from zo2sim.unroll import unroll
+from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.unroll import unroll
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.trace import Span
 
 PROGRAM = build(Shape(num_blocks=2), Plan(write_back_every=2), Recipe())
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from zo2rt.backends import HostBackend
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="binds threads on Linux only")
 

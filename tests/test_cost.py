@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from zo2sim.cost import CostModel
 from zo2sim.dtypes import Dtype
-from zo2sim.machine_file import named
-from zo2sim.model import Model
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.presets import preset
-from zo2sim.resources import Resource
-from zo2sim.schedule import HEAD, TAIL, Kind, Op, Stream
-from zo2sim.what_if import replace as replace_number
+from zo2sim.machines.file import named
+from zo2sim.machines.what_if import replace as replace_number
+from zo2sim.models.presets import preset
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.schedule.ops import HEAD, TAIL, Kind, Op, Stream
+from zo2sim.simulate.work import Resource
 
 SMALL, LARGE, MOE = preset("opt-1.3b"), preset("opt-13b"), preset("mixtral-8x7b")
 A100 = named("a100-pcie-80gb")

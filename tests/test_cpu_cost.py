@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.calibrated import calibrated_host
-from zo2sim.case import Case
 from zo2sim.cost.cpu import (
     HANDOVER,
     Amounts,
@@ -22,14 +21,15 @@ from zo2sim.cost.cpu import (
     woken,
 )
 from zo2sim.dtypes import Dtype
-from zo2sim.machine_file import dump, load, named
-from zo2sim.model import Attention
-from zo2sim.model_config import from_config
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.predict import predict
-from zo2sim.schedule import HEAD, TAIL, Kind
-from zo2sim.simulate import simulate
-from zo2sim.what_if import cap_link, replace_all
+from zo2sim.machines.file import dump, load, named
+from zo2sim.machines.what_if import cap_link, replace_all
+from zo2sim.models.config import from_config
+from zo2sim.models.shapes import Attention
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
+from zo2sim.schedule.ops import HEAD, TAIL, Kind
+from zo2sim.simulate.events import simulate
 
 OPT = from_config(
     {

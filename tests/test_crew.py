@@ -24,7 +24,7 @@ from experiments.store import Store
 from tests import ROOT
 from tests.commands import Outcome, call
 from tests.dying_worker import FLAG, die_once
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 
 AXES = ("model=opt-125m", "num-slots=1,2", "batch=1,2,3", "scratch-copies=1,2")
 FILES = ("records.parquet", "records.csv", "summary.json", "config.json")

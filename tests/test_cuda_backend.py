@@ -13,10 +13,10 @@ from tests.function_lines import lines_of, lines_run
 from tests.promised_order import PromisedOrder
 from tests.tiny_executor import execute, in_issue_order, whole_run
 from zo2rt.backends import CudaBackend, Event, StreamFailed, Timing, cuda
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape
-from zo2sim.schedule import Stream
-from zo2sim.unroll import Unrolled
+from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.unroll import Unrolled
 
 OF_GATES = ("open", "pass")
 H2D, COMPUTE, D2H, HOST = Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.HOST

@@ -14,8 +14,8 @@ from zo2rt.backends import CudaBackend, Work
 from zo2rt.backends.cuda import DEVICE_STREAMS
 from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2rt.loss import LossFn, model_loss
-from zo2sim.schedule import Program, Stream
-from zo2sim.unroll import Unrolled, unroll
+from zo2sim.schedule.ops import Program, Stream
+from zo2sim.schedule.unroll import Unrolled, unroll
 
 NUM_STEPS = 4
 OPTIMIZER = MezoSgd(lr=1e-2)

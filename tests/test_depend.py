@@ -1,7 +1,7 @@
 """Edges from accesses: complete, minimal, and periodic."""
 
-from zo2sim.depend import with_edges
-from zo2sim.schedule import Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule.edges import with_edges
+from zo2sim.schedule.ops import Buffer, Kind, Op, Space, Stream
 
 SLOT = Buffer(Space.SLOT, 0)
 HOST = Buffer(Space.HOST, 0)

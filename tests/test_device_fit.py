@@ -15,9 +15,9 @@ from zo2rt.measure import card
 from zo2rt.measure.card import Card
 from zo2rt.measure.device_kernels import DeviceBenches
 from zo2sim.cost.cpu import seconds_per
+from zo2sim.cost.measured import Measured
 from zo2sim.dtypes import Dtype
-from zo2sim.machine_file import named
-from zo2sim.measured import Measured
+from zo2sim.machines.file import named
 
 H100 = named("h100-sxm-80gb")
 ROOM = Room(num_cores=8, memory_bytes=2e11, disk_bytes=1e12)

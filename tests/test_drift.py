@@ -8,11 +8,11 @@ from experiments.recorded_run import case_of
 from experiments.run_design import reference_runs
 from tests.calibrated import calibrated_host
 from tests.test_cpu_cost import case
-from zo2sim.drift import Drift, Shares, drifted, shares
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Policy
-from zo2sim.predict import predict
-from zo2sim.what_if import scale_link
+from zo2sim.machines.file import named
+from zo2sim.machines.what_if import scale_link
+from zo2sim.plan.choices import Plan, Policy
+from zo2sim.predict.drift import Drift, Shares, drifted, shares
+from zo2sim.predict.predict import predict
 
 
 def test_every_constant_of_a_core_drifts_with_its_kind():

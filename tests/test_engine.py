@@ -18,8 +18,8 @@ from zo2rt.conformance import first_divergence
 from zo2rt.engine import Engine, Objective
 from zo2rt.noise import Place, Record, perturb, sample_key, update
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.schedule import Kind
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.schedule.ops import Kind
 
 PLANS = {
     "zo2": Plan(),

@@ -22,9 +22,9 @@ from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2rt.loss import model_loss
 from zo2rt.races import Race, RaceFound
 from zo2sim.policies import build as build_program
-from zo2sim.schedule import LETTERS, Kind, Op, Program, Schedule, Space, Stream
-from zo2sim.unroll import unroll
-from zo2sim.verify import races
+from zo2sim.schedule.ops import LETTERS, Kind, Op, Program, Schedule, Space, Stream
+from zo2sim.schedule.unroll import unroll
+from zo2sim.schedule.verify import races
 
 NUM_STEPS = 3
 Change = Callable[[Program], Program]

@@ -14,7 +14,7 @@ from zo2rt.estimator import Estimator, projected_gradients
 from zo2rt.noise import thresholds
 from zo2rt.replay import weights_at
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 NAN = float("nan")
 

@@ -11,17 +11,17 @@ from experiments import plan
 from experiments.trust import hold_out_words
 from tests.calibrated import calibrated_host
 from tests.commands import call
-from zo2sim.calibrated_sizes import UNSAID, outside, seen, sizes
-from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
-from zo2sim.evidence import Calibrated, Range, Validation
-from zo2sim.evidence_file import with_validation
-from zo2sim.machine import Machine
-from zo2sim.machine_file import dump, load, named
-from zo2sim.plan import Pinning, Plan, Policy, Recipe
-from zo2sim.predict import extrapolations
-from zo2sim.presets import preset
-from zo2sim.what_if import replace_all, with_host_memory
+from zo2sim.machines.evidence import Calibrated, Range, Validation
+from zo2sim.machines.evidence_file import with_validation
+from zo2sim.machines.file import dump, load, named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all, with_host_memory
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Pinning, Plan, Policy, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.predict.extrapolation import UNSAID, outside, seen, sizes
+from zo2sim.predict.predict import extrapolations
 
 FP32 = Recipe(
     sequence=128, storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dtype.FP32

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from experiments.drawn_plans import random_cases, uncontended
 from tests.calibrated import calibrated_host
 from tests.strategies import plans_of
-from zo2sim.case import Case
-from zo2sim.drift import Drift, drifted
 from zo2sim.dtypes import Dtype
-from zo2sim.fast import contends, step_s
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.presets import preset
-from zo2sim.refusals import refusal
-from zo2sim.simulate import simulate
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.refusals import refusal
+from zo2sim.predict.case import Case
+from zo2sim.predict.drift import Drift, drifted
+from zo2sim.predict.vectorised import contends, step_s
+from zo2sim.simulate.events import simulate
 
 MODEL = preset("opt-125m")
 MACHINES = ("a100-pcie-80gb", "l40s-48gb", "rtx-4090-24gb", "t4-16gb")

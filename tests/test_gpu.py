@@ -16,7 +16,7 @@ from zo2rt.backends import CudaBackend
 from zo2rt.noise import Place, perturb, perturb_pair, update
 from zo2rt.noise.place import Kind
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from experiments.grid import expand, parse_axes
 from experiments.job import Job
 from experiments.spec import Spec
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 
 def job(plan: Plan | None = None, **changes: float) -> Job:

@@ -11,23 +11,31 @@ from hypothesis import strategies as st
 
 from tests.plan_spaces import Tried, every_tried
 from tests.strategies import SMALL_CONFIG, contended_spaces, small_models, spaces
-from zo2sim.candidates import Candidates
-from zo2sim.case import Case
-from zo2sim.largest import Edge, deepest, room_for, rooms_for, widest
-from zo2sim.least_link import FINEST, WIDEST, Failing, LeastLink, _Links, _Reached, least_link
-from zo2sim.least_memory import LeastMemory, Unreachable, least_memory, seconds_per_token
-from zo2sim.ledger import Ledger
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.memory_account import Place
-from zo2sim.model import Model, deeper
-from zo2sim.model_config import from_config
-from zo2sim.model_config.wider import Widths
-from zo2sim.plan import Plan, Recipe
-from zo2sim.presets import config, names, preset
-from zo2sim.space import Space, plan_axes
-from zo2sim.steady import Floats
-from zo2sim.what_if import replace_all, scale_link
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all, scale_link
+from zo2sim.memory.account import Place
+from zo2sim.models.config import from_config
+from zo2sim.models.config.wider import Widths
+from zo2sim.models.presets import config, names, preset
+from zo2sim.models.shapes import Model, deeper
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.search.candidates import Candidates
+from zo2sim.search.largest import Edge, deepest, room_for, rooms_for, widest
+from zo2sim.search.least_link import (
+    FINEST,
+    WIDEST,
+    Failing,
+    LeastLink,
+    _Links,
+    _Reached,
+    least_link,
+)
+from zo2sim.search.least_memory import LeastMemory, Unreachable, least_memory, seconds_per_token
+from zo2sim.search.ledger import Ledger
+from zo2sim.search.space import Space, plan_axes
+from zo2sim.simulate.steady import Floats
 
 AMPLE = {Place.DEVICE: {"device.memory_bytes": 1e12}, Place.HOST: {"host.memory_bytes": 1e13}}
 ROUNDING = 1 + 2e-9
@@ -127,7 +135,7 @@ def at_most_links(most: int) -> Iterator[None]:
         assert len(asked) <= most, f"{len(asked)} links were looked at, and no answer was found"
         return Ledger(candidates, work)
 
-    with patch("zo2sim.least_link.Ledger", ledger):
+    with patch("zo2sim.search.least_link.Ledger", ledger):
         yield
 
 

@@ -9,11 +9,11 @@ from analysis.calibration import Fit
 from analysis.joint_errors import together_ratio
 from tests.calibrated import calibrated_host
 from tests.test_cpu_cost import case
-from zo2sim.bands import drawn_sigma, step_slopes
-from zo2sim.case import Case
-from zo2sim.plan import Plan, Policy
-from zo2sim.predict import predict
-from zo2sim.what_if import replace_all
+from zo2sim.machines.what_if import replace_all
+from zo2sim.plan.choices import Plan, Policy
+from zo2sim.predict.bands import drawn_sigma, step_slopes
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
 
 WIDE = 1.2
 

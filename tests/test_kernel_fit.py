@@ -21,8 +21,8 @@ from analysis.kernel_validation import (
     summary,
 )
 from experiments.fit_kernels import BOUNDS, FILES, TABLES, Config, main
-from zo2sim.kernels import table_model
-from zo2sim.kernels.model import HoldOut
+from zo2sim.cost.kernels import table_model
+from zo2sim.cost.kernels.model import HoldOut
 
 
 @cache

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zo2sim.cost.kernels import KernelModel, for_machine, scaled_model, table_model
+from zo2sim.cost.kernels.attention import AttentionShape, Mask
+from zo2sim.cost.kernels.gemm import GemmRoofline
+from zo2sim.cost.kernels.residual import Component, GridResidual
+from zo2sim.cost.kernels.roofline import Rates, memory_s, smooth_maximum
+from zo2sim.cost.kernels.shapes import over_distinct
 from zo2sim.dtypes import Dtype
-from zo2sim.kernels import KernelModel, for_machine, scaled_model, table_model
-from zo2sim.kernels.attention import AttentionShape, Mask
-from zo2sim.kernels.gemm import GemmRoofline
-from zo2sim.kernels.residual import Component, GridResidual
-from zo2sim.kernels.roofline import Rates, memory_s, smooth_maximum
-from zo2sim.kernels.shapes import over_distinct
-from zo2sim.machine_file import named
-from zo2sim.machine_keys import KERNEL_TABLES
+from zo2sim.machines.file import named
+from zo2sim.machines.keys import KERNEL_TABLES
 
 A100 = table_model("a100-sxm-80gb")
 RTX_4090 = scaled_model(165.2e12, 1.008e12, 128)

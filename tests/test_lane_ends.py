@@ -25,7 +25,7 @@ from tests.lockstep import (
 from zo2rt.lanes import Traversal
 from zo2rt.loss import model_loss
 from zo2rt.units import find_units
-from zo2sim.schedule import HEAD, TAIL
+from zo2sim.schedule.ops import HEAD, TAIL
 
 
 def broken(model: nn.Module, item: Tensor) -> Tensor:

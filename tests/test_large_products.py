@@ -2,8 +2,8 @@
 
 import pytest
 
-from zo2sim.kernels import for_machine, scaled_model
-from zo2sim.machine_file import named
+from zo2sim.cost.kernels import for_machine, scaled_model
+from zo2sim.machines.file import named
 
 
 def test_a_large_product_that_somebody_measured_scales_all_others():

@@ -48,7 +48,7 @@ def test_a_package_imports_only_what_its_layer_may(package: str):
 
 def test_only_the_simulator_knows_simpy():
     users = {named(path) for p in PACKAGES for path in sources(p) if "simpy" in imports(path)}
-    assert users == {"zo2sim/simulate.py"}
+    assert users == {"zo2sim/simulate/events.py"}
 
 
 def test_only_the_commands_parse_arguments_or_print():

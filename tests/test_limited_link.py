@@ -11,15 +11,15 @@ from analysis.op_errors import LIMIT, op_errors
 from experiments.recorded_run import case_of
 from experiments.run_design import held_out_runs
 from tests.calibrated import calibrated_host
-from zo2sim.bands import band
-from zo2sim.case import Case
-from zo2sim.machine import PARTS, Machine, quantities_of
-from zo2sim.machine_file import dump, load, named
-from zo2sim.plan import Plan, Recipe
-from zo2sim.predict import predict
-from zo2sim.presets import preset
-from zo2sim.sensitivity import elasticities, varied
-from zo2sim.what_if import cap_link, replace_all, scale_link
+from zo2sim.machines.file import dump, load, named
+from zo2sim.machines.machine import PARTS, Machine, quantities_of
+from zo2sim.machines.what_if import cap_link, replace_all, scale_link
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.predict.bands import band
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
+from zo2sim.predict.sensitivity import elasticities, varied
 
 HOST, CARD = calibrated_host(1.5), named("a100-pcie-80gb")
 RUN = replace(next(held_out_runs()), link_bytes_per_s=None)

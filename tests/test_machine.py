@@ -6,10 +6,16 @@ import re
 import pytest
 
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine, Quantity
-from zo2sim.machine_file import named, names
-from zo2sim.machine_keys import LIMITS
-from zo2sim.what_if import replace, replace_all, scale_link, with_device_memory, with_host_memory
+from zo2sim.machines.file import named, names
+from zo2sim.machines.keys import LIMITS
+from zo2sim.machines.machine import Machine, Quantity
+from zo2sim.machines.what_if import (
+    replace,
+    replace_all,
+    scale_link,
+    with_device_memory,
+    with_host_memory,
+)
 
 A100 = named("a100-pcie-80gb")
 

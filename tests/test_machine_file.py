@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zo2sim.machine import Quantity
-from zo2sim.machine_file import dump, load, named, names, resolve
+from zo2sim.machines.file import dump, load, named, names, resolve
+from zo2sim.machines.machine import Quantity
 
 A100 = named("a100-pcie-80gb")
 A100_TEXT = dump(A100)

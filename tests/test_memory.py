@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.memory import account
-from zo2sim.memory_account import Item, MemoryAccount, Place, fit, fits, require
-from zo2sim.memory_published import mezo_account
-from zo2sim.memory_workspace import block_workspace_elements
-from zo2sim.model import Attention, Model, Parameter, Unit
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.presets import names, preset
-from zo2sim.what_if import with_device_memory, with_host_memory
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import with_device_memory, with_host_memory
+from zo2sim.memory.account import Item, MemoryAccount, Place, fit, fits, require
+from zo2sim.memory.published.accounts import mezo_account
+from zo2sim.memory.runtime import account
+from zo2sim.memory.workspace import block_workspace_elements
+from zo2sim.models.presets import names, preset
+from zo2sim.models.shapes import Attention, Model, Parameter, Unit
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 GIB = 1 << 30
 NO_CONTEXT = 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.memory_fit import ContextFit, Row, fit_context, published_rows
-from zo2sim.memory_constants import load_constants
+from zo2sim.memory.account import load_constants
 
 
 @pytest.fixture(scope="module")

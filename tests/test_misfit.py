@@ -10,10 +10,10 @@ from experiments.reference import References, TimedRun, excess, misfit_ratio
 from experiments.run_design import calibration_runs
 from tests.calibrated import referenced_host, references_s
 from zo2rt.measure.calm import Turn
-from zo2sim.drift import Drift, drifted
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.predict import predict
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.predict.drift import Drift, drifted
+from zo2sim.predict.predict import predict
 
 COUNT = 24
 DRIFT = Drift(computing=1.1, starting=1.5)

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 
 from tests.plan_spaces import every_tried
 from tests.strategies import SMALL_CONFIG, contended_spaces
-from zo2sim.candidates import Candidates
-from zo2sim.case import Case
 from zo2sim.dtypes import Dtype
-from zo2sim.fast import step_s
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.model import Model
-from zo2sim.model_config import from_config
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.predict import predict
-from zo2sim.search import Effort, search
-from zo2sim.space import Space
-from zo2sim.what_if import replace_all, scale_link
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all, scale_link
+from zo2sim.models.config import from_config
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
+from zo2sim.predict.vectorised import step_s
+from zo2sim.search.candidates import Candidates
+from zo2sim.search.search import Effort, search
+from zo2sim.search.space import Space
 
 EXACT = Effort(tolerance=0.0, simulations=10_000, grain=0.0)
 ROUNDING = 1 + 1e-9

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zo2sim.model import Gemm, Model, Unit
-from zo2sim.model_config import FAMILIES, from_config, load
+from zo2sim.models.config import FAMILIES, from_config, load
+from zo2sim.models.shapes import Gemm, Model, Unit
 
 Config = dict[str, Any]
 

@@ -10,7 +10,7 @@ from tests.families import batch, build
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2rt.block_store import BlockStore
 from zo2rt.conformance import first_divergence
-from zo2sim.plan import Plan, Policy
+from zo2sim.plan.choices import Plan, Policy
 
 
 @pytest.mark.parametrize("backend", [HostBackend, VirtualBackend])

@@ -4,11 +4,11 @@ import pytest
 
 from analysis.plots.paired_timelines import loss_to_loss, paired_timelines, same_place
 from tests.machines import costs, rates
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule import Kind
-from zo2sim.simulate import simulate
-from zo2sim.trace import Trace
+from zo2sim.schedule.ops import Kind
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.trace import Trace
 
 PERIOD = 3
 

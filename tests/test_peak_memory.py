@@ -14,9 +14,9 @@ from tests.calibrated import calibrated_host
 from tests.test_validation import comparison
 from zo2rt.measure.footprint import Footprint, footprint_apart
 from zo2rt.measure.runs import RunSpec
-from zo2sim.memory_account import CACHED, CONTEXT, Item, MemoryAccount, Place
-from zo2sim.memory_account import fits as compared
-from zo2sim.plan import Plan
+from zo2sim.memory.account import CACHED, CONTEXT, Item, MemoryAccount, Place
+from zo2sim.memory.account import fits as compared
+from zo2sim.plan.choices import Plan
 
 PARTS = {
     Place.DEVICE: {"slots": 300, "scratch": 100, "hidden states": 50, CONTEXT: 7000, CACHED: 9},

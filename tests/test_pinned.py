@@ -2,7 +2,7 @@
 
 import pytest
 
-from zo2sim.pinned import host_bytes, power_of_two, whole_pages
+from zo2sim.memory.pinned import host_bytes, power_of_two, whole_pages
 
 
 @pytest.mark.parametrize(

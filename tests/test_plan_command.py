@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from experiments import plan
 from tests.commands import call
-from zo2sim.machine_file import dump, named
-from zo2sim.predict import MAX_WRITE_BACK_EVERY
+from zo2sim.machines.file import dump, named
+from zo2sim.predict.predict import MAX_WRITE_BACK_EVERY
 
 GIB = 2**30
 OPT_175B = ("--model", "opt-175b", "--machine", "rtx-4090-24gb", "--device-memory", "18GB")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.strategies import plans, recipes, shapes
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.plan_file import dump, from_fields, parse
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.file import dump, from_fields, parse
 
 
 @given(plan=shapes().flatmap(plans), recipe=recipes())

@@ -26,10 +26,10 @@ from analysis.plots.timeline import exposed, timeline, zoom_window
 from analysis.style import COLUMN_IN, png_bytes, series, svg_text
 from tests.machines import costs, rates
 from tests.sweep_table import GIB, items, published, row, sweep_table
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.simulate import simulate
-from zo2sim.trace import Trace, Window, breakdown
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.trace import Trace, Window, breakdown
 
 
 def trace_of(*, blocks: int = 8, h2d: int = 7, periods: int = 3) -> Trace:

@@ -4,10 +4,10 @@ import pytest
 
 from tests import GOLDEN
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape, build, flush
-from zo2sim.schedule import Kind, Program
-from zo2sim.text import brief, dump, parse
+from zo2sim.schedule.ops import Kind, Program
+from zo2sim.schedule.text import brief, dump, parse
 
 CASES = {
     "resident": (Plan(policy=Policy.RESIDENT), Recipe()),

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from experiments.advice import advise
 from tests.strategies import plans_of
-from zo2sim.case import Case
-from zo2sim.machine_file import named
-from zo2sim.memory_account import Place
-from zo2sim.plan import Noise, Plan, Policy, Recipe
-from zo2sim.plan_file import from_fields
-from zo2sim.predict import Prediction, extrapolations, predict
-from zo2sim.presets import preset
-from zo2sim.refusals import refusal
-from zo2sim.what_if import replace
+from zo2sim.machines.file import named
+from zo2sim.machines.what_if import replace
+from zo2sim.memory.account import Place
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Noise, Plan, Policy, Recipe
+from zo2sim.plan.file import from_fields
+from zo2sim.plan.refusals import refusal
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, extrapolations, predict
 
 SMALL = preset("opt-125m")
 A100 = named("a100-pcie-80gb")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from zo2sim.model_config import from_config
-from zo2sim.presets import config, names, preset, resolve
+from zo2sim.models.config import from_config
+from zo2sim.models.presets import config, names, preset, resolve
 
 # Parameter counts that Hugging Face shows for the published checkpoints (safetensors metadata).
 # Checkpoints without such a count, or with a stored copy of a tied LM head, are left out.

@@ -13,11 +13,11 @@ from zo2rt.backends import Backend, CudaBackend, Event, HostBackend, VirtualBack
 from zo2rt.backends.checked import Checked
 from zo2rt.backends.watch import Watch
 from zo2rt.races import Access, RaceDetector, RaceFound
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape
-from zo2sim.schedule import Buffer, Space, Stream
-from zo2sim.unroll import Unrolled
-from zo2sim.verify import races
+from zo2sim.schedule.ops import Buffer, Space, Stream
+from zo2sim.schedule.unroll import Unrolled
+from zo2sim.schedule.verify import races
 
 H2D, COMPUTE, D2H = Stream.H2D, Stream.COMPUTE, Stream.D2H
 SLOT = Buffer(Space.SLOT, 1)

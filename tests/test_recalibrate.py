@@ -13,10 +13,10 @@ from tests.calibrated import calibrated_host
 from tests.commands import call
 from tests.tiny_causal import save
 from zo2rt.measure.runs import RunSpec
-from zo2sim.machine import Machine
-from zo2sim.machine_file import dump, resolve
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.simulate import simulate
+from zo2sim.machines.file import dump, resolve
+from zo2sim.machines.machine import Machine
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.simulate.events import simulate
 
 TELLS = 3.0
 """Highest over lowest of an interval up to which a constant counts as told."""

@@ -11,7 +11,7 @@ from tests.families import batch, build
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2rt.engine import MezoSgd
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 RESIDENT = Plan(policy=Policy.RESIDENT)
 HOST = Plan(policy=Policy.HOST_UPDATE)

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import contended_spaces
-from zo2sim.bounds import Bound, bound
-from zo2sim.case import Case
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Recipe
-from zo2sim.presets import preset
-from zo2sim.regimes import changes, regimes
-from zo2sim.sensitivity import LINK, value_of, with_value
-from zo2sim.space import Space
+from zo2sim.machines.file import named
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.predict.regimes import changes, regimes
+from zo2sim.predict.sensitivity import LINK, value_of, with_value
+from zo2sim.search.space import Space
+from zo2sim.simulate.bounds import Bound, bound
 
 CASE = Case(
     model=preset("opt-125m"), machine=named("a100-pcie-80gb"), plan=Plan(), recipe=Recipe(batch=4)

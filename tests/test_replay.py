@@ -10,7 +10,7 @@ from experiments import replay
 from tests.commands import call
 from tests.engine_runs import engine, recipe
 from tests.families import batch, build
-from zo2sim.plan import Plan
+from zo2sim.plan.choices import Plan
 
 
 @pytest.fixture(name="folder", scope="module")

@@ -30,10 +30,10 @@ from analysis.report.wording import between, gib, listed, number, seconds, signe
 from analysis.style import svg_text
 from tests.machines import costs, rates
 from tests.sweep_table import GIB, kernels, memory_rows, published, row, sweep_table
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.simulate import simulate
-from zo2sim.trace import Trace
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.trace import Trace
 
 SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><g id="a"/></svg>'
 BROKEN = "\x00\x1b\ud800x\udc00\ufffe"

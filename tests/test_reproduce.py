@@ -7,7 +7,7 @@ import pytest
 
 from experiments import reproduce
 from tests.commands import call
-from zo2sim.machine_file import named
+from zo2sim.machines.file import named
 
 
 def test_json_has_a_verdict_for_every_claim():

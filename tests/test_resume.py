@@ -22,7 +22,7 @@ from zo2rt.estimator import Estimator
 from zo2rt.journal import DamageError, read
 from zo2rt.journalled import RunFolder
 from zo2rt.replay import weights_at
-from zo2sim.plan import Plan, Policy
+from zo2sim.plan.choices import Plan, Policy
 
 STEPS, SAVE_EVERY = 12, 5
 KILLS, MOST_KILLS, KILLED_STEPS = 30, 300, 100

@@ -19,12 +19,12 @@ from experiments.run_config import RECIPE, Config, resumed
 from experiments.trained import digest
 from tests.commands import Outcome, call
 from tests.tiny_causal import POSITIONS, save
-from zo2sim.case import Case
-from zo2sim.machine_file import named
-from zo2sim.model_config import from_config
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.plan_file import from_fields
-from zo2sim.predict import predict
+from zo2sim.machines.file import named
+from zo2sim.models.config import from_config
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.file import from_fields
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
 
 SMALL = (
     *("--steps", "6", "--eval-every", "3", "--save-every", "4", "--lr", "1e-3"),

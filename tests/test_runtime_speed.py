@@ -18,7 +18,7 @@ from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2rt.loss import model_loss
 from zo2rt.units import find_units
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 TINY = Workload(num_blocks=6, hidden=32, ffn=64, heads=4, vocab=64, sequence=8)
 PROMISED = (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from zo2sim.schedule import HEAD, TAIL, Buffer, Kind, Op, Schedule, Space, Stream
-from zo2sim.text import brief, dump, parse
+from zo2sim.schedule.ops import HEAD, TAIL, Buffer, Kind, Op, Schedule, Space, Stream
+from zo2sim.schedule.text import brief, dump, parse
 
 
 def op(kind: Kind = Kind.H2D, stream: Stream = Stream.H2D, **fields: object) -> Op:

@@ -9,20 +9,19 @@ from hypothesis import strategies as st
 
 from tests.plan_spaces import Tried, every_tried
 from tests.strategies import odd_machines, small_models, spaces
-from zo2sim.bounds import bound
-from zo2sim.candidates import Candidates
-from zo2sim.case import Case
-from zo2sim.choose import Limits, choose
 from zo2sim.dtypes import Dtype
-from zo2sim.machine_file import named
-from zo2sim.memory import account
-from zo2sim.memory_grid import rooms
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.presets import preset
-from zo2sim.refusals import refusal
-from zo2sim.search import Effort, NothingFits, Objective, Search, search
-from zo2sim.space import SEARCHED, Space, plan_axes, recipe_axes
-from zo2sim.traffic import bounds_s
+from zo2sim.machines.file import named
+from zo2sim.memory.placements import rooms
+from zo2sim.memory.runtime import account
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.refusals import refusal
+from zo2sim.predict.case import Case
+from zo2sim.search.candidates import Candidates
+from zo2sim.search.placement_bounds import bounds_s
+from zo2sim.search.search import Effort, Limits, NothingFits, Objective, Search, choose, search
+from zo2sim.search.space import SEARCHED, Space, plan_axes, recipe_axes
+from zo2sim.simulate.bounds import bound
 
 EXACT = Effort(tolerance=0.0, simulations=10_000, grain=0.0)
 ROUNDING = 1 + 1e-9

@@ -11,12 +11,12 @@ from analysis.plots.sensitivity import axis_label, step_contours, tornado
 from analysis.style import svg_text
 from experiments import sensitivity
 from tests.commands import call
-from zo2sim.case import Case
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.predict import predict
-from zo2sim.presets import preset
-from zo2sim.sensitivity import (
+from zo2sim.machines.file import named
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
+from zo2sim.predict.sensitivity import (
     LINK,
     SWING,
     Elasticity,

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machines import costs, rates
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.resources import Rates, Resource, Work
-from zo2sim.schedule import Kind, Op, Program, Schedule, Stream
-from zo2sim.simulate import simulate
-from zo2sim.trace import Trace
+from zo2sim.schedule.ops import Kind, Op, Program, Schedule, Stream
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.trace import Trace
+from zo2sim.simulate.work import Rates, Resource, Work
 
 
 def program(plan: Plan | None = None, *, blocks: int = 3) -> Program:

@@ -11,7 +11,8 @@ from experiments import spec, store, trust
 from experiments.import_closure import PACKAGES
 from experiments.store import Store, code_version, version_in
 from tests import ROOT
-from zo2sim import cost, verify
+from zo2sim import cost
+from zo2sim.schedule import verify
 
 
 def filled(path: Path) -> Path:

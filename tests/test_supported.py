@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from zo2rt.operations import Operations
-from zo2sim.schedule import FIRST_ORDER, Kind, Op, Stream
+from zo2sim.schedule.ops import FIRST_ORDER, Kind, Op, Stream
 
 
 @pytest.mark.parametrize("kind", FIRST_ORDER)

@@ -14,7 +14,7 @@ from experiments.job import answer as ask
 from experiments.presets import PRESETS
 from experiments.records import UNITS
 from tests.commands import Outcome, call
-from zo2sim.machine_file import dump, named
+from zo2sim.machines.file import dump, named
 
 GRID = ("--axis", "model=opt-125m,opt-1.3b", "--axis", "num-slots=1,2")
 FILES = ("config.json", "records.csv", "records.parquet", "summary.json")

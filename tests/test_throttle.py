@@ -8,7 +8,7 @@ import torch
 
 from zo2rt.backends import HostBackend, LinkLimit
 from zo2rt.backends.throttle import CHUNK_BYTES, Throttle
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 LIMIT = LinkLimit(
     h2d_bytes_per_s=8 * CHUNK_BYTES,

@@ -3,11 +3,11 @@
 import pytest
 
 from tests.machines import costs, rates
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule import Kind, Op, Stream
-from zo2sim.simulate import simulate
-from zo2sim.trace import Span, Trace, Window, breakdown
+from zo2sim.schedule.ops import Kind, Op, Stream
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.trace import Span, Trace, Window, breakdown
 
 
 def span(stream: Stream, start: float, end: float, kind: Kind = Kind.FORWARD) -> Span:

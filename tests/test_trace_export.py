@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tests.machines import costs, rates
 from tests.strategies import choices
-from zo2sim.occupancy import Tenancy, slot_intervals, slots_in_use
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule import Kind, Op, Stream
-from zo2sim.simulate import simulate
-from zo2sim.trace import Span, Trace
-from zo2sim.trace_export import chrome_trace, to_json
+from zo2sim.schedule.ops import Kind, Op, Stream
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.occupancy import Tenancy, slot_intervals, slots_in_use
+from zo2sim.simulate.perfetto import chrome_trace, to_json
+from zo2sim.simulate.trace import Span, Trace
 
 
 def trace_of(

@@ -15,16 +15,16 @@ from analysis.trace_file import read_trace
 from analysis.trace_rows import Counted, copy_rows, gap_rows, gaps, op_rows
 from tests.test_cpu_cost import case
 from tests.test_validation_report import OPERATION
-from zo2sim.case import Case
 from zo2sim.cost.cpu import seconds_per
-from zo2sim.drift import Drift, drifted
-from zo2sim.measured import Measured
-from zo2sim.plan import Plan, Policy
-from zo2sim.schedule import Kind, Stream
-from zo2sim.simulate import simulate
-from zo2sim.trace import Trace
-from zo2sim.trace_export import to_json
-from zo2sim.what_if import cap_link, scale_link
+from zo2sim.cost.measured import Measured
+from zo2sim.machines.what_if import cap_link, scale_link
+from zo2sim.plan.choices import Plan, Policy
+from zo2sim.predict.case import Case
+from zo2sim.predict.drift import Drift, drifted
+from zo2sim.schedule.ops import Kind, Stream
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.perfetto import to_json
+from zo2sim.simulate.trace import Trace
 
 STEPS = 7
 SETTLED = Counted(steps=range(2, STEPS))

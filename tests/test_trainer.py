@@ -18,7 +18,7 @@ from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2rt.noise import sample_key
 from zo2rt.noise.keys import seed_shifted
 from zo2rt.trainer import ZerothOrderTrainer
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 
 ROWS, STEPS = 2, 6
 HOW = recipe(batch=ROWS, sequence=SEQUENCE)

@@ -15,8 +15,8 @@ from experiments.tables import long, wide, wide_row
 from experiments.trust import band_cell, summed, with_band
 from tests.calibrated import calibrated_host
 from tests.commands import call
-from zo2sim.machine_file import dump
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.machines.file import dump
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 SMALL = ("--model", "opt-125m")
 RESIDENT = Spec(

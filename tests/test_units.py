@@ -13,10 +13,10 @@ from zo2rt.decay import by_name, by_type
 from zo2rt.discovery import Blocks
 from zo2rt.loss import model_loss
 from zo2rt.units import Unit, UnitParameter, find_units
-from zo2sim import model as shapes
 from zo2sim.dtypes import Dtype
-from zo2sim.model_config import from_config
-from zo2sim.schedule import HEAD, TAIL
+from zo2sim.models import shapes
+from zo2sim.models.config import from_config
+from zo2sim.schedule.ops import HEAD, TAIL
 
 
 def names(parameters: tuple[UnitParameter, ...]) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.handmade import program, schedule
-from zo2sim.unroll import Unrolled, chain, unroll
+from zo2sim.schedule.unroll import Unrolled, chain, unroll
 
 UPLOADS = """
     H0 h2d writes slot:0 after D0^

@@ -16,9 +16,9 @@ from experiments.validation_reading import MeasuredRun
 from experiments.validation_screen import show
 from tests.calibrated import referenced_host, references_s
 from zo2rt.measure.calm import Turn
-from zo2sim.drift import Drift, drifted
-from zo2sim.predict import predict
-from zo2sim.simulate import simulate
+from zo2sim.predict.drift import Drift, drifted
+from zo2sim.predict.predict import predict
+from zo2sim.simulate.events import simulate
 
 STEPS = 9
 

@@ -5,7 +5,7 @@ from math import nan
 import pytest
 
 from analysis.validation import Comparison, Scores, coverage_interval
-from zo2sim.drift import Drift
+from zo2sim.predict.drift import Drift
 
 
 def comparison(**changes: object) -> Comparison:

@@ -12,7 +12,7 @@ from analysis.report.pdf import page_pngs
 from analysis.report.validation import Findings, drawn, validation_document
 from analysis.validation import Scores
 from tests.test_validation import comparison
-from zo2sim.schedule import Kind
+from zo2sim.schedule.ops import Kind
 
 SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><g id="a"/></svg>'
 SCORES = Scores(

@@ -12,12 +12,12 @@ from tests.handmade import program, schedule
 from tests.oracle import Observation, first_violation
 from tests.strategies import choices, schedules
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.refusals import refusal
 from zo2sim.policies import Layout, Shape, build
-from zo2sim.refusals import refusal
-from zo2sim.schedule import Op, Program, Schedule
-from zo2sim.unroll import Unrolled, chain, unroll
-from zo2sim.verify import happens_before, races, verify
+from zo2sim.schedule.ops import Op, Program, Schedule
+from zo2sim.schedule.unroll import Unrolled, chain, unroll
+from zo2sim.schedule.verify import happens_before, races, verify
 
 # ---- By hand ----
 

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 
 from tests.handmade import program
 from tests.strategies import choices
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build, flush
-from zo2sim.schedule import Schedule
-from zo2sim.unroll import unroll
-from zo2sim.verify import check_versions, races
+from zo2sim.schedule.ops import Schedule
+from zo2sim.schedule.unroll import unroll
+from zo2sim.schedule.verify import check_versions, races
 
 UPLOAD = "H0 h2d reads host:0 writes slot:0"
 UPDATE = "U0 compute records=1 reads slot:0 record:0 writes slot:0"

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from tests.machines import costs, rates
 from tests.strategies import choices
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.resources import Work
-from zo2sim.schedule import Op, Stream
-from zo2sim.simulate import simulate
-from zo2sim.steady import PERIODS
-from zo2sim.walk import Walk
+from zo2sim.schedule.ops import Op, Stream
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.steady import PERIODS
+from zo2sim.simulate.uncontended import Walk
+from zo2sim.simulate.work import Work
 
 times = st.floats(min_value=0.0, max_value=9.0)
 

@@ -11,10 +11,10 @@ import torch
 
 from zo2rt.backends import Backend, Event
 from zo2rt.backends.checked import Checked
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule import Buffer, Kind, Op, Space, Stream
-from zo2sim.unroll import Unrolled, chain
+from zo2sim.schedule.ops import Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule.unroll import Unrolled, chain
 
 NBYTES = 64
 COPIES = (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE)

@@ -1,6 +1,7 @@
 """Buffers: what a plan needs of device and host memory, allocated once, before the first step.
 
-Each is a flat uint8 tensor. `zo2sim.memory` accounts for them under the same names, to the byte.
+Each is a flat uint8 tensor. `zo2sim.memory.runtime` accounts for them under the same names, to the
+byte.
 """
 
 from collections.abc import Callable, Hashable, Sequence

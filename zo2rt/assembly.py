@@ -21,7 +21,7 @@ from zo2rt.residence import Residence
 from zo2rt.self_test import explore
 from zo2rt.supported import check, check_model
 from zo2rt.units import UnitParameter, Units
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape
 
 

@@ -1,10 +1,10 @@
 """Wire codecs: the tensors of a unit into one flat byte buffer, and back.
 
 Every tensor starts at a multiple of 256 bytes, and a buffer has exactly
-`zo2sim.model.Unit.buffer_bytes` bytes. fp8 is e4m3 (Micikevicius et al., arXiv:2209.05433: largest
-value 448, no infinity) with one fp32 scale per row; the scales stand at the end of the tensor's
-piece, so that both values and scales are aligned. A row is all but the last dimension's index; a
-vector is one row.
+`zo2sim.models.shapes.Unit.buffer_bytes` bytes. fp8 is e4m3 (Micikevicius et al., arXiv:2209.05433:
+largest value 448, no infinity) with one fp32 scale per row; the scales stand at the end of the
+tensor's piece, so that both values and scales are aligned. A row is all but the last dimension's
+index; a vector is one row.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zo2sim.dtypes import Dtype
-from zo2sim.model import TENSOR_GRAIN_BYTES
+from zo2sim.models.shapes import TENSOR_GRAIN_BYTES
 
 TORCH_DTYPES = {
     Dtype.FP32: torch.float32,

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from zo2sim.schedule import Program, Schedule, Stream
-from zo2sim.trace import Span
+from zo2sim.schedule.ops import Program, Schedule, Stream
+from zo2sim.simulate.trace import Span
 
 
 class _Difference(NamedTuple):

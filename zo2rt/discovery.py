@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from zo2sim.model import num_units
+from zo2sim.models.shapes import num_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

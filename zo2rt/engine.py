@@ -30,10 +30,10 @@ from zo2rt.optimizer import MezoSgd, Objective
 from zo2rt.outcome import Outcome, StepSettings
 from zo2rt.timeline import Timeline
 from zo2rt.units import Units
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
-from zo2sim.schedule import Kind, Program, Schedule
-from zo2sim.trace import Trace
+from zo2sim.schedule.ops import Kind, Program, Schedule
+from zo2sim.simulate.trace import Trace
 
 __all__ = ["Engine", "MezoSgd", "Objective"]
 

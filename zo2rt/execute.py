@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from zo2rt.backends import Backend, Event, Timing, Work
-from zo2sim.schedule import Kind, Op, Program, Schedule, Stream
-from zo2sim.trace import Span
+from zo2sim.schedule.ops import Kind, Op, Program, Schedule, Stream
+from zo2sim.simulate.trace import Span
 
 ARRIVALS = (Kind.READ, Kind.ALLOC, Kind.ENCODE, Kind.H2D)
 """Kinds that need neither a batch nor a projected gradient."""

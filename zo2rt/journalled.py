@@ -16,8 +16,8 @@ from zo2rt.optimizer import MezoSgd
 from zo2rt.outcome import DECAYED, UNDECAYED
 from zo2rt.replay import replay
 from zo2rt.units import UnitParameter
-from zo2sim.plan import Plan, Recipe
-from zo2sim.plan_file import dump
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.file import dump
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from zo2rt.discovery import Blocks
 from zo2rt.loss import scalar
 from zo2rt.surroundings import Place, Surroundings, own_default_dtype
-from zo2sim.schedule import HEAD, TAIL, unit_name
+from zo2sim.schedule.ops import HEAD, TAIL, unit_name
 
 _JOIN_S = 60.0
 

@@ -17,7 +17,7 @@ from zo2rt.codec import decode, recode
 from zo2rt.draws import Both, Draws
 from zo2rt.units import Unit, UnitParameter, Units
 from zo2sim.policies import Layout
-from zo2sim.schedule import HEAD
+from zo2sim.schedule.ops import HEAD
 
 Named = dict[str, Tensor]
 """Tensors by the name of their parameter."""

@@ -25,7 +25,7 @@ from zo2rt.lane import Lane, stacked
 from zo2rt.loss import LossFn, evaluating, refuse_dropout
 from zo2rt.surroundings import Surroundings
 from zo2rt.units import Units
-from zo2sim.schedule import HEAD, TAIL
+from zo2sim.schedule.ops import HEAD, TAIL
 
 
 class Traversal:

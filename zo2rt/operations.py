@@ -22,7 +22,7 @@ from zo2rt.supported import FIRST_ORDER_REASON
 from zo2rt.swallowed import Swallowed
 from zo2rt.units import Unit, Units
 from zo2sim.policies import Layout
-from zo2sim.schedule import FIRST_ORDER, Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule.ops import FIRST_ORDER, Buffer, Kind, Op, Space, Stream
 
 
 @dataclass(slots=True, kw_only=True)

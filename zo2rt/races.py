@@ -1,10 +1,10 @@
 """The race detector: vector clocks over what operations touch, as they run.
 
 Operations on one stream are ordered; a wait orders everything before the recording before
-everything after the wait; once the caller has synchronised, what it launches next comes later.
-Two accesses to one place, one of which writes, must be ordered by that. It is the relation that
-`zo2sim.verify` decides from declared accesses; this one sees what was touched in fact. Happens
-before: Lamport (CACM 21(7), 1978); one clock per stream: Mattern (1988).
+everything after the wait; once the caller has synchronised, what it launches next comes later. Two
+accesses to one place, one of which writes, must be ordered by that. It is the relation that
+`zo2sim.schedule.verify` decides from declared accesses; this one sees what was touched in fact.
+Happens before: Lamport (CACM 21(7), 1978); one clock per stream: Mattern (1988).
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from weakref import WeakKeyDictionary
 
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 Place = Hashable
 """What two operations can both touch: a slot, scratch, a host block, a buffer."""

@@ -1,8 +1,8 @@
 """What the runtime does not execute, each with its reason: one table."""
 
 from zo2rt.units import Units
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.schedule import TAIL
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.schedule.ops import TAIL
 
 FIRST_ORDER_REASON = "first-order baselines are predicted, to compare with, and never executed"
 

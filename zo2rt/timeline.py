@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from zo2rt.conformance import Conformance
-from zo2sim.schedule import Program, Stream
-from zo2sim.trace import Span, Trace
+from zo2sim.schedule.ops import Program, Stream
+from zo2sim.simulate.trace import Span, Trace
 
 KEPT_STEPS = 64
 """Older spans are checked and dropped, so that memory does not grow with the run."""

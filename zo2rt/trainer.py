@@ -29,7 +29,7 @@ from zo2rt.backends import Backend, StreamFailed
 from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2rt.noise.keys import seed_shifted
 from zo2rt.outcome import Outcome
-from zo2sim.plan import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 
 Prediction = tuple[Tensor | None, Any, Any]
 """Loss, logits and labels of a batch; None for what it does not have."""

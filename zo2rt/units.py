@@ -18,9 +18,9 @@ from zo2rt.decay import DecayRule, by_type
 from zo2rt.discovery import Blocks, find_blocks
 from zo2rt.loss import LossFn
 from zo2rt.uses import Uses, trace_uses
-from zo2sim import model as shapes
 from zo2sim.dtypes import Dtype
-from zo2sim.schedule import HEAD, TAIL, unit_name
+from zo2sim.models import shapes
+from zo2sim.schedule.ops import HEAD, TAIL, unit_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class Unit:
     def layout(self, dtype: Dtype) -> Layout:
         """Where each of ``parameters`` lies in the flat buffer: from a multiple of 256 bytes on.
 
-        Its size equals ``buffer_bytes`` of a `zo2sim.model.Unit` with the same parameters.
+        Its size equals ``buffer_bytes`` of a `zo2sim.models.shapes.Unit` with the same parameters.
         """
         return Layout.of(dtype, [p.shape for p in self.parameters])
 

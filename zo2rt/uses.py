@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from zo2rt.discovery import Blocks
 from zo2rt.loss import LossFn, evaluating
-from zo2sim.schedule import HEAD, TAIL
+from zo2sim.schedule.ops import HEAD, TAIL
 
 Uses = Mapping[str, frozenset[int]]
 """Units that read a parameter, by its name; a parameter that nothing reads is missing."""

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from analysis.claims.row import Row, value
 from analysis.claims.setups import Setup, machine_named, model_named, setup
 from zo2sim.baselines import Training, account
-from zo2sim.memory import account as runtime_account
-from zo2sim.memory_account import GIB, Fit, MemoryAccount, Place, fits
-from zo2sim.memory_published import mezo_account, zo2_reference_account
-from zo2sim.model import Model
-from zo2sim.plan import Plan, Recipe
-from zo2sim.presets import names, preset
+from zo2sim.memory.account import GIB, Fit, MemoryAccount, Place, fits
+from zo2sim.memory.published.accounts import mezo_account, zo2_reference_account
+from zo2sim.memory.runtime import account as runtime_account
+from zo2sim.models.presets import names, preset
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Recipe
 
 A100 = "a100-pcie-80gb"
 PUBLISHED_GB = 1000 * 1024**2

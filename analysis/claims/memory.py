@@ -6,7 +6,7 @@ from analysis.claims.row import Row, value, within
 from analysis.claims.setups import setup, tolerance
 from analysis.memory_fit import fit_context, published_rows
 from zo2sim.baselines.galore import adam_state_bytes, state_bytes
-from zo2sim.memory_constants import load_constants
+from zo2sim.memory.account import load_constants
 
 
 def memory_rows() -> Iterator[Row]:

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from analysis.claims.row import Row
 from analysis.claims.setups import tolerance
 from analysis.memory_fit import published_claims
-from zo2sim.case import Case
 from zo2sim.cost import forward
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.predict import Prediction, predict
-from zo2sim.presets import preset
-from zo2sim.what_if import replace
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, predict
 
 CLAIM, MACHINE = "zo2-no-overhead", "a100-pcie-80gb"
 FP32_MODEL = "opt-13b"

@@ -9,13 +9,13 @@ from itertools import product
 from typing import Any
 
 from zo2sim.baselines import Training, TrainingCase
-from zo2sim.machine import Machine
-from zo2sim.machine_file import named
-from zo2sim.model import Model
-from zo2sim.model_config import from_config
-from zo2sim.presets import names as preset_names
-from zo2sim.presets import preset
-from zo2sim.what_if import replace_all
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all
+from zo2sim.models.config import from_config
+from zo2sim.models.presets import names as preset_names
+from zo2sim.models.presets import preset
+from zo2sim.models.shapes import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.rows import GIB
 from analysis.style import COLUMN_IN, GREY, new_figure, styled
-from zo2sim.search import Found
+from zo2sim.search.search import Found
 
 
 @styled

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from analysis.plots.rows import GIB
 from analysis.style import BLUE, COLUMN_IN, VERMILLION, new_figure, styled
-from zo2sim.occupancy import slots_in_use
-from zo2sim.trace import Trace, Window
+from zo2sim.simulate.occupancy import slots_in_use
+from zo2sim.simulate.trace import Trace, Window
 
 
 @styled

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 
 from analysis.plots.timeline import draw_panel, kinds_legend
 from analysis.style import FULL_IN, new_figure, styled
-from zo2sim.schedule import Kind, Stream
-from zo2sim.trace import Trace, Window
+from zo2sim.schedule.ops import Kind, Stream
+from zo2sim.simulate.trace import Trace, Window
 
 
 @styled

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.plots.size_axis import plain
 from analysis.style import BLACK, BLUE, COLUMN_IN, FULL_IN, ORANGE, new_figure, styled
-from zo2sim.sensitivity import LINK, SWING, Elasticity, Grid
+from zo2sim.predict.sensitivity import LINK, SWING, Elasticity, Grid
 
 _MOST = 10  # bars of a tornado
 _GIGA_KEYS = ("bytes_per_s", "elements_per_s")

@@ -15,7 +15,7 @@ from analysis.plots.rows import GIB, Table, floats, has
 from analysis.plots.share import answers_budget, throughput_share
 from analysis.plots.throughput import throughput_against_size
 from analysis.plots.timeline import timeline, zoom_window
-from zo2sim.trace import Trace
+from zo2sim.simulate.trace import Trace
 
 
 def sweep_figures(

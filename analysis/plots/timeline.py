@@ -20,8 +20,8 @@ from analysis.style import (
     new_figure,
     styled,
 )
-from zo2sim.schedule import Kind, Stream
-from zo2sim.trace import COPY_STREAMS, Span, Trace, Window
+from zo2sim.schedule.ops import Kind, Stream
+from zo2sim.simulate.trace import COPY_STREAMS, Span, Trace, Window
 
 ZOOM_BLOCKS = 4
 """Blocks in the enlarged panel."""

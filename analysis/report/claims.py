@@ -14,7 +14,7 @@ from analysis.report.document import (
     TableBlock,
 )
 from analysis.report.wording import DASH, counted, number, signed_percent
-from zo2sim.memory_constants import load_constants
+from zo2sim.memory.account import load_constants
 
 _CONTEXT: Mapping[Context, str] = {"": "", "fitted": ", fitted", "used": ", uses fit"}
 

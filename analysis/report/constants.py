@@ -16,9 +16,9 @@ from analysis.report.document import (
 from analysis.report.results import BINDING_NAMES
 from analysis.report.wording import SPACE, number, seconds
 from analysis.style import model_title
-from zo2sim.predict import Prediction
-from zo2sim.regimes import Regime
-from zo2sim.sensitivity import LINK, Elasticity
+from zo2sim.predict.predict import Prediction
+from zo2sim.predict.regimes import Regime
+from zo2sim.predict.sensitivity import LINK, Elasticity
 
 _LEAST = 1e-3  # swing, as a share of the step, from which a constant is listed
 

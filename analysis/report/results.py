@@ -43,7 +43,7 @@ from analysis.report.wording import (
     span,
 )
 from analysis.style import model_title, series
-from zo2sim.trace import Trace, breakdown
+from zo2sim.simulate.trace import Trace, breakdown
 
 BINDING_NAMES = {
     "compute": "compute",

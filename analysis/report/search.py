@@ -16,7 +16,7 @@ from analysis.report.document import (
 from analysis.report.plain import files_offered
 from analysis.report.wording import SPACE, gib, number, percent, seconds
 from analysis.style import model_title
-from zo2sim.search import Found, Search
+from zo2sim.search.search import Found, Search
 
 
 def search_document(

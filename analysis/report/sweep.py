@@ -17,7 +17,7 @@ from analysis.report.sensitivity import ablation_section, both_ways_section, bre
 from analysis.report.trust import trust_section
 from analysis.report.wording import SPACE, between, counted, few, gib, number, percent
 from analysis.style import model_title
-from zo2sim.trace import Trace
+from zo2sim.simulate.trace import Trace
 
 TITLE = "Predicting the cost of streamed zeroth-order fine-tuning"
 BUDGET_TITLE = "OPT-175B on 18 GB: where it fits, what it takes, when offloading is free"

@@ -17,7 +17,7 @@ from analysis.report.results import BINDING_NAMES
 from analysis.report.wording import gib, number, percent, seconds
 from analysis.style import model_title
 from zo2sim.baselines import TrainingCase, TrainingPrediction
-from zo2sim.memory_account import Place
+from zo2sim.memory.account import Place
 
 _SHOWN_BYTES = 1 << 20  # smaller items are left out
 

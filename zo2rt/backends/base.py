@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import torch
 
-from zo2sim.schedule import Buffer, Stream
+from zo2sim.schedule.ops import Buffer, Stream
 
 Work = Callable[[], None]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from zo2rt.backends.base import MemoryFigures
-from zo2sim.model import TENSOR_GRAIN_BYTES
+from zo2sim.models.shapes import TENSOR_GRAIN_BYTES
 
 PAGE_BYTES = 4096
 """Memory is page-locked in units of this."""

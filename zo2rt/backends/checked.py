@@ -10,7 +10,7 @@ from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Touched, 
 from zo2rt.backends.watch import Watch
 from zo2rt.races import Access, Place, RaceDetector
 from zo2rt.regions import Regions
-from zo2sim.schedule import Buffer, Stream
+from zo2sim.schedule.ops import Buffer, Stream
 
 
 class Checked(Backend):
@@ -29,7 +29,7 @@ class Checked(Backend):
         """What runs on each stream."""
 
     def name(self, tensor: torch.Tensor, place: Place) -> None:
-        """Watch a part of a buffer as a place of its own, such as `zo2sim.schedule.Buffer`."""
+        """Watch a part of a buffer as a place of its own, such as `zo2sim.schedule.ops.Buffer`."""
         self._regions.add(tensor, place)
 
     def touch(self, *, reads: tuple[Touched, ...] = (), writes: tuple[Touched, ...] = ()) -> None:

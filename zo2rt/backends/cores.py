@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 
 def keep_apart(stream: Stream) -> None:

@@ -23,8 +23,8 @@ from zo2rt.backends.buffers import PAGE_BYTES, Ledger, aligned_buffer, check_siz
 from zo2rt.backends.pinning import pin, unpin
 from zo2rt.backends.threads import Action, Failure, Gate, StreamThread
 from zo2rt.backends.timing_log import Entry, TimingLog
-from zo2sim.model import TENSOR_GRAIN_BYTES
-from zo2sim.schedule import Stream
+from zo2sim.models.shapes import TENSOR_GRAIN_BYTES
+from zo2sim.schedule.ops import Stream
 
 DEVICE_STREAMS = (Stream.H2D, Stream.COMPUTE, Stream.D2H)
 """Streams of the device; all others are threads of the host."""

@@ -5,7 +5,7 @@ from statistics import median
 from time import perf_counter, sleep
 
 from zo2rt.backends.base import Backend
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 PING, PONG = Stream.H2D, Stream.D2H
 

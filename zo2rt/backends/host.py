@@ -20,7 +20,7 @@ from zo2rt.backends.freed_memory import keep_freed_memory
 from zo2rt.backends.threads import Failure, Gate, StreamThread
 from zo2rt.backends.throttle import LinkLimit, Throttle
 from zo2rt.backends.timing_log import TimingLog
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 
 class HostBackend(Backend):

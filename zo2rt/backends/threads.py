@@ -7,7 +7,7 @@ from threading import Lock, Thread, current_thread, main_thread
 from time import perf_counter
 
 from zo2rt.backends.base import StreamFailed
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 Action = Callable[[], None]
 

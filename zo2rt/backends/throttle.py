@@ -15,7 +15,7 @@ from time import perf_counter, sleep
 import numpy as np
 import torch
 
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 CHUNK_BYTES = 1 << 18
 CHUNK_S = 4e-3

@@ -22,7 +22,7 @@ from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work, che
 from zo2rt.backends.buffers import HostMemory
 from zo2rt.backends.threads import Failure
 from zo2rt.backends.timing_log import Entry, TimingLog
-from zo2sim.schedule import Stream
+from zo2sim.schedule.ops import Stream
 
 CHANGE_PROBABILITY = 1 / 8
 """Of new priorities before an operation."""

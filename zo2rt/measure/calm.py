@@ -66,7 +66,7 @@ def calm_step(
 
     Steps in different places of a period differ, so each place has a fastest third of its own.
     ``longer`` is how many times as long the run's steps took in each turn because the machine had
-    drifted (`zo2sim.drift`); None: it had not.
+    drifted (`zo2sim.predict.drift`); None: it had not.
     """
     if not turns:
         raise ValueError("a step needs at least one turn; got none")

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from zo2sim.machine import Architecture
+from zo2sim.machines.machine import Architecture
 
 _FIRST_OF_CLASS: dict[Architecture, tuple[int, int]] = {
     "hopper": (9, 0),

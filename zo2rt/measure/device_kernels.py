@@ -19,9 +19,9 @@ from zo2rt.codec import TORCH_DTYPES
 from zo2rt.measure.noise import records_of
 from zo2rt.measure.timing import Bench, Work
 from zo2rt.noise import Kind, Place, perturb, update
+from zo2sim.cost.kernels import for_dtype
 from zo2sim.dtypes import Dtype
-from zo2sim.kernels import for_dtype
-from zo2sim.machine import Machine
+from zo2sim.machines.machine import Machine
 
 _RECORDS = 16  # of one update: so many draws that memory does not bind
 _HEAD_DIM = 128

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
-from zo2sim.measured import Measured
+from zo2sim.cost.measured import Measured
 
 _RECORD = b"x" * 512
 _PIECE_BYTES = 1 << 24

@@ -14,8 +14,8 @@ from zo2rt.codec import Layout, encode
 from zo2rt.measure.noise import records_of
 from zo2rt.measure.timing import Bench, Work
 from zo2rt.noise import Kind, Place, update
+from zo2sim.cost.measured import Measured
 from zo2sim.dtypes import Dtype
-from zo2sim.measured import Measured
 
 ELEMENTS = (1 << 20, 3 << 20)
 """Of one tensor: too many for a core's own cache."""

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from zo2rt.measure.timing import Bench, Work, far
 from zo2sim.cost.cpu import Amounts, attention_amounts, floats, gemm_amounts
-from zo2sim.model import Attention
+from zo2sim.models.shapes import Attention
 
 LOOP_LAUNCH = "bench.launch_s"
 _ROWS = (16, 32, 64, 96, 128, 192, 256, 384, 512)

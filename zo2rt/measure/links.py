@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from zo2rt.backends import Backend, HostBackend, LinkLimit, Timing
-from zo2sim.measured import Measured
-from zo2sim.schedule import Stream
+from zo2sim.cost.measured import Measured
+from zo2sim.schedule.ops import Stream
 
 SIZES = (1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 25)
 """Bytes of one copy."""

@@ -9,8 +9,8 @@ from time import perf_counter
 from zo2rt.backends import Backend
 from zo2rt.backends.handover import handover_s
 from zo2rt.measure.timing import Bench, Effort, Work, measure
-from zo2sim.measured import Measured
-from zo2sim.schedule import Stream
+from zo2sim.cost.measured import Measured
+from zo2sim.schedule.ops import Stream
 
 _MOST_CALLS = 1000
 _SPANS = 3  # of which the median counts

@@ -16,11 +16,11 @@ from zo2rt.backends import Backend, HostBackend, LinkLimit
 from zo2rt.codec import TORCH_DTYPES
 from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2rt.intra_op import intra_op_threads
-from zo2sim.model import Model
-from zo2sim.model_config import from_config
-from zo2sim.plan import Plan, Recipe
-from zo2sim.schedule import Program
-from zo2sim.trace import Trace
+from zo2sim.models.config import from_config
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.schedule.ops import Program
+from zo2sim.simulate.trace import Trace
 
 _OPTIMIZER = MezoSgd(lr=1e-6)
 _EXAMPLE_TOKENS = 4

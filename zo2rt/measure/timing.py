@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from zo2rt.measure.calm import calm_s
-from zo2sim.measured import Measured
+from zo2sim.cost.measured import Measured
 
 Work = Callable[[], object]
 T = TypeVar("T")

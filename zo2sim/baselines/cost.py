@@ -32,11 +32,11 @@ from zo2sim.cost.forward import (
 )
 from zo2sim.cost.setting import Load, Setting
 from zo2sim.cost.transfer import over_link, rates, through_nvme
-from zo2sim.machine import Machine
-from zo2sim.model import Model, Unit
-from zo2sim.plan import Plan, Recipe
-from zo2sim.resources import Rates, Resource, Work
-from zo2sim.schedule import Kind, Op, Space
+from zo2sim.machines.machine import Machine
+from zo2sim.models.shapes import Model, Unit
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.schedule.ops import Kind, Op, Space
+from zo2sim.simulate.work import Rates, Resource, Work
 
 CPU_ADAM_ELEMENTS_PER_S = 11.6e9 / 8.2
 """DeepSpeed's CPU-Adam on a whole host: 8.2 s for 11.6e9 parameters (deepspeedai/DeepSpeed pull

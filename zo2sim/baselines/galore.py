@@ -8,7 +8,7 @@ jiaweizzhao/GaLore at 0c63f63. Embeddings, norms and the LM head keep Adam's ful
 from collections.abc import Iterator
 
 from zo2sim.dtypes import Dtype
-from zo2sim.model import Model, Parameter
+from zo2sim.models.shapes import Model, Parameter
 
 
 def state_bytes(model: Model, rank: int, dtype: Dtype, *, eight_bit: bool) -> int:

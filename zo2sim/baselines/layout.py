@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from zo2sim.baselines.training import Homes, Training
 from zo2sim.policies import Shape
-from zo2sim.schedule import HEAD, TAIL, Buffer, Space
+from zo2sim.schedule.ops import HEAD, TAIL, Buffer, Space
 
 RING = 2
 """Gradients and activations pass through as many device buffers: one in use, one in transit."""

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from zo2sim.baselines.galore import state_bytes as galore_state_bytes
 from zo2sim.baselines.layout import RING
 from zo2sim.baselines.training import Method, Training
-from zo2sim.memory import CUBLAS_WORKSPACE_BYTES
-from zo2sim.memory_account import Item, MemoryAccount, Place
-from zo2sim.memory_constants import load_constants
-from zo2sim.memory_published import context_item
-from zo2sim.memory_workspace import LOSS_BYTES_PER_LOGIT, block_workspace_elements, mlp_shape
-from zo2sim.model import Model, Unit
+from zo2sim.memory.account import Item, MemoryAccount, Place, load_constants
+from zo2sim.memory.published.accounts import context_item
+from zo2sim.memory.runtime import CUBLAS_WORKSPACE_BYTES
+from zo2sim.memory.workspace import LOSS_BYTES_PER_LOGIT, block_workspace_elements, mlp_shape
+from zo2sim.models.shapes import Model, Unit
 
 STATE_BYTES = 12
 """fp32 master weights and two moments."""

@@ -7,15 +7,15 @@ from zo2sim.baselines.cost import TrainingCost
 from zo2sim.baselines.memory import account
 from zo2sim.baselines.schedules import build
 from zo2sim.baselines.training import Training
-from zo2sim.bounds import Bound, bound
-from zo2sim.machine import Machine
-from zo2sim.memory_account import Fit, MemoryAccount, fits
-from zo2sim.model import Model
-from zo2sim.plan import Plan
+from zo2sim.machines.machine import Machine
+from zo2sim.memory.account import Fit, MemoryAccount, fits
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan
 from zo2sim.policies import Shape
-from zo2sim.schedule import Program
-from zo2sim.simulate import simulate
-from zo2sim.trace import Breakdown, Trace, breakdown
+from zo2sim.schedule.ops import Program
+from zo2sim.simulate.bounds import Bound, bound
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.trace import Breakdown, Trace, breakdown
 
 
 @dataclass(frozen=True, kw_only=True)

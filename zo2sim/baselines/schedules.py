@@ -1,6 +1,7 @@
 """Baselines as programs: forward, backward and optimizer's step, declared in issue order.
 
-Operations say what they read and write; `zo2sim.depend` makes the edges, as for every policy.
+Operations say what they read and write; `zo2sim.schedule.edges` makes the edges, as for every
+policy.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,9 +10,9 @@ from functools import partial
 
 from zo2sim.baselines.layout import Layout
 from zo2sim.baselines.training import Method, Training
-from zo2sim.depend import with_edges
 from zo2sim.policies import Shape
-from zo2sim.schedule import Buffer, Kind, Op, Program, Schedule, Space, Stream, operation
+from zo2sim.schedule.edges import with_edges
+from zo2sim.schedule.ops import Buffer, Kind, Op, Program, Schedule, Space, Stream, operation
 
 ACTIVATIONS = Buffer(Space.ACTIVATIONS)
 LOSS_VALUE = Buffer(Space.RECORD)

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from zo2sim.memory_workspace import mlp_shape
-from zo2sim.model import Unit
+from zo2sim.memory.workspace import mlp_shape
+from zo2sim.models.shapes import Unit
 
 BUCKETED_GRADIENT = {"copied into a bucket": 4, "divided by the number of devices": 4}
 SUMMED_GRADIENT = {"added to the sum that came back from the host": 6}

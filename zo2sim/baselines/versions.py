@@ -1,8 +1,8 @@
 """Which weights and gradients a first-order schedule sees: the issue order, interpreted.
 
 The version of a unit's weights is the number of optimizer steps that they contain. As for
-zeroth-order schedules (`zo2sim.versions`), the race verifier proves that every legal execution
-sees what the issue order sees, and this module that what it sees is right.
+zeroth-order schedules (`zo2sim.schedule.versions`), the race verifier proves that every legal
+execution sees what the issue order sees, and this module that what it sees is right.
 """
 
 from collections import Counter
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from zo2sim.hazard import Hazard, once, place
-from zo2sim.schedule import Buffer, Kind, Op, Program, Space, unit_name
-from zo2sim.unroll import Unrolled, chain
+from zo2sim.schedule.hazard import Hazard, once, place
+from zo2sim.schedule.ops import Buffer, Kind, Op, Program, Space, unit_name
+from zo2sim.schedule.unroll import Unrolled, chain
 
 _PER_UNIT = (
     Space.HOST,

@@ -11,11 +11,11 @@ import numpy as np
 
 from zo2sim.cost import cpu, forward, passes, transfer
 from zo2sim.cost.setting import Load, Setting
-from zo2sim.machine import Machine
-from zo2sim.model import Model
-from zo2sim.plan import Plan, Recipe
-from zo2sim.resources import Rates, Resource, Work
-from zo2sim.schedule import Kind, Op
+from zo2sim.machines.machine import Machine
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.schedule.ops import Kind, Op
+from zo2sim.simulate.work import Rates, Resource, Work
 
 __all__ = ["CostModel", "Key", "Load", "Setting", "cost_key"]
 

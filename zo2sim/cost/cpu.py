@@ -2,8 +2,8 @@
 
 [Note: linear law] One core does one thing after another, so an operation takes the sum of its
 amounts (floating-point operations, elements, bytes, kernels, calls), each times one constant of
-`zo2sim.machine.Cpu`. `amounts` counts them; `seconds` prices them; a fit of the constants to
-measured operations is then linear, and needs nothing but `amounts`.
+`zo2sim.machines.machine.Cpu`. `amounts` counts them; `seconds` prices them; a fit of the constants
+to measured operations is then linear, and needs nothing but `amounts`.
 """
 
 from collections import defaultdict
@@ -13,11 +13,11 @@ import numpy as np
 
 from zo2sim.cost.setting import Setting
 from zo2sim.dtypes import Dtype
-from zo2sim.machine import Machine
-from zo2sim.model import Attention
-from zo2sim.plan import Plan, Policy
-from zo2sim.resources import Number
-from zo2sim.schedule import HEAD, TAIL, Kind
+from zo2sim.machines.machine import Machine
+from zo2sim.models.shapes import Attention
+from zo2sim.plan.choices import Plan, Policy
+from zo2sim.schedule.ops import HEAD, TAIL, Kind
+from zo2sim.simulate.work import Number
 
 Amounts = Mapping[str, Number]
 """By dotted key of a machine's constant: how much of it an operation takes."""

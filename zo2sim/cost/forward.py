@@ -6,9 +6,9 @@ import numpy as np
 
 from zo2sim.cost.passes import build_s, decode_s
 from zo2sim.cost.setting import Setting
-from zo2sim.model import Attention, Gemm, Unit
-from zo2sim.resources import Number, Resource, Work
-from zo2sim.schedule import TAIL
+from zo2sim.models.shapes import Attention, Gemm, Unit
+from zo2sim.schedule.ops import TAIL
+from zo2sim.simulate.work import Number, Resource, Work
 
 LOSS_BYTES_PER_LOGIT = 16
 """The fp32 copy written and read, log-softmax written and read; reading the logits comes on top."""

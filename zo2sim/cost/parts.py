@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 
 from zo2sim.cost import CostModel, cost_key, cpu
 from zo2sim.cost.setting import Setting
-from zo2sim.plan import Noise
-from zo2sim.resources import Resource, Work
-from zo2sim.schedule import Kind, Op
+from zo2sim.plan.choices import Noise
+from zo2sim.schedule.ops import Kind, Op
+from zo2sim.simulate.work import Resource, Work
 
 KERNELS = "device"
 """Stands for what runs on a device that is no CPU: kernel tables, and the rates of the card."""
@@ -36,7 +36,7 @@ def parts_s(cost: CostModel, op: Op) -> dict[str, float]:
 
 
 def late_parts_s(cost: CostModel, op: Op) -> dict[str, float]:
-    """The same of `zo2sim.resources.Work.late_s`, in which gaps count below 0."""
+    """The same of `zo2sim.simulate.work.Work.late_s`, in which gaps count below 0."""
     s = cost.setting
     found: defaultdict[str, float] = defaultdict(float)
     if s.cpu is not None:

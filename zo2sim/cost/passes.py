@@ -4,8 +4,8 @@ import numpy as np
 
 from zo2sim.cost.setting import Setting
 from zo2sim.dtypes import Dtype
-from zo2sim.plan import Policy
-from zo2sim.resources import Number, Resource, Work
+from zo2sim.plan.choices import Policy
+from zo2sim.simulate.work import Number, Resource, Work
 
 UNFUSED_PERTURB_BYTES = 8
 """Element accesses of one unfused perturbation: write z; read z, write s z; read, write times

@@ -6,13 +6,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from zo2sim.cost.kernels import KernelModel, for_dtype
 from zo2sim.dtypes import Dtype
-from zo2sim.kernels import KernelModel, for_dtype
-from zo2sim.machine import Cpu, Machine
-from zo2sim.model import Model, Unit
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.resources import Number
-from zo2sim.schedule import HEAD, TAIL
+from zo2sim.machines.machine import Cpu, Machine
+from zo2sim.models.shapes import Model, Unit
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.schedule.ops import HEAD, TAIL
+from zo2sim.simulate.work import Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

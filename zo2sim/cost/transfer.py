@@ -1,7 +1,7 @@
 """Moving a block: over the link, to and from NVMe, and encoding it for a narrow wire."""
 
 from zo2sim.cost.setting import Setting
-from zo2sim.resources import Number, Rates, Resource, Work
+from zo2sim.simulate.work import Number, Rates, Resource, Work
 
 PAGEABLE_DRAM_PASSES = 3
 """Read the source, write the driver's bounce buffer, read it again."""

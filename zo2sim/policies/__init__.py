@@ -1,20 +1,20 @@
 """Policies: pure functions from a model's shape, a plan and a recipe to a program of schedules.
 
 A policy declares operations in issue order (`streaming`, `reference`); edges follow from what the
-operations touch (`zo2sim.depend`), from the order that a policy asks for on top, and from nothing
-else.
+operations touch (`zo2sim.schedule.edges`), from the order that a policy asks for on top, and from
+nothing else.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from zo2sim.depend import with_edges
-from zo2sim.plan import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.refusals import check
 from zo2sim.policies.layout import Layout, Shape
 from zo2sim.policies.reference import reference_ops
 from zo2sim.policies.streaming import evaluate_ops, flush_ops, period_ops
-from zo2sim.refusals import check
-from zo2sim.schedule import Op, Program, Schedule
+from zo2sim.schedule.edges import with_edges
+from zo2sim.schedule.ops import Op, Program, Schedule
 
 __all__ = ["Layout", "Shape", "build", "flush"]
 
@@ -22,8 +22,8 @@ __all__ = ["Layout", "Shape", "build", "flush"]
 def build(shape: Shape, plan: Plan, recipe: Recipe) -> Program:
     """The program of a plan.
 
-    Raises ``ValueError`` when the plan and the recipe cannot be combined (`zo2sim.refusals`), when
-    more blocks are to be resident than the model has, or when a loss of several forwards meets
+    Raises ``ValueError`` when the plan and the recipe cannot be combined (`zo2sim.plan.refusals`),
+    when more blocks are to be resident than the model has, or when a loss of several forwards meets
     rarer write-back: later trips would read blocks that lack records.
     """
     check(plan, recipe)

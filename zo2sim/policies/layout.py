@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from zo2sim.model import Model, num_units
-from zo2sim.plan import Plan, Policy, Recipe
-from zo2sim.schedule import HEAD, TAIL, Buffer, Space
+from zo2sim.models.shapes import Model, num_units
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.schedule.ops import HEAD, TAIL, Buffer, Space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

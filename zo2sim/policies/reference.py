@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from zo2sim.policies.layout import Layout
 from zo2sim.policies.visit import Visit, close_step
-from zo2sim.schedule import HEAD, TAIL, Op, Stream
+from zo2sim.schedule.ops import HEAD, TAIL, Op, Stream
 
 
 def reference_ops(layout: Layout) -> Iterator[Op]:

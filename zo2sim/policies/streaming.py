@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from zo2sim.plan import Policy
+from zo2sim.plan.choices import Policy
 from zo2sim.policies.layout import Layout
 from zo2sim.policies.visit import Visit, close_step
-from zo2sim.schedule import Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule.ops import Buffer, Kind, Op, Space, Stream
 
 
 def pending(layout: Layout, unit: int, step: int) -> int:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from zo2sim.plan import Policy
+from zo2sim.plan.choices import Policy
 from zo2sim.policies.layout import Layout
-from zo2sim.schedule import HEAD, Buffer, Kind, Op, Space, Stream, operation
+from zo2sim.schedule.ops import HEAD, Buffer, Kind, Op, Space, Stream, operation
 
 ACTIVATIONS = Buffer(Space.ACTIVATIONS)
 JOURNAL = Buffer(Space.JOURNAL)

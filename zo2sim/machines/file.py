@@ -1,0 +1,230 @@
+"""Machine files: TOML in, `Machine` out, and back; and the catalogue that comes with the package.
+
+    [machine]                 name, description, class [device]                  name, kernel_table
+    (optional) and numbers [device.flops_per_s]      bf16, fp16, fp32; so too
+    [device.noise_elements_per_s] [link], [host]            numbers; link.limit_bytes_per_s may be
+    absent [nvme], [cpu]             numbers; either may be absent [calibrated], [validation]  what
+    stands behind them (`zo2sim.machines.evidence_file`); may be absent
+
+A number is ``key = { value = 25.5, provenance = "measured", source = "who, what, where" }``, with
+``low`` and ``high`` where a 95 % interval is known. The key carries the unit: SI
+(``h2d_bytes_per_s``) or another one (``h2d_gb_per_s``, ``memory_gib``, ``latency_us``).
+"""
+
+import dataclasses
+import tomllib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+from zo2sim.checks import check_text, positive, shown
+from zo2sim.machines import evidence_file
+from zo2sim.machines.evidence_file import quoted
+from zo2sim.machines.keys import TABLES, Unit, closest, key_of, units_of, written
+from zo2sim.machines.machine import PARTS, Machine, Quantity
+
+_OPTIONAL = ("nvme", "cpu")
+_SECTIONS = ("machine", *PARTS, *evidence_file.SECTIONS)
+_IDENTITY = {"name": "name", "description": "description", "class": "architecture"}
+_TEXTS = ("device.name", "device.kernel_table")
+_TABLE_NAMES = {written(table, unit) for table in TABLES for unit in units_of(table)}
+
+
+def load(text: str, *, where: str) -> Machine:
+    """The machine that a TOML text describes; ``where`` names the text in errors.
+
+    Raises ``ValueError``, and nothing else, for whatever is wrong with the text: one line that
+    says what must hold, what arrived, and where.
+    """
+    try:
+        return _machine(_toml(text))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+@cache
+def named(name: str) -> Machine:
+    """A machine of the catalogue."""
+    if name not in names():
+        raise ValueError(f"a machine must be one of {', '.join(names())}; got {name!r}")
+    text = (files("zo2sim") / "machines" / f"{name}.toml").read_text(encoding="utf-8")
+    return load(text, where=f"{name}.toml")
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The machines of the catalogue."""
+    folder = files("zo2sim") / "machines"
+    found = (entry.name for entry in folder.iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml")))
+
+
+def resolve(name_or_path: str | Path) -> Machine:
+    """A machine of the catalogue by name, or any machine by the path of its file."""
+    if str(name_or_path) in names():
+        return named(str(name_or_path))
+    try:
+        text = Path(name_or_path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = str(getattr(error, "strerror", None) or error)
+        raise ValueError(
+            f"a machine must be one of {', '.join(names())}, or the path of a machine file; "
+            f"got {str(name_or_path)!r} ({reason})"
+        ) from None
+    return load(text, where=str(name_or_path))
+
+
+def dump(machine: Machine) -> str:
+    """The machine as a file in SI units; `load` gives an equal machine back."""
+    identity = [f"{key} = {quoted(getattr(machine, name))}" for key, name in _IDENTITY.items()]
+    parts = [_dump_part(name, getattr(machine, name)) for name in PARTS]
+    parts += evidence_file.dump(machine)
+    return "\n\n".join(["\n".join(["[machine]", *identity]), *filter(None, parts)]) + "\n"
+
+
+# Reading
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        # A deep nest exhausts the parser's stack; anything else is the parser's own complaint.
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        raise ValueError(f"a machine file must be valid TOML; {reason}") from None
+
+
+def _machine(file: dict[str, Any]) -> Machine:
+    for section in file:
+        if section not in _SECTIONS:
+            raise ValueError(
+                f"a section must be one of {', '.join(_SECTIONS)}; got {shown(section)}"
+            )
+    return Machine(
+        **_identity(_section(file, "machine")),
+        **{
+            name: _part(name, _section(file, name))
+            for name in PARTS
+            if name in file or name not in _OPTIONAL
+        },
+        **evidence_file.read({n: _section(file, n) for n in evidence_file.SECTIONS if n in file}),
+    )
+
+
+def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
+    if name not in file:
+        raise ValueError(f"a machine file must have a section [{name}]; it has none")
+    return _table(name, file[name])
+
+
+def _table(key: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} must be a table; got {shown(value)}")
+    return cast(dict[str, Any], value)
+
+
+def _identity(table: dict[str, Any]) -> dict[str, Any]:
+    for key in table:
+        if key not in _IDENTITY:
+            raise ValueError(
+                f"a key of [machine] must be one of {', '.join(_IDENTITY)}; got {shown(key)}"
+            )
+    for key in _IDENTITY:
+        check_text(f"machine.{key}", table.get(key, ""))
+    return {_IDENTITY[key]: value for key, value in table.items()}
+
+
+def _part(name: str, table: dict[str, Any]) -> Any:
+    """Build one section's dataclass; every key must be known, given once, and none be missing."""
+    found: dict[str, Any] = {}
+    for key, value in _flat(name, table):
+        if key in _TEXTS:
+            check_text(key, value)
+            canonical, item = key, value
+        else:
+            canonical, item = _number(key, value)
+        field = canonical.partition(".")[2]
+        if field in found:
+            raise ValueError(f"{canonical} must be given once; got it again as {key}")
+        found[field] = item
+    _check_complete(name, found)
+    return PARTS[name](**found)
+
+
+def _flat(name: str, table: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Dotted keys and values; a table of several numbers is opened."""
+    items: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        dotted = f"{name}.{key}"
+        if key in _TABLE_NAMES:
+            inner = _table(dotted, value)
+            items += [(f"{dotted}.{leaf}", number) for leaf, number in inner.items()]
+        else:
+            items.append((dotted, value))
+    return items
+
+
+def _number(key: str, value: object) -> tuple[str, Quantity]:
+    known = key_of(key)
+    if known is None:
+        raise ValueError(f"a key must be a known one; got {shown(key)}; closest: {closest(key)}")
+    canonical, unit = known
+    return canonical, _quantity(key, value, unit)
+
+
+def _quantity(key: str, value: object, unit: Unit) -> Quantity:
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"{key} must be a table {{ value, provenance, source }}; got {shown(value)}"
+        )
+    table = _quantity_table(key, cast(dict[str, Any], value))
+    try:
+        scaled: dict[str, Any] = {
+            name: unit.to_si(positive(name, item)) if name in ("value", "low", "high") else item
+            for name, item in table.items()
+        }
+        return Quantity(**scaled)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def _quantity_table(key: str, table: dict[str, Any]) -> dict[str, Any]:
+    known = [field.name for field in dataclasses.fields(Quantity)]
+    for name in table:
+        if name not in known:
+            raise ValueError(f"a key of {key} must be one of {', '.join(known)}; got {shown(name)}")
+    missing = [name for name in known[:3] if name not in table]
+    if missing:
+        raise ValueError(f"{key} must have value, provenance and source; {missing[0]} is missing")
+    return table
+
+
+def _check_complete(name: str, found: dict[str, Any]) -> None:
+    for field in dataclasses.fields(PARTS[name]):
+        if field.default is dataclasses.MISSING and field.name not in found:
+            raise ValueError(f"[{name}] must have {field.name}; it is missing")
+
+
+# Writing
+
+
+def _dump_part(name: str, part: Any) -> str:
+    if part is None:
+        return ""
+    lines = [f"[{name}]"]
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if value is not None:
+            lines.append(f"{field.name} = {_dump_value(value)}")
+    return "\n".join(lines)
+
+
+def _dump_value(value: str | Quantity) -> str:
+    if isinstance(value, str):
+        return quoted(value)
+    pairs = [f"value = {value.value!r}", f"provenance = {quoted(value.provenance)}"]
+    pairs.append(f"source = {quoted(value.source)}")
+    ends = (("low", value.low), ("high", value.high))
+    pairs += [f"{name} = {end!r}" for name, end in ends if end is not None]
+    return f"{{ {', '.join(pairs)} }}"

@@ -1,0 +1,92 @@
+"""The memory account of many placements at once: every residency with every number of slots.
+
+An account is a sum of items, and only `zo2sim.memory.runtime.placed_items` depend on where blocks
+are. So the rest is added up once, and a grid of placements costs little more than its placed items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zo2sim.memory.account import Item, MemoryAccount, Place
+from zo2sim.memory.runtime import account, placed_items, segments_bytes
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Policy, Recipe, published_code
+
+Bytes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """Bytes at each place, (resident_blocks, num_slots)."""
+
+    device: Bytes
+    host: Bytes
+    nvme: Bytes
+
+
+def rooms(
+    model: Model,
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    context_bytes: int,
+    residents: Sequence[int],
+    slots: Sequence[int],
+) -> Rooms:
+    """What `plan` needs with each number of resident blocks and of slots in place of its own.
+
+    Equal to `zo2sim.memory.runtime.account` of each, to the byte.
+    """
+    if published_code(plan, recipe) is not None:  # neither residency nor slots are its own
+        whole = _totals(account(model, plan, recipe, context_bytes=context_bytes))
+        return _split(np.tile(whole, (len(residents), len(slots), 1)))
+    bare = replace(plan, resident_blocks=0, num_slots=1)
+    whole = _totals(account(model, bare, recipe, context_bytes=context_bytes))
+    fixed = whole - _placed(placed_items(model, bare, recipe))
+    return _split(fixed + _placed_grid(model, plan, recipe, tuple(residents), tuple(slots)))
+
+
+def _placed_grid(
+    model: Model, plan: Plan, recipe: Recipe, residents: tuple[int, ...], slots: tuple[int, ...]
+) -> Bytes:
+    """Shared by plans and recipes that differ in what no placed item depends on."""
+    policy = Policy.RESIDENT if plan.policy is Policy.RESIDENT else Policy.ZO2
+    plain = Plan(
+        policy=policy, blocks_per_unit=plan.blocks_per_unit, tier=plan.tier, pinning=plan.pinning
+    )
+    dtypes = Recipe(storage_dtype=recipe.storage_dtype, wire_dtype=recipe.wire_dtype)
+    return _shared_grid(model, plain, dtypes, residents, slots)
+
+
+@lru_cache(maxsize=64)
+def _shared_grid(
+    model: Model, plan: Plan, recipe: Recipe, residents: tuple[int, ...], slots: tuple[int, ...]
+) -> Bytes:
+    rows = [
+        [
+            _placed(placed_items(model, replace(plan, resident_blocks=r, num_slots=s), recipe))
+            for s in slots
+        ]
+        for r in residents
+    ]
+    return np.array(rows, dtype=np.int64).reshape(len(residents), len(slots), 3)
+
+
+def _placed(items: Sequence[Item]) -> Bytes:
+    """Device with the allocator's slack, host, NVMe."""
+    elsewhere = [
+        sum(i.num_bytes for i in items if i.place is place) for place in (Place.HOST, Place.NVME)
+    ]
+    return np.array([segments_bytes(items), *elsewhere], dtype=np.int64)
+
+
+def _totals(whole: MemoryAccount) -> Bytes:
+    return np.array([whole.device_bytes, whole.host_bytes, whole.nvme_bytes], dtype=np.int64)
+
+
+def _split(grid: Bytes) -> Rooms:
+    return Rooms(device=grid[..., 0], host=grid[..., 1], nvme=grid[..., 2])

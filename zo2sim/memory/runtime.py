@@ -1,0 +1,257 @@
+"""The static memory account of a run: device, host, NVMe and disk, item by item (DESIGN 9).
+
+    account(model, plan, recipe) -> MemoryAccount
+
+`zo2_reference`, and `resident` with in_place perturbation, are the published ZO2 and MeZO codes
+(`zo2sim.memory.published.accounts`); everything else is this project's runtime, which allocates
+once, before the first step.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from zo2sim.dtypes import Dtype
+from zo2sim.memory.account import CACHED, Item, MemoryAccount, Place, load_constants
+from zo2sim.memory.pinned import host_bytes, whole_pages
+from zo2sim.memory.published.accounts import context_item, mezo_account, zo2_reference_account
+from zo2sim.memory.published.allocator import LARGE_GRAIN_BYTES, round_up
+from zo2sim.memory.workspace import workspace_items
+from zo2sim.models.shapes import TENSOR_GRAIN_BYTES, Model
+from zo2sim.plan.choices import Pinning, Plan, Recipe, published_code
+from zo2sim.policies import Layout, Shape
+
+CUBLAS_WORKSPACE_BYTES = 32 << 20
+"""PyTorch's default on compute capability 9.0, `:4096:8` KiB; smaller cards use 8 MiB."""
+NOISE_TABLE_BYTES = 65536 * 4
+"""Quantiles of the gaussian noise, fp32 (DESIGN 5)."""
+JOURNAL_RECORD_BYTES = 64
+"""Key, coefficient and bookkeeping of one sample's record on the device, padded."""
+JOURNAL_BUFFER_BYTES = 1 << 20
+"""Lines that wait for an fsync; a record has well under 1 KiB."""
+
+
+def account(
+    model: Model, plan: Plan, recipe: Recipe, *, context_bytes: int | None = None
+) -> MemoryAccount:
+    """What a run needs at its peak; ``context_bytes`` of the machine, or the fitted constant.
+
+    Says nothing about room: `fits` and `require` compare the account with a machine.
+    """
+    code = published_code(plan, recipe)
+    if code == "zo2":
+        return zo2_reference_account(
+            model, recipe, pinning=plan.pinning, context_bytes=context_bytes
+        )
+    if code == "mezo":
+        return mezo_account(model, recipe, context_bytes=context_bytes)
+    device = (
+        *_weights(model, plan, recipe),
+        *workspace_items(model, recipe),
+        *_small(model, plan, recipe),
+    )
+    context = context_item(context_bytes)
+    return MemoryAccount(
+        title=f"{model.name} with policy={plan.policy}",
+        items=(
+            *device,
+            _rounding(device),
+            context,
+            *_host_items(model, plan, recipe),
+            *_nvme_items(model, plan, recipe),
+            _item(
+                Place.DISK,
+                "base snapshot",
+                model.elements * recipe.storage_dtype.bytes,
+                "immutable start of the journal",
+            ),
+        ),
+    )
+
+
+def placed_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    """What depends on which blocks are resident and on the number of slots; all else does not.
+
+    Of this project's runtime; published code is not accounted for in these items.
+    """
+    return (
+        *_block_items(model, plan, recipe),
+        *_streaming_items(model, plan, recipe),
+        *_nvme_items(model, plan, recipe),
+    )
+
+
+def segments_bytes(items: Iterable[Item]) -> int:
+    """What items on the device take with the allocator's slack: each has segments of its own."""
+    sizes = (i.num_bytes for i in items if i.place is Place.DEVICE)
+    return sum(round_up(size, LARGE_GRAIN_BYTES) for size in sizes)
+
+
+def slot_bytes(model: Model, plan: Plan, recipe: Recipe) -> int:
+    """One slot: the largest streamed unit in the dtype that it has on the device."""
+    return max(_block_bytes(model, plan, recipe, recipe.wire_dtype, streamed=True), default=0)
+
+
+def _block_bytes(
+    model: Model, plan: Plan, recipe: Recipe, dtype: Dtype, *, streamed: bool
+) -> tuple[int, ...]:
+    """Sizes of the units that pass through slots, or of those that stay."""
+    layout = Layout(shape=Shape.of(model, plan), plan=plan, recipe=recipe)
+    sizes = enumerate(_sizes(_in_units(model, plan), dtype))
+    return tuple(size for block, size in sizes if layout.is_streamed(block) is streamed)
+
+
+def _in_units(model: Model, plan: Plan) -> Model:
+    return model.in_units_of(plan.blocks_per_unit)
+
+
+@lru_cache(maxsize=256)
+def _sizes(model: Model, dtype: Dtype) -> tuple[int, ...]:
+    """The buffer of every block; equal blocks are added up once."""
+    first = {b: model.blocks[b].buffer_bytes(dtype) for b in set(model.first_alike)}
+    return tuple(first[b] for b in model.first_alike)
+
+
+def _num_slots(model: Model, plan: Plan, recipe: Recipe) -> int:
+    return Layout(shape=Shape.of(model, plan), plan=plan, recipe=recipe).num_slots
+
+
+def _weights(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    dtype = recipe.storage_dtype
+    ends = model.head.buffer_bytes(dtype) + model.tail.buffer_bytes(dtype)
+    resident, slots = _block_items(model, plan, recipe)
+    return (
+        _device("resident units", ends, "head and tail, in the storage dtype"),
+        resident,
+        _device("LoRA adapters", _adapter_bytes(model, recipe), "trained, so they stay"),
+        slots,
+        _scratch(model, plan, recipe),
+        _noise_temporaries(model, recipe),
+    )
+
+
+def _block_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, Item]:
+    staying = _block_bytes(model, plan, recipe, recipe.storage_dtype, streamed=False)
+    slots, slot = _num_slots(model, plan, recipe), slot_bytes(model, plan, recipe)
+    return (
+        _device("resident blocks", sum(staying), f"{len(staying)} units that never move"),
+        _device("slots", slots * slot, f"{slots} x the largest streamed unit"),
+    )
+
+
+def _adapter_bytes(model: Model, recipe: Recipe) -> int:
+    rank = recipe.lora_rank
+    if rank is None:
+        return 0
+    return sum(b.lora_bytes(rank, recipe.storage_dtype) for b in model.blocks)
+
+
+def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
+    rank, compute, units = recipe.lora_rank, recipe.compute_dtype, _in_units(model, plan)
+    tail = model.tail.buffer_bytes(compute) + _shared_bytes(model, compute)
+    if recipe.perturbation == "in_place":
+        shared = _shared_bytes(model, compute)
+        return _device("scratch", shared, "what the tail shares with the head, if anything")
+    if rank is None:
+        nbytes = max(model.head.buffer_bytes(compute), *_sizes(units, compute), tail)
+        return _device(
+            "scratch",
+            plan.scratch_copies * nbytes,
+            f"{plan.scratch_copies} x the largest perturbed unit",
+        )
+    adapters = max(unit.lora_bytes(rank, compute) for unit in units.blocks)
+    decoded = max(model.head.buffer_bytes(compute), *_sizes(units, compute), tail)
+    if recipe.storage_dtype is compute:
+        decoded = 0
+    return _device(
+        "scratch", plan.scratch_copies * adapters + decoded, "adapters, and decoded frozen weights"
+    )
+
+
+def _shared_bytes(model: Model, dtype: Dtype) -> int:
+    """The embedding where the tail reads it too, as one tensor of a buffer."""
+    grain = TENSOR_GRAIN_BYTES
+    return -(-model.shared_elements * dtype.bytes // grain) * grain
+
+
+def _noise_temporaries(model: Model, recipe: Recipe) -> Item:
+    """`torch` noise is drawn as a tensor: z and two products of a parameter's size are alive."""
+    nbytes = 0
+    if recipe.noise == "torch":
+        units = (model.head, *model.blocks, model.tail)
+        largest = max(p.elements for unit in units for p in unit.parameters)
+        nbytes = 3 * largest * recipe.storage_dtype.bytes
+    return _device("noise temporaries", nbytes, "z and two products, of the largest parameter")
+
+
+def _small(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    records = plan.write_back_every * recipe.samples * JOURNAL_RECORD_BYTES
+    table = NOISE_TABLE_BYTES if recipe.noise == "gaussian" else 0
+    return (
+        _device("buffers", model.buffer_elements * 4, "rotary tables and the like, fp32"),
+        _device("tokens and labels", recipe.tokens_per_step * 16, "two int64 per token"),
+        _device("journal records", records, "pending keys and coefficients"),
+        _device("noise table", table, "quantiles of the gaussian"),
+        _device("cuBLAS workspace", CUBLAS_WORKSPACE_BYTES, "one stream computes"),
+    )
+
+
+def _rounding(items: Iterable[Item]) -> Item:
+    """Segments are multiples of 2 MiB, one per item."""
+    slack = sum(round_up(i.num_bytes, LARGE_GRAIN_BYTES) - i.num_bytes for i in items)
+    return _device(CACHED, slack, "segments of the caching allocator are multiples of 2 MiB")
+
+
+def _host_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    return (
+        *_streaming_items(model, plan, recipe),
+        _host("journal buffer", JOURNAL_BUFFER_BYTES, "records before their fsync"),
+        _host("process", load_constants().process_bytes, "Python, PyTorch and CUDA libraries"),
+    )
+
+
+def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    slots = _num_slots(model, plan, recipe)
+    stage = whole_pages(slot_bytes(model, plan, recipe))
+    nvme = plan.tier == "nvme"
+    weights = 0 if nvme else streamed_bytes(model, plan, recipe, plan.pinning)
+    return (
+        _host(f"streamed blocks, {plan.pinning}", weights, "the master weights"),
+        _host("wire staging", slots * stage if recipe.recoded else 0, f"{slots} encoded units"),
+        _host("NVMe staging", 2 * slots * stage if nvme else 0, f"{slots} units in, {slots} out"),
+    )
+
+
+def streamed_bytes(model: Model, plan: Plan, recipe: Recipe, pinning: Pinning) -> int:
+    """Host memory of the streamed units, by how it is pinned."""
+    layout = Layout(shape=Shape.of(model, plan), plan=plan, recipe=recipe)
+    sizes = enumerate(_host_sizes(_in_units(model, plan), recipe.storage_dtype, pinning))
+    return sum(size for block, size in sizes if layout.is_streamed(block))
+
+
+@lru_cache(maxsize=256)
+def _host_sizes(model: Model, dtype: Dtype, pinning: Pinning) -> tuple[int, ...]:
+    """Host memory of every block; equal blocks are added up once."""
+    first = {
+        b: host_bytes([p.elements * dtype.bytes for p in model.blocks[b].parameters], pinning)
+        for b in set(model.first_alike)
+    }
+    return tuple(first[b] for b in model.first_alike)
+
+
+def _nvme_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+    if plan.tier != "nvme":
+        return ()
+    blocks = sum(_block_bytes(model, plan, recipe, recipe.storage_dtype, streamed=True))
+    return (_item(Place.NVME, "streamed blocks", 2 * blocks, "two versions of each block"),)
+
+
+def _item(place: Place, name: str, num_bytes: int, cause: str) -> Item:
+    return Item(place=place, name=name, num_bytes=num_bytes, cause=cause)
+
+
+def _device(name: str, num_bytes: int, cause: str) -> Item:
+    return _item(Place.DEVICE, name, num_bytes, cause)
+
+
+def _host(name: str, num_bytes: int, cause: str) -> Item:
+    return _item(Place.HOST, name, num_bytes, cause)

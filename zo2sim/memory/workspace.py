@@ -1,0 +1,57 @@
+"""Activations of this project's runtime: hidden states of every lane, workspace of one."""
+
+from zo2sim.dtypes import Dtype
+from zo2sim.memory.account import Item, Place
+from zo2sim.models.shapes import Model, Unit
+from zo2sim.plan.choices import Recipe
+
+LOSS_BYTES_PER_LOGIT = 8
+"""The loss takes a copy of the logits in fp32, and their log-softmax in fp32."""
+FP32_LOSS_BYTES_PER_LOGIT = 4
+"""Logits that are fp32 already are not copied."""
+
+
+def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
+    """Lanes run in lockstep, one at a time within a unit: all hidden states, one workspace.
+
+    The tail's workspace follows that of the blocks, so the larger one counts.
+    """
+    lane_tokens = recipe.batch * recipe.sequence
+    size = recipe.compute_dtype.bytes
+    hidden = recipe.num_lanes * lane_tokens * model.hidden * size
+    block = max(block_workspace_elements(b, model.hidden) for b in model.blocks)
+    block_bytes = lane_tokens * block * size
+    fp32 = recipe.compute_dtype is Dtype.FP32
+    loss_bytes = FP32_LOSS_BYTES_PER_LOGIT if fp32 else LOSS_BYTES_PER_LOGIT
+    tail_bytes = lane_tokens * (model.vocab * (size + loss_bytes) + model.hidden * size)
+    place = "the tail: logits, in fp32 too, and their log-softmax"
+    if block_bytes > tail_bytes:
+        place = "a block: attention or MLP, without a score matrix"
+    return (
+        _device("hidden states", hidden, f"{recipe.num_lanes} lanes between two units"),
+        _device("workspace of one lane", max(block_bytes, tail_bytes), place),
+    )
+
+
+def block_workspace_elements(unit: Unit, hidden: int) -> int:
+    """Elements per token alive at once in one lane's pass through a block, input apart.
+
+    Attention: the norm's output, queries, keys, values and the result, with a fused kernel that
+    stores no scores. MLP: residual, norm's output, the wide activations with the result of the
+    activation function (a gated MLP has two), and the block's output.
+    """
+    beside_scores = (2 * a.head_dim * (a.heads + a.kv_heads) + hidden for a in unit.attentions)
+    attention = max(beside_scores, default=0)
+    width, inputs = mlp_shape(unit, hidden)
+    return max(attention, 3 * hidden + (inputs + 1) * width)
+
+
+def mlp_shape(unit: Unit, hidden: int) -> tuple[int, int]:
+    """Width of the block's MLP, and how many products lead into it: two where it is gated."""
+    into_mlp = [out for out, inp in unit.linear_shapes if inp == hidden and out > hidden]
+    width = max(into_mlp, default=4 * hidden)
+    return width, min(2, into_mlp.count(width))
+
+
+def _device(name: str, num_bytes: int, cause: str) -> Item:
+    return Item(place=Place.DEVICE, name=name, num_bytes=num_bytes, cause=cause)

@@ -1,0 +1,62 @@
+"""Models from Hugging Face configs: `from_config` is pure, `load` reads a config.json.
+
+Names and shapes are those of the `AutoModelForCausalLM` class of transformers 5 for the family.
+`zo2sim.models.config.parts` states how activation traffic and kernel launches are counted.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+from zo2sim.models.config import gpt2, llama, opt
+from zo2sim.models.config.fields import Fields
+from zo2sim.models.shapes import Model
+
+_FAMILIES: dict[str, Callable[[Fields], Model]] = {
+    "opt": opt.build,
+    "gpt2": gpt2.build,
+    **dict.fromkeys(llama.FAMILIES, llama.build),
+}
+
+FAMILIES = tuple(sorted(_FAMILIES))
+"""Every ``model_type`` that `from_config` reads."""
+
+
+def from_config(config: Mapping[str, object], *, name: str) -> Model:
+    """The model that a config.json describes; ``name`` is what reports and errors call it.
+
+    Keys that the family does not use are ignored. An absent optional key takes the default of the
+    transformers config class. Raises ``ValueError``, in one line, for anything malformed.
+    """
+    if not isinstance(config, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"{name}: a config must be a JSON object; got {type(config).__name__}")
+    fields = Fields(config, name)
+    return _FAMILIES[fields.choice("model_type", FAMILIES)](fields)
+
+
+def load(path: str | Path) -> Model:
+    """The model of a config.json, or of a folder that holds one; named after the folder or file.
+
+    Raises ``ValueError`` when there is no such file or it is not a config.
+    """
+    return from_config(cast("Mapping[str, object]", read(path)), name=_name(_file(path)))
+
+
+def read(path: str | Path) -> object:
+    """The content of a config.json, or of that of a folder; raises ``ValueError`` as `load`."""
+    try:
+        return json.loads(_file(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: must be a readable config.json or a folder that holds one; got {reason}"
+        ) from error
+
+
+def _file(path: str | Path) -> Path:
+    return Path(path) / "config.json" if Path(path).is_dir() else Path(path)
+
+
+def _name(file: Path) -> str:
+    return file.absolute().parent.name if file.name == "config.json" else file.stem

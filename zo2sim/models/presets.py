@@ -1,0 +1,110 @@
+"""Published models by name; their configs are data, in presets.toml, with their sources."""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import cast
+
+from zo2sim.models.config import from_config, load, read
+from zo2sim.models.shapes import Model
+
+_SUFFIXES = {":tied": True, ":untied": False}
+
+
+def names() -> tuple[str, ...]:
+    """Every preset, family by family, from small to large."""
+    return tuple(_configs())
+
+
+def config(name: str) -> dict[str, object]:
+    """The fields of a preset's config.json, with the id under which it is published."""
+    if name not in _configs():
+        raise ValueError(f"model must be one of {', '.join(names())}; got {name!r}")
+    return dict(_configs()[name])
+
+
+def preset(name: str, *, tied: bool | None = None) -> Model:
+    """The model of that name, with embeddings tied as published; built once.
+
+    ``tied``, or a suffix ``:tied`` or ``:untied`` of the name, overrides that: ZO2's memory rows
+    were measured on OPT with an LM head of its own. Raises ``ValueError`` for an unknown name.
+    """
+    plain, suffix = _split(name)
+    if tied is not None and suffix is not None and tied != suffix:
+        raise ValueError(f"{name}: the suffix and tied must agree; got tied={tied}")
+    return _build(plain, suffix if tied is None else tied)
+
+
+@cache
+def _build(name: str, tied: bool | None) -> Model:
+    fields = config(name)
+    published = from_config(fields, name=name)
+    if tied is None or tied == published.tied:
+        return published
+    suffix = ":tied" if tied else ":untied"
+    return from_config(fields | {"tie_word_embeddings": tied}, name=name + suffix)
+
+
+def resolve(text: str) -> Model:
+    """The model that a command line names.
+
+    ``text`` is a preset, the Hugging Face id of one, a folder or a config.json. Raises
+    ``ValueError`` for anything else: nothing is ever downloaded.
+    """
+    plain, suffix = _split(text)
+    plain = _ids().get(plain, plain)
+    if plain in _configs():
+        return preset(plain, tied=suffix)
+    if _exists(text):
+        return load(text)
+    raise ValueError(
+        f"model must be a preset ({', '.join(names())}), a folder that holds a config.json, or a "
+        f"config.json; got {text!r}, and configs are not downloaded: give the folder or config.json"
+    )
+
+
+def resolve_config(text: str) -> dict[str, object]:
+    """The fields of the config.json of what `resolve` takes; raises ``ValueError`` as it does."""
+    plain, suffix = _split(text)
+    plain = _ids().get(plain, plain)
+    if plain not in _configs():
+        _ = resolve(text)
+        return dict(cast("dict[str, object]", read(text)))
+    return config(plain) | ({} if suffix is None else {"tie_word_embeddings": suffix})
+
+
+def _exists(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).exists()
+    except (OSError, ValueError):  # too long, or a null character
+        return False
+
+
+def _split(name: str) -> tuple[str, bool | None]:
+    for suffix, tied in _SUFFIXES.items():
+        if name.endswith(suffix):
+            return name.removesuffix(suffix), tied
+    return name, None
+
+
+@cache
+def _configs() -> dict[str, dict[str, object]]:
+    configs: dict[str, dict[str, object]] = {}
+    for group in _groups().values():
+        common = cast("dict[str, object]", group["common"])
+        models = cast("dict[str, dict[str, object]]", group["models"])
+        configs |= {name: common | fields for name, fields in models.items()}
+    return configs
+
+
+@cache
+def _ids() -> dict[str, str]:
+    """Names by Hugging Face id."""
+    return {str(config["id"]): name for name, config in _configs().items() if "id" in config}
+
+
+def _groups() -> dict[str, dict[str, object]]:
+    return tomllib.loads(
+        files("zo2sim").joinpath("models/presets.toml").read_text(encoding="utf-8")
+    )

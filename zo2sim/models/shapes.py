@@ -1,0 +1,240 @@
+"""Models as shapes: parameters per unit, and the kernels that one forward pass runs.
+
+`zo2sim.models.config` builds them from a Hugging Face config.json; `zo2sim.models.presets` names
+them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from math import prod
+
+from zo2sim.dtypes import Dtype
+
+TENSOR_GRAIN_BYTES = 256
+"""Every tensor of a buffer starts at a multiple of this: aligned loads, and cuBLAS wants 16."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A weight tensor: name as in `named_parameters()` and logical shape (rows first)."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def rows(self) -> int:
+        """Rows that get a scale of their own in a scaled wire format; a vector is one row."""
+        return prod(self.shape[:-1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gemm:
+    """C[m, n] = A[m, k] B[k, n] with m = ``rows_per_token`` x tokens, run ``count`` times.
+
+    ``rows_per_token`` is below 1 where a router sends each token to some of the experts. With a
+    ``bias``, C opens with a row of it and the product is added.
+    """
+
+    n: int
+    k: int
+    count: int = 1
+    rows_per_token: float = 1.0
+    bias: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """Causal (or bidirectional) attention over the whole sequence."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    causal: bool = True
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What moves together: the head, a block or several in a row, or the tail.
+
+    ``gemms`` and ``attentions`` are the matrix kernels of one forward pass; ``elementwise`` is the
+    number of activation elements read or written per token by everything else (norms, residual
+    additions, activation functions, embedding look-ups, biases) in half precision; the
+    ``cast_elements`` among them vanish in fp32. ``kernels`` is the number of kernels launched per
+    lane; the ``cast_kernels`` among them vanish in fp32, too. ``linear_shapes`` lists (out, in) of
+    each linear layer, which is where LoRA adapters attach. ``num_blocks`` is 0 for head and tail.
+    """
+
+    parameters: tuple[Parameter, ...]
+    gemms: tuple[Gemm, ...] = ()
+    attentions: tuple[Attention, ...] = ()
+    elementwise: int = 0
+    cast_elements: int = 0
+    kernels: int = 0
+    cast_kernels: int = 0
+    linear_shapes: tuple[tuple[int, int], ...] = ()
+    num_blocks: int = 0
+
+    @classmethod
+    def joined(cls, units: Sequence["Unit"]) -> "Unit":
+        """Several units, run one after the other, as one that moves as a whole."""
+        counts = Counter[Gemm]()
+        for gemm in (gemm for unit in units for gemm in unit.gemms):
+            counts[replace(gemm, count=1)] += gemm.count
+        return cls(
+            parameters=tuple(p for unit in units for p in unit.parameters),
+            gemms=tuple(replace(gemm, count=count) for gemm, count in counts.items()),
+            attentions=tuple(a for unit in units for a in unit.attentions),
+            elementwise=sum(unit.elementwise for unit in units),
+            cast_elements=sum(unit.cast_elements for unit in units),
+            kernels=sum(unit.kernels for unit in units),
+            cast_kernels=sum(unit.cast_kernels for unit in units),
+            linear_shapes=tuple(s for unit in units for s in unit.linear_shapes),
+            num_blocks=sum(unit.num_blocks for unit in units),
+        )
+
+    @property
+    def elements(self) -> int:
+        return sum(p.elements for p in self.parameters)
+
+    @property
+    def kernels_and_sizes(self) -> object:
+        """All that time and memory depend on: everything but the names of the parameters."""
+        shapes = tuple(p.shape for p in self.parameters)
+        return (
+            shapes,
+            self.gemms,
+            self.attentions,
+            self.elementwise,
+            self.cast_elements,
+            self.kernels,
+            self.cast_kernels,
+            self.linear_shapes,
+            self.num_blocks,
+        )
+
+    @property
+    def rows(self) -> int:
+        return sum(p.rows for p in self.parameters)
+
+    def buffer_bytes(self, dtype: Dtype) -> int:
+        """The unit as one flat buffer: its tensors and row scales, each at a multiple of 256."""
+        sizes = (p.elements * dtype.bytes + p.rows * dtype.row_scale_bytes for p in self.parameters)
+        return sum(map(_aligned, sizes))
+
+    def lora_elements(self, rank: int) -> int:
+        """Elements of rank-``rank`` adapters on every linear layer: rank x (out + in) each."""
+        return sum(rank * (out + inp) for out, inp in self.linear_shapes)
+
+    def lora_bytes(self, rank: int, dtype: Dtype) -> int:
+        """The adapters in a flat buffer: two tensors each, at multiples of 256."""
+        sides = (side for shape in self.linear_shapes for side in shape)
+        return sum(_aligned(rank * side * dtype.bytes) for side in sides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A transformer as units in execution order.
+
+    A parameter that head and tail share (tied embeddings) is listed once, in the head; ``tied``
+    says that the tail reads it too. ``buffers`` are non-parameter tensors kept on the device.
+    """
+
+    name: str
+    family: str
+    hidden: int
+    vocab: int
+    max_positions: int | None
+    tied: bool
+    head: Unit
+    blocks: tuple[Unit, ...]
+    tail: Unit
+    buffer_elements: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise ValueError(f"{self.name}: a model must have at least 1 block; got none")
+
+    @cached_property
+    def elements(self) -> int:
+        """Parameter count; equals ``sum(p.numel() for p in model.parameters())``."""
+        return self.head.elements + sum(b.elements for b in self.blocks) + self.tail.elements
+
+    @cached_property
+    def first_alike(self) -> tuple[int, ...]:
+        """For every block the number of the first block that equals it but for names."""
+        first: dict[object, int] = {}
+        keys = (block.kernels_and_sizes for block in self.blocks)
+        return tuple(first.setdefault(key, number) for number, key in enumerate(keys))
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def shared_elements(self) -> int:
+        """Elements of the head's weight that the tail of a tied model reads, too."""
+        return self._embedding.elements if self.tied else 0
+
+    @property
+    def _embedding(self) -> Parameter:
+        return next(p for p in self.head.parameters if p.shape[0] == self.vocab)
+
+    def in_units_of(self, blocks_per_unit: int) -> "Model":
+        """The model whose blocks are what a plan moves: so many in a row; the last may be shorter.
+
+        Sizes and kernels add up. What a lane needs while it runs does not, as the blocks of a unit
+        run one after the other: for that, ask the model itself. Raises ``ValueError`` where the
+        model has fewer blocks than a unit.
+        """
+        _ = num_units(self.num_blocks, blocks_per_unit)
+        return self if blocks_per_unit == 1 else _in_units(self, blocks_per_unit)
+
+    def untied(self) -> "Model":
+        """The model with an LM head of its own where it shares the embedding's weight."""
+        if not self.tied:
+            return self
+        weight = Parameter(name="lm_head.weight", shape=self._embedding.shape)
+        tail = replace(self.tail, parameters=(*self.tail.parameters, weight))
+        return replace(self, name=f"{self.name}:untied", tied=False, tail=tail)
+
+    def __hash__(self) -> int:
+        return hash((self.name, len(self.blocks), self.tied))
+
+
+def num_units(num_blocks: int, blocks_per_unit: int) -> int:
+    """Units that so many blocks make, the last one with what is left.
+
+    Raises ``ValueError`` where there are no blocks, or less than a unit takes.
+    """
+    if num_blocks < 1:
+        raise ValueError(f"num_blocks must be >= 1; got {num_blocks}")
+    if not 1 <= blocks_per_unit <= num_blocks:
+        raise ValueError(
+            f"blocks_per_unit must be at least 1 and at most the model's {num_blocks} blocks; "
+            f"got {blocks_per_unit}"
+        )
+    return -(-num_blocks // blocks_per_unit)
+
+
+@lru_cache(maxsize=256)
+def _in_units(model: Model, size: int) -> Model:
+    starts = range(0, model.num_blocks, size)
+    units = tuple(Unit.joined(model.blocks[start : start + size]) for start in starts)
+    return replace(model, blocks=units)
+
+
+def deeper(model: Model, num_blocks: int) -> Model:
+    """The model with another number of blocks: its own, in their order, over and over."""
+    blocks = tuple(model.blocks[i % model.num_blocks] for i in range(num_blocks))
+    return replace(model, name=f"{model.name} with {num_blocks} blocks", blocks=blocks)
+
+
+def _aligned(num_bytes: int) -> int:
+    return -(-num_bytes // TENSOR_GRAIN_BYTES) * TENSOR_GRAIN_BYTES

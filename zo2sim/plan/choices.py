@@ -1,0 +1,173 @@
+"""Recipe and plan: what is computed, and where and when it is computed.
+
+A recipe fixes the bits; a plan fixes only placement and order. Every plan gives the bits of the
+`resident` policy with the same recipe (DESIGN 3). `zo2sim.plan.refusals` lists what cannot be
+combined.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, get_args
+
+from zo2sim.dtypes import Dtype
+
+Noise = Literal["gaussian", "rademacher", "torch"]
+Perturbation = Literal["scratch", "in_place"]
+Pinning = Literal["auto", "exact", "rounded", "pageable"]
+Tier = Literal["ram", "nvme"]
+
+
+class Policy(StrEnum):
+    """Who decides the order of the operations (DESIGN 4)."""
+
+    RESIDENT = "resident"
+    NAIVE = "naive"
+    DUAL = "dual"
+    ZO2 = "zo2"
+    ZO2_REFERENCE = "zo2_reference"
+    HOST_UPDATE = "host_update"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What fixes the bits of a run. A step reads microbatches x batch x sequence tokens."""
+
+    batch: int = 1
+    """Sequences in one microbatch."""
+    sequence: int = 2048
+    """Tokens in one sequence."""
+    microbatches: int = 1
+    """Microbatches per step: more work per upload (gradient accumulation)."""
+    samples: int = 1
+    """Noise directions per step; they share the step's data."""
+    trainable: str = "all"
+    """'all', or 'lora:R': adapters of rank R on every linear layer of a block."""
+    storage_dtype: Dtype = Dtype.FP16
+    """Format of the master weights."""
+    wire_dtype: Dtype = Dtype.FP16
+    """Format in which a block is uploaded; narrower than storage with host_update only."""
+    compute_dtype: Dtype = Dtype.FP16
+    """Format of the perturbed weights and the activations."""
+    noise: Noise = "gaussian"
+    """Distribution of z; 'torch' is MeZO's own generator."""
+    perturbation: Perturbation = "scratch"
+    """'scratch' builds W+ and W- beside theta; 'in_place' changes theta as MeZO does."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "batch", "sequence", "microbatches", "samples")
+        _check_choice(self, "noise", get_args(Noise))
+        _check_choice(self, "perturbation", get_args(Perturbation))
+        for field in ("storage_dtype", "wire_dtype", "compute_dtype"):
+            if not isinstance(getattr(self, field), Dtype):
+                raise ValueError(f"{field} must be a Dtype; got {getattr(self, field)!r}")
+        if self.compute_dtype is Dtype.FP8:
+            raise ValueError(
+                "compute_dtype must be fp32, fp16 or bf16 (fp8 is a wire format); got fp8"
+            )
+        _ = self.lora_rank
+
+    @property
+    def lora_rank(self) -> int | None:
+        """Rank of the adapters, or None when every weight is trained."""
+        if self.trainable == "all":
+            return None
+        prefix, _, rank = str(self.trainable).partition(":")
+        if prefix != "lora" or not rank.isdecimal() or int(rank) < 1:
+            raise ValueError(
+                f"trainable must be 'all' or 'lora:R' with a rank R >= 1; got {self.trainable!r}"
+            )
+        return int(rank)
+
+    @property
+    def recoded(self) -> bool:
+        """A block changes its format on the way to the device (the wire codec)."""
+        return self.wire_dtype is not self.storage_dtype
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens read from the data in one step."""
+        return self.microbatches * self.batch * self.sequence
+
+    @property
+    def num_lanes(self) -> int:
+        """Forward passes per step: sign x sample x microbatch."""
+        return 2 * self.samples * self.microbatches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where and when: nothing in here changes a bit of the result."""
+
+    policy: Policy = Policy.ZO2
+    """Who decides the order of the operations."""
+    blocks_per_unit: int = 1
+    """Blocks in a row that move as one; the last unit has what is left. A schedule knows units
+    only: its block 3 is unit 3."""
+    num_slots: int = 2
+    """Device buffers for streamed units: prefetch depth + 1."""
+    scratch_copies: int = 1
+    """1: W+ then W- in one buffer; 2: both at once, from one draw of the noise."""
+    write_back_every: int = 1
+    """Each unit is downloaded every k-th step; the device replays records in between."""
+    resident_blocks: int = 0
+    """Units that stay on the device, evenly spread: blocks, unless blocks_per_unit says more."""
+    pinning: Pinning = "auto"
+    """Host weights: 'exact' or 'rounded' (to powers of two, as PyTorch does) page-locked memory,
+    or 'pageable'; 'auto' becomes rounded for the published code, exact otherwise."""
+    tier: Tier = "ram"
+    """Where the streamed blocks live."""
+    overlap: bool = True
+    """Off: no two operations at once (ablation of the paper's dynamic scheduler)."""
+    reuse_slots: bool = True
+    """Off: a fresh allocation per upload (ablation of the paper's reusable memory)."""
+    deferred_update: bool = True
+    """Off: the update takes a trip of its own (ablation of the paper's deferred update)."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "blocks_per_unit", "num_slots", "write_back_every")
+        _check_choice(self, "policy", tuple(Policy))
+        _check_choice(self, "pinning", get_args(Pinning))
+        _check_choice(self, "tier", get_args(Tier))
+        if self.pinning == "auto":
+            published = self.policy is Policy.ZO2_REFERENCE
+            object.__setattr__(self, "pinning", "rounded" if published else "exact")
+        for field in ("overlap", "reuse_slots", "deferred_update"):
+            if not isinstance(getattr(self, field), bool):
+                raise ValueError(f"{field} must be true or false; got {getattr(self, field)!r}")
+        if not _is_int(self.scratch_copies) or self.scratch_copies not in (1, 2):
+            raise ValueError(f"scratch_copies must be 1 or 2; got {self.scratch_copies!r}")
+        if not _is_int(self.resident_blocks) or self.resident_blocks < 0:
+            raise ValueError(
+                f"resident_blocks must be a whole number >= 0; got {self.resident_blocks!r}"
+            )
+
+    @property
+    def defers(self) -> bool:
+        """An update waits for its block's next visit, and has no trip of its own."""
+        return self.deferred_update and self.policy not in (Policy.NAIVE, Policy.DUAL)
+
+
+def published_code(plan: Plan, recipe: Recipe) -> Literal["zo2", "mezo"] | None:
+    """Whose published code the pair stands for, or None for this project's runtime."""
+    if plan.policy is Policy.ZO2_REFERENCE:
+        return "zo2"
+    if plan.policy is Policy.RESIDENT and recipe.perturbation == "in_place":
+        return "mezo"
+    return None
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_counts(owner: object, *fields: str) -> None:
+    for field in fields:
+        value = getattr(owner, field)
+        if not _is_int(value) or value < 1:
+            raise ValueError(f"{field} must be a whole number >= 1; got {value!r}")
+
+
+def _check_choice(owner: object, field: str, choices: tuple[object, ...]) -> None:
+    value = getattr(owner, field)
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(map(str, choices))}; got {value!r}")

@@ -1,0 +1,81 @@
+"""One TOML file holds the fields of a recipe and a plan; every command reads and writes it."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, TypeVar, cast
+
+from zo2sim.dtypes import Dtype
+from zo2sim.plan.choices import Plan, Policy, Recipe
+
+_ENUMS = {
+    "policy": Policy,
+    "storage_dtype": Dtype,
+    "wire_dtype": Dtype,
+    "compute_dtype": Dtype,
+}
+
+T = TypeVar("T", Plan, Recipe)
+
+
+def dump(plan: Plan, recipe: Recipe) -> str:
+    """The text of a plan file: a [recipe] and a [plan] table."""
+    return "\n".join(["[recipe]", *_rows(recipe), "", "[plan]", *_rows(plan), ""])
+
+
+def parse(text: str, *, where: str = "plan file") -> tuple[Plan, Recipe]:
+    """Plan and recipe; fields left out take their defaults.
+
+    Raises ``ValueError`` that names the field: unknown, of the wrong type, or out of range.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a deep nest exhausts the parser's stack
+        raise ValueError(f"{where}: must be TOML; {error}") from None
+    unknown = sorted(set(tables) - {"recipe", "plan"})
+    if unknown:
+        raise ValueError(f"{where}: tables must be [recipe] and [plan]; got [{unknown[0]}]")
+    plan = _filled(Plan, tables.get("plan", {}), f"{where}: [plan]")
+    return plan, _filled(Recipe, tables.get("recipe", {}), f"{where}: [recipe]")
+
+
+def from_fields(cls: type[T], values: Mapping[str, Any]) -> T:
+    """A `Plan` or `Recipe` from plain values. Raises ``ValueError`` naming field and value."""
+    return cls(**{key: _value(key, value) for key, value in values.items()})
+
+
+def _rows(owner: Plan | Recipe) -> list[str]:
+    return [f"{f.name} = {_toml(getattr(owner, f.name))}" for f in fields(owner)]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else f'"{value}"'
+
+
+def _filled(cls: type[T], table: object, where: str) -> T:
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} must be a table; got {table!r}")
+    values = cast(dict[str, Any], table)
+    names = [f.name for f in fields(cls)]
+    for key in values:
+        if key not in names:
+            close = get_close_matches(key, names, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"{where} has no field {key!r}{hint}")
+    try:
+        return from_fields(cls, values)
+    except ValueError as error:
+        raise ValueError(f"{where} {error}") from None
+
+
+def _value(key: str, value: Any) -> Any:
+    if key in _ENUMS:
+        try:
+            return _ENUMS[key](value)
+        except ValueError:
+            choices = ", ".join(_ENUMS[key])
+            raise ValueError(f"{key} must be one of {choices}; got {value!r}") from None
+    return value

@@ -1,0 +1,131 @@
+"""Combinations of plan and recipe that are refused, each with its reason: one table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zo2sim.plan.choices import Plan, Policy, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """``applies`` says which pairs are refused, ``reason`` why and what to do instead."""
+
+    applies: Callable[[Plan, Recipe], bool]
+    reason: str
+
+
+def _replays(plan: Plan, _: Recipe) -> bool:
+    return plan.write_back_every > 1
+
+
+def _host_updates(plan: Plan) -> bool:
+    return plan.policy is Policy.HOST_UPDATE
+
+
+def _in_place(recipe: Recipe) -> bool:
+    return recipe.perturbation == "in_place"
+
+
+def _streams(plan: Plan) -> bool:
+    return plan.policy is not Policy.RESIDENT
+
+
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal(
+        lambda p, r: _replays(p, r) and _in_place(r),
+        "write_back_every > 1 replays records, but in_place perturbation does not restore the "
+        "weights exactly; use perturbation=scratch or write_back_every=1",
+    ),
+    Refusal(
+        lambda p, r: _replays(p, r) and r.noise == "torch",
+        "write_back_every > 1 needs noise that can be drawn again per element, and torch noise is "
+        "sequential; use noise=gaussian or rademacher, or write_back_every=1",
+    ),
+    Refusal(
+        lambda p, r: _replays(p, r) and (p.policy is not Policy.ZO2 or not p.deferred_update),
+        "write_back_every > 1 needs the deferred update of policy=zo2: the others write back, or "
+        "update on the host, in every step; use policy=zo2 or write_back_every=1",
+    ),
+    Refusal(
+        lambda p, r: _host_updates(p) and (_in_place(r) or r.noise == "torch"),
+        "policy=host_update updates a pristine host copy from replayable noise; use "
+        "perturbation=scratch and noise=gaussian or rademacher",
+    ),
+    Refusal(
+        lambda p, r: _host_updates(p) and p.tier == "nvme",
+        "policy=host_update keeps the master weights in host memory; use tier=ram or policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: _streams(p) and r.recoded and not _host_updates(p),
+        "a wire that differs from storage never brings the master to the device; use "
+        "policy=host_update, or set storage_dtype to the wire's for a narrow master",
+    ),
+    Refusal(
+        lambda p, r: r.recoded and (_in_place(r) or r.noise == "torch"),
+        "a wire that differs from storage needs perturbation=scratch and replayable noise: use "
+        "noise=gaussian or rademacher",
+    ),
+    Refusal(
+        lambda p, r: r.wire_dtype.bytes > r.storage_dtype.bytes,
+        "wire_dtype must not be wider than storage_dtype: it would carry no more information",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.ZO2_REFERENCE and p.tier == "nvme",
+        "policy=zo2_reference stands for the published code, whose disk path is unused; use "
+        "tier=ram or policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: (
+            p.policy is not Policy.ZO2 and not (p.overlap and p.reuse_slots and p.deferred_update)
+        ),
+        "overlap, reuse_slots and deferred_update belong to policy=zo2; switch them off there",
+    ),
+    Refusal(
+        lambda p, r: r.recoded and r.lora_rank is not None,
+        "frozen blocks are encoded once; set storage_dtype to the wire's",
+    ),
+    Refusal(
+        lambda p, r: _in_place(r) and r.lora_rank is not None,
+        "adapters are perturbed in scratch, beside frozen weights; use perturbation=scratch",
+    ),
+    Refusal(
+        lambda p, r: _in_place(r) and r.storage_dtype is not r.compute_dtype,
+        "in_place perturbation computes on the stored weights; set compute_dtype to storage_dtype, "
+        "or use perturbation=scratch",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.NAIVE and _in_place(r) and r.samples > 1,
+        "policy=naive runs W+ of every sample in one trip, and in place a sample starts from what "
+        "the one before left after W-; use samples=1, perturbation=scratch, or another policy",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.ZO2_REFERENCE and (r.samples > 1 or r.microbatches > 1),
+        "policy=zo2_reference stands for the published code, which has one sample and one "
+        "microbatch per step; use policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.ZO2_REFERENCE and p.resident_blocks > 0,
+        "policy=zo2_reference is accounted for with every block offloaded; use policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.ZO2_REFERENCE and p.blocks_per_unit > 1,
+        "policy=zo2_reference stands for the published code, which moves one block at a time; use "
+        "blocks_per_unit=1 or policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: p.policy is Policy.ZO2_REFERENCE and r.lora_rank is not None,
+        "policy=zo2_reference updates every weight of every block; use trainable=all or policy=zo2",
+    ),
+)
+
+
+def refusal(plan: Plan, recipe: Recipe) -> str | None:
+    """The reason why ``plan`` and ``recipe`` cannot be combined, or None."""
+    return next((r.reason for r in REFUSALS if r.applies(plan, recipe)), None)
+
+
+def check(plan: Plan, recipe: Recipe) -> None:
+    """Raise ``ValueError`` with the reason when the pair is refused."""
+    reason = refusal(plan, recipe)
+    if reason is not None:
+        raise ValueError(f"policy={plan.policy}: {reason}")

@@ -1,0 +1,35 @@
+"""A case: one model, machine, plan and recipe; what every question is asked about."""
+
+from dataclasses import dataclass
+
+from zo2sim.cost import CostModel
+from zo2sim.machines.machine import Machine
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.policies import Shape, build
+from zo2sim.schedule.ops import Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Everything that a prediction depends on."""
+
+    model: Model
+    machine: Machine
+    plan: Plan
+    recipe: Recipe
+
+    @property
+    def program(self) -> Program:
+        """The schedules of the plan; raises ``ValueError`` where the combination is refused."""
+        return build(Shape.of(self.model, self.plan), self.plan, self.recipe)
+
+    @property
+    def units(self) -> Model:
+        """The model with what the plan moves as one for its blocks."""
+        return self.model.in_units_of(self.plan.blocks_per_unit)
+
+    @property
+    def cost(self) -> CostModel:
+        """What its operations cost."""
+        return CostModel.of(self.model, self.machine, self.plan, self.recipe)

@@ -1,0 +1,22 @@
+"""The schedule as data, and its proofs. Imports nothing of ours.
+
+`ops` is the IR, `edges` derives what waits for what from declared accesses, `unroll` lays periods
+end to end, `text` prints and reads. `verify` proves order (its findings are `hazard`s), `versions`
+that every read sees the records that it should.
+"""
+
+from zo2sim.schedule.hazard import Hazard
+from zo2sim.schedule.ops import Buffer, Kind, Op, Program, Schedule, Space, Stream
+from zo2sim.schedule.verify import verify
+
+__all__ = [
+    "Buffer",
+    "Hazard",
+    "Kind",
+    "Op",
+    "Program",
+    "Schedule",
+    "Space",
+    "Stream",
+    "verify",
+]

@@ -1,0 +1,93 @@
+"""Edges from accesses: the fewest waits that order every conflicting pair of operations.
+
+A policy declares what each operation reads and writes, in issue order. Two operations conflict when
+they touch the same buffer and one of them writes it. This module turns the conflicts into edges and
+leaves out those that stream order or other edges already imply. `zo2sim.schedule.verify` proves the
+result by another route and does not rely on it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from zo2sim.schedule.ops import Buffer, Op, Stream
+
+_PERIODS = 3  # the third period's edges are those of the steady state
+
+
+def with_edges(ops: Sequence[Op], *, cyclic: bool) -> tuple[Op, ...]:
+    """``ops`` with complete edges; an ``after`` that an operation already has is kept in force.
+
+    With ``cyclic`` the operations repeat, and edges to the previous period carry ``^``.
+    """
+    walk = _Walk(len(ops))
+    edges: list[tuple[str, ...]] = []
+    for _ in range(_PERIODS if cyclic else 1):
+        index = {op.name: walk.count + i for i, op in enumerate(ops)}
+        edges = [walk.step(op, index, ops) for op in ops]
+    return tuple(replace(op, after=after) for op, after in zip(ops, edges, strict=True))
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Accesses and clocks so far; a clock is, per stream, how many operations surely ended."""
+
+    period: int
+    count: int = 0
+    clocks: list[dict[Stream, int]] = field(default_factory=lambda: [])
+    places: list[tuple[Stream, int]] = field(default_factory=lambda: [])
+    last_on: dict[Stream, int] = field(default_factory=lambda: {})
+    writer: dict[Buffer, int] = field(default_factory=lambda: {})
+    readers: defaultdict[Buffer, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def step(self, op: Op, index: dict[str, int], ops: Sequence[Op]) -> tuple[str, ...]:
+        """Add ``op``; return the edges that it needs, latest first."""
+        previous = self.last_on.get(op.stream)
+        clock = dict(self.clocks[previous]) if previous is not None else {}
+        wanted = {*self._conflicts(op), *self._asked(op, index)}
+        edges: list[str] = []
+        for target in sorted(wanted, reverse=True):
+            stream, place = self.places[target]
+            if clock.get(stream, -1) < place:
+                edges.append(self._edge(ops[target % self.period], target))
+                _join(clock, self.clocks[target])
+        self._record(op, clock)
+        return tuple(edges)
+
+    def _conflicts(self, op: Op) -> Iterator[int]:
+        for buffer in (*op.reads, *op.writes):
+            if buffer in self.writer:
+                yield self.writer[buffer]
+        for buffer in op.writes:
+            yield from self.readers[buffer]
+
+    def _asked(self, op: Op, index: dict[str, int]) -> Iterator[int]:
+        for edge in op.after:
+            shift = self.period if edge.endswith("^") else 0
+            target = index[edge.removesuffix("^")] - shift
+            if target >= 0:
+                yield target
+
+    def _edge(self, target: Op, number: int) -> str:
+        periods_back = self.count // self.period - number // self.period
+        assert periods_back <= 1, f"{target.name} is waited on from {periods_back} periods later"
+        return target.name + "^" * periods_back
+
+    def _record(self, op: Op, clock: dict[Stream, int]) -> None:
+        place = clock.get(op.stream, -1) + 1
+        clock[op.stream] = place
+        self.clocks.append(clock)
+        self.places.append((op.stream, place))
+        self.last_on[op.stream] = self.count
+        for buffer in op.reads:
+            self.readers[buffer].append(self.count)
+        for buffer in op.writes:
+            self.writer[buffer] = self.count
+            self.readers[buffer] = []
+        self.count += 1
+
+
+def _join(clock: dict[Stream, int], other: dict[Stream, int]) -> None:
+    for stream, place in other.items():
+        if clock.get(stream, -1) < place:
+            clock[stream] = place

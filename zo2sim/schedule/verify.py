@@ -1,0 +1,128 @@
+"""The race verifier: proves a program safe from what its operations declare that they touch.
+
+Two accesses to one buffer conflict when at least one of them writes. Every conflicting pair must
+be ordered by streams, edges and what follows from them; otherwise some legal execution swaps the
+two. That is the happens-before relation of Lamport (CACM 21(7), 1978), decided with vector clocks
+(Mattern 1988): per operation, how many operations of each stream have surely ended before it.
+
+Two writes must be ordered even if nobody reads in between: nothing promises that a copy is
+atomic, and two at once would leave a mixture.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from zo2sim.schedule.hazard import Hazard, HazardKind, once, place
+from zo2sim.schedule.ops import Buffer, Program, Space, Stream
+from zo2sim.schedule.unroll import Unrolled, unroll
+from zo2sim.schedule.versions import check_versions
+
+__all__ = ["Hazard", "check_versions", "happens_before", "races", "verify"]
+
+_COLUMN = {stream: i for i, stream in enumerate(Stream)}
+
+
+def verify(
+    program: Program, *, num_slots: int | None = None, periods: int = 3
+) -> tuple[Hazard, ...]:
+    """Every race of a program, and every slot number that is not below ``num_slots``.
+
+    The prologue and ``periods - 1`` periods follow each other without a pause; flush and
+    evaluation start on an idle machine. Each pair of names is reported once. Empty when clean.
+    """
+    parts = (unroll(program, periods=periods), unroll(program.flush), unroll(program.evaluate))
+    return once(hazard for part in parts for hazard in (*races(part), *_excess(part, num_slots)))
+
+
+def races(unrolled: tuple[Unrolled, ...]) -> Iterator[Hazard]:
+    """Each unordered conflicting pair whose order does not follow from that of other pairs.
+
+    Once all reported pairs are ordered, every conflicting pair is: a read is compared with the
+    last write, a write with the reads since, or without any with the last write. Takes time
+    linear in the number of operations.
+    """
+    clocks = happens_before(unrolled)
+    accesses = _Accesses()
+    for index, second in enumerate(unrolled):
+        for kind, buffer, before in accesses.conflicts(second):
+            first = unrolled[before]
+            if clocks[index][_COLUMN[first.op.stream]] <= first.position:
+                words = _race_in_words(kind, first, second, buffer)
+                yield Hazard(kind=kind, first=first, second=second, buffer=buffer, words=words)
+        accesses.record(index, second)
+
+
+def happens_before(unrolled: tuple[Unrolled, ...]) -> list[tuple[int, ...]]:
+    """A vector clock per operation: one count per `Stream`, in its order, itself included.
+
+    Operation a ends before b starts iff b's count for a's stream exceeds a's ``position``.
+    """
+    clocks: list[tuple[int, ...]] = []
+    for item in unrolled:
+        clock = (0,) * len(_COLUMN)
+        for target in item.deps:
+            if clock[_COLUMN[unrolled[target].op.stream]] <= unrolled[target].position:
+                clock = tuple(map(max, clock, clocks[target]))
+        own = _COLUMN[item.op.stream]
+        clocks.append((*clock[:own], item.position + 1, *clock[own + 1 :]))
+    return clocks
+
+
+class _Accesses:
+    """Per buffer the last writer, and the last reader since on every stream."""
+
+    def __init__(self) -> None:
+        self._writer: dict[Buffer, int] = {}
+        self._readers: defaultdict[Buffer, dict[Stream, int]] = defaultdict(dict)
+
+    def conflicts(self, item: Unrolled) -> Iterator[tuple[HazardKind, Buffer, int]]:
+        for buffer in item.op.reads:
+            if buffer in self._writer:
+                yield "RAW", buffer, self._writer[buffer]
+        for buffer in item.op.writes:
+            for reader in self._readers[buffer].values():
+                yield "WAR", buffer, reader
+            unread = not self._readers[buffer] and buffer not in item.op.reads
+            if unread and buffer in self._writer:
+                yield "WAW", buffer, self._writer[buffer]
+
+    def record(self, index: int, item: Unrolled) -> None:
+        for buffer in item.op.reads:
+            self._readers[buffer][item.op.stream] = index
+        for buffer in item.op.writes:
+            self._writer[buffer] = index
+            self._readers[buffer] = {}
+
+
+_WRONG = {
+    "RAW": "may read {buffer} before {first} has written it",
+    "WAR": "may overwrite {buffer} before {first} has read it",
+    "WAW": "may write {buffer} before {first} has, whose content would then stay",
+}
+
+
+def _race_in_words(kind: HazardKind, first: Unrolled, second: Unrolled, buffer: Buffer) -> str:
+    wrong = _WRONG[kind].format(buffer=buffer, first=place(first))
+    periods_back = second.period - first.period
+    if periods_back > 1:
+        return (
+            f"{place(second)} {wrong}; no edge reaches {periods_back} periods back: "
+            f"add a path of edges from {first.name} to {second.name}"
+        )
+    return (
+        f"{place(second)} {wrong}; add the edge {second.name} <- {first.name}{'^' * periods_back}"
+    )
+
+
+def _excess(unrolled: tuple[Unrolled, ...], num_slots: int | None) -> Iterator[Hazard]:
+    if num_slots is None:
+        return
+    for item in unrolled:
+        named = () if item.op.slot is None else (Buffer(Space.SLOT, item.op.slot),)
+        for buffer in (*item.op.reads, *item.op.writes, *named):
+            if buffer.space is Space.SLOT and buffer.number >= num_slots:
+                words = (
+                    f"{place(item)} uses {buffer}, but the plan has {num_slots} "
+                    f"(slot:0 to slot:{num_slots - 1}); use a lower slot or raise num_slots"
+                )
+                yield Hazard(kind="capacity", second=item, buffer=buffer, words=words)

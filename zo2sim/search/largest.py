@@ -1,0 +1,140 @@
+"""The largest model that a machine has room for: of a list, and of one shape made deeper or wider.
+
+A model fits where any plan that leaves the recipe as it is fits. Only the smallest plans have to
+be looked at: one slot, one scratch copy, a write-back every step, one block per unit. More of these
+take more memory at every place, but for the last page of each block that moves with another (4 KiB
+of the host). How many blocks stay on the device is searched, because what the device gains the
+host loses, and so is the tier.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from zo2sim.memory.account import fits, room
+from zo2sim.memory.runtime import account
+from zo2sim.models.config.wider import Widths
+from zo2sim.models.shapes import Model, Unit, deeper
+from zo2sim.plan.choices import Plan, Policy
+from zo2sim.predict.case import Case
+from zo2sim.search.candidates import Candidates
+from zo2sim.search.space import Space, plan_axes
+from zo2sim.simulate.steady import Floats
+
+DEEPEST = 4096
+"""Blocks up to which a deeper model is looked for."""
+WIDEST = 1024
+"""Heads up to which a wider one is."""
+_SMALL = (Policy.ZO2, Policy.HOST_UPDATE, Policy.RESIDENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Whether a model fits: the plan that comes closest, and what is missing where it does not."""
+
+    case: Case
+    missing: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        return not self.missing
+
+    @property
+    def model(self) -> Model:
+        return self.case.model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """``fits`` has room, and ``fails``, the next larger, has not; None where there is no such."""
+
+    fits: Room | None
+    fails: Room | None
+
+
+def room_for(base: Case) -> Room:
+    """The verdict on the model, machine and recipe of a case, whatever its plan is."""
+    small = replace(base, plan=Plan(num_slots=1))
+    axes = {
+        "tier": plan_axes(base)["tier"],
+        "policy": _SMALL,
+        "resident_blocks": _residents(small),
+    }
+    candidates = Candidates.of(Space(base=small, axes=axes))
+    case = candidates.case(int(_missing_bytes(candidates, base).argmin()))
+    context_bytes = int(base.machine.device.context_bytes.value)
+    memory = account(case.model, case.plan, case.recipe, context_bytes=context_bytes)
+    short = (place.sentence for place in fits(memory, base.machine) if not place.fits)
+    return Room(case=case, missing=tuple(short))
+
+
+def rooms_for(models: Iterable[Model], base: Case) -> tuple[Room, ...]:
+    """The verdicts on several models, from the smallest to the largest."""
+    ordered = sorted(models, key=lambda model: model.elements)
+    return tuple(room_for(replace(base, model=model)) for model in ordered)
+
+
+def deepest(base: Case) -> Edge:
+    """The most blocks of the model's kind that fit: every block takes memory."""
+    return _edge(lambda n: room_for(replace(base, model=deeper(base.model, n))), most=DEEPEST)
+
+
+def widest(base: Case, widths: Widths) -> Edge:
+    """The most heads, with width and depth as ``widths`` says: each takes memory."""
+    return _edge(lambda n: room_for(replace(base, model=widths.of(n))), most=WIDEST // widths.group)
+
+
+def _edge(verdict: Callable[[int], Room], *, most: int) -> Edge:
+    """The largest size that fits and the next one, by bisection of sizes from 1 to ``most``."""
+    low, high = 0, 1
+    found = {1: verdict(1)}
+    while found[high].fits and high < most:
+        low, high = high, min(2 * high, most)
+        found[high] = verdict(high)
+    if found[high].fits:
+        return Edge(fits=found[high], fails=None)
+    while high - low > 1:
+        middle = (low + high) // 2
+        found[middle] = verdict(middle)
+        low, high = (middle, high) if found[middle].fits else (low, middle)
+    return Edge(fits=found.get(low), fails=found[high])
+
+
+def _residents(small: Case) -> tuple[int, ...]:
+    """Numbers of resident blocks that can decide: all, or the ends and the most that fit.
+
+    Where blocks are of one size, each that stays takes its size from the device and gives it to
+    the host, so only the most that the device has room for matters.
+    """
+    model = small.model
+    sizes = {block.buffer_bytes(small.recipe.storage_dtype) for block in _kinds(model)}
+    if len(sizes) > 1:
+        return tuple(range(model.num_blocks + 1))
+    low, high = 0, model.num_blocks
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _device_bytes(small, middle) <= small.machine.device.memory_bytes.value:
+            low = middle
+        else:
+            high = middle - 1
+    return tuple(sorted({0, low, model.num_blocks}))
+
+
+def _kinds(model: Model) -> tuple[Unit, ...]:
+    return tuple(model.blocks[block] for block in sorted(set(model.first_alike)))
+
+
+def _device_bytes(small: Case, residents: int) -> int:
+    plan = replace(small.plan, resident_blocks=residents)
+    context_bytes = int(small.machine.device.context_bytes.value)
+    memory = account(small.model, plan, small.recipe, context_bytes=context_bytes)
+    return memory.device_bytes
+
+
+def _missing_bytes(candidates: Candidates, base: Case) -> Floats:
+    """Bytes by which every plan is too large, all places together."""
+    missing = np.zeros(len(candidates))
+    for place, available in room(base.machine).items():
+        missing += np.maximum(candidates.needed(place) - int(available), 0)
+    return missing

@@ -1,0 +1,74 @@
+"""What a search knows of every plan's step time, from a bound down to the simulated figure.
+
+Each plan starts with the bound of its traffic. Looking closer first walks its program (the fast
+path: a better bound, for all plans with that program at once), then simulates it, and then its
+step time is known. So the least entry is at any time a proven bound of the whole space.
+"""
+
+import numpy as np
+
+from zo2sim.predict.vectorised import shared_program, step_s
+from zo2sim.search.candidates import Candidates, Flags
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.steady import Floats, Numbers
+
+
+class Ledger:
+    """Seconds per step of every candidate: ``step_s`` where ``known``, otherwise a lower bound.
+
+    A bound that was ``walked`` has the chain of dependencies in it.
+
+    ``work`` is what a step of each gets done.
+    """
+
+    def __init__(self, candidates: Candidates, work: Floats) -> None:
+        self.candidates = candidates
+        self.work = work
+        self.step_s = candidates.bound_s.copy()
+        self.known: Flags = np.zeros(len(candidates), dtype=bool)
+        self.num_walked = 0
+        self.num_simulated = 0
+        self.walked: Flags = np.zeros(len(candidates), dtype=bool)
+
+    def cost(self, numbers: Numbers) -> Floats:
+        """Seconds per unit of work of some plans: known, or no more than they will turn out."""
+        return self.step_s[numbers] / self.work[numbers]
+
+    def cost_of(self, number: int) -> float:
+        """The same of one plan."""
+        return float(self.step_s[number] / self.work[number])
+
+    def most_per_s(self, among: Numbers) -> float:
+        """No plan of these gets more work done per second; 0 where there is none."""
+        return float(1.0 / self.cost(among).min()) if len(among) else 0.0
+
+    def reaches(self, number: int, limit_s: float) -> bool:
+        """Whether one plan costs no more than that: looks closer until it is decided."""
+        while self.cost_of(number) <= limit_s:
+            if self.known[number]:
+                return True
+            self.look_closer(number)
+        return False
+
+    def look_closer(self, number: int) -> None:
+        """Learn more of one plan: walk its program, or simulate it where it was walked before."""
+        assert not self.known[number], "nothing more can be learnt of a simulated plan"
+        if self.walked[number]:
+            self._simulate(number)
+        else:
+            self._walk(number)
+
+    def _walk(self, number: int) -> None:
+        kin = np.flatnonzero(self.candidates.kin == self.candidates.kin[number])
+        walked = step_s([self.candidates.case(int(one)) for one in kin])
+        self.step_s[kin] = np.maximum(self.step_s[kin], walked)
+        self.walked[kin] = True
+        self.num_walked += len(kin)
+
+    def _simulate(self, number: int) -> None:
+        case = self.candidates.case(number)
+        cost = case.cost
+        trace = simulate(shared_program(case), cost, cost.rates)
+        self.step_s[number] = trace.step_s
+        self.known[number] = True
+        self.num_simulated += 1

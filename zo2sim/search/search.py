@@ -1,0 +1,270 @@
+"""The best plan of a space, proven: best first, by bounds that get better as they are looked at.
+
+    search(space, objective) -> Search
+
+Every plan has a lower bound (`zo2sim.search.placement_bounds`). The plan with the least bound is
+looked at more closely (`zo2sim.search.ledger`), until the least entry is a simulated one: then no
+other plan can be faster. The same order with memory for two more axes gives the Pareto front
+(`zo2sim.search.pareto`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Literal, get_args
+
+import numpy as np
+
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import with_device_memory, with_host_memory
+from zo2sim.memory.account import GIB
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.search.candidates import Allowed, Candidates
+from zo2sim.search.ledger import Ledger
+from zo2sim.search.pareto import front
+from zo2sim.search.space import Space, plan_axes
+from zo2sim.simulate.steady import Floats, Numbers
+
+Objective = Literal["tokens", "samples", "memory"]
+
+SAME = 1e-9
+"""Relative difference that is rounding."""
+
+
+class NothingFits(ValueError):
+    """No plan of a space has room on the machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """When a search stops. The gap that is left is part of the answer.
+
+    ``tolerance`` is the relative distance to the bound at which a plan is good enough,
+    ``simulations`` the most that are run for the best plan, and again for the Pareto front;
+    ``grain`` is the relative difference below which two points of the front are alike.
+    """
+
+    tolerance: float = 1e-3
+    simulations: int = 16
+    grain: float = 0.15
+
+    def __post_init__(self) -> None:
+        if self.tolerance < 0.0 or self.grain < 0.0 or self.simulations < 1:
+            raise ValueError(
+                "tolerance and grain must be >= 0, simulations >= 1; "
+                f"got {self.tolerance}, {self.grain}, {self.simulations}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One plan of the space. ``simulated`` is False where ``step_s`` is only its lower bound."""
+
+    case: Case
+    step_s: float
+    device_bytes: int
+    host_bytes: int
+    nvme_bytes: int
+    simulated: bool = True
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.case.recipe.tokens_per_step / self.step_s
+
+    @property
+    def samples_per_s(self) -> float:
+        """Noise directions per second, each with a loss over the whole step's data."""
+        return self.case.recipe.samples / self.step_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """The answer: ``lower_bound_s`` is for as much work as a step of the best plan does."""
+
+    best: Found
+    lower_bound_s: float
+    pareto: tuple[Found, ...]
+    plans_evaluated: int
+    plans_fitting: int
+    plans_walked: int
+    plans_simulated: int
+
+    @property
+    def gap(self) -> float:
+        """How far the best plan is above what no plan of the space can beat."""
+        return self.best.step_s / self.lower_bound_s - 1.0
+
+
+def search(
+    space: Space,
+    objective: Objective = "tokens",
+    *,
+    effort: Effort | None = None,
+    allowed: Allowed | None = None,
+) -> Search:
+    """The best plan of the space that fits its machine.
+
+    ``tokens`` and ``samples`` want the most per second, ``memory`` the least on the device, then
+    on the host, and of those plans the fastest. Raises ``ValueError`` where nothing fits.
+    """
+    effort = effort or Effort()
+    candidates = Candidates.of(space, allowed=allowed)
+    fitting = np.flatnonzero(candidates.fitting(space.base.machine))
+    if not len(fitting):
+        raise NothingFits(_nothing_fits(candidates, space))
+    ledger = Ledger(candidates, work(candidates, objective))
+    among = smallest(candidates, fitting) if objective == "memory" else fitting
+    best = fastest(ledger, among, effort)
+    least = float(ledger.cost(among).min() * ledger.work[best])
+    points = front(ledger, fitting, grain=effort.grain, simulations=effort.simulations)
+    return Search(
+        best=found(ledger, best),
+        lower_bound_s=min(least, float(ledger.step_s[best])),
+        pareto=_with_best(found(ledger, best), [found(ledger, point) for point in points]),
+        plans_evaluated=len(candidates),
+        plans_fitting=len(fitting),
+        plans_walked=ledger.num_walked,
+        plans_simulated=ledger.num_simulated,
+    )
+
+
+def work(candidates: Candidates, objective: Objective) -> Floats:
+    """What a step of every plan gets done: tokens, or samples of the estimator."""
+    if objective not in get_args(Objective):
+        raise ValueError(
+            f"objective must be one of {', '.join(get_args(Objective))}; got {objective!r}"
+        )
+    recipes = [case.recipe for case in candidates.cores]
+    per_core = [r.samples if objective == "samples" else r.tokens_per_step for r in recipes]
+    return np.array(per_core, dtype=np.float64)[candidates.core]
+
+
+def smallest(candidates: Candidates, among: Numbers) -> Numbers:
+    """Those that need the least on the device, and of those the least on the host."""
+    device = candidates.device[among]
+    least = among[device == device.min()]
+    host = candidates.host[least]
+    return least[host == host.min()]
+
+
+def fastest(ledger: Ledger, among: Numbers, effort: Effort) -> int:
+    """The plan that is known to cost least, of ``among``; equal ones by memory.
+
+    Stops where nothing can be better by more than the tolerance, or at the most simulations.
+    """
+    begun = ledger.num_simulated
+    for number in best_first(ledger, among):
+        known = among[ledger.known[among]]
+        best = ledger.cost(known).min() if len(known) else np.inf
+        if ledger.cost_of(number) * (1 + effort.tolerance) >= best:
+            break
+        if ledger.num_simulated - begun >= effort.simulations and len(known):
+            break
+        ledger.look_closer(number)
+    known = among[ledger.known[among]]
+    costs = ledger.cost(known)
+    equal = known[costs <= costs.min() * (1 + SAME)]
+    needs = (ledger.candidates.host[equal], ledger.candidates.device[equal])
+    return int(equal[np.lexsort(needs)[0]])
+
+
+def best_first(ledger: Ledger, among: Numbers) -> Iterator[int]:
+    """Plans of least cost first, of equal ones the smallest, as the ledger learns.
+
+    A plan comes again until it is known; a known one comes once.
+    """
+    device = ledger.candidates.device
+
+    def entry(number: int) -> tuple[float, int, int]:
+        return ledger.cost_of(number), int(device[number]), number
+
+    heap = [entry(number) for number in among.tolist()]
+    heapify(heap)
+    while heap:
+        cost, _, number = heappop(heap)
+        if cost < ledger.cost_of(number):  # it has been looked at since
+            heappush(heap, entry(number))
+            continue
+        was_known = bool(ledger.known[number])
+        yield number
+        if not was_known:
+            heappush(heap, entry(number))
+
+
+def found(ledger: Ledger, number: int) -> Found:
+    """What is known of one plan."""
+    candidates = ledger.candidates
+    return Found(
+        case=candidates.case(number),
+        step_s=float(ledger.step_s[number]),
+        device_bytes=int(candidates.device[number]),
+        host_bytes=int(candidates.host[number]),
+        nvme_bytes=int(candidates.nvme[number]),
+        simulated=bool(ledger.known[number]),
+    )
+
+
+def _with_best(best: Found, points: Sequence[Found]) -> tuple[Found, ...]:
+    """The front with the best plan in place of what it beats; the grain may have left it out."""
+    others = [p for p in points if p.case != best.case and not _beats(best, p)]
+    return tuple(sorted([best, *others], key=lambda point: -point.tokens_per_s))
+
+
+def _beats(one: Found, other: Found) -> bool:
+    return (
+        one.tokens_per_s >= other.tokens_per_s
+        and one.device_bytes <= other.device_bytes
+        and one.host_bytes <= other.host_bytes
+    )
+
+
+def _nothing_fits(candidates: Candidates, space: Space) -> str:
+    """Says the least that is needed at each place, by plans that need it there."""
+    machine = space.base.machine
+    device, host = int(candidates.device.min()), int(candidates.host.min())
+    return (
+        f"no plan of the space fits {machine.name}: the smallest on the device needs "
+        f"{device / GIB:.1f} of {machine.device.memory_bytes.value / GIB:.1f} GiB, the smallest on "
+        f"the host {host / GIB:.1f} of {machine.host.memory_bytes.value / GIB:.1f} GiB; "
+        "free more axes, or give more memory"
+    )
+
+
+_QUICK = Effort(tolerance=0.01, simulations=4, grain=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bytes that may be used; None: all that the machine has."""
+
+    device_bytes: float | None = None
+    host_bytes: float | None = None
+
+    def of(self, machine: Machine) -> Machine:
+        """The machine with no more than these."""
+        if self.device_bytes is not None:
+            machine = with_device_memory(machine, self.device_bytes)
+        if self.host_bytes is not None:
+            machine = with_host_memory(machine, self.host_bytes)
+        return machine
+
+
+def choose(
+    model: Model,
+    machine: Machine,
+    limits: Limits,
+    recipe: Recipe,
+    *,
+    allowed: Allowed | None = None,
+) -> Plan:
+    """The plan with the most tokens per second that fits, up to 1 %; the recipe stays as it is.
+
+    ``allowed`` may rule out plans, such as those that a runtime does not execute. The same
+    arguments give the same plan. Raises `zo2sim.search.search.NothingFits`, a ``ValueError`` that
+    says what the smallest plans need, where none fits.
+    """
+    base = Case(model=model, machine=limits.of(machine), plan=Plan(), recipe=recipe)
+    space = Space(base=base, axes=plan_axes(base))
+    return search(space, effort=_QUICK, allowed=allowed).best.case.plan

@@ -1,0 +1,174 @@
+"""The plan space: which values every field of a plan and a recipe may take in a search.
+
+A `Case` says what everything else is. Axes of a plan change where and when, never a bit of the
+result; axes of a recipe change bits or statistics, so they are searched only where asked for.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from zo2sim.dtypes import Dtype
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.refusals import refusal
+from zo2sim.policies import Layout, Shape
+from zo2sim.predict.case import Case
+
+SEARCHED = (Policy.RESIDENT, Policy.ZO2, Policy.HOST_UPDATE, Policy.DUAL, Policy.NAIVE)
+"""Policies of this project's runtime; the published code has nothing to choose."""
+PLACEMENT = ("num_slots", "resident_blocks")
+"""Axes that no refusal depends on, and that are searched as one grid per core."""
+
+_PLAN = tuple(f.name for f in fields(Plan))
+_RECIPE = tuple(f.name for f in fields(Recipe))
+
+Axes = Mapping[str, tuple[Any, ...]]
+
+
+def changes_recipe(axis: str) -> bool:
+    """Whether an axis changes the bits or the statistics of the result."""
+    return axis in _RECIPE
+
+
+def plan_axes(case: Case) -> dict[str, tuple[Any, ...]]:
+    """What a search varies unless told otherwise: everything that leaves the result as it is.
+
+    How weights are page-locked stays as given, and so do the ablations of the paper.
+    """
+    every = (1, 2, 3, 4, 6, 8, 12, 16)
+    sizes = (1, 2, 4, 8)
+    return {
+        "policy": SEARCHED,
+        "blocks_per_unit": tuple(size for size in sizes if size <= case.model.num_blocks),
+        "write_back_every": every,
+        "scratch_copies": (1, 2),
+        "tier": ("ram",) if case.machine.nvme is None else ("ram", "nvme"),
+        "num_slots": (1, 2, 3, 4, 6, 8),
+        "resident_blocks": tuple(range(case.model.num_blocks + 1)),
+    }
+
+
+def recipe_axes(recipe: Recipe) -> dict[str, tuple[Any, ...]]:
+    """Values of the recipe's axes that a search may be asked to vary, too."""
+    half = recipe.compute_dtype if recipe.compute_dtype is not Dtype.FP32 else Dtype.FP16
+    return {
+        "microbatches": (1, 2, 4, 8, 16, 32),
+        "samples": (1, 2, 4, 8),
+        "storage_dtype": (Dtype.FP32, half),
+        "wire_dtype": (Dtype.FP32, half, Dtype.FP8),
+        "noise": ("gaussian", "rademacher"),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Plans and recipes to choose from: a case, and for some of its fields all values to try.
+
+    Raises ``ValueError`` for an axis that is no field, that has no values or one twice, and for a
+    policy that stands for other people's code.
+    """
+
+    base: Case
+    axes: Axes
+
+    def __post_init__(self) -> None:
+        for axis, values in self.axes.items():
+            if axis not in (*_PLAN, *_RECIPE):
+                raise ValueError(f"an axis must be a field of a plan or a recipe; got {axis!r}")
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"axis {axis} must have values, each once; got {values}")
+        other = [p for p in self._values("policy") if p not in SEARCHED]
+        if other:
+            raise ValueError(
+                f"policy must be one of {', '.join(SEARCHED)} in a search; got {other[0]}, which "
+                "stands for other code and has nothing to choose"
+            )
+        blocks = self.base.model.num_blocks
+        if max(self.residents) > blocks:
+            raise ValueError(
+                f"resident_blocks must be at most the model's {blocks} blocks; "
+                f"got {max(self.residents)}"
+            )
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Numbers of slots to choose from, ascending."""
+        return tuple(sorted(self._values("num_slots")))
+
+    @property
+    def residents(self) -> tuple[int, ...]:
+        """Numbers of resident units to choose from, ascending."""
+        return tuple(sorted(self._values("resident_blocks")))
+
+    def residents_of(self, core: Case) -> tuple[int, ...]:
+        """Those of them that a core has units for."""
+        return tuple(number for number in self.residents if number <= core.units.num_blocks)
+
+    @cached_property
+    def cores(self) -> tuple[Case, ...]:
+        """Every allowed combination of all axes but the placement's.
+
+        Raises ``ValueError`` with the last reason where every one is refused.
+        """
+        reason, found = "no machine runs it", list[Case]()
+        for case in self._combined():
+            why = refused(case, self._fewest)
+            if why is None:
+                found.append(case)
+            else:
+                reason = why
+        if not found:
+            raise ValueError(f"the space has no plan that is allowed: {reason}")
+        return tuple(found)
+
+    @property
+    def _fewest(self) -> int:
+        return self.residents[0]
+
+    def _values(self, axis: str) -> tuple[Any, ...]:
+        owner = self.base.plan if axis in _PLAN else self.base.recipe
+        return self.axes.get(axis, (getattr(owner, axis),))
+
+    def _combined(self) -> Iterator[Case]:
+        names = [axis for axis in self.axes if axis not in PLACEMENT]
+        for values in product(*(self.axes[name] for name in names)):
+            yield changed(self.base, dict(zip(names, values, strict=True)))
+
+
+def changed(case: Case, values: Mapping[str, Any]) -> Case:
+    """The case with some fields of its plan and recipe changed; raises ``ValueError`` as they do.
+
+    Pinning follows the policy where nobody chose it.
+    """
+    own = {k: v for k, v in values.items() if k in _PLAN}
+    if "policy" in own and case.plan.pinning == Plan(policy=case.plan.policy).pinning:
+        own = {"pinning": "auto", **own}
+    more = {k: v for k, v in values.items() if k in _RECIPE}
+    return replace(case, plan=replace(case.plan, **own), recipe=replace(case.recipe, **more))
+
+
+def refused(case: Case, residents: int = 0) -> str | None:
+    """Why no machine, or not this one, runs the case; None where it does."""
+    plan = replace(case.plan, resident_blocks=residents)
+    reason = refusal(plan, case.recipe)
+    if reason is None:
+        reason = _too_many(replace(case, plan=plan))
+    if reason is None and plan.tier == "nvme" and case.machine.nvme is None:
+        reason = f"{case.machine.name} has no NVMe"
+    if reason is None:
+        try:
+            _ = case.machine.device.flops_per_s(case.recipe.compute_dtype)
+        except ValueError as error:
+            reason = str(error)
+    return reason
+
+
+def _too_many(case: Case) -> str | None:
+    """The model has fewer blocks than a unit, or fewer units than are to be resident."""
+    try:
+        _ = Layout(shape=Shape.of(case.model, case.plan), plan=case.plan, recipe=case.recipe)
+    except ValueError as error:
+        return str(error)
+    return None

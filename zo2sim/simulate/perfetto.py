@@ -1,0 +1,174 @@
+"""Traces as Chrome/Kineto JSON, which Perfetto and chrome://tracing open.
+
+Format: "Trace Event Format" (Google, 2016) in its JSON object form. Times are microseconds with
+three decimals; everything is rounded to whole nanoseconds first, and a slice never starts before
+the one before it on its track has ended, so slices on a track cannot overlap.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from zo2sim.schedule.ops import Op, Stream
+from zo2sim.simulate.occupancy import slots_in_use
+from zo2sim.simulate.trace import Span, Trace
+
+_PID = 1
+_TRACKS = {stream: number for number, stream in enumerate(Stream, start=1)}
+
+Event = dict[str, object]
+"""One trace event."""
+
+
+def chrome_trace(
+    trace: Trace,
+    *,
+    name: str,
+    metadata: Mapping[str, str],
+    slot_bytes: int | None = None,
+) -> dict[str, object]:
+    """A process called ``name`` with a track per stream, flow arrows and a counter of slots.
+
+    Each operation is a complete slice whose arguments say what it touches. An edge across
+    streams is an arrow from the end of one slice to the start of the other; where one of them
+    rounds to no time at all, there is no slice to bind it to, and the arrow is left out. The
+    counter shows bytes when ``slot_bytes`` (of one slot) is given, and slots otherwise.
+    """
+    slices = _slices(trace)
+    events = [
+        *_names(trace, name),
+        *(_slice_event(s) for s in slices),
+        *_flows(trace, slices),
+        *_counters(trace, slot_bytes),
+    ]
+    return {
+        "schemaVersion": 1,
+        "displayTimeUnit": "ms",
+        "otherData": {key: metadata[key] for key in sorted(metadata)},
+        "traceEvents": events,
+    }
+
+
+def to_json(
+    trace: Trace,
+    *,
+    name: str,
+    metadata: Mapping[str, str],
+    slot_bytes: int | None = None,
+) -> str:
+    """`chrome_trace` as text; the same trace gives the same text."""
+    document = chrome_trace(trace, name=name, metadata=metadata, slot_bytes=slot_bytes)
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """A span in whole nanoseconds."""
+
+    span: Span
+    start_ns: int
+    end_ns: int
+
+    @property
+    def last_ns(self) -> int:
+        """The last instant that is still inside: a viewer takes the end to be outside."""
+        return self.end_ns - 1
+
+
+def _slices(trace: Trace) -> tuple[_Slice, ...]:
+    """In issue order. A start before the end of the stream's previous slice moves there."""
+    ends_ns: dict[Stream, int] = {}
+    slices: list[_Slice] = []
+    for span in trace.spans:
+        stream = span.op.stream
+        start_ns = max(_ns(span.start_s), ends_ns.get(stream, 0))
+        end_ns = max(_ns(span.end_s), start_ns)
+        ends_ns[stream] = end_ns
+        slices.append(_Slice(span, start_ns, end_ns))
+    return tuple(slices)
+
+
+def _names(trace: Trace, name: str) -> Iterator[Event]:
+    yield _metadata("process_name", 0, {"name": name})
+    for stream in trace.streams:
+        track = _TRACKS[stream]
+        yield _metadata("thread_name", track, {"name": stream.value})
+        yield _metadata("thread_sort_index", track, {"sort_index": track})
+
+
+def _metadata(what: str, track: int, args: Mapping[str, str | int]) -> Event:
+    return {"ph": "M", "name": what, "pid": _PID, "tid": track, "args": dict(args)}
+
+
+def _slice_event(item: _Slice) -> Event:
+    op = item.span.op
+    return {
+        "ph": "X",
+        "name": op.name,
+        "cat": op.kind.value,
+        "pid": _PID,
+        "tid": _TRACKS[op.stream],
+        "ts": item.start_ns / 1000,
+        "dur": (item.end_ns - item.start_ns) / 1000,
+        "args": _arguments(op, item.span.step),
+    }
+
+
+def _arguments(op: Op, step: int) -> dict[str, object]:
+    return {
+        "unit": op.unit,
+        "slot": op.slot,
+        "step": step,
+        "lanes": op.lanes,
+        "records": op.records,
+        "reads": [str(buffer) for buffer in op.reads],
+        "writes": [str(buffer) for buffer in op.writes],
+    }
+
+
+def _flows(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[Event]:
+    """Arrows for edges across streams, numbered in the order of the operations that wait."""
+    for number, (source, target) in enumerate(_edges(trace, slices)):
+        left_ns = min(source.last_ns, target.start_ns)
+        yield {**_flow_end("s", number, source), "ts": left_ns / 1000}
+        yield {**_flow_end("f", number, target), "bp": "e", "ts": target.start_ns / 1000}
+
+
+def _flow_end(phase: str, number: int, item: _Slice) -> Event:
+    track = _TRACKS[item.span.op.stream]
+    return {"ph": phase, "name": "after", "cat": "edge", "id": number, "pid": _PID, "tid": track}
+
+
+def _edges(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[tuple[_Slice, _Slice]]:
+    k = trace.steps_per_period
+    places = {(s.span.step // k, s.span.op.name): s for s in slices}
+    for target in slices:
+        period = target.span.step // k
+        for edge in target.span.op.after:
+            source = places.get((period - edge.endswith("^"), edge.removesuffix("^")))
+            if source is not None and _can_be_drawn(source, target):
+                yield source, target
+
+
+def _can_be_drawn(source: _Slice, target: _Slice) -> bool:
+    """Across streams, both slices last, and the source has begun when the target begins."""
+    lasts = all(item.end_ns > item.start_ns for item in (source, target))
+    crosses = source.span.op.stream is not target.span.op.stream
+    return lasts and crosses and source.start_ns <= target.start_ns
+
+
+def _counters(trace: Trace, slot_bytes: int | None) -> Iterator[Event]:
+    name, unit = ("device slots", "slots") if slot_bytes is None else ("device memory", "bytes")
+    for time_s, slots in slots_in_use(trace):
+        yield {
+            "ph": "C",
+            "name": name,
+            "pid": _PID,
+            "tid": 0,
+            "ts": _ns(time_s) / 1000,
+            "args": {unit: slots * (1 if slot_bytes is None else slot_bytes)},
+        }
+
+
+def _ns(time_s: float) -> int:
+    return round(time_s * 1e9)

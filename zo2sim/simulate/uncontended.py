@@ -1,0 +1,166 @@
+"""A program as arithmetic: starts and ends of every operation, for many plans in one pass.
+
+An operation starts when everything that it waits for has ended, and takes its own duration: what
+the simulator does where operations do not slow each other. Another stream may see an end later, or
+earlier, than its own stream goes on (`zo2sim.simulate.work.sees_late`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count, islice
+
+import numpy as np
+
+from zo2sim.schedule.ops import Kind, Op, Program
+from zo2sim.schedule.unroll import unroll
+from zo2sim.simulate.steady import MOST_PERIODS, PERIODS, Floats, cycles, forced
+from zo2sim.simulate.work import sees_late
+
+Row = tuple[int, tuple[int, ...], tuple[int | None, ...]]
+"""Cost class of an operation, where the ends that it waits for are kept, and, of each of those that
+it sees late, the cost class."""
+
+_LONGEST = 5  # periods that show a cycle of four
+_CHUNK = 2048  # plans per pass: the ends of a period then stay in cache
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """A program reduced to arithmetic: what each operation waits for, and its cost class.
+
+    ``like`` maps operations of equal cost to equal keys.
+    """
+
+    program: Program
+    like: Callable[[Op], object]
+
+    @cached_property
+    def classes(self) -> tuple[Op, ...]:
+        """One operation per cost class; durations come in this order."""
+        first: dict[object, Op] = {}
+        for op in (*self.program.prologue.ops, *self.program.period.ops):
+            first.setdefault(self.like(op), op)
+        return tuple(first.values())
+
+    @property
+    def steps_per_period(self) -> int:
+        return self.program.period.steps
+
+    @property
+    def _size(self) -> int:
+        """Operations of one period."""
+        return len(self.program.period.ops)
+
+    @cached_property
+    def _rows(self) -> tuple[list[Row], ...]:
+        """Rows of the prologue, and of odd and even periods after it."""
+        numbers = {self.like(op): number for number, op in enumerate(self.classes)}
+        items = unroll(self.program, periods=3)
+        ring = 2 * self._size
+        rows: list[Row] = []
+        for item in items:
+            before = [items[dep].op for dep in item.deps]
+            late = [
+                numbers[self.like(op)] if sees_late(item.op.stream, op.stream) else None
+                for op in before
+            ]
+            kept = tuple(dep % ring for dep in item.deps)
+            rows.append((numbers[self.like(item.op)], kept, tuple(late)))
+        return tuple(rows[p * self._size : (p + 1) * self._size] for p in range(3))
+
+    def ends_s(
+        self, durations: Floats, late: Floats | None = None, *, periods: int = PERIODS
+    ) -> Floats:
+        """End of every operation, (operations, plans), from durations (classes, plans).
+
+        ``late`` has their shape: how much later an end is seen where it is seen late.
+        """
+        found = islice(self._periods(durations, late), periods)
+        return np.concatenate([ends.copy() for ends in found])
+
+    def step_s(self, durations: Floats, late: Floats | None = None) -> Floats:
+        """Mean step time of the steady state, (plans,); takes what `ends_s` takes."""
+        if late is None:
+            late = np.zeros_like(durations)
+        chunks = _chunks(durations.shape[1])
+        found = [self._settled_s(durations[:, own], late[:, own]) for own in chunks]
+        return np.concatenate(found)
+
+    def _periods(self, durations: Floats, late: Floats | None) -> Iterator[Floats]:
+        """Ends of one period after the other, (operations, plans), each in reused memory.
+
+        Edges reach one period back, so the ends of two periods are all that has to be kept.
+        """
+        ring = np.empty((2 * self._size, durations.shape[1]))
+        ends, costs = list(ring), list(durations)  # slicing an array costs more than the sum
+        lates = None if late is None or not late.any() else list(late)
+        for period in count():
+            first = self._size * (period % 2)
+            here = ends[first : first + self._size]
+            rows = self._rows[0 if period == 0 else 2 - period % 2]
+            for row, (cost, deps, late_classes) in zip(here, rows, strict=True):
+                befores = [ends[dep] for dep in deps]
+                if lates is not None:
+                    befores = _seen(befores, late_classes, lates)
+                _end(row, costs[cost], befores)
+            yield ring[first : first + self._size]
+
+    def _settled_s(self, durations: Floats, late: Floats) -> Floats:
+        """Run ever more periods until every plan repeats itself."""
+        result = np.full(durations.shape[1], np.nan)
+        seen: list[Floats] = []
+        for ends in self._periods(durations, late):
+            seen.append(ends[self._handed_on])
+            if len(seen) < PERIODS - 1:
+                continue
+            found = cycles(np.stack(seen[-_LONGEST:]))
+            if len(seen) == MOST_PERIODS:
+                found[found == 0] = forced(MOST_PERIODS)
+            plans = np.flatnonzero((found > 0) & np.isnan(result))
+            shown: list[int] = found[plans].tolist()
+            for cycle in set(shown):
+                those = plans[found[plans] == cycle]
+                length = seen[-1][-1, those] - seen[-1 - cycle][-1, those]
+                result[those] = length / (cycle * self.steps_per_period)
+            if not np.isnan(result).any():
+                break
+        return result
+
+    @cached_property
+    def _handed_on(self) -> list[int]:
+        """Positions of what the next period waits for, as everything after follows from these.
+
+        The last one is the period's last loss.
+        """
+        period = self.program.period
+        edges = {edge[:-1] for op in period.ops for edge in op.after if edge.endswith("^")}
+        last = {op.stream: op.name for op in period.ops}
+        loss = [op.name for op in period.ops if op.kind is Kind.LOSS][-1]
+        return [period.index[name] for name in (*sorted(edges | set(last.values())), loss)]
+
+
+def _end(row: Floats, duration: Floats, befores: Sequence[Floats]) -> None:
+    """Into ``row``: when an operation ends that starts when everything before it has ended."""
+    if not befores:
+        row[:] = duration
+    elif len(befores) == 1:
+        np.add(befores[0], duration, out=row)
+    else:
+        np.maximum(befores[0], befores[1], out=row)
+        for before in befores[2:]:
+            np.maximum(row, before, out=row)
+        np.add(row, duration, out=row)
+
+
+def _seen(
+    befores: Sequence[Floats], classes: Sequence[int | None], lates: Sequence[Floats]
+) -> list[Floats]:
+    """The ends as the stream sees them that waits for them."""
+    pairs = zip(befores, classes, strict=True)
+    return [ends if one is None else ends + lates[one] for ends, one in pairs]
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _CHUNK):
+        yield slice(start, start + _CHUNK)

@@ -1,0 +1,90 @@
+"""Resources: what running operations contend for. Streams are orders; these belong to a machine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from zo2sim.schedule.ops import Stream
+
+Number = Any
+"""A float, or an array with one value per plan: the cost formulas serve both."""
+
+
+class Resource(StrEnum):
+    """One capacity per resource; amounts are bytes, or seconds for compute and core-seconds."""
+
+    COMPUTE = "compute"
+    LINK_H2D = "link_h2d"
+    LINK_D2H = "link_d2h"
+    DRAM = "dram"
+    CPU = "cpu"
+    NVME_READ = "nvme_read"
+    NVME_WRITE = "nvme_write"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What a machine offers: bytes per second, or cores; the device computes 1 s per second.
+
+    While copies run in both directions the link gives ``both_h2d`` and ``both_d2h``.
+    """
+
+    link_h2d: Number
+    link_d2h: Number
+    both_h2d: Number
+    both_d2h: Number
+    dram: Number
+    cpu: Number
+    nvme_read: Number
+    nvme_write: Number
+    compute: Number = 1.0
+
+    def of(self, resource: Resource) -> Number:
+        """Capacity of one resource while nothing runs in the other direction."""
+        return getattr(self, resource.value)
+
+    @property
+    def duplex(self) -> bool:
+        """Copies in one direction do not slow those in the other."""
+        return bool(self.both_h2d == self.link_h2d and self.both_d2h == self.link_d2h)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Cost of one operation: a fixed time, then amounts that flow through resources together.
+
+    ``gap_s`` is what the host needs from its end until its own stream can go on, ``wake_s`` until
+    the stream that computes can start what waits for it; all other streams are asked at once.
+    """
+
+    fixed_s: Number = 0.0
+    amounts: Mapping[Resource, Number]
+    gap_s: Number = 0.0
+    wake_s: Number = 0.0
+
+    def alone_s(self, rates: Rates) -> Number:
+        """Time until its stream goes on, when nothing else runs: fixed, slowest flow, gap."""
+        return self.fixed_s + self.flow_s(rates) + self.gap_s
+
+    @property
+    def late_s(self) -> Number:
+        """From when its own stream goes on to when others see its end late (`sees_late`); may be
+        below 0."""
+        return self.wake_s - self.gap_s
+
+    def flow_s(self, rates: Rates) -> Number:
+        """Duration of the flow alone: the slowest resource."""
+        times = [amount / rates.of(r) for r, amount in self.amounts.items()]
+        return reduce(np.maximum, times, 0.0)
+
+
+def sees_late(after: Stream, before: Stream) -> bool:
+    """Between the stream that computes and the others an end is seen `Work.late_s` later.
+
+    Those others have no gaps of their own.
+    """
+    return after is not before and Stream.COMPUTE in (after, before)
