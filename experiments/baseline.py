@@ -10,8 +10,8 @@ from pathlib import Path
 from textwrap import wrap
 
 from analysis.plots.timeline import timeline
+from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
-from analysis.report.training import training_document
 from experiments.answered import Number, number_records, settings
 from experiments.cli import DONE, NO, run, write_json
 from experiments.folder import Run, write_run

@@ -15,13 +15,12 @@ from typing import Literal
 import psutil
 from rich.console import Console
 
-from analysis.calibration import Fit, fit
-from analysis.device_fit import base_machine, calibrated_card, start_s
-from analysis.joint_errors import together_ratio
-from analysis.machine_fit import START_S, Room, calibrated, with_constants
-from analysis.machine_fit import quantities as fitted_quantities
+from analysis.fits.card import base_machine, calibrated_card, start_s
+from analysis.fits.law import Fit, fit
+from analysis.fits.machine import START_S, Room, calibrated, together_ratio, with_constants
+from analysis.fits.machine import quantities as fitted_quantities
 from analysis.plots.residuals import residuals
-from analysis.style import svg_text
+from analysis.plots.style import svg_text
 from experiments.calibration_rows import Campaign, measure_host, rows_of
 from experiments.cli import DONE, run, write_file, write_json
 from experiments.device_rows import CardCampaign, card_room, open_card, run_rows

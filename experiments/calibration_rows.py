@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from analysis.machine_fit import Repeated, assumed
-from analysis.trace_rows import Counted, copy_rows, gap_rows, op_rows
+from analysis.fits.machine import Repeated, assumed
+from analysis.fits.trace_rows import Counted, copy_rows, gap_rows, op_rows
 from experiments.progress import progress_bar
 from experiments.recorded_run import case_of
 from experiments.reference import References, TimedRun

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.device_fit import CardRoom
-from analysis.op_errors import op_errors
-from analysis.replay import mean_durations_s
+from analysis.fits.card import CardRoom
+from analysis.validation.op_errors import op_errors
+from analysis.validation.replay import mean_durations_s
 from experiments.calibration_rows import Campaign, file_rows, host_rows
 from experiments.device_design import device_runs
 from experiments.progress import progress_bar

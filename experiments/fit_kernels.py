@@ -13,10 +13,10 @@ from pathlib import Path
 
 import analysis
 import zo2sim
-from analysis.kernel_file import FittedKernel, file_text, fit_kernel
-from analysis.kernel_fit import fit_roofline
-from analysis.kernel_table import KernelTable, read_attention, read_gemm
-from analysis.kernel_validation import device_log_errors, hold_outs, pooled, shape_log_errors
+from analysis.fits.kernels.file import FittedKernel, file_text, fit_kernel
+from analysis.fits.kernels.fit import fit_roofline
+from analysis.fits.kernels.table import KernelTable, read_attention, read_gemm
+from analysis.fits.kernels.validation import device_log_errors, hold_outs, pooled, shape_log_errors
 from experiments.cli import DONE, NO, run, write_file, write_json
 from zo2sim.cost.kernels.model import HoldOut
 from zo2sim.cost.kernels.roofline import Array

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import zo2sim
-from analysis.memory_fit import ContextFit, fit_context, published_rows
+from analysis.fits.memory import ContextFit, fit_context, published_rows
 from experiments.cli import DONE, NO, run, write_file, write_json
 from zo2sim.memory.account import load_constants
 

@@ -27,10 +27,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.plots.style import svg_text
 from analysis.report.document import Document
 from analysis.report.document_file import dump
 from analysis.report.plain import plain_document
-from analysis.style import svg_text
 from experiments.cli import write_file, write_json
 
 RECORD_COLUMNS = (

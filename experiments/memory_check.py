@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from analysis.peak_memory import MemoryCheck, MemoryScores
+from analysis.validation.peak_memory import MemoryCheck, MemoryScores
 from experiments.headed import headed, right
 from experiments.memory_design import memory_runs
 from experiments.progress import progress_bar

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.trace_file import read_trace
+from analysis.fits.trace_file import read_trace
 from experiments.cli import read_text, write_file
 from zo2rt.measure.runs import RunSpec
 from zo2sim.machines.file import named

@@ -7,7 +7,7 @@ from statistics import fmean, median, stdev
 
 import numpy as np
 
-from analysis.machine_fit import LEAST_RATIO
+from analysis.fits.machine import LEAST_RATIO
 from experiments.recorded_run import case_of
 from experiments.run_design import reference_runs
 from zo2rt.measure.calm import CalmStep, Turn, calm_step

@@ -13,8 +13,8 @@ from pathlib import Path
 from analysis.claims.reproduction import reproduce
 from analysis.claims.row import Row
 from analysis.plots.claims import claims
-from analysis.report.claims import claims_document, context_notes
-from analysis.style import svg_text
+from analysis.plots.style import svg_text
+from analysis.report.commands.claims import claims_document, context_notes
 from experiments.answered import Number, number_records, settings
 from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.folder import Run, write_run

@@ -11,8 +11,8 @@ import pandas as pd
 from analysis.plots.learning import learning
 from analysis.plots.machine_use import machine_use
 from analysis.plots.timeline import timeline
+from analysis.report.commands.finetuning import finetuning_document
 from analysis.report.document import TRACE
-from analysis.report.finetuning import finetuning_document
 from experiments import folder
 from experiments.folder import Run
 from experiments.history import Evaluation, StepLine

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis.plots.sensitivity import step_contours, tornado
-from analysis.report.constants import Varied, constants_document
+from analysis.report.commands.constants import Varied, constants_document
 from experiments.answered import Number, number_records, settings
 from experiments.cli import DONE, run, write_json
 from experiments.folder import Run, write_run

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from analysis.plots.sweep import sweep_figures
+from analysis.plots.sweep.figures import sweep_figures
 from analysis.report.document import TRACE
-from analysis.report.sweep import sweep_document
+from analysis.report.sweep.document import sweep_document
 from experiments.folder import Run
 from experiments.job import Job
 from experiments.outline import Outline

@@ -20,8 +20,8 @@ from rich.table import Table
 
 from analysis.plots.front import front
 from analysis.plots.timeline import timeline
+from analysis.report.commands.search import search_document
 from analysis.report.document import TRACE
-from analysis.report.search import search_document
 from experiments.answered import Number, number_records, settings
 from experiments.axes import Freedom, recipe_part, show_values
 from experiments.cli import DONE, NO, run, write_file, write_json

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.peak_memory import MemoryCheck, MemoryScores
+from analysis.validation.peak_memory import MemoryCheck, MemoryScores
 from experiments.cli import DONE, NO, run, write_json
 from experiments.folder import write_samples
 from experiments.memory_check import arena_checks, process_checks

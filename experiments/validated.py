@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from analysis.op_errors import OpError, op_errors, suspects
-from analysis.peak_memory import MemoryScores
-from analysis.promise import promises
-from analysis.replay import mean_durations_s, replayed_s
-from analysis.validation import Comparison, Scores
+from analysis.validation.op_errors import OpError, op_errors, suspects
+from analysis.validation.peak_memory import MemoryScores
+from analysis.validation.promise import promises
+from analysis.validation.replay import mean_durations_s, replayed_s
+from analysis.validation.scores import Comparison, Scores
 from experiments.reference import References
 from experiments.validation_reading import MeasuredRun
 from zo2rt.measure.calm import CalmStep, Turn

@@ -8,14 +8,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.op_errors import suspects
-from analysis.peak_memory import MemoryScores
 from analysis.plots.paired_timelines import paired_timelines
+from analysis.plots.style import svg_text
 from analysis.plots.validation import validation
-from analysis.promise import promises
-from analysis.report.validation import Findings, drawn, validation_document
-from analysis.style import svg_text
-from analysis.validation import coverage_interval
+from analysis.report.commands.validation import Findings, drawn, validation_document
+from analysis.validation.op_errors import suspects
+from analysis.validation.peak_memory import MemoryScores
+from analysis.validation.promise import promises
+from analysis.validation.scores import coverage_interval
 from experiments.cli import read_text, write_file
 from experiments.folder import Run, records, write_run
 from experiments.identity import provenance, run_id

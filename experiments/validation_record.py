@@ -3,7 +3,7 @@
 from datetime import date
 from pathlib import Path
 
-from analysis.validation import Scores
+from analysis.validation.scores import Scores
 from experiments.cli import read_text, write_file
 from experiments.identity import command, commit
 from zo2sim.machines.evidence import Validation

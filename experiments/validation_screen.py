@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from analysis.op_errors import OpError
-from analysis.peak_memory import MemoryScores
-from analysis.promise import Promise, promises
-from analysis.validation import Scores
+from analysis.validation.op_errors import OpError
+from analysis.validation.peak_memory import MemoryScores
+from analysis.validation.promise import Promise, promises
+from analysis.validation.scores import Scores
 from experiments.headed import headed, right
 from experiments.memory_check import memory_table
 from experiments.validated import Validated, beyond, complaints, errors_of, scores_of

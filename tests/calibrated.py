@@ -3,7 +3,7 @@
 import dataclasses
 from functools import cache
 
-from analysis.machine_fit import START_S
+from analysis.fits.machine import START_S
 from experiments.recorded_run import case_of
 from experiments.run_design import reference_runs
 from zo2sim.cost.cpu import seconds_per

@@ -7,12 +7,12 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from analysis.plots.ram import answers_ram, needs
-from analysis.plots.share import answers_budget, shares
-from analysis.plots.sweep import sweep_figures
-from analysis.report.card import largest
+from analysis.plots.sweep.figures import sweep_figures
+from analysis.plots.sweep.ram import answers_ram, needs
+from analysis.plots.sweep.share import answers_budget, shares
 from analysis.report.document import Document, TableBlock
-from analysis.report.sweep import BUDGET_TITLE, sweep_document
+from analysis.report.sweep.card import largest
+from analysis.report.sweep.document import BUDGET_TITLE, sweep_document
 from analysis.report.wording import DASH
 from experiments import budget
 from experiments.budget import FORMATS, gpus, opt175b_18gb

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from analysis.device_fit import CardRoom
-from analysis.machine_fit import Room
+from analysis.fits.card import CardRoom
+from analysis.fits.machine import Room
 from experiments import calibrate, calibration_rows, device_rows
 from experiments.device_design import device_runs
 from experiments.device_rows import CardCampaign

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.calibration import fit
-from analysis.machine_fit import START_S
+from analysis.fits.law import fit
+from analysis.fits.machine import START_S
 from experiments import calibrate, calibration_rows, memory_check, reference, report, validate
 from experiments.run_design import (
     calibration_runs,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from analysis.calibration import Fit, fit
-from analysis.machine_fit import START_S
+from analysis.fits.law import Fit, fit
+from analysis.fits.machine import START_S
 from zo2sim.cost.cpu import attention_amounts, gemm_amounts, noise_amounts, seconds_per
 from zo2sim.cost.measured import Measured
 from zo2sim.models.shapes import Attention

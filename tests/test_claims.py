@@ -15,7 +15,7 @@ from analysis.claims.setups import (
     tolerance,
     with_range,
 )
-from analysis.memory_fit import published_claims
+from analysis.fits.memory import published_claims
 from zo2sim.baselines import check_training
 from zo2sim.schedule.verify import verify
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.calibration import Fit, fit
-from analysis.device_fit import CardRoom, base_machine, calibrated_card, over_model, start_s
-from analysis.machine_fit import Room
+from analysis.fits.card import CardRoom, base_machine, calibrated_card, over_model, start_s
+from analysis.fits.law import Fit, fit
+from analysis.fits.machine import Room
 from tests.fake_accelerator import FakeAccelerator
 from zo2rt.backends import CudaBackend
 from zo2rt.measure import card

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analysis.plots.both_ways import both_ways
+from analysis.plots.sweep.both_ways import both_ways
 from analysis.report.document import TRACE, Document, TableBlock
 from analysis.report.document_file import dump, load
 from experiments.folder import RECORD_COLUMNS, Run, records, write_run

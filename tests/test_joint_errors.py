@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.calibration import Fit
-from analysis.joint_errors import together_ratio
+from analysis.fits.law import Fit
+from analysis.fits.machine import together_ratio
 from tests.calibrated import calibrated_host
 from tests.test_cpu_cost import case
 from zo2sim.machines.what_if import replace_all

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.kernel_file import FittedKernel, file_text, fit_kernel
-from analysis.kernel_fit import fit_residual, fit_roofline, pattern_search, predicted_s
-from analysis.kernel_table import AttentionTable, GemmTable, read_attention, read_gemm
-from analysis.kernel_validation import (
+from analysis.fits.kernels.file import FittedKernel, file_text, fit_kernel
+from analysis.fits.kernels.fit import fit_residual, fit_roofline, pattern_search, predicted_s
+from analysis.fits.kernels.table import AttentionTable, GemmTable, read_attention, read_gemm
+from analysis.fits.kernels.validation import (
     device_log_errors,
     folds,
     held_out_log_errors,

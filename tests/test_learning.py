@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis.plots.learning import learning, smoothed
-from analysis.report.finetuning import finetuning_document
-from analysis.style import svg_text
+from analysis.plots.style import svg_text
+from analysis.report.commands.finetuning import finetuning_document
 
 STEPS = pd.DataFrame({"step": range(80), "loss": [2.0 - n / 80 for n in range(80)]})
 JUDGED = pd.DataFrame(

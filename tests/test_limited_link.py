@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.op_errors import LIMIT, op_errors
+from analysis.validation.op_errors import LIMIT, op_errors
 from experiments.recorded_run import case_of
 from experiments.run_design import held_out_runs
 from tests.calibrated import calibrated_host

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.memory_fit import ContextFit, Row, fit_context, published_rows
+from analysis.fits.memory import ContextFit, Row, fit_context, published_rows
 from zo2sim.memory.account import load_constants
 
 

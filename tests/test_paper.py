@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.plots.both_ways import both_ways
+from analysis.plots.sweep.both_ways import both_ways
 from analysis.report.document import (
     TRACE,
     Document,

@@ -2,11 +2,11 @@
 
 import pytest
 
-from analysis.peak_memory import ARENA, MemoryCheck, MemoryScores
+from analysis.report.commands.validation import Findings, validation_document
 from analysis.report.document import TableBlock
 from analysis.report.html import html_text
-from analysis.report.validation import Findings, validation_document
-from analysis.validation import Scores
+from analysis.validation.peak_memory import ARENA, MemoryCheck, MemoryScores
+from analysis.validation.scores import Scores
 from experiments import memory_check
 from experiments.memory_design import memory_runs
 from experiments.run_design import llama, recipe

@@ -12,18 +12,18 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.claims.row import Row
-from analysis.plots.ablation import ablation, slowdowns
-from analysis.plots.both_ways import both_ways
-from analysis.plots.break_even import Grid, break_even, ratios
 from analysis.plots.claims import claims
-from analysis.plots.memory import memory_against_size, memory_breakdown
-from analysis.plots.occupancy import slot_occupancy
-from analysis.plots.published import claim_label, compared, known
-from analysis.plots.rows import device_gib, error_bars, of_question, where
-from analysis.plots.sweep import sweep_figures
-from analysis.plots.throughput import speedups, throughput_against_size
+from analysis.plots.style import COLUMN_IN, png_bytes, series, svg_text
+from analysis.plots.sweep.ablation import ablation, slowdowns
+from analysis.plots.sweep.both_ways import both_ways
+from analysis.plots.sweep.break_even import Grid, break_even, ratios
+from analysis.plots.sweep.figures import sweep_figures
+from analysis.plots.sweep.memory import memory_against_size, memory_breakdown
+from analysis.plots.sweep.occupancy import slot_occupancy
+from analysis.plots.sweep.published import claim_label, compared, known
+from analysis.plots.sweep.throughput import speedups, throughput_against_size
 from analysis.plots.timeline import exposed, timeline, zoom_window
-from analysis.style import COLUMN_IN, png_bytes, series, svg_text
+from analysis.table import device_gib, error_bars, of_question, where
 from tests.machines import costs, rates
 from tests.sweep_table import GIB, items, published, row, sweep_table
 from zo2sim.plan.choices import Plan, Recipe

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analysis.plots.rows import of_question
-from analysis.plots.sweep import sweep_figures
+from analysis.plots.style import svg_text
+from analysis.plots.sweep.figures import sweep_figures
 from analysis.report.document import (
     Code,
     Document,
@@ -21,13 +21,13 @@ from analysis.report.document import (
     TableBlock,
     printable,
 )
-from analysis.report.findings import binding_counts, largest_model, memory_errors
-from analysis.report.framing import kernel_section
 from analysis.report.html import html_text, inline_svg
 from analysis.report.pdf import page_pngs, pdf_bytes
-from analysis.report.sweep import sweep_document
+from analysis.report.sweep.document import sweep_document
+from analysis.report.sweep.findings import binding_counts, largest_model, memory_errors
+from analysis.report.sweep.framing import kernel_section
 from analysis.report.wording import between, gib, listed, number, seconds, signed_percent
-from analysis.style import svg_text
+from analysis.table import of_question
 from tests.machines import costs, rates
 from tests.sweep_table import GIB, kernels, memory_rows, published, row, sweep_table
 from zo2sim.plan.choices import Plan, Recipe

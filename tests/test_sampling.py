@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from analysis.plots.machine_use import machine_use
-from analysis.style import svg_text
+from analysis.plots.style import svg_text
 from experiments import observation
 from experiments.folder import write_samples
 from experiments.history import StepLine

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.plots.sensitivity import axis_label, step_contours, tornado
-from analysis.style import svg_text
+from analysis.plots.style import svg_text
 from experiments import sensitivity
 from tests.commands import call
 from zo2sim.machines.file import named

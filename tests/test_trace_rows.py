@@ -7,12 +7,12 @@ from math import log
 import numpy as np
 import pytest
 
-from analysis.calibration import fit
-from analysis.machine_fit import START_S
-from analysis.op_errors import LIMIT, OpError, op_errors, suspects
-from analysis.replay import mean_durations_s, replayed_s
-from analysis.trace_file import read_trace
-from analysis.trace_rows import Counted, copy_rows, gap_rows, gaps, op_rows
+from analysis.fits.law import fit
+from analysis.fits.machine import START_S
+from analysis.fits.trace_file import read_trace
+from analysis.fits.trace_rows import Counted, copy_rows, gap_rows, gaps, op_rows
+from analysis.validation.op_errors import LIMIT, OpError, op_errors, suspects
+from analysis.validation.replay import mean_durations_s, replayed_s
 from tests.test_cpu_cost import case
 from tests.test_validation_report import OPERATION
 from zo2sim.cost.cpu import seconds_per

@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from analysis.peak_memory import MemoryScores
 from analysis.plots.paired_timelines import loss_to_loss
+from analysis.validation.peak_memory import MemoryScores
 from experiments.recorded_run import case_of
 from experiments.reference import References
 from experiments.run_design import held_out_runs

@@ -4,7 +4,7 @@ from math import nan
 
 import pytest
 
-from analysis.validation import Comparison, Scores, coverage_interval
+from analysis.validation.scores import Comparison, Scores, coverage_interval
 from zo2sim.predict.drift import Drift
 
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.op_errors import OpError
-from analysis.promise import promises
+from analysis.report.commands.validation import Findings, drawn, validation_document
 from analysis.report.document import TableBlock
 from analysis.report.html import html_text
 from analysis.report.pdf import page_pngs
-from analysis.report.validation import Findings, drawn, validation_document
-from analysis.validation import Scores
+from analysis.validation.op_errors import OpError
+from analysis.validation.promise import promises
+from analysis.validation.scores import Scores
 from tests.test_validation import comparison
 from zo2sim.schedule.ops import Kind
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from analysis.claims.row import Row, value, within
 from analysis.claims.setups import setup, tolerance
-from analysis.memory_fit import fit_context, published_rows
+from analysis.fits.memory import fit_context, published_rows
 from zo2sim.baselines.galore import adam_state_bytes, state_bytes
 from zo2sim.memory.account import load_constants
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from analysis.claims.row import Row
 from analysis.claims.setups import tolerance
-from analysis.memory_fit import published_claims
+from analysis.fits.memory import published_claims
 from zo2sim.cost import forward
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named

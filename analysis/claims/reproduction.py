@@ -8,7 +8,7 @@ from analysis.claims.memory import galore_rows, memory_rows
 from analysis.claims.overhead import overhead_rows
 from analysis.claims.row import Row
 from analysis.claims.throughput import throughput_rows
-from analysis.memory_fit import published_claims
+from analysis.fits.memory import published_claims
 
 
 @cache

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from analysis.claims.setups import tolerance
-from analysis.memory_fit import published_claims
+from analysis.fits.memory import published_claims
 
 Kind = Literal["memory", "share", "feasibility", "fit", "ratio", "throughput", "speed"]
 Context = Literal["", "used", "fitted"]

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.claims.row import Row
-from analysis.style import BLACK, BLUE, FULL_IN, GREY, SKY, VERMILLION, new_figure, styled
+from analysis.plots.style import BLACK, BLUE, FULL_IN, GREY, SKY, VERMILLION, new_figure, styled
 
 _TICKS = (0.5, 0.6, 0.8, 1.0, 1.25, 1.6)
 _LINE_IN = 0.155

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plots.rows import GIB
-from analysis.style import COLUMN_IN, GREY, new_figure, styled
+from analysis.plots.style import COLUMN_IN, GREY, new_figure, styled
+from analysis.table import GIB
 from zo2sim.search.search import Found
 
 

@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.rows import Floats, Table, floats
-from analysis.style import BLACK, BLUE, COLUMN_IN, GREY, ORANGE, new_figure, series, styled
+from analysis.plots.style import BLACK, BLUE, COLUMN_IN, GREY, ORANGE, new_figure, series, styled
+from analysis.table import Floats, Table, floats
 
 _WINDOW_SHARE = 40  # a moving mean is this part of the run long
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.plots.rows import Table, floats
-from analysis.style import BLUE, COLUMN_IN, ORANGE, new_figure, styled
+from analysis.plots.style import BLUE, COLUMN_IN, ORANGE, new_figure, styled
+from analysis.table import Table, floats
 
 _PANEL_IN = 0.95
 _PANELS: Mapping[str, Mapping[str, tuple[str, float]]] = {

@@ -3,8 +3,8 @@
 
 from matplotlib.figure import Figure
 
+from analysis.plots.style import FULL_IN, new_figure, styled
 from analysis.plots.timeline import draw_panel, kinds_legend
-from analysis.style import FULL_IN, new_figure, styled
 from zo2sim.schedule.ops import Kind, Stream
 from zo2sim.simulate.trace import Trace, Window
 

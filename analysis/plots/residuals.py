@@ -4,8 +4,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.calibration import Fit
-from analysis.style import BLACK, BLUE, FULL_IN, GREY, new_figure, styled
+from analysis.fits.law import Fit
+from analysis.plots.style import BLACK, BLUE, FULL_IN, GREY, new_figure, styled
 
 
 @styled

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.plots.size_axis import plain
-from analysis.style import BLACK, BLUE, COLUMN_IN, FULL_IN, ORANGE, new_figure, styled
+from analysis.plots.style import BLACK, BLUE, COLUMN_IN, FULL_IN, ORANGE, new_figure, styled
 from zo2sim.predict.sensitivity import LINK, SWING, Elasticity, Grid
 
 _MOST = 10  # bars of a tornado

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from analysis.plots.rows import Floats, Table, floats
+from analysis.table import Floats, Table, floats
 
 _MAX_TICKS = 8
 

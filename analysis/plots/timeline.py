@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis.style import (
+from analysis.plots.style import (
     BLACK,
     BLUE,
     FULL_IN,

@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis.style import BLUE, COLUMN_IN, GREY, VERMILLION, new_figure, styled
-from analysis.validation import Scores
+from analysis.plots.style import BLUE, COLUMN_IN, GREY, VERMILLION, new_figure, styled
+from analysis.validation.scores import Scores
 
 
 @styled

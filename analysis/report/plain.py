@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from analysis.plots.rows import Table, floats, unique, where
+from analysis.plots.style import COLUMN_IN
 from analysis.report.document import (
     Block,
     Document,
@@ -19,7 +19,7 @@ from analysis.report.document import (
     Text,
 )
 from analysis.report.wording import DASH, number
-from analysis.style import COLUMN_IN
+from analysis.table import Table, floats, unique, where
 
 _MOST_ROWS = 40
 _COLUMN_PT = 1.2 * 72 * COLUMN_IN

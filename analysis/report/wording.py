@@ -2,7 +2,20 @@
 
 from collections.abc import Callable, Iterable
 
-from analysis.plots.rows import GIB
+from analysis.table import GIB
+
+BINDING_NAMES = {
+    "compute": "compute",
+    "link_h2d": "the link, host to device",
+    "link_d2h": "the link, device to host",
+    "link_both_ways": "the link both ways",
+    "dram": "host DRAM",
+    "cpu": "the CPU",
+    "nvme_read": "NVMe reads",
+    "nvme_write": "NVMe writes",
+    "dependencies": "the chain of dependencies",
+}
+
 
 SPACE = "\u00a0"
 """Between a number and its unit, where no line may break."""

@@ -1,1 +1,1 @@
-"""Micro-benchmarks and short runs: durations beside what they take, for `analysis.calibration`."""
+"""Micro-benchmarks and short runs: durations beside what they take, for `analysis.fits.law`."""

@@ -56,7 +56,8 @@ class Calibrated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """Errors on ``n`` real runs that calibration never saw, as `analysis.validation` has them.
+    """Errors on ``n`` real runs that calibration never saw, as `analysis.validation.scores` has
+    them.
 
     ``constants`` is `Machine.constants` at the time: it says whether this is still that machine.
     """

@@ -200,7 +200,7 @@ class Cpu:
     """The host's own cores as the device: what one core takes, in fp32, operator by operator.
 
     Every operation takes the sum of its amounts, each divided by a rate or multiplied by a time
-    (`zo2sim.cost.cpu` counts them; `analysis.calibration` fits them). ``launch_s`` is an operator
+    (`zo2sim.cost.cpu` counts them; `analysis.fits.law` fits them). ``launch_s`` is an operator
     in a block, ``outer_launch_s`` one of head or tail, between which a model does more in Python;
     ``block_s`` is what a block's modules do in Python beside their operators, ``lane_start_s`` a
     lane's thread and all that the model does in Python before its first block,
@@ -218,7 +218,7 @@ class Cpu:
     ``misfit_ratio`` is the relative spread (one standard deviation) of runs' steps around what a
     fit without them predicts, ``jitter_ratio`` that of the same run repeated, and
     ``together_ratio`` by how much the errors of constants cancel in a step
-    (`analysis.joint_errors`); ``large_reference_s`` and ``small_reference_s`` are the
+    (`analysis.fits.machine`); ``large_reference_s`` and ``small_reference_s`` are the
     steps of the runs that all others took turns with: they tell how the machine drifts.
     """
 

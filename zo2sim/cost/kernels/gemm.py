@@ -16,7 +16,7 @@ class GemmRoofline:
     Tiles run in waves of one per SM, and a wave costs the same whether it is full or not (wave
     quantisation; NVIDIA, Matrix Multiplication Background User's Guide, sections 3-5).
     ``setup_depth`` is the prologue and epilogue of a tile, in columns of k. Overheads are times
-    beyond the peak rate, relative to it. `analysis.kernel_fit` fits every number.
+    beyond the peak rate, relative to it. `analysis.fits.kernels.fit` fits every number.
     """
 
     launch_s: float

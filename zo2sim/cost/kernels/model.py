@@ -40,7 +40,7 @@ class Kernel(Generic[R]):
     """One kind of kernel: its roofline, the correction to it, and its errors out of sample.
 
     ``errors`` are by region of shapes: ``main``, ``large`` and ``all``
-    (`analysis.kernel_validation`).
+    (`analysis.fits.kernels.validation`).
     """
 
     roofline: R

@@ -1,6 +1,6 @@
 """Which kernel model a device gets: its own table, a sibling's, or its class's roofline.
 
-The data files hold what `analysis.kernel_fit` made of NVIDIA's measurements (AIConfigurator
+The data files hold what `analysis.fits.kernels.fit` made of NVIDIA's measurements (AIConfigurator
 095f58a, Apache-2.0; collected with vLLM 0.14.0); `python -m experiments.fit_kernels` writes them.
 """
 
@@ -83,7 +83,7 @@ def for_dtype(machine: Machine, dtype: Dtype) -> KernelModel:
 
 
 def model_from_json(content: Mapping[str, Any], rates: Rates, *, measured: bool) -> KernelModel:
-    """The inverse of `analysis.kernel_file.model_to_json`, at the given rates."""
+    """The inverse of `analysis.fits.kernels.file.model_to_json`, at the given rates."""
     gemm, attention = content["gemm"], content["attention"]
     return KernelModel(
         name=content["name"],

@@ -1,0 +1,101 @@
+"""A machine with a card from a fit: what was measured replaces what a catalogue machine assumes."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+from analysis.fits.law import Fit
+from analysis.fits.machine import Room, quantities, with_constants
+from zo2sim.cost.cpu import seconds_per
+from zo2sim.machines.file import named, names
+from zo2sim.machines.machine import Architecture, Machine, Quantity
+
+BENCH_START_S: Mapping[str, float] = {
+    "bench.kernel_s": 3e-6,
+    "bench.event_handover_s": 5e-6,
+}
+"""Assumed, for constants of the benchmarks' own that are times."""
+_LEAST_NVME_BYTES = 1e10
+
+
+def base_machine(card_name: str, architecture: str) -> Machine:
+    """The machine of the catalogue with this card, or the first one of its class.
+
+    What is not measured stays as that machine has it.
+    """
+    catalogue = [named(name) for name in names()]
+    words = set(_words(card_name))
+    alike = [m for m in catalogue if m.architecture == architecture]
+    if not alike:
+        raise ValueError(f"the catalogue must have a machine of class {architecture}; it has none")
+    return max(alike, key=lambda m: len(words & set(_words(m.device.name))))
+
+
+def start_s(machine: Machine, keys: frozenset[str]) -> dict[str, float]:
+    """Seconds per unit to start a fit from: the machine's; ratios to the cost model start at 1."""
+    numbers = {key: seconds_per(key, q.value) for key, q in machine.quantities.items()}
+    ratios = {key: 1.0 for key in keys if key.endswith("_over_model")}
+    known = {**numbers, **BENCH_START_S, **ratios}
+    return {key: known[key] for key in keys if key in known}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CardRoom:
+    """What the driver says of the card."""
+
+    name: str
+    memory_bytes: int
+    num_sms: int
+    architecture: Architecture
+
+
+def calibrated_card(
+    machine: Machine, fit: Fit, card: CardRoom, room: Room, *, source: str
+) -> Machine:
+    """``machine`` with the fitted constants, and the card and the room that are really there."""
+    found = {k: q for k, q in quantities(fit, source).items() if not k.startswith("bench.")}
+    counted = {
+        "device.memory_bytes": Quantity(card.memory_bytes, "measured", source),
+        "device.num_sms": Quantity(card.num_sms, "measured", source),
+        "host.num_cores": Quantity(room.num_cores, "measured", source),
+        "host.memory_bytes": Quantity(room.memory_bytes, "measured", source),
+        "nvme.capacity_bytes": Quantity(
+            max(room.disk_bytes, _LEAST_NVME_BYTES), "measured", source
+        ),
+    }
+    described = dataclasses.replace(
+        machine,
+        name=_slug(card.name),
+        description=f"{card.name}, measured; what was not is as on {machine.name}",
+        architecture=card.architecture,
+        device=dataclasses.replace(machine.device, name=card.name),
+    )
+    return with_constants(described, {**_ordered(described, found), **counted})
+
+
+def over_model(fit: Fit) -> dict[str, tuple[float, float, float]]:
+    """Measured over predicted, with its 95 % interval, of what the machine has no constant for."""
+    return {
+        key.removeprefix("bench.").removesuffix("_over_model"): fit.interval(key)
+        for key in fit.keys
+        if key.endswith("_over_model")
+    }
+
+
+def _ordered(machine: Machine, found: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """A direction is no faster with the other one busy: where noise says so, it is as fast."""
+    ordered = dict(found)
+    for way in ("h2d", "d2h"):
+        alone, both = f"link.{way}_bytes_per_s", f"link.both_{way}_bytes_per_s"
+        one = ordered.get(alone, machine.quantities[alone])
+        if ordered.get(both, machine.quantities[both]).value > one.value:
+            ordered[both] = one
+    return ordered
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def _slug(text: str) -> str:
+    return "-".join(_words(text))

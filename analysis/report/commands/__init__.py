@@ -1,0 +1,1 @@
+"""The documents of single commands, a module each: what it found, figures and tables."""

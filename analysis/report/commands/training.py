@@ -1,0 +1,78 @@
+"""The report on first-order training by one method: room, time, and what binds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from analysis.plots.style import model_title
+from analysis.report.document import (
+    TRACE,
+    Block,
+    Document,
+    FigureBlock,
+    Paragraph,
+    Ref,
+    Section,
+    TableBlock,
+)
+from analysis.report.plain import files_offered
+from analysis.report.wording import BINDING_NAMES, gib, number, percent, seconds
+from zo2sim.baselines import TrainingCase, TrainingPrediction
+from zo2sim.memory.account import Place
+
+_SHOWN_BYTES = 1 << 20  # smaller items are left out
+
+
+def training_document(
+    case: TrainingCase,
+    predicted: TrainingPrediction | None,
+    hazards: Sequence[str],
+    *,
+    provenance: Mapping[str, str],
+) -> Document:
+    """``predicted`` is None where a method's time is not modelled; figure: ``timeline``."""
+    name = f"{model_title(case.model.name)} on {case.machine.name}"
+    verdict = "It fits" if all(place.fits for place in case.fits) else "It does not fit"
+    sections = [Section("Memory", tuple(_memory(case)))]
+    if predicted is not None:
+        sections.append(Section("One step", tuple(_step(predicted, hazards))))
+    step = "" if predicted is None else f" A step takes {seconds(predicted.step_s)}."
+    return Document(
+        title=f"First-order training of {name}: {case.training.method.value}",
+        abstract=(f"{verdict}.{step}",),
+        sections=tuple(sections),
+        provenance=tuple(provenance.items()),
+    )
+
+
+def _memory(case: TrainingCase) -> Iterator[Block]:
+    verdicts = "; ".join(place.sentence for place in case.fits if place.needed_bytes)
+    yield Paragraph((f"{verdicts[:1].upper()}{verdicts[1:]}. ", Ref("items"), " itemises it."))
+    rows = tuple(
+        (place.value, item, gib(nbytes))
+        for place in Place
+        for item, nbytes in case.memory.itemised(place).items()
+        if nbytes >= _SHOWN_BYTES
+    )
+    yield TableBlock(
+        key="items",
+        caption=("Memory, item by item, from a MiB on.",),
+        header=("place", "item", "size"),
+        rows=rows,
+    )
+
+
+def _step(predicted: TrainingPrediction, hazards: Sequence[str]) -> Iterator[Block]:
+    binding = predicted.bound.binding
+    proved = "; ".join(hazards) if hazards else "every pair of conflicting accesses is ordered"
+    yield Paragraph(
+        (
+            f"A step takes {seconds(predicted.step_s)}, {number(predicted.tokens_per_s)} tokens "
+            f"per second or {number(predicted.flops_per_s / 1e12)} TFLOP/s as publications count. "
+            f"It is {percent(predicted.gap)} above its lower bound, "
+            f"{seconds(predicted.bound.step_s)}, and {BINDING_NAMES.get(binding, binding)} binds. "
+            f"The verifier says: {proved}. ",
+            Ref("timeline"),
+            " shows the steady state.",
+        )
+    )
+    yield FigureBlock(key="timeline", caption=("One steady step, stream by stream.",), wide=True)
+    yield from files_offered((TRACE,))
