@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from zo2rt.supported import unsupported
+from zo2rt.steps.supported import unsupported
 from zo2sim.machines.machine import Machine
 from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan, Recipe

@@ -18,7 +18,7 @@ from experiments.recorded_run import case_of
 from experiments.reference import References, TimedRun
 from experiments.run_design import KINDS, calibration_runs, reference_runs
 from zo2rt.backends import HostBackend
-from zo2rt.intra_op import intra_op_threads
+from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure import codecs, disk, host_work, kernels, links, noise
 from zo2rt.measure.calm import Turn, calm_step
 from zo2rt.measure.runs import Running, RunSpec, opened

@@ -10,7 +10,7 @@ from experiments.textbook import TextbookMezo
 from experiments.turns import Measure, in_turn, timed_s
 from experiments.workload import Workload
 from zo2rt.backends import Backend, CudaBackend
-from zo2rt.backends.handover import launch_s
+from zo2rt.measure.handover import launch_s
 
 
 def figures(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from experiments.course import Course
 from experiments.history import Evaluation, History, StepLine
 from experiments.reading import Reading, Weighted
-from zo2rt.engine import Engine
-from zo2rt.loss import LossFn, model_loss
-from zo2rt.outcome import Outcome
-from zo2rt.ranking import error_rate
+from zo2rt.data.ranking import error_rate
+from zo2rt.engine.engine import Engine
+from zo2rt.model.loss import LossFn, model_loss
+from zo2rt.steps.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.cli import read_text
 from experiments.task import Task, candidates_of, split
-from zo2rt.examples import Example
+from zo2rt.data.examples import Example
 
 _PREVIEW = 40  # characters of a wrong value that an error shows
 

@@ -12,7 +12,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from zo2rt.codec import TORCH_DTYPES
+from zo2rt.model.codec import TORCH_DTYPES
 from zo2sim.dtypes import Dtype
 
 

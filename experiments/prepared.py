@@ -16,8 +16,8 @@ from experiments.stdlib_text import Texts, code_or_prose, read_texts
 from experiments.task import Task
 from experiments.tiny_model import NAME as TINY
 from experiments.tiny_model import make
-from zo2rt import supported
 from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
+from zo2rt.steps import supported
 from zo2sim.machines.file import resolve
 from zo2sim.machines.what_if import replace_all
 from zo2sim.models.config import from_config

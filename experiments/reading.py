@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from experiments.task import Task
-from zo2rt.examples import Example, Row, batch_of, encode, pad_of
-from zo2rt.order import read_by
-from zo2rt.ranking import choices_of
+from zo2rt.data.examples import Example, Row, batch_of, encode, pad_of
+from zo2rt.data.order import read_by
+from zo2rt.data.ranking import choices_of
 from zo2sim.plan.choices import Recipe
 
 T = TypeVar("T")

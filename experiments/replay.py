@@ -14,10 +14,10 @@ from safetensors.torch import save
 
 from experiments import trained
 from experiments.cli import DONE, run, write_file, write_json
-from zo2rt.durable import Disk
 from zo2rt.journal import read
-from zo2rt.recovery import JOURNAL
-from zo2rt.replay import weights_at
+from zo2rt.journal.durable import Disk
+from zo2rt.journal.recovery import JOURNAL
+from zo2rt.journal.replay import weights_at
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ from experiments.sizes import show_bytes, show_seconds
 from experiments.tiny_model import PRETRAINING
 from experiments.trained import JOURNAL, Trained, Training
 from experiments.trust import with_band
-from zo2rt.intra_op import intra_op_threads
+from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure.runs import RunSpec
 from zo2sim.plan.choices import Plan
 

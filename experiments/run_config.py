@@ -11,8 +11,8 @@ import tyro
 from experiments.cli import read_text
 from experiments.course import Course, Schedule
 from experiments.tiny_model import NAME as TINY
-from zo2rt.engine import MezoSgd
-from zo2rt.estimator import Estimator, Rule
+from zo2rt.engine.engine import MezoSgd
+from zo2rt.optimizer import Estimator, Rule
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import resolve
 from zo2sim.plan.choices import Plan, Policy, Recipe

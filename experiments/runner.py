@@ -9,7 +9,7 @@ from torch import Tensor
 from experiments.turns import timed_s
 from experiments.workload import Workload
 from zo2rt.backends import Backend, HostBackend, LinkLimit
-from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2sim.plan.choices import Plan
 
 _STEPS = 2  # timed in a row

@@ -18,8 +18,8 @@ from experiments.textbook import TextbookMezo
 from experiments.turns import Measure, in_turn, timed_s
 from experiments.workload import Workload
 from zo2rt.backends import HostBackend
-from zo2rt.backends.handover import handover_s, launch_s
-from zo2rt.intra_op import intra_op_threads
+from zo2rt.backends.process import intra_op_threads
+from zo2rt.measure.handover import handover_s, launch_s
 from zo2sim.plan.choices import Plan, Policy
 
 OPT_125M = Workload()

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from experiments.task import Task
-from zo2rt.examples import Example
+from zo2rt.data.examples import Example
 
 FRAGMENT = 48
 """Characters of a fragment."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zo2rt.examples import Example
-from zo2rt.order import permutation
+from zo2rt.data.examples import Example
+from zo2rt.data.order import permutation
 
 MOST_CANDIDATES = 32
 """With more different completions than this a task is not one of choosing."""

@@ -14,8 +14,8 @@ from transformers import ByT5Tokenizer, OPTConfig, OPTForCausalLM
 
 from experiments.loaded_model import quieten
 from experiments.stdlib_text import FRAGMENT, Texts
-from zo2rt.examples import Example, batch_of, encode, end_of, pad_of
-from zo2rt.pretrain import Pretraining, pretrain
+from zo2rt.data.examples import Example, batch_of, encode, end_of, pad_of
+from zo2rt.data.pretrain import Pretraining, pretrain
 
 NAME = "tiny"
 PRETRAINING = Pretraining(steps=400, lr=3e-3, warmup_steps=20)

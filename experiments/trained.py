@@ -14,7 +14,7 @@ from experiments.history import History
 from experiments.prepared import Prepared, opened
 from experiments.run_config import BackendName
 from zo2rt.backends import Backend
-from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2sim.plan.choices import Plan
 from zo2sim.simulate.trace import Trace
 

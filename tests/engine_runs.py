@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tests.families import batch, build
 from zo2rt.backends import Backend, HostBackend
-from zo2rt.engine import Engine, MezoSgd, Objective
-from zo2rt.journalled import RunFolder
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.journal.run import RunFolder
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.simulate.trace import Trace

@@ -29,8 +29,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from zo2rt.loss import model_loss
-from zo2rt.units import Units, find_units
+from zo2rt.model.loss import model_loss
+from zo2rt.model.units import Units, find_units
 
 torch.set_num_threads(1)  # test processes share few cores, and threads that spin stall each other
 

@@ -14,7 +14,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import final
 
-from zo2rt.durable import Disk, FileSystem
+from zo2rt.journal.durable import Disk, FileSystem
 
 Workload = Callable[[FileSystem, Path], None]
 

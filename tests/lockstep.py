@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zo2rt.binding import bound, parked
-from zo2rt.lanes import Traversal
-from zo2rt.loss import LossFn
-from zo2rt.units import Units, find_units
+from zo2rt.lanes.traversal import Traversal
+from zo2rt.model.binding import bound, parked
+from zo2rt.model.loss import LossFn
+from zo2rt.model.units import Units, find_units
 
 Weights = Mapping[str, Tensor]
 

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from zo2rt.durable import FileSystem
+from zo2rt.journal.durable import FileSystem
 
 Node = bytearray | dict[str, int]
 """A file's bytes, or a folder's names and the numbers of their nodes."""

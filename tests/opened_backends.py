@@ -7,7 +7,7 @@ import torch
 
 from tests.fake_accelerator import FakeAccelerator
 from zo2rt.backends import Backend, CudaBackend, HostBackend, LinkLimit, VirtualBackend
-from zo2rt.backends.checked import Checked
+from zo2rt.races.backend import Checked
 
 SLOW = LinkLimit(
     h2d_bytes_per_s=1e8, d2h_bytes_per_s=1e8, both_h2d_bytes_per_s=5e7, both_d2h_bytes_per_s=5e7

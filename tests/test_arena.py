@@ -8,7 +8,7 @@ import pytest
 from tests.engine_runs import engine
 from tests.families import batch, build
 from zo2rt.backends import HostBackend
-from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import Place
 from zo2sim.memory.runtime import account

@@ -10,7 +10,7 @@ import torch
 from tests.opened_backends import NAMES, open_backend
 from tests.tiny_executor import execute, in_issue_order, whole_run
 from zo2rt.backends import Backend, CudaBackend, Event, HostBackend, StreamFailed, VirtualBackend
-from zo2rt.backends.handover import handover_s
+from zo2rt.measure.handover import handover_s
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape
 from zo2sim.schedule.ops import Stream

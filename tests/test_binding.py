@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.lockstep import bind, chain, mean_square, random_weights, tokens, units_of
-from zo2rt.binding import bound, parked
-from zo2rt.codec import encode, views
-from zo2rt.units import Units
+from zo2rt.model.binding import bound, parked
+from zo2rt.model.codec import encode, views
+from zo2rt.model.units import Units
 from zo2sim.dtypes import Dtype
 from zo2sim.schedule.ops import HEAD, TAIL
 

@@ -11,8 +11,8 @@ from tests.engine_runs import engine, recipe
 from tests.families import BLOCKS, batch, build
 from tests.lockstep import chain, lockstep, mean_square, one_by_one, tokens
 from tests.strategies import SMALL_CONFIG, odd_machines, plans_of, small_models
-from zo2rt.discovery import find_blocks
-from zo2rt.units import Units, find_units
+from zo2rt.model.discovery import find_blocks
+from zo2rt.model.units import Units, find_units
 from zo2sim.cost import CostModel
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named

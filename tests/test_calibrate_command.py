@@ -21,14 +21,14 @@ from experiments.run_design import (
 )
 from tests.calibrated import calibrated_host, referenced_host
 from tests.commands import call
-from zo2rt import engine
-from zo2rt.execute import Executor
+from zo2rt.engine import engine
 from zo2rt.measure import host_work
 from zo2rt.measure.footprint import Footprint
 from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Effort
 from zo2rt.measure.turns import Rounds
-from zo2rt.timeline import KEPT_STEPS
+from zo2rt.steps.executor import Executor
+from zo2rt.steps.timeline import KEPT_STEPS
 from zo2sim.cost.measured import Measured
 from zo2sim.machines.evidence import Range
 from zo2sim.machines.file import dump, resolve

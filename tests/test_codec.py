@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zo2rt.codec import TORCH_DTYPES, Layout, decode, encode, scales, views
+from zo2rt.model.codec import TORCH_DTYPES, Layout, decode, encode, scales, views
 from zo2sim.dtypes import Dtype
 from zo2sim.models.shapes import Parameter, Unit
 

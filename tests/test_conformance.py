@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machines import costs, rates
-from zo2rt.conformance import Conformance, first_divergence
+from zo2rt.steps.conformance import Conformance, first_divergence
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Stream

@@ -12,8 +12,8 @@ from tests.families import batch, build
 from tests.promised_order import PromisedOrder
 from zo2rt.backends import CudaBackend, Work
 from zo2rt.backends.cuda import DEVICE_STREAMS
-from zo2rt.engine import Engine, MezoSgd, Objective
-from zo2rt.loss import LossFn, model_loss
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.model.loss import LossFn, model_loss
 from zo2sim.schedule.ops import Program, Stream
 from zo2sim.schedule.unroll import Unrolled, unroll
 

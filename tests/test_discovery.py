@@ -6,7 +6,7 @@ from transformers import T5Config, T5Model
 
 from tests.families import BLOCKS, FAMILIES, found
 from tests.lockstep import Chain, Step, chain
-from zo2rt.discovery import Blocks, find_blocks
+from zo2rt.model.discovery import Blocks, find_blocks
 
 PATHS = {
     "opt": "model.decoder.layers",

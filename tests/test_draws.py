@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from tests.noise_cases import KEY, record
 from zo2rt import noise
-from zo2rt.draws import Both, ElementDraws
+from zo2rt.model.units import UnitParameter
 from zo2rt.noise import Place
-from zo2rt.units import UnitParameter
+from zo2rt.noise.draws import Both, ElementDraws
 
 COUNT = 96
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests import toy_run
 from tests.lossy_disk import LossyDisk
-from zo2rt import durable
-from zo2rt.durable import TEMPORARY, Disk
+from zo2rt.journal import durable
+from zo2rt.journal.durable import TEMPORARY, Disk
 
 FOLDER = Path("/run")
 STEPS = 5

@@ -14,9 +14,9 @@ from tests.engine_runs import NUM_STEPS, OPTIMIZER, Run, engine, recipe, run, sa
 from tests.families import BLOCKS, FAMILIES, batch, build
 from tests.strategies import executed
 from zo2rt.backends import Backend, HostBackend, VirtualBackend
-from zo2rt.conformance import first_divergence
-from zo2rt.engine import Engine, Objective
+from zo2rt.engine.engine import Engine, Objective
 from zo2rt.noise import Place, Record, perturb, sample_key, update
+from zo2rt.steps.conformance import first_divergence
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.schedule.ops import Kind

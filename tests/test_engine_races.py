@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from tests.engine_cases import CASES, Case
 from tests.families import batch, build
-from zo2rt import engine as engine_module
 from zo2rt.backends import Backend, HostBackend, StreamFailed, VirtualBackend
-from zo2rt.backends.checked import Checked
-from zo2rt.engine import Engine, MezoSgd, Objective
-from zo2rt.loss import model_loss
-from zo2rt.races import Race, RaceFound
+from zo2rt.engine import engine as engine_module
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.model.loss import model_loss
+from zo2rt.races.backend import Checked
+from zo2rt.races.detector import Race, RaceFound
 from zo2sim.policies import build as build_program
 from zo2sim.schedule.ops import LETTERS, Kind, Op, Program, Schedule, Space, Stream
 from zo2sim.schedule.unroll import unroll

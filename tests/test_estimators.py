@@ -8,11 +8,11 @@ import torch
 
 from tests.engine_runs import OPTIMIZER, engine, recipe
 from tests.families import batch, build
-from zo2rt.durable import Disk
-from zo2rt.engine import MezoSgd
-from zo2rt.estimator import Estimator, projected_gradients
+from zo2rt.engine.engine import MezoSgd
+from zo2rt.journal.durable import Disk
+from zo2rt.journal.replay import weights_at
 from zo2rt.noise import thresholds
-from zo2rt.replay import weights_at
+from zo2rt.optimizer import Estimator, projected_gradients
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 

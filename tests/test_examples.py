@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import ByT5Tokenizer
 
-from zo2rt.examples import IGNORED, Example, Row, batch_of, encode
-from zo2rt.order import permutation, read_by
-from zo2rt.pretrain import Pretraining
-from zo2rt.ranking import choices_of, error_rate
+from zo2rt.data.examples import IGNORED, Example, Row, batch_of, encode
+from zo2rt.data.order import permutation, read_by
+from zo2rt.data.pretrain import Pretraining
+from zo2rt.data.ranking import choices_of, error_rate
 
 TOKENIZER = ByT5Tokenizer(extra_ids=0)  # a byte b is token b + 3; token 1 ends a text
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from zo2rt.backends.freed_memory import keep_freed_memory
+from zo2rt.backends.process import keep_freed_memory
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's malloc")
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from tests.lossy_disk import LossyDisk, Truncate
 from tests.toy_run import HEADER, first_weights, measured
-from zo2rt.durable import Disk
 from zo2rt.journal import (
     Base,
     Contents,
@@ -29,7 +28,8 @@ from zo2rt.journal import (
     must_skip,
     read,
 )
-from zo2rt.journal.environment import environment
+from zo2rt.journal.durable import Disk
+from zo2rt.journal.header import environment
 from zo2rt.journal.reading import parse
 from zo2rt.journal.record import from_json, to_json
 

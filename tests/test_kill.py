@@ -6,8 +6,8 @@ from random import Random
 from tests import toy_run
 from tests.kill_server import killed_after_operations, killed_after_time
 from tests.lossy_disk import LossyDisk
-from zo2rt.durable import Disk, FileSystem
 from zo2rt.journal import read
+from zo2rt.journal.durable import Disk, FileSystem
 
 STEPS = 150
 SAVE_EVERY = 10

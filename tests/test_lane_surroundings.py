@@ -14,7 +14,7 @@ from tests.lockstep import (
     tokens,
     units_of,
 )
-from zo2rt.lanes import Traversal
+from zo2rt.lanes.traversal import Traversal
 
 
 def seen_by(model: nn.Module, look: Callable[[], object]) -> list[object]:

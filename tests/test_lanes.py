@@ -21,9 +21,9 @@ from tests.lockstep import (
     units_of,
     with_lane,
 )
-from zo2rt.lanes import Traversal
-from zo2rt.loss import model_loss
-from zo2rt.units import find_units
+from zo2rt.lanes.traversal import Traversal
+from zo2rt.model.loss import model_loss
+from zo2rt.model.units import find_units
 from zo2sim.schedule.ops import HEAD, TAIL
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.families import batch, build
-from zo2rt.loss import model_loss
+from zo2rt.model.loss import model_loss
 from zo2rt.noise import mezo
 
 SHAPES = ((3, 5), (17,), (), (40, 33), (1,), (16,))

@@ -8,8 +8,8 @@ import torch
 from tests.engine_runs import NUM_STEPS, engine, recipe, run
 from tests.families import batch, build
 from zo2rt.backends import HostBackend, VirtualBackend
-from zo2rt.block_store import BlockStore
-from zo2rt.conformance import first_divergence
+from zo2rt.steps.conformance import first_divergence
+from zo2rt.weights.block_store import BlockStore
 from zo2sim.plan.choices import Plan, Policy
 
 

@@ -10,9 +10,9 @@ import torch
 from tests.fake_accelerator import FakeAccelerator
 from tests.tiny_executor import execute, in_issue_order, whole_run
 from zo2rt.backends import Backend, CudaBackend, Event, HostBackend, VirtualBackend
-from zo2rt.backends.checked import Checked
-from zo2rt.backends.watch import Watch
-from zo2rt.races import Access, RaceDetector, RaceFound
+from zo2rt.races.backend import Checked
+from zo2rt.races.detector import Access, RaceDetector, RaceFound
+from zo2rt.races.watch import Watch
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape
 from zo2sim.schedule.ops import Buffer, Space, Stream

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tests.engine_runs import OPTIMIZER, Run, engine, recipe, run, same
 from tests.families import batch, build
 from zo2rt.backends import HostBackend, VirtualBackend
-from zo2rt.engine import MezoSgd
+from zo2rt.engine.engine import MezoSgd
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 

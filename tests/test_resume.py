@@ -16,12 +16,12 @@ from tests.families import batch, build
 from tests.kill_server import killed_after_operations, killed_after_time
 from tests.lossy_disk import LossyDisk
 from zo2rt.backends import HostBackend, StreamFailed
-from zo2rt.durable import Disk, FileSystem
-from zo2rt.engine import Engine, MezoSgd
-from zo2rt.estimator import Estimator
+from zo2rt.engine.engine import Engine, MezoSgd
 from zo2rt.journal import DamageError, read
-from zo2rt.journalled import RunFolder
-from zo2rt.replay import weights_at
+from zo2rt.journal.durable import Disk, FileSystem
+from zo2rt.journal.replay import weights_at
+from zo2rt.journal.run import RunFolder
+from zo2rt.optimizer import Estimator
 from zo2sim.plan.choices import Plan, Policy
 
 STEPS, SAVE_EVERY = 12, 5

@@ -11,7 +11,7 @@ from experiments.run_config import Config
 from tests.calibrated import calibrated_host
 from tests.commands import call
 from tests.test_run import SMALL, data, model  # noqa: F401, they are fixtures
-from zo2rt.intra_op import intra_op_threads
+from zo2rt.backends.process import intra_op_threads
 from zo2sim.machines.file import dump
 
 

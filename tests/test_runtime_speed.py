@@ -14,9 +14,9 @@ from experiments.turns import in_turn
 from experiments.workload import Workload
 from tests.commands import call
 from zo2rt.backends import HostBackend
-from zo2rt.engine import Engine, MezoSgd, Objective
-from zo2rt.loss import model_loss
-from zo2rt.units import find_units
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.model.loss import model_loss
+from zo2rt.model.units import find_units
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 

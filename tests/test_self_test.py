@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from tests.families import batch, build
 from tests.lockstep import Chain, Step, chain, condition, mean_square, tokens, twice
-from zo2rt.loss import model_loss
-from zo2rt.self_test import self_test
+from zo2rt.engine.self_test import self_test
+from zo2rt.model.loss import model_loss
 
 
 @pytest.mark.parametrize("family", ["opt", "llama-tied", "bert"])

@@ -12,10 +12,9 @@ from torch import Tensor
 from tests import toy_run
 from tests.lossy_disk import LossyDisk
 from tests.toy_run import HEADER, first_weights
-from zo2rt import recovery, snapshot
-from zo2rt.durable import Disk
-from zo2rt.journal import DamageError, Position
-from zo2rt.snapshot import Snapshot, latest
+from zo2rt.journal import DamageError, Position, recovery, snapshot
+from zo2rt.journal.durable import Disk
+from zo2rt.journal.snapshot import Snapshot, latest
 
 FOLDER = Path("/run/snapshots")
 

@@ -125,7 +125,7 @@ def test_what_an_answer_depends_on_is_part_of_the_version(name: str, checkout: P
 
 
 @pytest.mark.parametrize(
-    "name", [*map(name_of, (store, verify)), "experiments/LOG.md", "zo2rt/engine.py"]
+    "name", [*map(name_of, (store, verify)), "experiments/LOG.md", "zo2rt/engine/engine.py"]
 )
 def test_what_no_answer_depends_on_is_not(name: str, checkout: Path):
     assert edited(checkout, name) == version_in(checkout)

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from zo2rt.operations import Operations
+from zo2rt.steps.operations import Operations
 from zo2sim.schedule.ops import FIRST_ORDER, Kind, Op, Stream
 
 

@@ -14,10 +14,10 @@ from transformers import TrainerCallback, TrainingArguments
 from tests.families import SEQUENCE, VOCAB, build
 from tests.test_engine import recipe
 from zo2rt.backends import HostBackend
-from zo2rt.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.trainer import ZerothOrderTrainer
 from zo2rt.noise import sample_key
 from zo2rt.noise.keys import seed_shifted
-from zo2rt.trainer import ZerothOrderTrainer
 from zo2sim.plan.choices import Plan, Recipe
 
 ROWS, STEPS = 2, 6

@@ -9,10 +9,10 @@ from transformers import PreTrainedModel
 
 from tests.families import FAMILIES, batch, found
 from tests.lockstep import Chain, chain, mean_square, tokens, units_of
-from zo2rt.decay import by_name, by_type
-from zo2rt.discovery import Blocks
-from zo2rt.loss import model_loss
-from zo2rt.units import Unit, UnitParameter, find_units
+from zo2rt.model.decay import by_name, by_type
+from zo2rt.model.discovery import Blocks
+from zo2rt.model.loss import model_loss
+from zo2rt.model.units import Unit, UnitParameter, find_units
 from zo2sim.dtypes import Dtype
 from zo2sim.models import shapes
 from zo2sim.models.config import from_config

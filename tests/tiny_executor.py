@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from zo2rt.backends import Backend, Event
-from zo2rt.backends.checked import Checked
+from zo2rt.races.backend import Checked
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Buffer, Kind, Op, Space, Stream

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zo2rt import recovery
-from zo2rt import snapshot as snapshots
-from zo2rt.durable import FileSystem
-from zo2rt.journal import Draw, Environment, Group, Header, ParameterEntry, Rate, Record
+from zo2rt.journal import Draw, Environment, Group, Header, ParameterEntry, Rate, Record, recovery
+from zo2rt.journal import snapshot as snapshots
+from zo2rt.journal.durable import FileSystem
 
 Weights = dict[str, Tensor]
 

@@ -1,7 +1,7 @@
 """Backends: where a schedule runs. `base.Backend` says what each of them promises.
 
 `host` is threads and a memcpy, `virtual` any legal order in virtual time, `cuda` an accelerator;
-`checked.Checked` wraps one of them and reports races.
+`zo2rt.races` wraps one of them and reports races.
 """
 
 from zo2rt.backends.base import Backend, Event, MemoryFigures, StreamFailed, Timing, Work

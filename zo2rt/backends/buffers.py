@@ -1,7 +1,12 @@
-"""Flat buffers that start where they should, and the account of what was handed out."""
+"""Flat buffers that start where they should, page-locked to the byte; the account of what is out.
+
+PyTorch's allocator rounds page-locked memory to powers of two. Locking memory that is there needs
+CUDA's own interface; the device-generic one cannot.
+"""
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -78,3 +83,25 @@ class HostMemory:
 
     def figures(self) -> MemoryFigures:
         return self._ledger.figures(device_peak_bytes=self._ledger.device_bytes)
+
+
+_PORTABLE = 1  # cudaHostRegisterPortable: locked for every context
+
+
+def pin(buffer: torch.Tensor) -> None:
+    """Page-lock the pages of a page-aligned host buffer. Raises ``RuntimeError`` if it cannot."""
+    code = int(_runtime().cudaHostRegister(buffer.data_ptr(), len(buffer), _PORTABLE))
+    if code != 0:
+        raise RuntimeError(
+            f"page-locking {len(buffer)} bytes failed with CUDA error {code}; "
+            f"raise the limit on locked memory (ulimit -l), or use pinning=pageable"
+        )
+
+
+def unpin(buffer: torch.Tensor) -> None:
+    """Undo `pin`; nothing may be copying."""
+    _runtime().cudaHostUnregister(buffer.data_ptr())
+
+
+def _runtime() -> Any:
+    return torch.cuda.cudart()

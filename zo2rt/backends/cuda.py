@@ -19,8 +19,7 @@ import torch
 
 from zo2rt.backends.ambient import Ambient
 from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work, check_copy
-from zo2rt.backends.buffers import PAGE_BYTES, Ledger, aligned_buffer, check_size
-from zo2rt.backends.pinning import pin, unpin
+from zo2rt.backends.buffers import PAGE_BYTES, Ledger, aligned_buffer, check_size, pin, unpin
 from zo2rt.backends.threads import Action, Failure, Gate, StreamThread
 from zo2rt.backends.timing_log import Entry, TimingLog
 from zo2sim.models.shapes import TENSOR_GRAIN_BYTES

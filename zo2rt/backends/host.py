@@ -15,8 +15,7 @@ import torch
 from zo2rt.backends.ambient import Ambient
 from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work, check_copy
 from zo2rt.backends.buffers import HostMemory
-from zo2rt.backends.cores import keep_apart
-from zo2rt.backends.freed_memory import keep_freed_memory
+from zo2rt.backends.process import keep_apart, keep_freed_memory
 from zo2rt.backends.threads import Failure, Gate, StreamThread
 from zo2rt.backends.throttle import LinkLimit, Throttle
 from zo2rt.backends.timing_log import TimingLog

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from zo2rt.durable import FileSystem
 from zo2rt.journal.chain import DamageError, Position
+from zo2rt.journal.durable import FileSystem
 from zo2rt.journal.reading import Contents, read
 from zo2rt.journal.record import Record
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, final
 
-from zo2rt import durable
-from zo2rt.durable import FileSystem
+from zo2rt.journal import durable
 from zo2rt.journal import record as records
 from zo2rt.journal.chain import DamageError, Position, seal, unseal
+from zo2rt.journal.durable import FileSystem
 from zo2rt.journal.header import Header
 from zo2rt.journal.reading import Base, Contents, first_line, parse, read
 from zo2rt.journal.record import Record

@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from math import inf
 from typing import Any
 
+import numpy as np
+import torch
+
 from zo2rt.journal.chain import FIRST, Position, canonical, digest
 
 _SHOWN = 5  # differences that an error message spells out
@@ -41,7 +44,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What else the bits depend on: see `zo2rt.journal.environment`."""
+    """What else the bits depend on: see `zo2rt.journal.header`."""
 
     torch: str
     numpy: str
@@ -155,3 +158,19 @@ def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:
             yield from _leaves(f"{name}[{number}]", item)
     else:
         yield name, value
+
+
+def environment(device: torch.device) -> Environment:
+    """Versions, intra-op threads and the kind of device; equal ones give equal bits (DESIGN 3)."""
+    return Environment(
+        torch=torch.__version__,
+        numpy=np.__version__,
+        threads=torch.get_num_threads(),
+        device=_device_name(device),
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"

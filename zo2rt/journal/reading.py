@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from zo2rt.durable import FileSystem
 from zo2rt.journal import header as headers
 from zo2rt.journal import record as records
 from zo2rt.journal.chain import FIRST, DamageError, Position, Sealed, is_torn, seal, unseal
+from zo2rt.journal.durable import FileSystem
 from zo2rt.journal.header import Header
 from zo2rt.journal.record import Record
 

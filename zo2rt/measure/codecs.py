@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 
-from zo2rt.codec import Layout, decode, encode
 from zo2rt.measure.timing import Bench, Work, far
+from zo2rt.model.codec import Layout, decode, encode
 from zo2sim.cost.cpu import codec_amounts, floats
 from zo2sim.dtypes import Dtype
 

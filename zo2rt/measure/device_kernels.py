@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from zo2rt.backends import Backend
-from zo2rt.codec import TORCH_DTYPES
 from zo2rt.measure.noise import records_of
 from zo2rt.measure.timing import Bench, Work
+from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.noise import Kind, Place, perturb, update
 from zo2sim.cost.kernels import for_dtype
 from zo2sim.dtypes import Dtype

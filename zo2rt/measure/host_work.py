@@ -10,9 +10,9 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from zo2rt.codec import Layout, encode
 from zo2rt.measure.noise import records_of
 from zo2rt.measure.timing import Bench, Work
+from zo2rt.model.codec import Layout, encode
 from zo2rt.noise import Kind, Place, update
 from zo2sim.cost.measured import Measured
 from zo2sim.dtypes import Dtype

@@ -7,7 +7,7 @@ from statistics import median
 from time import perf_counter
 
 from zo2rt.backends import Backend
-from zo2rt.backends.handover import handover_s
+from zo2rt.measure.handover import handover_s
 from zo2rt.measure.timing import Bench, Effort, Work, measure
 from zo2sim.cost.measured import Measured
 from zo2sim.schedule.ops import Stream

@@ -13,9 +13,9 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from zo2rt.backends import Backend, HostBackend, LinkLimit
-from zo2rt.codec import TORCH_DTYPES
-from zo2rt.engine import Engine, MezoSgd, Objective
-from zo2rt.intra_op import intra_op_threads
+from zo2rt.backends.process import intra_op_threads
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.model.codec import TORCH_DTYPES
 from zo2sim.models.config import from_config
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe

@@ -48,10 +48,9 @@ Past the largest finite number lies infinity.
 from zo2rt.noise.devices import Prepared, perturb, perturb_pair, prepared, update
 from zo2rt.noise.keys import sample_key
 from zo2rt.noise.place import Kind, Place
-from zo2rt.noise.record import Record
+from zo2rt.noise.record import Record, Updates, flattened
 from zo2rt.noise.sparsity import thresholds
 from zo2rt.noise.threads import split
-from zo2rt.noise.updates import Updates, flattened
 
 NOISE_VERSION = 1
 """Goes into every journal header: another version means other bits."""

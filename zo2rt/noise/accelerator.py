@@ -15,8 +15,8 @@ from torch import Tensor
 from zo2rt.noise import triton_kernels
 from zo2rt.noise.buffers import format_of
 from zo2rt.noise.place import Kind, Place, check_kind
+from zo2rt.noise.record import Updates
 from zo2rt.noise.table import quantiles
-from zo2rt.noise.updates import Updates
 
 _PERTURB = {1: triton_kernels.perturb, 2: triton_kernels.perturb_pair}
 

@@ -11,8 +11,8 @@ import numpy as np
 from zo2rt.noise import kernels
 from zo2rt.noise.buffers import Buffer, bits
 from zo2rt.noise.place import Kind, Place, check_kind
+from zo2rt.noise.record import Updates
 from zo2rt.noise.table import quantiles
-from zo2rt.noise.updates import Updates
 from zo2sim.dtypes import Dtype
 
 _CODES = {Dtype.FP32: kernels.FP32, Dtype.FP16: kernels.FP16, Dtype.BF16: kernels.BF16}

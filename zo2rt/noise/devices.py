@@ -12,8 +12,7 @@ from typing import Any
 from zo2rt.noise import cpu
 from zo2rt.noise.buffers import Buffer, check_equal_lengths, device_of
 from zo2rt.noise.place import Kind, Place
-from zo2rt.noise.record import Record
-from zo2rt.noise.updates import Updates, flattened
+from zo2rt.noise.record import Record, Updates, flattened
 
 
 @dataclass(frozen=True, slots=True)

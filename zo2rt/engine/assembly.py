@@ -1,0 +1,161 @@
+"""The parts of an engine, put together once, before the first step."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from zo2rt.backends import Backend
+from zo2rt.engine.self_test import explore
+from zo2rt.journal.run import JournalledRun, RunFolder, header
+from zo2rt.lanes.weights import InPlaceWeights, LaneWeights, ScratchWeights
+from zo2rt.model.codec import TORCH_DTYPES
+from zo2rt.model.units import UnitParameter, Units
+from zo2rt.noise import thresholds
+from zo2rt.noise.draws import Draws, ElementDraws, MezoDraws
+from zo2rt.optimizer import MezoSgd, Objective
+from zo2rt.steps.operations import Operations, Store
+from zo2rt.steps.supported import check, check_model
+from zo2rt.weights.arena import Arena
+from zo2rt.weights.block_store import BlockStore
+from zo2rt.weights.residence import Residence
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.policies import Layout, Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run is to do; ``folder`` keeps its journal, snapshots and blocks on NVMe."""
+
+    plan: Plan
+    recipe: Recipe
+    objective: Objective
+    optimizer: MezoSgd
+    folder: RunFolder | None
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for what cannot be combined or executed."""
+        check(self.plan, self.recipe)
+        replayable = self.recipe.noise != "torch" and self.recipe.perturbation == "scratch"
+        if self.folder is not None and not replayable:
+            raise ValueError(
+                "a run with a journal can be replayed, which needs perturbation=scratch and "
+                f"noise=gaussian or rademacher; got {self.recipe.perturbation} and "
+                f"{self.recipe.noise}; leave the folder out, or change the recipe"
+            )
+        if self.optimizer.sparsity and not (replayable and not self.recipe.recoded):
+            raise ValueError(
+                "Sparse-MeZO takes its masks from the pristine master weights, which needs "
+                "perturbation=scratch, noise=gaussian or rademacher, and a wire that does not "
+                "change the format; use sparsity=0, or change the recipe"
+            )
+        if self.folder is None and self.plan.tier == "nvme":
+            raise ValueError("tier=nvme needs a folder for the blocks; got none; give the folder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that a run works with, the model's weights moved in."""
+
+    units: Units
+    layout: Layout
+    arena: Arena
+    residence: Residence
+    operations: Operations
+    run: JournalledRun | None
+    blocks: BlockStore | None
+
+
+def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
+    """Explore the model, begin or resume the run, and move the weights to their homes."""
+    plan, recipe = settings.plan, settings.recipe
+    settings.check()
+    _check_dtype(model, recipe)
+    units, forwards = explore(
+        model,
+        settings.objective,
+        adapters_with_head=recipe.lora_rank is not None,
+        blocks_per_unit=plan.blocks_per_unit,
+    )
+    check_model(plan, recipe, units, forwards)
+    shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
+    layout = Layout(shape=shape, plan=plan, recipe=recipe)
+    trained = _trained(settings, units)
+    run = _journalled(settings, trained, backend)
+    arena = Arena(backend, units, layout)
+    blocks = _block_store(settings, arena, units)
+    residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
+    draws = _draws(settings, trained, backend)
+    operations = Operations(
+        backend=backend,
+        units=units,
+        arena=arena,
+        layout=layout,
+        weights=_lane_weights(layout)(backend, units, arena, layout, draws),
+        draws=draws,
+        estimator=settings.optimizer.estimator,
+        store=Store(journal=None if run is None else run.journal, blocks=blocks),
+    )
+    return Parts(
+        units=units,
+        layout=layout,
+        arena=arena,
+        residence=residence,
+        operations=operations,
+        run=run,
+        blocks=blocks,
+    )
+
+
+def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
+    """Trained parameters, each with the threshold that the weights of now give it."""
+    sparsity = settings.optimizer.sparsity
+    trained = [p for p in units.parameters if p.trainable]
+    masked = {p.name: p.tensor.data.view(-1) for p in trained if p.decays and sparsity}
+    found = thresholds(masked, sparsity)
+    return {p: found.get(p.name, math.inf) for p in trained}
+
+
+def _journalled(
+    settings: Settings, trained: Mapping[UnitParameter, float], backend: Backend
+) -> JournalledRun | None:
+    if settings.folder is None:
+        return None
+    about = header(trained, settings.plan, settings.recipe, settings.optimizer, backend.device)
+    return JournalledRun(settings.folder, about, {p.name: p.tensor.data for p in trained})
+
+
+def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore | None:
+    if settings.plan.tier != "nvme":
+        return None
+    assert settings.folder is not None, "checked before"
+    streamed = [unit for unit in units.order if arena.is_streamed(unit)]
+    sizes = {unit.number: arena.formats.home(unit).num_bytes for unit in streamed}
+    return BlockStore(settings.folder.path / "nvme" / "blocks.bin", sizes)
+
+
+def _draws(settings: Settings, trained: Mapping[UnitParameter, float], backend: Backend) -> Draws:
+    if settings.recipe.noise == "torch":
+        return MezoDraws([*trained], backend.device)
+    return ElementDraws(
+        settings.recipe.noise,
+        thresholds={p.name: threshold for p, threshold in trained.items()},
+        threads=torch.get_num_threads(),
+        stochastic_rounding=settings.optimizer.stochastic_rounding,
+    )
+
+
+def _lane_weights(layout: Layout) -> type[LaneWeights]:
+    return InPlaceWeights if layout.in_place else ScratchWeights
+
+
+def _check_dtype(model: nn.Module, recipe: Recipe) -> None:
+    want = TORCH_DTYPES[recipe.storage_dtype]
+    for name, parameter in model.named_parameters():
+        if parameter.dtype is not want:
+            raise ValueError(
+                f"{name} must be {want} for storage_dtype={recipe.storage_dtype}; "
+                f"got {parameter.dtype}; convert the model, or choose the recipe's dtypes"
+            )

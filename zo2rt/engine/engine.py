@@ -1,0 +1,294 @@
+"""The engine: fine-tune a model with a plan, one step at a time.
+
+objective, optimizer = Objective(example=batches[0]), MezoSgd(lr=1e-6)
+with Engine(model, plan, recipe, objective, backend=backend, optimizer=optimizer) as engine:
+    for batch in batches:
+        print(engine.step(batch).loss)
+model.save_pretrained(folder)
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from zo2rt.backends import Backend
+from zo2rt.engine.assembly import Settings, assemble
+from zo2rt.journal.run import RunFolder
+from zo2rt.lanes.traversal import Traversal
+from zo2rt.model.loss import LossFn
+from zo2rt.model.units import Units
+from zo2rt.noise import sample_key
+from zo2rt.optimizer import MezoSgd, Objective
+from zo2rt.steps.executor import Executor
+from zo2rt.steps.operations import Step, lane_batches
+from zo2rt.steps.outcome import Outcome, StepSettings
+from zo2rt.steps.timeline import Timeline
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.policies import build, flush
+from zo2sim.schedule.ops import Kind, Program, Schedule
+from zo2sim.simulate.trace import Trace
+
+__all__ = ["Engine", "MezoSgd", "Objective"]
+
+_EVALUATION = -1  # the step number under which an evaluation's lanes run
+
+
+class Engine:
+    """Owns a model's weights from construction to ``close``, which gives them back, trained.
+
+    A batch is a mapping of tensors whose first dimension is microbatches x batch; the recipe
+    splits it. ``folder`` keeps the run's journal and snapshots; if it holds a run, that run goes
+    on with the bits of one that was never interrupted, and ``num_steps`` says how far it came.
+
+    Raises ``ValueError`` where plan and recipe cannot be combined or executed, the model has
+    another dtype, its lanes in lockstep do not give the bits of its whole forward, or the run in
+    ``folder`` is another one.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one decision of the caller's
+        self,
+        model: nn.Module,
+        plan: Plan,
+        recipe: Recipe,
+        objective: Objective,
+        *,
+        backend: Backend,
+        optimizer: MezoSgd,
+        folder: Path | RunFolder | None = None,
+    ) -> None:
+        self.optimizer = optimizer
+        self._model, self._recipe, self._backend = model, recipe, backend
+        self._loss_fn = objective.loss_fn
+        settings = Settings(
+            plan=plan,
+            recipe=recipe,
+            objective=objective,
+            optimizer=optimizer,
+            folder=RunFolder(folder) if isinstance(folder, Path) else folder,
+        )
+        self._parts = parts = assemble(model, settings, backend)
+        self.program: Program = build(parts.layout.shape, plan, recipe)
+        self.num_steps = 0 if parts.run is None else parts.run.journal.position.step
+        self._first_step = self.num_steps
+        self._executor = self._fresh_executor()
+        self._timeline = Timeline(self.program, self.num_steps)
+        self._is_open = True
+
+    @property
+    def units(self) -> Units:
+        """Units of the model, with every parameter's index, owner and decay."""
+        return self._parts.units
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes of the runtime's own device buffers: slots, scratch, resident units."""
+        return self._parts.arena.device_bytes
+
+    @property
+    def cursor(self) -> int:
+        """Number of the first microbatch that the next step reads."""
+        return self.num_steps * self._recipe.microbatches
+
+    @property
+    def swallowed(self) -> float:
+        """Fraction of sampled weights that their updates left as they were; 0 for fp32 masters."""
+        return self._parts.operations.swallowed.fraction
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """What is wrong with snapshots that were passed over when the run was resumed."""
+        return () if self._parts.run is None else self._parts.run.damaged
+
+    @property
+    def divergence(self) -> str | None:
+        """How what ran differs from what was scheduled, in all that has been flushed; or None."""
+        return self._timeline.divergence
+
+    def step(
+        self, batch: Mapping[str, Tensor], *, lr: float | None = None, seed: int | None = None
+    ) -> Outcome:
+        """One step: both forwards of every lane, and the losses. Its update is applied in time.
+
+        ``lr`` and ``seed`` hold for this step alone; 0 is a seed and a learning rate.
+        """
+        start_s, number = perf_counter(), self.num_steps
+        settings = self._settings(number, lr, seed)
+        microbatches = split(batch, self._recipe.microbatches)
+        with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
+            self._parts.operations.draws.begin(settings.keys)
+            now = self._parts.operations.steps[number] = Step(
+                settings=settings, traversal=traversal
+            )
+            self._backend.synchronize(self._executor.enqueue_step(number))
+        wall_s = perf_counter() - start_s
+        self._forget(number)
+        self.num_steps += 1
+        self._timeline.add(self._executor.ended())
+        assert now.record is not None, "the loss has been synchronised with"
+        return Outcome(
+            record=now.record,
+            projected_gradients=now.projected_gradients,
+            tokens=_tokens(batch),
+            wall_s=wall_s,
+            exposed_s=max(0.0, wall_s - self._timeline.computed_s(number)),
+        )
+
+    def evaluate(self, batch: Mapping[str, Tensor], loss_fn: LossFn | None = None) -> float:
+        """Mean over the microbatches of the loss, or of any other scalar of the model.
+
+        With the current weights, every pending update included, block by block. The function may
+        run the model as often as it likes (``generate``).
+        """
+        self.flush()
+        microbatches = split(batch, self._recipe.microbatches)
+        trip = _without_loss(self.program.evaluate)
+        with (
+            torch.no_grad(),
+            self._traversal(microbatches, len(microbatches), loss_fn) as traversal,
+        ):
+            settings = self._settings(_EVALUATION, None, None)
+            self._parts.operations.steps[_EVALUATION] = Step(settings=settings, traversal=traversal)
+            while traversal.unfinished:
+                self._run(trip, _EVALUATION)
+            losses = [float(loss) for loss in traversal.losses()]
+        del self._parts.operations.steps[_EVALUATION]
+        return math.fsum(losses) / len(losses)
+
+    def flush(self) -> None:
+        """Apply every pending update, so that the model's parameters show it."""
+        if self.num_steps == self._first_step:
+            return
+        self._timeline.add(self._executor.spans())
+        self._timeline.flushed(self.num_steps)
+        done = self.num_steps - self._first_step
+        with torch.no_grad():
+            self._run(self._pending(done), self.num_steps)
+        self._executor = self._fresh_executor()
+        self._first_step = self.num_steps
+
+    def snapshot(self) -> Path:
+        """Flush, and write a durable snapshot; records before it are archived.
+
+        Raises ``ValueError`` for a run without a folder.
+        """
+        if self._parts.run is None:
+            raise ValueError("a snapshot needs a journalled run; make the engine with a folder")
+        self.flush()
+        return self._parts.run.snapshot(self._parts.residence.weights())
+
+    def save(self, folder: Path) -> None:
+        """Flush, and write a plain Hugging Face folder with safetensors."""
+        self.flush()
+        with self._parts.residence.whole():
+            self._model.save_pretrained(folder)  # type: ignore[operator]
+
+    def trace(self) -> Trace:
+        """What ran in the latest steps."""
+        self._timeline.add(self._executor.spans())
+        return self._timeline.trace()
+
+    def close(self) -> None:
+        """Flush, and give the model tensors of its own, with the trained weights in them."""
+        if self._is_open:
+            self.flush()
+            self._parts.residence.give_back()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._is_open = False
+        if self._parts.blocks is not None:
+            self._parts.blocks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._let_go()
+
+    def _pending(self, done: int) -> Schedule:
+        """What is pending after ``done`` steps since the weights were whole."""
+        every = self.program.period.steps
+        schedule = flush(self._parts.layout, done % every)
+        ops = (replace(op, records=min(op.records, done)) for op in schedule.ops)
+        return replace(schedule, ops=tuple(ops))
+
+    def _settings(self, step: int, lr: float | None, seed: int | None) -> StepSettings:
+        optimizer = self.optimizer
+        samples = range(self._recipe.samples) if step != _EVALUATION else range(0)
+        return StepSettings(
+            step=max(step, 0),
+            keys=tuple(self._key(max(step, 0), sample, seed) for sample in samples),
+            lr=optimizer.lr if lr is None else lr,
+            eps=optimizer.eps,
+            weight_decay=optimizer.weight_decay,
+            cursor=self.cursor + self._recipe.microbatches,
+        )
+
+    def _key(self, step: int, sample: int, seed: int | None) -> int:
+        """MeZO's own noise takes the seed of a step as it is; a sample's seed is one further."""
+        if self._recipe.noise == "torch" and seed is not None:
+            return seed + sample
+        return sample_key(self.optimizer.seed if seed is None else seed, step, sample)
+
+    def _traversal(
+        self, microbatches: Sequence[Any], num_lanes: int, loss_fn: LossFn | None = None
+    ) -> Traversal:
+        there = [_on(self._backend.device, batch) for batch in microbatches]
+        function = self._loss_fn if loss_fn is None else loss_fn
+        lanes = lane_batches(there, num_lanes)
+        return Traversal(self._model, self._parts.units, function, lanes)
+
+    def _fresh_executor(self) -> Executor:
+        work_of = self._parts.operations.work
+        return Executor(self._backend, self.program, work_of, first_step=self.num_steps)
+
+    def _run(self, schedule: Schedule, step: int) -> None:
+        self._executor.run(schedule, lambda op, _: self._parts.operations.work(op, step))
+
+    def _forget(self, step: int) -> None:
+        """Keep only the records that a block may still miss."""
+        operations = self._parts.operations
+        del operations.steps[step]
+        oldest = step + 1 - self.program.period.steps
+        operations.kept = {n: record for n, record in operations.kept.items() if n >= oldest}
+
+
+def split(batch: Mapping[str, Tensor], microbatches: int) -> list[dict[str, Tensor]]:
+    """Microbatches along the first dimension, which must be a multiple of their number."""
+    for name, tensor in batch.items():
+        if tensor.shape[0] % microbatches:
+            raise ValueError(
+                f"{name}: the first dimension must be a multiple of {microbatches} microbatches; "
+                f"got {tensor.shape[0]}"
+            )
+    parts = {name: tensor.chunk(microbatches) for name, tensor in batch.items()}
+    return [{name: chunks[i] for name, chunks in parts.items()} for i in range(microbatches)]
+
+
+def _on(device: torch.device, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def _tokens(batch: Mapping[str, Tensor]) -> int:
+    tokens = batch.get("input_ids")
+    return 0 if tokens is None else tokens.numel()
+
+
+def _without_loss(schedule: Schedule) -> Schedule:
+    """A trip over the blocks; the lanes' losses are then read by the caller."""
+    return replace(schedule, ops=tuple(op for op in schedule.ops if op.kind is not Kind.LOSS))

@@ -1,0 +1,149 @@
+"""Before anything is trained: do lanes in lockstep give the bits of the whole model's forward?
+
+Two lanes run with different weights, so a model that keeps something of a forward outside the
+lane's own frames (on a module, in a global) is found out.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zo2rt.lanes.traversal import Traversal
+from zo2rt.model.binding import bound
+from zo2rt.model.discovery import find_blocks
+from zo2rt.model.loss import LossFn, evaluating, refuse_dropout, scalar
+from zo2rt.model.units import Units, find_units
+from zo2rt.optimizer import Objective
+
+Log = list[tuple[str, Tensor]]
+"""What one forward computed: the output of every block by name, and the loss."""
+
+
+class Explored(NamedTuple):
+    """A model's units, and how many forward passes one evaluation of the loss takes."""
+
+    units: Units
+    forwards: int
+
+
+def explore(
+    model: nn.Module, objective: Objective, *, adapters_with_head: bool, blocks_per_unit: int
+) -> Explored:
+    """Find the units of a model, and `self_test` it with them on the objective's example."""
+    units = find_units(
+        model,
+        objective.loss_fn,
+        objective.example,
+        blocks=find_blocks(model, per_unit=blocks_per_unit),
+        decays=objective.decays,
+        adapters_with_head=adapters_with_head,
+    )
+    return self_test(model, objective.loss_fn, objective.example, units=units)
+
+
+def self_test(
+    model: nn.Module, loss_fn: LossFn, batch: Any, *, units: Units | None = None
+) -> Explored:
+    """Compare lockstep lanes with whole forwards of ``loss_fn`` on ``batch``, bit for bit.
+
+    Lane 0 has the model's weights; lane 1 has those of the first unit that owns any in reverse
+    order. Returns the units that it worked with, and the trips over them that it took. Raises
+    ``ValueError`` that names the first difference; the model is left as it was. Needs the whole
+    model on one device, and room for a copy of one unit.
+    """
+    refuse_dropout(model)
+    units = find_units(model, loss_fn, batch) if units is None else units
+    changed = next(unit.parameters for unit in units.order if unit.parameters)
+    with torch.no_grad(), evaluating(model):
+        reversed_weights = [p.tensor.detach().flatten().flip(0).view(p.shape) for p in changed]
+        weights: list[Callable[[], Any]] = [
+            nullcontext,
+            lambda: bound(changed, reversed_weights),
+        ]
+        alone = [_alone(model, units, loss_fn, batch, binding) for binding in weights]
+        _compare(
+            "the whole forward", "a second one", alone[0], _alone(model, units, loss_fn, batch)
+        )
+        together, forwards = _together(model, units, loss_fn, batch, weights)
+    for lane, (expected, got) in enumerate(zip(alone, together, strict=True)):
+        _compare("the whole forward", f"lane {lane} in lockstep", expected, got)
+    return Explored(units, forwards)
+
+
+def _alone(
+    model: nn.Module,
+    units: Units,
+    loss_fn: LossFn,
+    batch: Any,
+    binding: Callable[[], Any] = nullcontext,
+) -> Log:
+    log: Log = []
+    with _logging(units, lambda: log), binding():
+        log.append(("the loss", scalar(loss_fn(model, batch))))
+    return log
+
+
+def _together(
+    model: nn.Module,
+    units: Units,
+    loss_fn: LossFn,
+    batch: Any,
+    weights: list[Callable[[], Any]],
+) -> tuple[list[Log], int]:
+    """Every lane's log, and how many trips over the units they took."""
+    logs: list[Log] = [[] for _ in weights]
+    running, trips = 0, 0
+    with (
+        _logging(units, lambda: logs[running]),
+        Traversal(model, units, loss_fn, [batch] * len(weights)) as traversal,
+    ):
+        while traversal.unfinished:
+            trips += 1
+            for unit in units.order:
+                for running in traversal.unfinished:
+                    with weights[running]():
+                        traversal.advance(running, unit.number)
+        for log, loss in zip(logs, traversal.losses(), strict=True):
+            log.append(("the loss", loss))
+    return logs, trips
+
+
+@contextmanager
+def _logging(units: Units, log: Callable[[], Log]) -> Iterator[None]:
+    """Every block appends a copy of its output to the log of the lane that runs."""
+
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, __: object, output: Any) -> None:
+            hidden = output if isinstance(output, Tensor) else output[0]
+            log().append((name, hidden.detach().clone()))
+
+        return hook
+
+    with ExitStack() as stack:
+        for number, block in enumerate(units.blocks.modules):
+            stack.enter_context(block.register_forward_hook(hook_of(units.blocks.title(number))))
+        yield
+
+
+def _compare(what: str, other: str, expected: Log, got: Log) -> None:
+    if len(expected) != len(got):
+        raise ValueError(
+            f"self-test: {what} and {other} must run equally many blocks; "
+            f"they ran {len(expected) - 1} and {len(got) - 1}"
+        )
+    for (name, a), (_, b) in zip(expected, got, strict=True):
+        if not _same_bits(a, b):
+            raise ValueError(
+                f"self-test: {what} and {other} must give the same bits; they differ in {name}; "
+                "does the model or the loss function draw random numbers, or keep results of a "
+                "forward on a module?"
+            )
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))

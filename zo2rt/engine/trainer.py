@@ -1,0 +1,326 @@
+"""Hugging Face's `Trainer`, with zeroth-order steps that stream the model.
+
+    trainer = ZerothOrderTrainer(
+        model, args, train_dataset=data, backend=backend, plan=plan, recipe=recipe
+    )
+    trainer.train(resume_from_checkpoint=True)
+
+The loop is the Trainer's own: data order, schedules, logging, callbacks, checkpoints and the best
+model are as ever. While it runs, an `Engine` owns the weights; whoever looks at them (evaluate,
+predict, save) gets them with every pending update.
+
+[Note: a step's seed] Noise is keyed by run seed, step and sample, and an engine counts its steps
+from 0. A run that is resumed from a checkpoint has a new engine, so every step is given the seed
+under which the engine's step draws what the Trainer's step draws: splitmix64 can be undone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager, suppress
+from functools import reduce
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_pt_utils import nested_concat
+
+from zo2rt.backends import Backend, StreamFailed
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.noise.keys import seed_shifted
+from zo2rt.steps.outcome import Outcome
+from zo2sim.plan.choices import Plan, Recipe
+
+Prediction = tuple[Tensor | None, Any, Any]
+"""Loss, logits and labels of a batch; None for what it does not have."""
+
+
+class ZerothOrderTrainer(Trainer):
+    """A `Trainer` whose step is a MeZO step (arXiv:2305.17333) under a plan and a recipe.
+
+    Learning rate, weight decay, seed and batch size are those of ``args``; the rate of the
+    schedule holds for every parameter. The backend stays open: whoever made it closes it.
+
+    Raises ``ValueError`` for arguments that a zeroth-order step cannot follow.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: TrainingArguments,
+        *,
+        backend: Backend,
+        plan: Plan,
+        recipe: Recipe,
+        eps: float = 1e-3,
+        **others: Any,
+    ) -> None:
+        check_arguments(args, plan, recipe, backend=backend, others=others)
+        self._backend, self._plan, self._recipe, self._eps = backend, plan, recipe, eps
+        self._engine: Engine | None = None
+        self.outcome: Outcome | None = None
+        super().__init__(model, args, **others)
+        self.accelerator.device_placement = False
+
+    def train(self, *arguments: Any, **named: Any) -> Any:
+        """As ever. Before and after, the model is an ordinary one that holds its weights.
+
+        After an error its weights are those of some step before: resume from a checkpoint.
+        """
+        self._check_last_batch()
+        try:
+            result = super().train(*arguments, **named)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+        self._give_back()
+        return result
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """One step of the engine; its loss is the mean over the lanes.
+
+        ``outcome`` holds what it found out, for callbacks. The loss of a microbatch is averaged
+        over that microbatch, so ``num_items_in_batch`` is not used.
+        """
+        batch: dict[str, Any] = self._prepare_inputs(inputs)
+        engine = self._engine = self._engine or self._opened(batch)
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.outcome = engine.step(batch, lr=lr, seed=self._seed(engine))
+        return torch.tensor(self.outcome.loss, device=self.args.device)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """What carries the learning rate between the schedule and the engine."""
+        if self.optimizer is None:
+            trained = [p for p in self._whole.parameters() if p.requires_grad]
+            self.optimizer = Rate(trained, lr=self.args.learning_rate)
+        return self.optimizer
+
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        """As ever, block by block, with every pending update."""
+        with self._streaming():
+            return super().evaluate(*arguments, **named)
+
+    def predict(self, *arguments: Any, **named: Any) -> Any:
+        """As ever, block by block, with every pending update."""
+        with self._streaming():
+            return super().predict(*arguments, **named)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> Prediction:
+        """The Trainer's own step as a lane's function, on one part of the batch per microbatch.
+
+        Every lane has to run the model: where rows are too few, the last lanes repeat a part.
+        """
+        parts = _parts(inputs, self._recipe.microbatches)
+        found: dict[int, Prediction] = {}
+
+        def lane(model: nn.Module, batch: Mapping[str, Tensor]) -> float:
+            number = int(batch["part"])
+            part = parts[number % len(parts)]
+            step = super(ZerothOrderTrainer, self).prediction_step
+            found[number] = step(model, part, prediction_loss_only, ignore_keys)
+            return 0.0
+
+        engine = self._engine = self._engine or self._opened(parts[0])
+        engine.evaluate({"part": torch.arange(self._recipe.microbatches)}, lane)
+        return _joined([found[number] for number in range(len(parts))], [*map(_rows, parts)])
+
+    def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
+        """As ever; the projected gradient stands where the norm of a gradient would."""
+        if logs.pop("grad_norm", None) is not None and self.outcome is not None:
+            logs["projected_gradient"] = self.outcome.projected_gradients[0]
+            logs["tokens_per_s"] = self.outcome.tokens_per_s
+        super().log(logs, *arguments, **named)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As ever, with every pending update."""
+        if self._engine is not None:
+            self._engine.flush()
+        super().save_model(output_dir, _internal_call)
+
+    def _load_best_model(self) -> None:
+        """Into an ordinary model, because the training is over."""
+        self._give_back()
+        super()._load_best_model()
+
+    def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
+        """Never: the plan says what is where."""
+
+    @contextmanager
+    def _streaming(self) -> Iterator[None]:
+        """Where no training is going on, the engine that evaluation opens is closed again."""
+        training = self._engine is not None
+        try:
+            yield
+        finally:
+            if not training:
+                self._give_back()
+
+    def _check_last_batch(self) -> None:
+        """Refuse now what would end the first epoch: a last batch that does not split."""
+        data, count = self.train_dataset, self._recipe.microbatches
+        if self.args.dataloader_drop_last or not isinstance(data, Sized):
+            return
+        left = len(data) % self.args.train_batch_size
+        if left % count:
+            raise ValueError(
+                f"the last batch of an epoch must split into {count} microbatches, and {len(data)} "
+                f"examples leave it {left}; set dataloader_drop_last, or change the data by "
+                f"{left % count}"
+            )
+
+    def _opened(self, batch: Mapping[str, Any]) -> Engine:
+        self._whole.eval()
+        tensors = {name: value[:1] for name, value in batch.items() if isinstance(value, Tensor)}
+        return Engine(
+            self._whole,
+            self._plan,
+            self._recipe,
+            Objective(example=tensors, loss_fn=self._loss),
+            backend=self._backend,
+            optimizer=MezoSgd(
+                lr=self.args.learning_rate,
+                eps=self._eps,
+                weight_decay=self.args.weight_decay,
+                seed=self.args.seed,
+            ),
+        )
+
+    def _loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """The Trainer's loss; it may take keys out of the batch that it is given."""
+        loss = self.compute_loss(model, dict(batch))
+        assert isinstance(loss, Tensor), "outputs were not asked for"
+        return loss
+
+    @property
+    def _whole(self) -> nn.Module:
+        assert isinstance(self.model, nn.Module), "given at construction"
+        return self.model
+
+    def _seed(self, engine: Engine) -> int:
+        """See [Note: a step's seed]."""
+        return seed_shifted(self.args.seed, self.state.global_step - engine.num_steps)
+
+    def _abandon(self, error: BaseException) -> None:
+        """Let the engine go without a flush, and nothing of it behind on the backend."""
+        if self._engine is not None:
+            self._engine.__exit__(type(error), error, error.__traceback__)
+            self._engine = None
+            with suppress(StreamFailed):
+                self._backend.timings()
+
+    def _give_back(self) -> None:
+        """The model holds its own weights again, with every pending update."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+class Rate(torch.optim.Optimizer):
+    """Holds a learning rate where schedules, logs and checkpoints look for it; updates nothing."""
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The engine has made the step."""
+
+
+def check_arguments(
+    args: TrainingArguments,
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    backend: Backend,
+    others: Mapping[str, Any],
+) -> None:
+    """Raise ``ValueError`` naming the first argument that cannot be followed, and what to do."""
+    rows = recipe.batch * recipe.microbatches
+    device = backend.device.type
+    table = (
+        (
+            args.gradient_accumulation_steps != 1,
+            f"gradient_accumulation_steps must be 1, because the recipe splits a batch into "
+            f"microbatches; got {args.gradient_accumulation_steps}; set Recipe.microbatches",
+        ),
+        (
+            args.max_grad_norm != 0,
+            f"max_grad_norm must be 0, because there is no gradient whose norm could be taken; "
+            f"got {args.max_grad_norm}",
+        ),
+        (
+            args.train_batch_size != rows,
+            f"per_device_train_batch_size must be batch x microbatches of the recipe, {rows}; got "
+            f"{args.train_batch_size}",
+        ),
+        (
+            plan.tier == "nvme",
+            "tier must be ram: blocks on NVMe belong to a journal, which resumes by itself and not "
+            "from the Trainer's checkpoints; use zo2rt.engine.engine, or tier=ram",
+        ),
+        (
+            args.fp16 or args.bf16,
+            "fp16 and bf16 must be off, because the recipe's dtypes say what is computed in",
+        ),
+        (
+            args.torch_compile or bool(args.deepspeed) or bool(args.fsdp) or args.world_size > 1,
+            "torch_compile, deepspeed, fsdp and several processes are not supported",
+        ),
+        (
+            others.get("optimizers", (None, None))[0] is not None,
+            "optimizers must not bring an optimizer; a schedule alone can be given in a callback",
+        ),
+        (
+            args.device.type != device,
+            f"the Trainer's device must be the backend's, {device}; it is {args.device.type}; "
+            "set use_cpu in the arguments, or choose the backend for the device",
+        ),
+    )
+    reason = next((text for wrong, text in table if wrong), None)
+    if reason is not None:
+        raise ValueError(reason)
+
+
+def _parts(inputs: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """Rows of a batch in ``count`` parts, as even as can be; fewer where there are fewer rows."""
+    rows = _rows(inputs)
+    bounds = [rows * number // count for number in range(count + 1)]
+    return [
+        {name: _cut(value, first, last) for name, value in inputs.items()}
+        for first, last in pairwise(bounds)
+        if first < last
+    ]
+
+
+def _rows(inputs: Mapping[str, Any]) -> int:
+    return max(value.shape[0] for value in inputs.values() if isinstance(value, Tensor))
+
+
+def _cut(value: Any, first: int, last: int) -> Any:
+    return value[first:last] if isinstance(value, Tensor) and value.ndim else value
+
+
+def _joined(parts: Sequence[Prediction], rows: Sequence[int]) -> Prediction:
+    """The parts of a batch as one: losses averaged over the rows, the rest concatenated."""
+    if len(parts) == 1:
+        return parts[0]
+    losses, logits, labels = zip(*parts, strict=True)
+    loss = None
+    if losses[0] is not None:
+        weights = torch.tensor(rows, dtype=losses[0].dtype, device=losses[0].device)
+        loss = (torch.stack(losses) * weights).sum() / weights.sum()
+    return loss, _concatenated(logits), _concatenated(labels)
+
+
+def _concatenated(tensors: Sequence[Any]) -> Any:
+    return None if tensors[0] is None else reduce(nested_concat, tensors)

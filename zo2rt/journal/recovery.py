@@ -1,0 +1,115 @@
+"""Begin a run in a folder, or go on with it: newest whole snapshot, then the records after it.
+
+The folder holds ``journal.jsonl``, its archives beside it, and ``snapshots/``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, equal, uint8
+
+from zo2rt.journal import Base, Journal, Record, check_same, history
+from zo2rt.journal import snapshot as snapshots
+from zo2rt.journal.chain import DamageError
+from zo2rt.journal.durable import FileSystem
+from zo2rt.journal.header import Header
+from zo2rt.journal.snapshot import Snapshot
+
+JOURNAL = "journal.jsonl"
+SNAPSHOTS = "snapshots"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """Weights are those of ``snapshot`` after the updates of ``records``, oldest first.
+
+    ``damaged`` says what is wrong with newer snapshots that were passed over: tell the user.
+    """
+
+    journal: Journal
+    snapshot: Snapshot
+    records: tuple[Record, ...]
+    damaged: tuple[str, ...]
+
+
+def start(
+    fs: FileSystem,
+    folder: Path,
+    header: Header,
+    weights: Mapping[str, Tensor],
+    *,
+    environment: bool = True,
+) -> Resumed:
+    """The run in ``folder``; without a journal there, a new one from ``weights``.
+
+    May be called again after a crash at any point. Raises ``ValueError`` naming what differs when
+    the run there is another one (with ``environment`` off, versions, threads and device may
+    differ), and `DamageError` when it cannot be continued to the same bits.
+    """
+    if not fs.exists(folder / JOURNAL):
+        _begin(fs, folder, header, weights)
+    journal = Journal.open(fs, folder / JOURNAL)
+    check_same(journal.header, header, where=str(journal.path), environment=environment)
+    return _resume(fs, folder, journal)
+
+
+def save(
+    fs: FileSystem, folder: Path, journal: Journal, weights: Iterable[tuple[str, Tensor]]
+) -> Snapshot:
+    """Snapshot weights that stand at the journal's end, then archive the records before it.
+
+    ``weights`` are drawn one by one. A snapshot of that position that is there already is left.
+    """
+    target = snapshots.check_at(fs, folder / SNAPSHOTS, journal.position)
+    snapshot = target or snapshots.write(fs, folder / SNAPSHOTS, journal.position, weights)
+    journal.compact(Base(position=snapshot.position, snapshot_sha256=snapshot.sha256))
+    return snapshot
+
+
+def _begin(fs: FileSystem, folder: Path, header: Header, weights: Mapping[str, Tensor]) -> None:
+    found = snapshots.latest(fs, folder / SNAPSHOTS)
+    snapshot = found.snapshot
+    if snapshot is None:
+        snapshot = snapshots.write(fs, folder / SNAPSHOTS, header.start, weights.items())
+    elif snapshot.position != header.start or not _holds(fs, snapshot, weights):
+        raise ValueError(
+            f"{folder}: a new run needs a folder without snapshots; {snapshot.folder.name} is "
+            f"there, of other weights or settings, and no {JOURNAL}; restore the journal, or "
+            f"choose another folder"
+        )
+    fs.fsync_folder(folder / SNAPSHOTS)  # a process killed in between may have left it undone
+    base = Base(position=snapshot.position, snapshot_sha256=snapshot.sha256)
+    Journal.create(fs, folder / JOURNAL, header, base)
+
+
+def _resume(fs: FileSystem, folder: Path, journal: Journal) -> Resumed:
+    found = snapshots.latest(fs, folder / SNAPSHOTS)
+    snapshot, base = found.snapshot, journal.base
+    if snapshot is None:
+        raise DamageError(f"{folder / SNAPSHOTS}: must hold the journal's base; it is empty")
+    if snapshot.position == base.position and snapshot.sha256 != base.snapshot_sha256:
+        raise DamageError(
+            f"{snapshot.folder}: must be the snapshot that {journal.path.name} starts from, "
+            f"{base.snapshot_sha256[:12]}; it is {snapshot.sha256[:12]}; restore the original"
+        )
+    return Resumed(
+        journal=journal,
+        snapshot=snapshot,
+        records=history(fs, journal.path, snapshot.position),
+        damaged=found.damaged,
+    )
+
+
+def _holds(fs: FileSystem, snapshot: Snapshot, weights: Mapping[str, Tensor]) -> bool:
+    held = dict(snapshots.read(fs, snapshot))
+    return held.keys() == weights.keys() and all(
+        _same_bits(held[name], weights[name]) for name in held
+    )
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    flat = (tensor.contiguous().flatten().view(uint8) for tensor in (a, b))
+    return equal(*flat)

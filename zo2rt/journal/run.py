@@ -1,0 +1,102 @@
+"""A run that is journalled: its header, its weights when it starts or goes on, its snapshots."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zo2rt import noise
+from zo2rt.journal import Group, Header, Journal, ParameterEntry, recovery
+from zo2rt.journal import snapshot as snapshots
+from zo2rt.journal.durable import Disk, FileSystem
+from zo2rt.journal.groups import DECAYED, UNDECAYED
+from zo2rt.journal.header import environment
+from zo2rt.journal.replay import replay
+from zo2rt.model.units import UnitParameter
+from zo2rt.optimizer import MezoSgd
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.file import dump
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where a run keeps its journal, snapshots and blocks, and how files are touched there."""
+
+    path: Path
+    fs: FileSystem = field(default_factory=Disk)
+
+
+class JournalledRun:
+    """The run in ``folder``: a new one from the ``trained`` weights, or the one there.
+
+    A run that is there overwrites them with its own: of the newest whole snapshot, and every record
+    since applied, without a forward pass and to the same bits. Raises ``ValueError`` where the
+    settings differ from the journal's, and `DamageError` where it cannot be continued.
+    """
+
+    def __init__(self, folder: RunFolder, header: Header, trained: Mapping[str, Tensor]) -> None:
+        self._fs, self._folder = folder.fs, folder.path
+        found = recovery.start(self._fs, self._folder, header, trained)
+        self.journal: Journal = found.journal
+        self.damaged = found.damaged
+        if found.snapshot.position.step or found.records:
+            with torch.no_grad():
+                for name, tensor in snapshots.read(self._fs, found.snapshot):
+                    trained[name].copy_(tensor)
+                replay(trained, header, found.records)
+
+    def snapshot(self, weights: Iterable[tuple[str, Tensor]]) -> Path:
+        """A durable snapshot of weights that stand at the journal's end; returns its folder."""
+        trained = {entry.name for entry in self.journal.header.parameters}
+        kept = ((name, tensor) for name, tensor in weights if name in trained)
+        return recovery.save(self._fs, self._folder, self.journal, kept).folder
+
+
+def header(
+    trained: Mapping[UnitParameter, float],
+    plan: Plan,
+    recipe: Recipe,
+    optimizer: MezoSgd,
+    device: torch.device,
+) -> Header:
+    """All that must be the same for the journal to give the same weights again.
+
+    ``trained`` are the parameters, each with its threshold of Sparse-MeZO.
+    """
+    settings = dump(plan, recipe)
+    return Header(
+        recipe=settings.partition("\n[plan]")[0] + _optimizer_table(optimizer),
+        plan="[plan]" + settings.partition("[plan]")[2],
+        seed=optimizer.seed,
+        noise=recipe.noise,
+        noise_version=noise.NOISE_VERSION,
+        stochastic_rounding=optimizer.stochastic_rounding,
+        lr_schedule="each record holds its step's learning rate",
+        decay_rule="each parameter's group says whether it decays",
+        groups=(
+            Group(name=DECAYED, lr=optimizer.lr, weight_decay=optimizer.weight_decay),
+            Group(name=UNDECAYED, lr=optimizer.lr, weight_decay=0.0),
+        ),
+        parameters=tuple(_entry(p, recipe, threshold) for p, threshold in trained.items()),
+        environment=environment(device),
+    )
+
+
+def _entry(parameter: UnitParameter, recipe: Recipe, threshold: float) -> ParameterEntry:
+    return ParameterEntry(
+        p=parameter.index,
+        name=parameter.name,
+        shape=parameter.shape,
+        dtype=recipe.storage_dtype,
+        group=DECAYED if parameter.decays else UNDECAYED,
+        threshold=threshold,
+    )
+
+
+def _optimizer_table(optimizer: MezoSgd) -> str:
+    """What of the optimizer fixes bits and is said nowhere else in the header."""
+    estimator = optimizer.estimator
+    rows: Sequence[str] = [f"{f.name} = {getattr(estimator, f.name)!r}" for f in fields(estimator)]
+    return "\n".join(["\n[optimizer]", f"eps = {optimizer.eps!r}", *rows, ""])

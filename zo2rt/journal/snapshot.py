@@ -1,0 +1,233 @@
+"""Snapshots: weights at one position of the journal, whole or not there at all.
+
+A snapshot is a folder ``step-00000100``: safetensors shards and a sealed ``manifest.json`` with the
+SHA-256 of each. It is filled under a temporary name, fsynced file by file, and then renamed, so
+no reader ever sees a part of it; nothing is overwritten.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors import torch as safetensors_torch
+from torch import Tensor
+
+from zo2rt.journal import durable
+from zo2rt.journal.chain import FIRST, DamageError, Position, seal, unseal
+from zo2rt.journal.durable import TEMPORARY, FileSystem
+
+SHARD_BYTES = 2**28
+"""Tensors are collected up to this size: what is in memory twice while it is written or read."""
+
+FORMAT_VERSION = 1
+_MANIFEST = "manifest.json"
+_PREFIX = "step-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A file of the snapshot, as it was written."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A snapshot on disk. ``sha256`` covers its position and every byte of its shards."""
+
+    folder: Path
+    position: Position
+    shards: tuple[Shard, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latest:
+    """The newest snapshot that is whole, or None where there is none at all.
+
+    ``damaged`` says what is wrong with each newer one that was passed over: tell the user.
+    """
+
+    snapshot: Snapshot | None
+    damaged: tuple[str, ...] = ()
+
+
+def write(
+    fs: FileSystem,
+    folder: Path,
+    position: Position,
+    tensors: Iterable[tuple[str, Tensor]],
+    *,
+    shard_bytes: int = SHARD_BYTES,
+) -> Snapshot:
+    """Return when the snapshot is durable. ``tensors`` are drawn one by one.
+
+    ``position`` must be one that the journal gave: its records are durable already. Raises
+    ``ValueError`` when the folder holds a snapshot of that step, and ``OSError`` when it could
+    not be written; earlier snapshots are untouched.
+    """
+    target = folder / f"{_PREFIX}{position.step:08d}"
+    durable.ensure_folder(fs, folder)
+    durable.remove_temporary(fs, (folder / name for name in fs.names(folder)))
+    if fs.exists(target):
+        raise ValueError(
+            f"{target}: snapshots are never overwritten, and this one is there; "
+            f"move it away, or write to another folder"
+        )
+    try:
+        _fill(fs, target, position, _shards(tensors, shard_bytes))
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"the snapshot of step {position.step} was not written ({error.strerror}); earlier "
+            f"ones and the journal are intact; make room on the disk, then write it again",
+            str(target),
+        ) from error
+    return _checked_manifest(fs, target)
+
+
+def latest(fs: FileSystem, folder: Path, *, before: int | None = None) -> Latest:
+    """The newest snapshot whose every byte is as it was written; reads all of it.
+
+    With ``before``, of those up to that step. Raises `DamageError` naming what is wrong when there
+    are snapshots and none is whole.
+    """
+    damaged: list[str] = []
+    for path in _folders(fs, folder):
+        if before is not None and _step(path) > before:
+            continue
+        try:
+            return Latest(snapshot=check(fs, path), damaged=tuple(damaged))
+        except DamageError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise DamageError(f"{folder}: at least one snapshot must be whole; {'; '.join(damaged)}")
+    return Latest(snapshot=None)
+
+
+def check_at(fs: FileSystem, folder: Path, position: Position) -> Snapshot | None:
+    """The snapshot of a position if it is there and whole; None if there is none of that step.
+
+    Raises `DamageError` when it is damaged, or of other records.
+    """
+    path = folder / f"{_PREFIX}{position.step:08d}"
+    if not fs.exists(path):
+        return None
+    snapshot = check(fs, path)
+    if snapshot.position != position:
+        raise DamageError(f"{path}: must come from this run's records; it comes from others")
+    return snapshot
+
+
+def check(fs: FileSystem, path: Path) -> Snapshot:
+    """The snapshot in the folder ``path``. Raises `DamageError` naming a file that is not whole."""
+    snapshot = _checked_manifest(fs, path)
+    for shard in snapshot.shards:
+        _checked_bytes(fs, snapshot, shard)
+    return snapshot
+
+
+def read(fs: FileSystem, snapshot: Snapshot) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors in the order in which they were written, a shard in memory at a time.
+
+    Raises `DamageError` before any tensor of a damaged shard is given out.
+    """
+    for shard in snapshot.shards:
+        data = _checked_bytes(fs, snapshot, shard)
+        try:
+            tensors = safetensors_torch.load(data)
+        except SafetensorError as error:  # the bytes are those written: another format version
+            raise ValueError(f"{snapshot.folder / shard.name}: {error}") from error
+        yield from sorted(tensors.items())
+
+
+def _fill(
+    fs: FileSystem, target: Path, position: Position, shards: Iterable[Mapping[str, Tensor]]
+) -> None:
+    temporary = target.with_name(target.name + TEMPORARY)
+    with durable.removed_on_error(fs, temporary):
+        fs.make_folder(temporary)
+        files = [_write_shard(fs, temporary, n, shard) for n, shard in enumerate(shards, start=1)]
+        manifest = {
+            "format": FORMAT_VERSION,
+            "position": asdict(position),
+            "shards": [asdict(file) for file in files],
+        }
+        durable.write_new(fs, temporary / _MANIFEST, seal(FIRST, manifest))
+        fs.fsync_folder(temporary)
+        fs.rename(temporary, target)
+    fs.fsync_folder(target.parent)
+
+
+def _write_shard(fs: FileSystem, folder: Path, number: int, tensors: Mapping[str, Tensor]) -> Shard:
+    name = f"weights-{number:05d}.safetensors"
+    data = safetensors_torch.save({key: tensor.contiguous() for key, tensor in tensors.items()})
+    durable.write_new(fs, folder / name, data)
+    return Shard(name=name, num_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _shards(pairs: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[dict[str, Tensor]]:
+    shard: dict[str, Tensor] = {}
+    seen: set[str] = set()
+    for name, tensor in pairs:
+        if name in seen:
+            raise ValueError(f"names of tensors in a snapshot must differ; {name} comes twice")
+        if shard and sum(t.nbytes for t in shard.values()) + tensor.nbytes > limit:
+            yield shard
+            shard = {}
+        seen.add(name)
+        shard[name] = tensor
+    if shard:
+        yield shard
+
+
+def _folders(fs: FileSystem, folder: Path) -> list[Path]:
+    """Published snapshots, newest first."""
+    if not fs.exists(folder):
+        return []
+    steps = [name.removeprefix(_PREFIX) for name in fs.names(folder) if name.startswith(_PREFIX)]
+    numbers = sorted((step for step in steps if step.isdecimal()), key=int, reverse=True)
+    return [folder / f"{_PREFIX}{step}" for step in numbers]
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix(_PREFIX))
+
+
+def _checked_manifest(fs: FileSystem, path: Path) -> Snapshot:
+    line = _bytes(fs, path, _MANIFEST)
+    sealed = unseal(FIRST, line)
+    if sealed is None:
+        raise DamageError(f"{path / _MANIFEST}: must be as it was written; it is damaged")
+    content = sealed.content
+    if content.get("format") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path / _MANIFEST}: format must be {FORMAT_VERSION}; got {content.get('format')!r}; "
+            f"read it with the version that wrote it"
+        )
+    position = Position(**content["position"])
+    if path.name != f"{_PREFIX}{position.step:08d}":
+        raise DamageError(f"{path}: the folder's name must be that of step {position.step}")
+    shards = tuple(Shard(**shard) for shard in content["shards"])
+    return Snapshot(folder=path, position=position, shards=shards, sha256=sealed.sha256)
+
+
+def _checked_bytes(fs: FileSystem, snapshot: Snapshot, shard: Shard) -> bytes:
+    data = _bytes(fs, snapshot.folder, shard.name)
+    if hashlib.sha256(data).hexdigest() != shard.sha256:
+        raise DamageError(
+            f"{snapshot.folder / shard.name}: must be the {shard.num_bytes} bytes that were "
+            f"written; the {len(data)} bytes there differ"
+        )
+    return data
+
+
+def _bytes(fs: FileSystem, folder: Path, name: str) -> bytes:
+    try:
+        return fs.read(folder / name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DamageError(f"{folder / name}: must be there; it is missing") from None

@@ -1,0 +1,194 @@
+"""One lane: the loss function on a thread of its own, run from unit to unit on command.
+
+[Note: hand-over] Exactly one thread runs. ``advance`` puts a token into the lane's ``go`` queue and
+waits on its ``back`` queue; the lane runs to its next boundary, puts a token into ``back`` and
+waits on ``go``. The hidden states of a lane live in the frames of its thread, as when it runs
+alone.
+"""
+
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from queue import SimpleQueue
+
+import torch
+from torch import Tensor
+
+from zo2rt.lanes.surroundings import Place, Surroundings, own_default_dtype
+from zo2rt.model.discovery import Blocks
+from zo2rt.model.loss import scalar
+from zo2sim.schedule.ops import HEAD, TAIL, unit_name
+
+_JOIN_S = 60.0
+
+
+class LaneClosed(BaseException):
+    """Unwinds a lane whose traversal ends; no ``except Exception`` of a loss function stops it."""
+
+
+class Lane:
+    """Runs ``run()`` between the boundaries that the hooks of a traversal report to it.
+
+    ``position`` is the unit that is running or ran last, ``next`` the one that it waits to run;
+    ``next`` is None once it has ended, by its loss, an error, or being closed. ``running`` stays
+    true where the caller's wait was interrupted.
+    """
+
+    def __init__(
+        self, number: int, blocks: Blocks, run: Callable[[], object], surroundings: Surroundings
+    ) -> None:
+        self.number = number
+        self.position = HEAD
+        self.next: int | None = HEAD
+        self.forwards = 0
+        self.loss: Tensor | None = None
+        self.running = False
+        self._blocks = blocks
+        self._block = 0
+        self._run = run
+        self._surroundings = surroundings
+        self._context = copy_context()
+        self._error: BaseException | None = None
+        self._closing = False
+        self._go: SimpleQueue[Place | None] = SimpleQueue()
+        self._back: SimpleQueue[None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    # The caller's side.
+
+    def advance(self, unit: int) -> None:
+        """Run one unit; nothing happens once the lane has its loss. Raises what the lane raised."""
+        if self.loss is not None:
+            return
+        self._check_turn(unit)
+        self.running = True
+        with own_default_dtype():
+            self._go.put(Place.current())
+            if self._thread is None:
+                self._start()
+            self._back.get()
+        self.running = False
+        if self._error is not None:
+            error, self._error = self._error, None  # its frames hold hidden states
+            raise error
+
+    def close(self) -> None:
+        """End the thread, wherever it stands; returns when it is gone."""
+        self._closing = True
+        if self._thread is None:
+            self.next = None
+            return
+        self._go.put(None)
+        self._thread.join(_JOIN_S)
+        if self._thread.is_alive():
+            raise RuntimeError(
+                f"lane {self.number} must end within {_JOIN_S:.0f} s of being closed; it still "
+                f"runs the {self.describe(self.position)}; does its loss function wait for others?"
+            )
+
+    @property
+    def ident(self) -> int | None:
+        """Of the thread, once it runs."""
+        return None if self._thread is None else self._thread.ident
+
+    def _check_turn(self, unit: int) -> None:
+        if self.next is None:
+            raise RuntimeError(
+                f"lane {self.number} has ended without a loss and cannot run the "
+                f"{self.describe(unit)}; its error was raised before, or it was closed"
+            )
+        if unit != self.next:
+            raise ValueError(
+                f"lane {self.number} must run the {self.describe(self.next)} next; it was told to "
+                f"run the {self.describe(unit)}"
+            )
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(
+            target=self._context.run, args=(self._main,), name=f"lane {self.number}", daemon=True
+        )
+        self._thread.start()
+
+    # The lane's side, on its own thread.
+
+    def enter_block(self, block: int) -> None:
+        """Called before a block runs: hand over where a unit begins, if it is this block's turn."""
+        if block != self._following():
+            self.refuse(self._blocks.title(block))
+        if block == 0:
+            self.forwards += 1
+        self._block = block
+        if self._blocks.opens_unit(block):
+            self.pause(self._blocks.unit_of(block))
+
+    def leave_blocks(self) -> None:
+        """Called after the last block."""
+        self.pause(TAIL)
+
+    def refuse(self, entered: str) -> None:
+        """Raise the error that names what was expected; it stands even if it is caught."""
+        following = self._following()
+        expected = "the end of the forward" if following is None else self._name(following)
+        self._error = ValueError(
+            f"lane {self.number}: {expected} was expected, but {entered} was entered; a loss "
+            "function must run every block once and in order, through the module's call"
+        )
+        raise self._error
+
+    def pause(self, upcoming: int) -> None:
+        """Hand over at the boundary before ``upcoming``; returns when that unit is to run."""
+        self.next = upcoming
+        with own_default_dtype():
+            self._back.put(None)
+            self._wait()
+        self.position = upcoming
+
+    def describe(self, unit: int) -> str:
+        """``block 3 (model.layers.3)``, or a unit's first and last one; ``head`` or ``tail``."""
+        return self._blocks.unit_title(unit) if unit >= 0 else unit_name(unit)
+
+    def _name(self, block: int) -> str:
+        return self._blocks.title(block) if block >= 0 else unit_name(block)
+
+    def _following(self) -> int | None:
+        """The block after the one that runs, or the tail; None after the tail."""
+        if self.position == TAIL:
+            return None
+        following = 0 if self.position == HEAD else self._block + 1
+        return following if following < len(self._blocks.modules) else TAIL
+
+    def _wait(self) -> None:
+        place = None if self._closing else self._go.get()
+        if place is None:
+            raise LaneClosed
+        place.enter()
+
+    def _main(self) -> None:
+        try:
+            self._wait()
+            with self._surroundings.entered():
+                loss = scalar(self._run())
+            if self._error is None:
+                self.loss = self._checked(loss)
+        except LaneClosed:
+            pass
+        except BaseException as error:
+            self._error = self._error or error
+        finally:
+            self.next = None
+            self._back.put(None)
+
+    def _checked(self, loss: Tensor) -> Tensor:
+        if self.forwards == 0:
+            raise ValueError(
+                f"lane {self.number}: the loss function must run the model; it returned a loss "
+                f"without entering {self._blocks.title(0)}"
+            )
+        return loss
+
+
+def stacked(lanes: tuple[Lane, ...]) -> Tensor:
+    """Losses in lane order, float64, on the device of the first one."""
+    losses = [lane.loss for lane in lanes if lane.loss is not None]
+    assert len(losses) == len(lanes)
+    return torch.stack([loss.to(losses[0].device) for loss in losses])

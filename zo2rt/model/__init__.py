@@ -1,0 +1,5 @@
+"""A user's model as units of parameters. Imports nothing of ours but shapes and dtypes.
+
+`discovery` finds the blocks, `uses` who uses a parameter, `units` what moves together, `codec` the
+wire's form; `binding` points modules at buffers, `decay` and `loss` are the defaults of both.
+"""

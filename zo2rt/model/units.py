@@ -1,0 +1,225 @@
+"""Units of a real model: the head, blocks, the tail, and what every one of them owns.
+
+[Note: shared parameters] A parameter that one unit of blocks alone reads belongs to it. Everything
+else is resident and belongs to the head, or to the tail where nothing before it reads it. So a
+parameter is updated once, at its first use; later readers borrow it (a tied LM head borrows the
+embedding), and need the owner's W+ and W- while they run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from zo2rt.model.codec import Layout
+from zo2rt.model.decay import DecayRule, by_type
+from zo2rt.model.discovery import Blocks, find_blocks
+from zo2rt.model.loss import LossFn
+from zo2rt.model.uses import Uses, trace_uses
+from zo2sim.dtypes import Dtype
+from zo2sim.models import shapes
+from zo2sim.schedule.ops import HEAD, TAIL, unit_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitParameter:
+    """A parameter of the model and what the noise, the journal and the update must know of it.
+
+    ``index`` is p of the noise specification: the place among ``named_parameters()`` of the whole
+    model, each counted once, frozen ones included.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+    decays: bool
+    tensor: nn.Parameter = field(repr=False, compare=False)
+
+    @property
+    def described(self) -> shapes.Parameter:
+        """The same as the predictor knows it."""
+        return shapes.Parameter(name=self.name, shape=self.shape)
+
+    @property
+    def elements(self) -> int:
+        return self.described.elements
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """What moves together, in ascending order of ``index``.
+
+    ``parameters`` are owned, and make up the unit's flat buffer; of these, ``kept`` are read by
+    other units only. ``borrowed`` ones belong to a resident unit and are read here too. ``buffers``
+    (rotary tables, masks), by name, never move.
+    """
+
+    number: int
+    parameters: tuple[UnitParameter, ...]
+    kept: frozenset[str] = frozenset()
+    borrowed: tuple[UnitParameter, ...] = ()
+    buffers: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return unit_name(self.number)
+
+    @cached_property
+    def reads(self) -> tuple[UnitParameter, ...]:
+        """What the unit's lanes read: its own parameters, then those that it borrows."""
+        own = (p for p in self.parameters if p.name not in self.kept)
+        return (*own, *self.borrowed)
+
+    @property
+    def trained(self) -> tuple[UnitParameter, ...]:
+        """The parameters that an update changes; each draws one noise value per element."""
+        return tuple(p for p in self.parameters if p.trainable)
+
+    @property
+    def elements(self) -> int:
+        return sum(p.elements for p in self.parameters)
+
+    @property
+    def noise_elements(self) -> int:
+        """Elements that are perturbed and updated; 0 for a frozen unit, which has no UPDATE."""
+        return sum(p.elements for p in self.trained)
+
+    def trainable_bytes(self, dtype: Dtype) -> int:
+        """Bytes of the flat buffer that an update may change."""
+        return Layout.of(dtype, [p.shape for p in self.trained]).num_bytes
+
+    def layout(self, dtype: Dtype) -> Layout:
+        """Where each of ``parameters`` lies in the flat buffer: from a multiple of 256 bytes on.
+
+        Its size equals ``buffer_bytes`` of a `zo2sim.models.shapes.Unit` with the same parameters.
+        """
+        return Layout.of(dtype, [p.shape for p in self.parameters])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Units:
+    """Every unit of a model; ``units[HEAD]``, ``units[3]``, and in execution order by iteration."""
+
+    blocks: Blocks
+    by_number: Mapping[int, Unit]
+
+    def __getitem__(self, number: int) -> Unit:
+        return self.by_number[number]
+
+    @property
+    def order(self) -> tuple[Unit, ...]:
+        """Head, blocks, tail."""
+        return tuple(self.by_number[n] for n in (HEAD, *range(self.num_blocks), TAIL))
+
+    @property
+    def num_blocks(self) -> int:
+        """Units between head and tail, which are what a schedule calls blocks."""
+        return self.blocks.num_units
+
+    @property
+    def tied(self) -> bool:
+        """The tail reads a parameter that the head owns."""
+        return bool(self.by_number[TAIL].borrowed)
+
+    @property
+    def shared(self) -> tuple[UnitParameter, ...]:
+        """Trained parameters that the head reads before a later unit does: tied embeddings."""
+        borrowed = {p.name for unit in self.order for p in unit.borrowed}
+        return tuple(p for p in self[HEAD].reads if p.trainable and p.name in borrowed)
+
+    @property
+    def parameters(self) -> tuple[UnitParameter, ...]:
+        """Every parameter of the model once, in ascending order of its index."""
+        owned = (p for unit in self.by_number.values() for p in unit.parameters)
+        return tuple(sorted(owned, key=lambda p: p.index))
+
+
+def find_units(
+    model: nn.Module,
+    loss_fn: LossFn,
+    batch: Any,
+    *,
+    blocks: Blocks | None = None,
+    decays: DecayRule = by_type,
+    adapters_with_head: bool = False,
+) -> Units:
+    """The units of a model, told apart by running ``loss_fn`` once on ``batch`` (a small one).
+
+    A resident parameter that this run does not read belongs to the head where it is registered
+    before the blocks, else to the tail. With ``adapters_with_head`` every trainable parameter is
+    the head's and stays on the device, as the schedules of LoRA have it.
+    """
+    blocks = find_blocks(model) if blocks is None else blocks
+    readers = _readers(model, blocks, trace_uses(model, blocks, loss_fn, batch))
+    parameters = _described(model, decays)
+    owners = {
+        p.name: HEAD if adapters_with_head and p.trainable else _owner(readers[p.name])
+        for p in parameters
+    }
+    numbers = (HEAD, *range(blocks.num_units), TAIL)
+    return Units(
+        blocks=blocks,
+        by_number={
+            n: Unit(
+                number=n,
+                parameters=tuple(p for p in parameters if owners[p.name] == n),
+                kept=frozenset(
+                    p.name for p in parameters if owners[p.name] == n and n not in readers[p.name]
+                ),
+                borrowed=tuple(
+                    p for p in parameters if n in readers[p.name] and owners[p.name] != n
+                ),
+                buffers=_buffers(model, blocks, n),
+            )
+            for n in numbers
+        },
+    )
+
+
+def _described(model: nn.Module, decays: DecayRule) -> tuple[UnitParameter, ...]:
+    modules = dict(model.named_modules(remove_duplicate=False))
+    return tuple(
+        UnitParameter(
+            index=index,
+            name=name,
+            shape=tuple(tensor.shape),
+            trainable=tensor.requires_grad,
+            decays=decays(modules[name.rpartition(".")[0]], name, tensor),
+            tensor=tensor,
+        )
+        for index, (name, tensor) in enumerate(model.named_parameters())
+    )
+
+
+def _readers(model: nn.Module, blocks: Blocks, uses: Uses) -> dict[str, frozenset[int]]:
+    """Units that read each parameter: those seen, and every one that holds it."""
+    first_names = {id(p): name for name, p in model.named_parameters()}
+    readers = {name: set(uses.get(name, ())) for name in first_names.values()}
+    seen_list, places = False, dict[str, int]()
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        block = blocks.block_of(name)
+        seen_list = seen_list or block is not None
+        first = first_names[id(tensor)]
+        places.setdefault(first, TAIL if seen_list else HEAD)
+        if block is not None:
+            readers[first].add(blocks.unit_of(block))
+    return {name: frozenset(units or {places[name]}) for name, units in readers.items()}
+
+
+def _owner(readers: frozenset[int]) -> int:
+    """See [Note: shared parameters]."""
+    if len(readers) == 1:
+        return next(iter(readers))
+    return HEAD
+
+
+def _buffers(model: nn.Module, blocks: Blocks, number: int) -> dict[str, Tensor]:
+    """The buffers of a unit's blocks; every other buffer of the model counts as the head's."""
+    place: dict[str, int] = {}
+    for name, _ in model.named_buffers():
+        block = blocks.block_of(name)
+        place[name] = HEAD if block is None else blocks.unit_of(block)
+    return {name: tensor for name, tensor in model.named_buffers() if place[name] == number}
