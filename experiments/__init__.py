@@ -1,1 +1,6 @@
-"""The commands: the only place that parses arguments, prints, or chooses files."""
+"""The commands, one file per verb: the only place that parses, prints, or chooses files.
+
+What verbs share: `cli` and `screen`, `case` (flags to a case), `answer` (what is said of one),
+`folder` (what a run leaves). What one verb needs: `jobs` (sweep), `training` (run), `campaign`
+(calibrate), `comparison` (validate), `speed` (bench).
+"""

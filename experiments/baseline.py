@@ -12,11 +12,10 @@ from textwrap import wrap
 from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
-from experiments.answered import Number, number_records, settings
+from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import DONE, NO, run, write_json
-from experiments.folder import Run, write_run
-from experiments.identity import provenance
-from experiments.sizes import parse_bytes, show_bytes, show_seconds
+from experiments.folder.provenance import provenance
+from experiments.folder.write import Number, Run, number_records, settings, write_run
 from zo2sim.baselines import (
     Method,
     Training,

@@ -11,8 +11,8 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from experiments import simulator_speed
 from experiments.cli import DONE, FAILED, run, write_json
+from experiments.speed import simulator as simulator_speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,8 @@ def _simulator(config: Config) -> int:
 
 
 def _runtime(config: Config) -> int:
-    from experiments import card_speed, runtime_speed  # need torch; the predictor does without
+    from experiments.speed import card as card_speed
+    from experiments.speed import runtime as runtime_speed
 
     measured = {"host": runtime_speed.figures, "cuda": card_speed.figures}[config.backend]
     try:

@@ -21,14 +21,14 @@ from analysis.fits.machine import START_S, Room, calibrated, together_ratio, wit
 from analysis.fits.machine import quantities as fitted_quantities
 from analysis.plots.residuals import residuals
 from analysis.plots.style import svg_text
-from experiments.calibration_rows import Campaign, measure_host, rows_of
+from experiments.campaign.card import CardCampaign, card_room, open_card, run_rows
+from experiments.campaign.designs import reference_runs
+from experiments.campaign.host import Campaign, measure_host, rows_of
+from experiments.campaign.recorded_run import case_of, read_recorded
+from experiments.campaign.references import excess, misfit_ratio
 from experiments.cli import DONE, run, write_file, write_json
-from experiments.device_rows import CardCampaign, card_room, open_card, run_rows
-from experiments.headed import headed, right
-from experiments.identity import commit
-from experiments.recorded_run import case_of, read_recorded
-from experiments.reference import excess, misfit_ratio
-from experiments.run_design import reference_runs
+from experiments.folder.provenance import commit
+from experiments.screen import headed, right
 from zo2rt.measure.card import read_card
 from zo2sim.cost.measured import Measured
 from zo2sim.machines.file import dump, named, resolve

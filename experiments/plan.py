@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.advice import advise
+from experiments.answer.advice import advise
+from experiments.answer.metrics import summary
+from experiments.answer.prices import cheapest
+from experiments.answer.questions import Answer, largest, run_length, target
+from experiments.answer.trust import Trust, band_cell
+from experiments.case.sizes import show_bytes, show_number, show_seconds
+from experiments.case.target import Target
 from experiments.cli import DONE, NO, run, write_file, write_json
-from experiments.headed import headed, left, pairs, right
-from experiments.prices import cheapest
-from experiments.questions import Answer, largest, run_length, target
-from experiments.records import summary
-from experiments.sizes import show_bytes, show_number, show_seconds
-from experiments.target import Target
-from experiments.trust import Trust, band_cell
+from experiments.screen import headed, left, pairs, right
 from zo2sim.memory.account import Place
 from zo2sim.memory.runtime import streamed_bytes
 from zo2sim.plan.file import dump
@@ -45,7 +45,8 @@ class Config(Target):
     largest_model: bool = False
     """Ask which presets fit the machine, and how deep --model may get."""
     cheapest: Path | None = None
-    """Ask where a token is cheapest: a TOML table of machines with prices (experiments.prices)."""
+    """Ask where a token is cheapest: a TOML table of machines with prices
+    (experiments.answer.prices)."""
     tokens: float | None = None
     """Hours for so many tokens, and energy if the power is known."""
     watts: float | None = None

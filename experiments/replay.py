@@ -12,8 +12,8 @@ from typing import Annotated
 import tyro
 from safetensors.torch import save
 
-from experiments import trained
 from experiments.cli import DONE, run, write_file, write_json
+from experiments.training import result as trained
 from zo2rt.journal import read
 from zo2rt.journal.durable import Disk
 from zo2rt.journal.recovery import JOURNAL

@@ -2,8 +2,8 @@
 
     python -m experiments.report runs/sweep runs/tune --out runs/paper
 
-A RUN is the folder that a command wrote (`experiments.folder`). Whatever it holds is shown: its
-own report where it has one, else its numbers, figures and traces as they are.
+A RUN is the folder that a command wrote (`experiments.folder.write`). Whatever it holds is shown:
+its own report where it has one, else its numbers, figures and traces as they are.
 """
 
 import sys
@@ -17,9 +17,9 @@ import tyro
 
 from analysis.report.paper import Part, paper, prefixed
 from experiments.cli import DONE, run, write_json
-from experiments.finished import FinishedRun
-from experiments.folder import Run, write_run
-from experiments.identity import provenance
+from experiments.folder.provenance import provenance
+from experiments.folder.read import FinishedRun
+from experiments.folder.write import Run, write_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,9 @@ from analysis.claims.row import Row
 from analysis.plots.claims import claims
 from analysis.plots.style import svg_text
 from analysis.report.commands.claims import claims_document, context_notes
-from experiments.answered import Number, number_records, settings
 from experiments.cli import DONE, NO, run, write_file, write_json
-from experiments.folder import Run, write_run
-from experiments.identity import provenance
+from experiments.folder.provenance import provenance
+from experiments.folder.write import Number, Run, number_records, settings, write_run
 
 COMMAND = "python -m experiments.reproduce"
 _WIDTH = 80

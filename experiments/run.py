@@ -19,21 +19,22 @@ from rich.console import Console
 from rich.progress import Progress
 
 from analysis.report.wording import counted
-from experiments import folder
+from experiments.answer.trust import with_band
+from experiments.campaign.recorded_run import write_spec
+from experiments.case.sizes import show_bytes, show_seconds
 from experiments.cli import DONE, FAILED, NO, run, write_json
-from experiments.finetune import Watch
-from experiments.headed import pairs
-from experiments.history import History
-from experiments.observation import Observation, Observed
-from experiments.prepared import Prepared, prepare
-from experiments.recorded_run import write_spec
-from experiments.run_config import PREDICTED_THREADS, Config, check_data, resumed
-from experiments.run_output import config_of, output
-from experiments.run_progress import counter, interruptible, progress, watcher
-from experiments.sizes import show_bytes, show_seconds
-from experiments.tiny_model import PRETRAINING
-from experiments.trained import JOURNAL, Trained, Training
-from experiments.trust import with_band
+from experiments.folder import write as folder
+from experiments.folder.write import JOURNAL
+from experiments.screen import pairs
+from experiments.training.history import History
+from experiments.training.loop import Watch
+from experiments.training.observation import Observation, Observed
+from experiments.training.output import config_of, output
+from experiments.training.progress import counter, interruptible, progress, watcher
+from experiments.training.result import Trained, Training
+from experiments.training.settings import PREDICTED_THREADS, Config, check_data, resumed
+from experiments.training.setup import Prepared, prepare
+from experiments.training.tiny_model import PRETRAINING
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure.runs import RunSpec
 from zo2sim.plan.choices import Plan

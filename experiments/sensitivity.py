@@ -18,13 +18,12 @@ from rich.table import Table
 
 from analysis.plots.sensitivity import step_contours, tornado
 from analysis.report.commands.constants import Varied, constants_document
-from experiments.answered import Number, number_records, settings
+from experiments.case.sizes import show_seconds
+from experiments.case.target import Target
 from experiments.cli import DONE, run, write_json
-from experiments.folder import Run, write_run
-from experiments.headed import headed, right
-from experiments.identity import provenance
-from experiments.sizes import show_seconds
-from experiments.target import Target
+from experiments.folder.provenance import provenance
+from experiments.folder.write import Number, Run, number_records, settings, write_run
+from experiments.screen import headed, right
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, predict
 from zo2sim.predict.regimes import Regime, regimes

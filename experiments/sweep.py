@@ -17,20 +17,20 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from experiments.case.axes import parse_axes
+from experiments.case.target import Target
 from experiments.cli import DONE, run, write_json
-from experiments.crew import chosen
-from experiments.folder import Run, write_run
-from experiments.grid import expand, parse_axes
-from experiments.headline import Headline
-from experiments.identity import provenance
-from experiments.job import Job
-from experiments.outline import Outline
-from experiments.pool import run_jobs
-from experiments.presets import PRESETS
-from experiments.record_file import RecordFile
-from experiments.store import Store
-from experiments.sweep_report import SweepReport
-from experiments.target import Target
+from experiments.folder.provenance import provenance
+from experiments.folder.write import Run, write_run
+from experiments.jobs.answers import Store
+from experiments.jobs.grid import expand
+from experiments.jobs.job import Job
+from experiments.jobs.outline import Headline, Outline
+from experiments.jobs.pool import run_jobs
+from experiments.jobs.presets import PRESETS
+from experiments.jobs.record_file import RecordFile
+from experiments.jobs.report import SweepReport
+from experiments.jobs.workers import chosen
 from zo2sim.plan.choices import Plan, Recipe
 
 Preset = Literal[

@@ -22,17 +22,15 @@ from analysis.plots.front import front
 from analysis.plots.timeline import timeline
 from analysis.report.commands.search import search_document
 from analysis.report.document import TRACE
-from experiments.answered import Number, number_records, settings
-from experiments.axes import Freedom, recipe_part, show_values
+from experiments.answer.trust import Trust
+from experiments.case.axes import Freedom, recipe_part, show_values
+from experiments.case.sizes import show_bytes, show_number, show_seconds
+from experiments.case.spec import Spec
+from experiments.case.target import Site, plan_flags
 from experiments.cli import DONE, NO, run, write_file, write_json
-from experiments.flags import plan_flags
-from experiments.folder import Run, write_run
-from experiments.headed import headed, pairs, right
-from experiments.identity import provenance
-from experiments.sizes import show_bytes, show_number, show_seconds
-from experiments.spec import Spec
-from experiments.target import Site
-from experiments.trust import Trust
+from experiments.folder.provenance import provenance
+from experiments.folder.write import Number, Run, number_records, settings, write_run
+from experiments.screen import headed, pairs, right
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import dump
 from zo2sim.predict.predict import predict

@@ -16,19 +16,18 @@ from typing import Any
 from rich.console import Console
 
 from analysis.validation.peak_memory import MemoryCheck, MemoryScores
+from experiments.campaign.designs import held_out_runs, reference_runs
+from experiments.campaign.recorded_run import case_of
+from experiments.campaign.references import References
+from experiments.campaign.samples import sample_frame
 from experiments.cli import DONE, NO, run, write_json
-from experiments.folder import write_samples
-from experiments.memory_check import arena_checks, process_checks
-from experiments.progress import progress_bar
-from experiments.recorded_run import case_of
-from experiments.reference import References
-from experiments.run_design import held_out_runs, reference_runs
-from experiments.sample_table import sample_frame
-from experiments.validated import Validated, compared, complaints, scores_of
-from experiments.validation_output import summary, write_validation
-from experiments.validation_reading import MeasuredRun, Measurements, read_measurements
-from experiments.validation_record import record_validation
-from experiments.validation_screen import show
+from experiments.comparison.compared import Validated, compared, complaints, scores_of
+from experiments.comparison.earlier import MeasuredRun, Measurements, read_measurements
+from experiments.comparison.memory import arena_checks, process_checks
+from experiments.comparison.output import record_validation, summary, write_validation
+from experiments.comparison.screen import show
+from experiments.folder.write import write_samples
+from experiments.screen import progress_bar
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import Running, RunSpec, opened
 from zo2rt.measure.turns import TURNS, Rounds, in_turns

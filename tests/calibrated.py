@@ -4,8 +4,8 @@ import dataclasses
 from functools import cache
 
 from analysis.fits.machine import START_S
-from experiments.recorded_run import case_of
-from experiments.run_design import reference_runs
+from experiments.campaign.designs import reference_runs
+from experiments.campaign.recorded_run import case_of
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Cpu, Machine, Quantity, quantities_of

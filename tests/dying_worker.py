@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from experiments.pool import Answered, Batch, answer_all
+from experiments.jobs.pool import Answered, Batch, answer_all
 
 FLAG = "DIES_ONCE"
 """The environment variable that names the file which says that it has happened."""

@@ -11,7 +11,7 @@ import pytest
 from analysis.report.document import TRACE, TableBlock
 from analysis.report.document_file import load
 from experiments import baseline, report, reproduce, sensitivity, tune
-from experiments.folder import RECORD_COLUMNS
+from experiments.folder.write import RECORD_COLUMNS
 from tests.chromium import executable, visit
 from tests.commands import call
 

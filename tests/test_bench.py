@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments import bench
-from experiments.drawn_plans import random_cases, uncontended
+from experiments.speed.drawn_plans import random_cases, uncontended
 from tests.commands import call
 from zo2sim.machines.file import named
 from zo2sim.predict.vectorised import contends

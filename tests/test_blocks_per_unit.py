@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from experiments.advice import advise
+from experiments.answer.advice import advise
 from tests.engine_runs import engine, recipe
 from tests.families import BLOCKS, batch, build
 from tests.lockstep import chain, lockstep, mean_square, one_by_one, tokens

@@ -14,11 +14,11 @@ from analysis.report.document import Document, TableBlock
 from analysis.report.sweep.card import largest
 from analysis.report.sweep.document import BUDGET_TITLE, sweep_document
 from analysis.report.wording import DASH
-from experiments import budget
-from experiments.budget import FORMATS, gpus, opt175b_18gb
-from experiments.job import Job
-from experiments.spec import LINK_PCIE, PCIE_GENERATIONS, Spec, pcie_generation
-from experiments.tables import device_items, wide, wide_row
+from experiments.case.spec import LINK_PCIE, PCIE_GENERATIONS, Spec, pcie_generation
+from experiments.jobs import opt175b_18gb as budget
+from experiments.jobs.job import Job
+from experiments.jobs.opt175b_18gb import FORMATS, gpus, opt175b_18gb
+from experiments.jobs.tables import device_items, wide, wide_row
 from tests.sweep_table import GIB, published
 from tests.test_report import words
 from zo2sim.machines.file import named

@@ -10,10 +10,11 @@ import torch
 
 from analysis.fits.card import CardRoom
 from analysis.fits.machine import Room
-from experiments import calibrate, calibration_rows, device_rows
-from experiments.device_design import device_runs
-from experiments.device_rows import CardCampaign
-from experiments.run_design import opt, recipe
+from experiments import calibrate
+from experiments.campaign import card as device_rows
+from experiments.campaign import host as calibration_rows
+from experiments.campaign.card import CardCampaign
+from experiments.campaign.designs import device_runs, opt, recipe
 from tests.commands import call
 from tests.fake_accelerator import FakeAccelerator
 from tests.families import BLOCKS

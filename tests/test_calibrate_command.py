@@ -10,8 +10,10 @@ import pytest
 
 from analysis.fits.law import fit
 from analysis.fits.machine import START_S
-from experiments import calibrate, calibration_rows, memory_check, reference, report, validate
-from experiments.run_design import (
+from experiments import calibrate, report, validate
+from experiments.campaign import host as calibration_rows
+from experiments.campaign import references as reference
+from experiments.campaign.designs import (
     calibration_runs,
     held_out_runs,
     llama,
@@ -19,6 +21,7 @@ from experiments.run_design import (
     recipe,
     reference_runs,
 )
+from experiments.comparison import memory as memory_check
 from tests.calibrated import calibrated_host, referenced_host
 from tests.commands import call
 from zo2rt.engine import engine

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import bench, fit_memory, plan, sweep, verify
+from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import write_file, write_json
-from experiments.sizes import parse_bytes, show_bytes, show_seconds
 from tests import ROOT
 from tests.commands import call
 

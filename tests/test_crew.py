@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
-import experiments.pool
-from experiments import crew, sweep
-from experiments.crew import Crew
-from experiments.grid import expand, parse_axes
-from experiments.job import Job
-from experiments.pool import Answered, run_jobs
-from experiments.spec import Spec
-from experiments.store import Store
+import experiments.jobs.pool
+from experiments import sweep
+from experiments.case.axes import parse_axes
+from experiments.case.spec import Spec
+from experiments.jobs import workers as crew
+from experiments.jobs.answers import Store
+from experiments.jobs.grid import expand
+from experiments.jobs.job import Job
+from experiments.jobs.pool import Answered, run_jobs
+from experiments.jobs.workers import Crew
 from tests import ROOT
 from tests.commands import Outcome, call
 from tests.dying_worker import FLAG, die_once
@@ -130,7 +132,7 @@ def test_a_process_that_dies_loses_no_row(
 ):
     """One of the pool's processes exits in the middle of a batch, once."""
     monkeypatch.setenv(FLAG, str(tmp_path / "died"))
-    monkeypatch.setattr(experiments.pool, "answer_all", die_once)
+    monkeypatch.setattr(experiments.jobs.pool, "answer_all", die_once)
     assert sweep_grid(tmp_path / "run", "--jobs", "2").code == 0
     assert (tmp_path / "died").exists()
     assert contents(tmp_path / "run") == whole
@@ -159,7 +161,7 @@ def threads() -> Iterator[Executor]:
 
 
 def test_threads_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(experiments.pool, "answer", quick)
+    monkeypatch.setattr(experiments.jobs.pool, "answer", quick)
     jobs = some_jobs(50)
     with Store(tmp_path / "a.jsonl") as store:
         found = answered(jobs, store, Crew(open=threads, num_workers=2))
@@ -168,7 +170,7 @@ def test_threads_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_only_a_few_jobs_are_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Of ten thousand, never more than what is on its way to two workers."""
-    monkeypatch.setattr(experiments.pool, "answer", quick)
+    monkeypatch.setattr(experiments.jobs.pool, "answer", quick)
     with Store(tmp_path / "a.jsonl") as store:
         ahead: list[int] = []
 
@@ -186,7 +188,7 @@ def test_workers_that_keep_dying_are_given_up(tmp_path: Path, monkeypatch: pytes
     def killed(batch: tuple[Job, ...]) -> Answered:
         raise BrokenProcessPool("killed")
 
-    monkeypatch.setattr(experiments.pool, "answer_all", killed)
+    monkeypatch.setattr(experiments.jobs.pool, "answer_all", killed)
     with (
         Store(tmp_path / "a.jsonl") as store,
         pytest.raises(ChildProcessError, match=r"died 3 times in a row \(killed\).*same --out"),
@@ -196,7 +198,7 @@ def test_workers_that_keep_dying_are_given_up(tmp_path: Path, monkeypatch: pytes
 
 def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        experiments.pool, "answer_all", lambda batch: Answered(code="old", answers={})
+        experiments.jobs.pool, "answer_all", lambda batch: Answered(code="old", answers={})
     )
     with (
         Store(tmp_path / "a.jsonl") as store,
@@ -207,9 +209,9 @@ def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_worker_that_sees_other_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def other(batch: tuple[Job, ...]) -> Answered:
-        return Answered(code=experiments.pool.code_version(), answers={"predict-0": {}})
+        return Answered(code=experiments.jobs.pool.code_version(), answers={"predict-0": {}})
 
-    monkeypatch.setattr(experiments.pool, "answer_all", other)
+    monkeypatch.setattr(experiments.jobs.pool, "answer_all", other)
     with (
         Store(tmp_path / "a.jsonl") as store,
         pytest.raises(ValueError, match="must see the same files; opt-125m"),

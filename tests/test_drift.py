@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.recorded_run import case_of
-from experiments.run_design import reference_runs
+from experiments.campaign.designs import reference_runs
+from experiments.campaign.recorded_run import case_of
 from tests.calibrated import calibrated_host
 from tests.test_cpu_cost import case
 from zo2sim.machines.file import named

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import plan
-from experiments.trust import hold_out_words
+from experiments.answer.trust import hold_out_words
 from tests.calibrated import calibrated_host
 from tests.commands import call
 from zo2sim.dtypes import Dtype

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from experiments.drawn_plans import random_cases, uncontended
+from experiments.speed.drawn_plans import random_cases, uncontended
 from tests.calibrated import calibrated_host
 from tests.strategies import plans_of
 from zo2sim.dtypes import Dtype

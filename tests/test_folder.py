@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from analysis.plots.sweep.both_ways import both_ways
 from analysis.report.document import TRACE, Document, TableBlock
 from analysis.report.document_file import dump, load
-from experiments.folder import RECORD_COLUMNS, Run, records, write_run
+from experiments.folder.write import RECORD_COLUMNS, Run, records, write_run
 from tests.strategies import documents
 from tests.sweep_table import sweep_table
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.grid import expand, parse_axes
-from experiments.job import Job
-from experiments.spec import Spec
+from experiments.case.axes import parse_axes
+from experiments.case.spec import Spec
+from experiments.jobs.grid import expand
+from experiments.jobs.job import Job
 from zo2sim.plan.choices import Plan, Policy, Recipe
 
 

@@ -5,7 +5,7 @@ import re
 from rich.console import Console
 from rich.table import Table
 
-from experiments.headed import headed, left, pairs, right
+from experiments.screen import headed, left, pairs, right
 from tests import ROOT
 
 LONG = "device.gaussian_noise_elements_per_s"
@@ -39,6 +39,6 @@ def test_pairs_have_no_heading():
 
 
 def test_no_command_makes_a_headed_table_by_hand():
-    sources = ROOT.joinpath("experiments").glob("*.py")
+    sources = ROOT.joinpath("experiments").rglob("*.py")
     by_hand = [f.name for f in sources if re.search(r"\bTable\(", f.read_text())]
-    assert by_hand == ["headed.py"]
+    assert by_hand == ["screen.py"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.course import Course
-from experiments.history import Evaluation, History, StepLine
+from experiments.training.course import Course
+from experiments.training.history import Evaluation, History, StepLine
 
 STEP = StepLine(
     step=0, loss=1.5, g=-0.25, lr=0.1, skipped=False, tokens=8, wall_s=0.5, exposed_s=0.1

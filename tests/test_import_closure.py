@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.import_closure import PACKAGES, ImportClosure
+from experiments.folder.import_closure import PACKAGES, ImportClosure
 from tests import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -96,13 +96,13 @@ def test_a_module_that_is_not_there_has_no_closure(handmade: Path):
 
 def test_python_loads_what_the_sources_say():
     script = (
-        "import sys, experiments.job; loaded = list(sys.modules.items()); "
+        "import sys, experiments.jobs.job; loaded = list(sys.modules.items()); "
         f"print(*(m.__file__ for n, m in loaded if n.partition('.')[0] in {PACKAGES}))"
     )
     loaded = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    closure = ImportClosure.of("experiments.job", ROOT, deferred=False)
+    closure = ImportClosure.of("experiments.jobs.job", ROOT, deferred=False)
     assert {*map(Path, loaded.stdout.split())} == closure.sources
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.import_closure import PACKAGES, imported
+from experiments.folder.import_closure import PACKAGES, imported
 from tests import ROOT
 
 SCIENCE = {"numpy", "scipy"}

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.validation.op_errors import LIMIT, op_errors
-from experiments.recorded_run import case_of
-from experiments.run_design import held_out_runs
+from experiments.campaign.designs import held_out_runs
+from experiments.campaign.recorded_run import case_of
 from tests.calibrated import calibrated_host
 from zo2sim.machines.file import dump, load, named
 from zo2sim.machines.machine import PARTS, Machine, quantities_of

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.recorded_run import case_of
-from experiments.reference import References, TimedRun, excess, misfit_ratio
-from experiments.run_design import calibration_runs
+from experiments.campaign.designs import calibration_runs
+from experiments.campaign.recorded_run import case_of
+from experiments.campaign.references import References, TimedRun, excess, misfit_ratio
 from tests.calibrated import referenced_host, references_s
 from zo2rt.measure.calm import Turn
 from zo2sim.machines.file import named

@@ -21,7 +21,7 @@ from analysis.report.document import (
 from analysis.report.document_file import load
 from analysis.report.paper import Part, paper
 from experiments import report
-from experiments.folder import Run, records, write_run
+from experiments.folder.write import Run, records, write_run
 from tests.chromium import executable, visit
 from tests.commands import Outcome, call
 from tests.sweep_table import sweep_table

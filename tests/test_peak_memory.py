@@ -7,9 +7,8 @@ from analysis.report.document import TableBlock
 from analysis.report.html import html_text
 from analysis.validation.peak_memory import ARENA, MemoryCheck, MemoryScores
 from analysis.validation.scores import Scores
-from experiments import memory_check
-from experiments.memory_design import memory_runs
-from experiments.run_design import llama, recipe
+from experiments.campaign.designs import llama, memory_runs, recipe
+from experiments.comparison import memory as memory_check
 from tests.calibrated import calibrated_host
 from tests.test_validation import comparison
 from zo2rt.measure.footprint import Footprint, footprint_apart

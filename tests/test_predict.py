@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.advice import advise
+from experiments.answer.advice import advise
 from tests.strategies import plans_of
 from zo2sim.machines.file import named
 from zo2sim.machines.what_if import replace

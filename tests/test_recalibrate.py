@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from experiments import calibrate, run
-from experiments.recorded_run import RecordedRun, case_of, read_recorded, write_recorded
-from experiments.run_design import opt, recipe
+from experiments.campaign.designs import opt, recipe
+from experiments.campaign.recorded_run import RecordedRun, case_of, read_recorded, write_recorded
 from tests.calibrated import calibrated_host
 from tests.commands import call
 from tests.tiny_causal import save

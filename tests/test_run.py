@@ -11,12 +11,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from experiments import run, run_output
-from experiments.history import StepLine
-from experiments.jsonl import read_task
-from experiments.reading import Reading
-from experiments.run_config import RECIPE, Config, resumed
-from experiments.trained import digest
+from experiments import run
+from experiments.training import output as run_output
+from experiments.training.batches import Reading
+from experiments.training.history import StepLine
+from experiments.training.jsonl import read_task
+from experiments.training.result import digest
+from experiments.training.settings import RECIPE, Config, resumed
 from tests.commands import Outcome, call
 from tests.tiny_causal import POSITIONS, save
 from zo2sim.machines.file import named

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from experiments import run
-from experiments.run_config import Config
+from experiments.training.settings import Config
 from tests.calibrated import calibrated_host
 from tests.commands import call
 from tests.test_run import SMALL, data, model  # noqa: F401, they are fixtures

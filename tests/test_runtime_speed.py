@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import bench, card_speed, runtime_speed
-from experiments.runtime_speed import OPT_125M, Figure, figures
-from experiments.spread import Spread
-from experiments.textbook import TextbookMezo
-from experiments.turns import in_turn
-from experiments.workload import Workload
+from experiments import bench
+from experiments.speed import card as card_speed
+from experiments.speed import runtime as runtime_speed
+from experiments.speed.runtime import OPT_125M, Figure, figures
+from experiments.speed.textbook import TextbookMezo
+from experiments.speed.turns import Spread, in_turn
+from experiments.speed.workload import Workload
 from tests.commands import call
 from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective

@@ -13,11 +13,11 @@ import torch
 
 from analysis.plots.machine_use import machine_use
 from analysis.plots.style import svg_text
-from experiments import observation
-from experiments.folder import write_samples
-from experiments.history import StepLine
-from experiments.observation import Observation, Observed, probes_of
-from experiments.sample_table import sample_frame
+from experiments.campaign.samples import sample_frame
+from experiments.folder.write import write_samples
+from experiments.training import observation
+from experiments.training.history import StepLine
+from experiments.training.observation import Observation, Observed, probes_of
 from tests.fake_nvml import FakeNvml
 from zo2rt.sampling import nvml
 from zo2rt.sampling.card import Card, current_card

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from experiments.stdlib_text import (
+from experiments.training.code_or_prose import (
     CODE,
     FRAGMENT,
     PROSE,

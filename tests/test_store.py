@@ -7,9 +7,12 @@ from types import ModuleType
 
 import pytest
 
-from experiments import spec, store, trust
-from experiments.import_closure import PACKAGES
-from experiments.store import Store, code_version, version_in
+from experiments.answer import trust
+from experiments.case import spec
+from experiments.folder.import_closure import PACKAGES
+from experiments.folder.provenance import code_version, version_in
+from experiments.jobs import answers as store
+from experiments.jobs.answers import Store
 from tests import ROOT
 from zo2sim import cost
 from zo2sim.schedule import verify
@@ -141,7 +144,7 @@ def test_data_that_move_are_other_data(checkout: Path):
 
 def test_code_counts_in_whatever_package_it_lies(tmp_path: Path):
     files = {
-        "experiments/job.py": "from experiments.told import trust\n",
+        "experiments/jobs/job.py": "from experiments.told import trust\n",
         "experiments/told/__init__.py": "",
         "experiments/told/trust.py": "def late():\n    import zo2sim.deep\n",
         "zo2sim/deep.py": "",

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import experiments.pool
-from experiments import spec, sweep
-from experiments.job import Job
-from experiments.job import answer as ask
-from experiments.presets import PRESETS
-from experiments.records import UNITS
+import experiments.jobs.pool
+from experiments import sweep
+from experiments.answer.metrics import UNITS
+from experiments.case import spec
+from experiments.jobs.job import Job
+from experiments.jobs.job import answer as ask
+from experiments.jobs.presets import PRESETS
 from tests.commands import Outcome, call
 from zo2sim.machines.file import dump, named
 
@@ -40,7 +41,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         labels.append(job.label)
         return ask(job)
 
-    monkeypatch.setattr(experiments.pool, "answer", counted)
+    monkeypatch.setattr(experiments.jobs.pool, "answer", counted)
     return labels
 
 

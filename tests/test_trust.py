@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from experiments import plan, sweep, tune
-from experiments.job import Job, answer
-from experiments.sizes import show_number, show_seconds
-from experiments.spec import Spec
-from experiments.tables import long, wide, wide_row
-from experiments.trust import band_cell, summed, with_band
+from experiments.answer.trust import band_cell, summed, with_band
+from experiments.case.sizes import show_number, show_seconds
+from experiments.case.spec import Spec
+from experiments.jobs.job import Job, answer
+from experiments.jobs.tables import long, wide, wide_row
 from tests.calibrated import calibrated_host
 from tests.commands import call
 from zo2sim.machines.file import dump

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from analysis.plots.paired_timelines import loss_to_loss
 from analysis.validation.peak_memory import MemoryScores
-from experiments.recorded_run import case_of
-from experiments.reference import References
-from experiments.run_design import held_out_runs
-from experiments.validated import Validated, compared
-from experiments.validation_reading import MeasuredRun
-from experiments.validation_screen import show
+from experiments.campaign.designs import held_out_runs
+from experiments.campaign.recorded_run import case_of
+from experiments.campaign.references import References
+from experiments.comparison.compared import Validated, compared
+from experiments.comparison.earlier import MeasuredRun
+from experiments.comparison.screen import show
 from tests.calibrated import referenced_host, references_s
 from zo2rt.measure.calm import Turn
 from zo2sim.predict.drift import Drift, drifted

@@ -1,0 +1,223 @@
+"""Inverse questions of `plan`: what is needed for a speed, what fits, what a run costs.
+
+Each answer is a table for the screen and plain data for JSON. Searches vary every axis of a plan
+and leave the recipe as it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.answer.trust import Trust, with_band
+from experiments.case.sizes import show_bytes, show_number
+from experiments.case.spec import Spec
+from experiments.case.target import plan_flags
+from experiments.screen import headed, pairs
+from zo2sim.memory.account import Place
+from zo2sim.models.config.wider import Widths
+from zo2sim.models.presets import names, preset, resolve_config
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, predict
+from zo2sim.search.largest import Edge, Room, deepest, rooms_for, widest
+from zo2sim.search.least_link import LeastLink, least_link
+from zo2sim.search.least_memory import LeastMemory, Unreachable, least_memory
+from zo2sim.search.search import Found
+from zo2sim.search.space import Space, plan_axes
+
+GIGA = 1e9
+_POINT = "What is needed is a point prediction; bands are of what it gives."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """``yes`` is False where the answer is no: nothing reaches it, nothing fits."""
+
+    yes: bool
+    table: Table
+    content: Mapping[str, Any]
+
+
+def target(base: Case, tokens_per_s: float) -> Answer:
+    """The least device memory, host memory and link with which some plan reaches the target."""
+    space = Space(base=base, axes=plan_axes(base))
+    title = f"to reach {show_number(tokens_per_s)} tokens/s, at least"
+    table = headed("", "needed", "verdict", title=title)
+    table.caption, table.caption_justify = _POINT, "left"
+    content: dict[str, Any] = {"tokens_per_s": tokens_per_s}
+    yes = True
+    for place in (Place.DEVICE, Place.HOST):
+        found = least_memory(space, place, tokens_per_s)
+        content[f"{place}_memory"] = _memory_content(found)
+        yes &= isinstance(found, LeastMemory)
+        _add_memory(table, f"{place} memory", found, base)
+    link = least_link(space, tokens_per_s)
+    content["link"] = _link_content(link)
+    _add_link(table, link, base)
+    return Answer(yes=yes or isinstance(link, LeastLink), table=table, content=content)
+
+
+def largest(spec: Spec) -> Answer:
+    """Which presets fit the machine, and how deep or wide the case's own model may get."""
+    base, presets = spec.case(), [preset(name) for name in names()]
+    rooms = rooms_for(presets, base)
+    family = tuple(model for model in presets if model.family == base.model.family)
+    widths = Widths(model=base.model, config=resolve_config(spec.model), family=family)
+    edges = {"deepest": deepest(base), "widest": widest(base, widths)}
+    fitting = [room for room in rooms if room.fits]
+    failing = next((room for room in rooms if not room.fits), None)
+    table = headed("", "parameters", "verdict", title="largest model that fits")
+    if fitting:
+        _add_room(table, fitting[-1])
+    if failing is not None:
+        _add_room(table, failing)
+    for edge in edges.values():
+        for room in (edge.fits, edge.fails):
+            if room is not None:
+                _add_room(table, room)
+    content = {
+        "presets": {room.model.name: _room_content(room) for room in rooms},
+        "largest": fitting[-1].model.name if fitting else None,
+        **{name: _edge_content(base, edge) for name, edge in edges.items()},
+    }
+    return Answer(yes=bool(fitting), table=table, content=content)
+
+
+def run_length(prediction: Prediction, tokens: float, watts: float | None) -> Answer:
+    """Hours for as many tokens in the steady state, and energy where the power is given."""
+    hours = hours_for(tokens, prediction.tokens_per_s)
+    kwh = None if watts is None else hours * watts / 1e3
+    steps = tokens / prediction.case.recipe.tokens_per_step
+    trust = Trust.of(prediction)
+    ends = _hours_band(tokens, trust)
+    shown = with_band(hours, *ends, lambda value: f"{value:,.4g} hours")
+    energy = "unknown: give the power with --watts" if kwh is None else f"{kwh:,.4g} kWh"
+    rows = (
+        (f"{tokens:g} tokens", f"{shown}, {steps:,.4g} steps"),
+        ("hold-out error", trust.words["hold_out_error"]),
+        ("energy", energy),
+    )
+    content = {
+        "tokens": tokens,
+        "hours": hours,
+        "hours_band": list(ends),
+        "steps": steps,
+        "kwh": kwh,
+        "watts": watts,
+    }
+    return Answer(yes=prediction.fit, table=pairs(rows), content=content)
+
+
+def _hours_band(tokens: float, trust: Trust) -> tuple[float, float]:
+    fast, slow = trust.band.high_tokens_per_s, trust.band.low_tokens_per_s
+    return hours_for(tokens, fast), hours_for(tokens, slow)
+
+
+def hours_for(tokens: float, tokens_per_s: float) -> float:
+    """Raises ``ValueError`` unless the number of tokens is above 0."""
+    if not 0.0 < tokens < float("inf"):
+        raise ValueError(f"--tokens must be above 0 and finite; got {tokens:g}")
+    return tokens / tokens_per_s / 3600.0
+
+
+def _add_memory(table: Table, name: str, found: LeastMemory | Unreachable, base: Case) -> None:
+    if isinstance(found, Unreachable):
+        table.add_row(name, "no amount is enough", _at_most(found.tokens_per_s))
+        return
+    below = "no plan needs less"
+    if found.below_tokens_per_s:
+        below = f"with less: {_at_most(found.below_tokens_per_s)}"
+    table.add_row(name, show_bytes(found.num_bytes), f"{_reached(found.at, base)}\n{below}")
+
+
+def _add_link(table: Table, found: LeastLink | Unreachable, base: Case) -> None:
+    if isinstance(found, Unreachable):
+        table.add_row("link", "no link is enough", _at_most(found.tokens_per_s))
+        return
+    own = base.machine.link.h2d_bytes_per_s.value / GIGA
+    below = "even that is more than enough"
+    if found.below is not None:
+        below = (
+            f"at {found.below.factor * own:.3g} GB/s: {_at_most(found.below.tokens_per_s)}; "
+            f"ruled out up to {(found.never or 0.0) * own:.3g} GB/s"
+        )
+    needed = f"{found.h2d_bytes_per_s / GIGA:.3g} GB/s\n({found.factor:.3g} x its own)"
+    table.add_row("link, to the device", needed, f"{_reached(found.at, base)}\n{below}")
+
+
+def _reached(found: Found, base: Case) -> str:
+    flags = " ".join(plan_flags(found.case, base.recipe))
+    return f"{with_band(found.tokens_per_s, *_band(found), _speed)} with {escape(flags)}"
+
+
+@lru_cache(maxsize=8)  # each is shown and written
+def _band(found: Found) -> tuple[float, float]:
+    """The 90 % band of a plan's tokens per second."""
+    return Trust.of(predict(found.case)).tokens_per_s_band
+
+
+def _at_most(tokens_per_s: float) -> str:
+    return f"at most {_speed(tokens_per_s)}"
+
+
+def _speed(tokens_per_s: float) -> str:
+    return f"{show_number(tokens_per_s)} tokens/s"
+
+
+def _add_room(table: Table, room: Room) -> None:
+    verdict = "fits"
+    if room.missing:
+        verdict = "; ".join(room.missing)
+    elif room.case.plan.tier == "nvme":
+        verdict = "fits with --tier nvme"
+    table.add_row(escape(room.model.name), f"{room.model.elements / GIGA:.4g} B", verdict)
+
+
+def _memory_content(found: LeastMemory | Unreachable) -> dict[str, Any]:
+    if isinstance(found, Unreachable):
+        return {"bytes": None, "at_most_tokens_per_s": found.tokens_per_s}
+    return {
+        "bytes": found.num_bytes,
+        "below_at_most_tokens_per_s": found.below_tokens_per_s,
+        **_found_content(found.at),
+    }
+
+
+def _link_content(found: LeastLink | Unreachable) -> dict[str, Any]:
+    if isinstance(found, Unreachable):
+        return {"factor": None, "at_most_tokens_per_s": found.tokens_per_s}
+    return {
+        "factor": found.factor,
+        "h2d_bytes_per_s": found.h2d_bytes_per_s,
+        "fails_at_factor": None if found.below is None else found.below.factor,
+        "below_at_most_tokens_per_s": 0.0 if found.below is None else found.below.tokens_per_s,
+        "ruled_out_up_to_factor": found.never,
+        **_found_content(found.at),
+    }
+
+
+def _found_content(found: Found) -> dict[str, Any]:
+    return {
+        "plan": asdict(found.case.plan),
+        "tokens_per_s": found.tokens_per_s,
+        "tokens_per_s_band": list(_band(found)),
+    }
+
+
+def _room_content(room: Room) -> dict[str, Any]:
+    return {"elements": room.model.elements, "fits": room.fits, "missing": list(room.missing)}
+
+
+def _edge_content(base: Case, edge: Edge) -> dict[str, Any]:
+    return {
+        "model": base.model.name,
+        "hidden": None if edge.fits is None else edge.fits.model.hidden,
+        "blocks": None if edge.fits is None else edge.fits.model.num_blocks,
+        "elements": None if edge.fits is None else edge.fits.model.elements,
+        "fails_at_hidden": None if edge.fails is None else edge.fails.model.hidden,
+        "fails_at_blocks": None if edge.fails is None else edge.fails.model.num_blocks,
+        "missing": [] if edge.fails is None else list(edge.fails.missing),
+    }

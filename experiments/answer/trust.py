@@ -1,0 +1,132 @@
+"""How far to trust a prediction: what stands beside every one that is shown."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from analysis.report.wording import span
+from experiments.case.sizes import show_number, show_seconds
+from zo2sim.machines.machine import Machine
+from zo2sim.predict.bands import COVERAGE, Band, band
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, extrapolations
+
+_NONE = "nothing"
+_NARROW = 0.005
+"""Relative width below which a band only shows that what binds was not drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """The band of a prediction, the machine that it is for, and what of the case lies beyond it.
+
+    ``extrapolated`` names what was neither measured nor calibrated.
+    """
+
+    band: Band
+    machine: Machine
+    extrapolated: tuple[str, ...]
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> "Trust":
+        return cls(
+            band=band(prediction),
+            machine=prediction.case.machine,
+            extrapolated=extrapolations(prediction.case),
+        )
+
+    @property
+    def words(self) -> dict[str, str]:
+        """By topic: what the band is made of, what it lacks, hold-out error, extrapolation."""
+        return {
+            "band_holds": "; ".join(self.band.holds) or _NONE,
+            "band_lacks": ", ".join(self.band.lacks) or _NONE,
+            **_standing(self.machine, self.extrapolated),
+        }
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """For JSON."""
+        own, found = self.band, self.machine.hold_out
+        return {
+            "band": {
+                "coverage": COVERAGE,
+                "step_s": [own.low_step_s, own.high_step_s],
+                "tokens_per_s": list(self.tokens_per_s_band),
+                "fits_share": own.fits_share,
+                "draws": own.draws,
+                "holds": list(own.holds),
+                "lacks": list(own.lacks),
+            },
+            "hold_out_error": None if found is None else asdict(found),
+            "extrapolated": list(self.extrapolated),
+        }
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """For records: ends of bands beside the metrics that they belong to."""
+        return {
+            "step_s_low": self.band.low_step_s,
+            "step_s_high": self.band.high_step_s,
+            "tokens_per_s_low": self.band.low_tokens_per_s,
+            "tokens_per_s_high": self.band.high_tokens_per_s,
+            "fits_share": self.band.fits_share,
+        }
+
+    def speed(self, step_s: float, tokens_per_s: float) -> Iterator[tuple[str, str]]:
+        """For the screen: step and throughput with their bands, and the hold-out error."""
+        own = self.band
+        yield "step", with_band(step_s, own.low_step_s, own.high_step_s, show_seconds)
+        yield "tokens/s", with_band(tokens_per_s, *self.tokens_per_s_band, show_number)
+        yield "hold-out error", hold_out_words(self.machine)
+
+    @property
+    def tokens_per_s_band(self) -> tuple[float, float]:
+        """Both ends, beside a throughput."""
+        return self.band.low_tokens_per_s, self.band.high_tokens_per_s
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """For the screen, below the prediction: what the band is made of."""
+        yield "90 % band", f"holds {self.words['band_holds']}"
+        if self.band.lacks:
+            yield "", f"lacks the error of {summed(self.band.lacks)}: no interval is known"
+
+
+def standing(case: Case) -> dict[str, str]:
+    """What can be said without a band: the hold-out error, and what is extrapolated."""
+    return _standing(case.machine, extrapolations(case))
+
+
+def _standing(machine: Machine, extrapolated: tuple[str, ...]) -> dict[str, str]:
+    return {
+        "hold_out_error": hold_out_words(machine),
+        "extrapolated": "; ".join(extrapolated) or _NONE,
+    }
+
+
+def hold_out_words(machine: Machine) -> str:
+    """The errors on real runs that calibration never saw, or that there are none."""
+    if machine.hold_out is not None:
+        return machine.hold_out.sentence
+    if machine.validation is not None:
+        return f"not validated since its constants were changed (was on {machine.validation.date})"
+    return "not validated on real runs"
+
+
+def with_band(value: float, low: float, high: float, show: Callable[[float], str]) -> str:
+    """``21.8 s (90 %: 20.1 to 23.4 s)``; a band that nearly nothing widens is said to be none."""
+    known = band_cell(value, low, high, show)
+    if known is None:
+        return f"{show(value)} (no band: what binds has no known spread)"
+    return f"{show(value)} (90 %: {known})"
+
+
+def band_cell(value: float, low: float, high: float, show: Callable[[float], str]) -> str | None:
+    """``20.1 to 23.4 s``; None where there is no band that says anything."""
+    return None if high - low < _NARROW * value else span(low, high, show)
+
+
+def summed(names: Sequence[str], *, most: int = 2) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,140 @@
+"""A card's calibration: benchmarks on it and on its host, then short runs of the engine."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.fits.card import CardRoom
+from analysis.validation.op_errors import op_errors
+from analysis.validation.replay import mean_durations_s
+from experiments.campaign.designs import device_runs
+from experiments.campaign.host import Campaign, file_rows, host_rows
+from experiments.campaign.recorded_run import case_of
+from experiments.screen import progress_bar
+from zo2rt.backends import Backend, CudaBackend
+from zo2rt.measure import host_work, links, on_device
+from zo2rt.measure.card import Card
+from zo2rt.measure.device_kernels import DeviceBenches, Sizes
+from zo2rt.measure.runs import opened
+from zo2rt.measure.timing import Bench
+from zo2sim.cost.measured import Measured
+from zo2sim.dtypes import Dtype
+from zo2sim.machines.machine import Machine
+
+COPY_SIZES = (1 << 16, 1 << 20, 1 << 24, 1 << 26, 1 << 28)
+"""Bytes of one copy."""
+_BOTH_WAYS = 1 << 28
+_WARM_UP, _STEPS = 3, 10  # of a run
+_SIZES = Sizes()
+_SHAPES = 40  # of products per dtype, in a whole calibration
+
+Part = tuple[str, Callable[[], list[Measured]]]
+
+
+def open_card() -> Backend:
+    """A backend of the card. Raises ``ValueError`` where there is none, or it is not CUDA's."""
+    try:
+        backend = CudaBackend(pageable_copies=True)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--backend cuda needs a CUDA device; {error}") from None
+    if backend.device.type != "cuda":
+        kind = backend.device.type
+        backend.close()
+        raise ValueError(f"--backend cuda needs a CUDA device; the accelerator here is {kind}")
+    return backend
+
+
+def card_room(card: Card) -> CardRoom:
+    """The card as the fit takes it."""
+    return CardRoom(
+        name=card.name,
+        memory_bytes=card.memory_bytes,
+        num_sms=card.num_sms,
+        architecture=card.architecture,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardCampaign:
+    """What is measured on a card; ``machine`` is the one whose constants are to be corrected."""
+
+    campaign: Campaign
+    machine: Machine
+    sizes: Sizes = _SIZES
+    copy_sizes: Sequence[int] = COPY_SIZES
+    both_ways_bytes: int = _BOTH_WAYS
+
+    def rows(self) -> list[Measured]:
+        """Everything that constants of the machine are fitted from."""
+        rows: list[Measured] = []
+        with open_card() as backend, progress_bar() as bar:
+            parts = [*self._on_card(backend), *self._on_host()]
+            task = bar.add_task("measuring", total=len(parts))
+            for name, part in parts:
+                bar.update(task, description=name)
+                rows += part()
+                bar.advance(task)
+        return rows
+
+    def _on_card(self, backend: Backend) -> Iterator[Part]:
+        own = DeviceBenches(backend=backend, machine=self.machine, sizes=self.sizes)
+        seed, count = self.campaign.seed, self.campaign.count(_SHAPES, 4)
+        known = self._dtypes()
+        for dtype in known:
+            gemms = [*own.gemms(dtype, count, seed=seed)]
+            attentions = [*own.attentions(dtype, max(2, count // 2), seed=seed)]
+            yield f"products in {dtype}", self._timed(backend, gemms + attentions)
+        yield "moves", self._timed(backend, [*own.moves()])
+        yield "noise", self._timed(backend, [*own.noise(known)])
+        yield "launches", lambda: [*on_device.launches(backend, own.small())]
+        yield "hand-overs of streams", lambda: [*on_device.event_handovers(backend)]
+        yield "copies", lambda: [*self._copies(backend)]
+
+    def _on_host(self) -> Iterator[Part]:
+        yield "hand-overs of threads", lambda: [*host_work.handovers()]
+        yield "work of the host", lambda: host_rows(self.campaign)
+        yield "files", lambda: file_rows(self.campaign)
+
+    def _timed(self, backend: Backend, benches: list[Bench]) -> Callable[[], list[Measured]]:
+        effort, seed = self.campaign.rounds, self.campaign.seed
+        return lambda: [*on_device.measure_on(backend, benches, effort, seed=seed)]
+
+    def _copies(self, backend: Backend) -> Iterator[Measured]:
+        ramp_bytes = self.machine.link.half_size_bytes.value
+        for pinned in (True, False):
+            yield from links.one_way(backend, self.copy_sizes, ramp_bytes=ramp_bytes, pinned=pinned)
+        yield from links.both_ways(backend, self.both_ways_bytes)
+
+    def _dtypes(self) -> tuple[Dtype, ...]:
+        device = self.machine.device
+        rates: dict[Dtype, Any] = {
+            Dtype.FP32: device.fp32_flops_per_s,
+            Dtype.FP16: device.fp16_flops_per_s,
+            Dtype.BF16: device.bf16_flops_per_s,
+        }
+        return tuple(dtype for dtype, rate in rates.items() if rate is not None)
+
+
+def run_rows(machine: Machine) -> list[Measured]:
+    """Operations of real runs beside what the calibrated ``machine`` predicts of them."""
+    rows: list[Measured] = []
+    specs = [*device_runs()]
+    with progress_bar() as bar:
+        task = bar.add_task("short runs", total=len(specs))
+        for spec in specs:
+            with opened(spec, open_card) as running:
+                steps = running.steps_s(_STEPS, warm_up=_WARM_UP).keys()
+                trace = running.trace()
+            case = case_of(spec, machine)
+            for error in op_errors(trace, case, mean_durations_s(trace, steps), spec.name):
+                kind = str(error.kind).lower()
+                rows.append(
+                    Measured(
+                        group=f"{kind} in a run",
+                        name=f"{spec.name}, {error.op}",
+                        amounts={f"bench.{kind}_over_model": error.predicted_s},
+                        seconds=error.measured_s,
+                    )
+                )
+            bar.advance(task)
+    return rows

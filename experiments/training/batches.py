@@ -1,0 +1,101 @@
+"""A task as batches: tokens of every example, and which of them a microbatch reads."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from experiments.training.task import Task
+from zo2rt.data.examples import Example, Row, batch_of, encode, pad_of
+from zo2rt.data.order import read_by
+from zo2rt.data.ranking import choices_of
+from zo2sim.plan.choices import Recipe
+
+T = TypeVar("T")
+
+Weighted = tuple[int, dict[str, Tensor]]
+"""A batch, and how many examples are in it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The batches of one task for one model; the same for the same seed and cursor."""
+
+    task: Task
+    tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe
+    seed: int
+
+    @cached_property
+    def training(self) -> tuple[Row, ...]:
+        return self._rows(self.task.training)
+
+    @cached_property
+    def held_out(self) -> tuple[Row, ...]:
+        return self._rows(self.task.held_out)
+
+    @property
+    def example(self) -> dict[str, Tensor]:
+        """Two rows with which a model is explored."""
+        return self._batch((self.training * 2)[:2])
+
+    def step(self, cursor: int) -> dict[str, Tensor]:
+        """What the microbatches from ``cursor`` on read in one step."""
+        recipe, count = self.recipe, len(self.training)
+        chosen = [
+            self.training[index]
+            for microbatch in range(cursor, cursor + recipe.microbatches)
+            for index in read_by(microbatch, batch=recipe.batch, count=count, seed=self.seed)
+        ]
+        return self._batch(chosen)
+
+    def judged(self) -> Iterator[Weighted]:
+        """The held-out rows, in order."""
+        for rows in self._parts(self.held_out, self.recipe.batch):
+            yield len(rows), self._batch(rows)
+
+    def questions(self) -> Iterator[Weighted]:
+        """The held-out examples with every candidate; none where the task has no candidates."""
+        candidates = self.task.candidates
+        if not candidates:
+            return
+        few = max(1, self.recipe.batch // len(candidates))
+        for examples in self._parts(self.task.held_out, few):
+            rows = [[self._answered(example, text) for text in candidates] for example in examples]
+            answers = [candidates.index(example.completion) for example in examples]
+            yield len(examples), choices_of(rows, answers, sequence=self._sequence, pad=self._pad)
+
+    def _parts(self, items: Sequence[T], batch: int) -> Iterator[Sequence[T]]:
+        """Batches that split evenly into microbatches: the last few items may be left out."""
+        split = self.recipe.microbatches
+        whole = len(items) - len(items) % split
+        if whole == 0:
+            raise ValueError(
+                f"{self.task.name}: as many examples must be held out as there are microbatches, "
+                f"{split}; got {len(items)}; add data, or give --eval-data"
+            )
+        for first in range(0, whole, batch * split):
+            yield items[first : min(whole, first + batch * split)]
+
+    def _answered(self, example: Example, completion: str) -> Row:
+        return self._encoded(replace(example, completion=completion))[0]
+
+    def _rows(self, examples: Sequence[Example]) -> tuple[Row, ...]:
+        return tuple(row for example in examples for row in self._encoded(example))
+
+    def _encoded(self, example: Example) -> tuple[Row, ...]:
+        return encode(self.tokenizer, example, self._sequence)
+
+    def _batch(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        return batch_of(rows, sequence=self._sequence, pad=self._pad)
+
+    @property
+    def _sequence(self) -> int:
+        return self.recipe.sequence
+
+    @property
+    def _pad(self) -> int:
+        return pad_of(self.tokenizer)

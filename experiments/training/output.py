@@ -1,0 +1,209 @@
+"""What a run leaves in its folder: records, summary, figures, trace and report."""
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from analysis.plots.learning import learning
+from analysis.plots.machine_use import machine_use
+from analysis.plots.timeline import timeline
+from analysis.report.commands.finetuning import finetuning_document
+from analysis.report.document import TRACE
+from experiments.answer.trust import Trust
+from experiments.folder import write as folder
+from experiments.folder.provenance import provenance, run_id
+from experiments.folder.write import Run
+from experiments.training.history import Evaluation, StepLine
+from experiments.training.observation import Observed
+from experiments.training.result import Trained, differences
+from experiments.training.settings import PREDICTED_THREADS, Config, settings_of
+from experiments.training.setup import Prepared
+from zo2sim.predict.predict import Prediction
+from zo2sim.simulate.perfetto import to_json
+from zo2sim.simulate.trace import Trace, Window
+
+_STEP_UNITS = {"loss": "nat", "g": "nat", "lr": "1", "wall_s": "s", "exposed_s": "s"}
+_EVALUATION_UNITS = {"held_out_loss": "nat", "accuracy": "1"}
+_EARLY_AND_LATE = 10  # the mean loss over one in so many steps, at both ends
+
+
+def output(
+    config: Config, prepared: Prepared, run: Trained, reference: Trained | None, observed: Observed
+) -> Run:
+    """Everything that `experiments.folder.write.write_run` writes."""
+    summary = summary_of(config, prepared, run, reference) | observed.summary
+    packages = {name: version(name) for name in ("torch", "transformers")}
+    source = provenance(seed=config.seed, machines=()) | packages
+    evaluations = run.history.evaluation_table()
+    candidates = prepared.task.candidates
+    figures = {
+        "learning": learning(
+            run.history.step_table(),
+            evaluations,
+            label=prepared.plan.policy,
+            reference=_reference(config, reference),
+            chance=1.0 / len(candidates) if candidates else None,
+        )
+    }
+    window = _shown(run.trace)
+    if window is not None:
+        figures["timeline"] = timeline(run.trace, window)
+    if len(observed.samples) > 1:
+        figures["machine"] = machine_use(observed.table)
+    name = f"{config.model}, {prepared.plan.policy}"
+    return Run(
+        verb="run",
+        config=config_of(config, prepared),
+        summary=summary,
+        provenance=source,
+        records=folder.records([*_records(config, prepared, run, observed)]),
+        samples=observed.table,
+        figures=figures,
+        traces={TRACE: to_json(run.trace, name=name, metadata=source)},
+        document=finetuning_document(
+            summary,
+            **_plan(prepared),
+            provenance=source,
+            has_timeline=window is not None,
+            has_samples="machine" in figures,
+        ),
+    )
+
+
+def config_of(config: Config, prepared: Prepared) -> dict[str, Any]:
+    """Every setting as resolved, and what the data was."""
+    settings = settings_of(config) | {"plan_from": None, **_plan(prepared)}
+    task = prepared.task
+    data = {
+        "task": task.name,
+        "data_sha256": task.sha256,
+        "training_examples": len(task.training),
+        "held_out_examples": len(task.held_out),
+        "candidates": list(task.candidates),
+    }
+    return {"settings": settings, "data": data}
+
+
+def summary_of(
+    config: Config, prepared: Prepared, run: Trained, reference: Trained | None
+) -> dict[str, Any]:
+    """Headline numbers; None for what is not known."""
+    steps, evaluations = run.history.steps, run.history.evaluations
+    wall_s, exposed_s = sum(s.wall_s for s in steps), sum(s.exposed_s for s in steps)
+    return {
+        "run_id": _run_id(config, prepared),
+        "model": config.model,
+        "task": prepared.task.name,
+        "policy": str(prepared.plan.policy),
+        "backend": config.backend,
+        "threads": config.num_threads,
+        "steps": run.num_steps,
+        "steps_wanted": config.steps,
+        "skipped_steps": sum(s.skipped for s in steps),
+        "training_loss_early": _mean_loss(steps[: _share(steps)]),
+        "training_loss_late": _mean_loss(steps[-_share(steps) :]),
+        **_before_and_after(evaluations),
+        "tokens_per_s": _median([s.tokens_per_s for s in steps]),
+        "step_s": _median([s.wall_s for s in steps]),
+        "exposed_share": exposed_s / wall_s if wall_s else None,
+        "predicted": _predicted(prepared.prediction, config.num_threads),
+        "device_bytes": run.device_bytes,
+        "weights_sha256": run.weights_sha256,
+        "executed_as_scheduled": run.divergence is None,
+        "divergence": run.divergence,
+        "compared_with": None if config.against is None else str(config.against),
+        "differs_in": None if reference is None else list(differences(run, reference)),
+    }
+
+
+def _predicted(prediction: Prediction | None, num_threads: int) -> dict[str, Any] | None:
+    """The step as predicted, how far to trust that, and whether the run was one of its kind."""
+    if prediction is None:
+        return None
+    trust = Trust.of(prediction)
+    return {
+        "machine": prediction.case.machine.name,
+        "threads": PREDICTED_THREADS,
+        "comparable": num_threads == PREDICTED_THREADS,
+        "step_s": prediction.step_s,
+        "low_s": trust.band.low_step_s,
+        "high_s": trust.band.high_step_s,
+        **trust.words,
+    }
+
+
+def _before_and_after(evaluations: list[Evaluation]) -> dict[str, float | None]:
+    first, last = (evaluations[0], evaluations[-1]) if evaluations else (None, None)
+    return {
+        "held_out_loss_before": first and first.held_out_loss,
+        "held_out_loss_after": last and last.held_out_loss,
+        "accuracy_before": first and first.accuracy,
+        "accuracy_after": last and last.accuracy,
+    }
+
+
+def _records(
+    config: Config, prepared: Prepared, run: Trained, observed: Observed
+) -> Iterator[dict[str, Any]]:
+    common = {
+        "run_id": _run_id(config, prepared),
+        "config_hash": _run_id(config, prepared),
+        "provenance": f"measured, {config.backend} backend",
+    }
+    for line in run.history.steps:
+        yield from _numbers(common, line, _STEP_UNITS)
+        yield common | {
+            "step": line.step,
+            "metric": "tokens_per_s",
+            "value": line.tokens_per_s,
+            "unit": "1/s",
+        }
+    for step, energy_j in observed.energies_j.items():
+        yield common | {"step": step, "metric": "energy_j", "value": energy_j, "unit": "J"}
+    for evaluation in run.history.evaluations:
+        yield from _numbers(common, evaluation, _EVALUATION_UNITS)
+
+
+def _numbers(
+    common: dict[str, str], line: StepLine | Evaluation, units: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    for metric, unit in units.items():
+        value = getattr(line, metric)
+        yield common | {"step": line.step, "metric": metric, "value": value, "unit": unit}
+
+
+def _run_id(config: Config, prepared: Prepared) -> str:
+    return run_id(f"{key}={value}" for key, value in config_of(config, prepared).items())
+
+
+def _plan(prepared: Prepared) -> dict[str, Any]:
+    return {"plan": asdict(prepared.plan), "recipe": asdict(prepared.recipe)}
+
+
+def _reference(config: Config, reference: Trained | None) -> tuple[str, pd.DataFrame] | None:
+    if reference is None:
+        return None
+    return str(config.against), reference.history.evaluation_table()
+
+
+def _shown(trace: Trace) -> Window | None:
+    """The last whole step of the trace, from loss to loss."""
+    losses = trace.losses_s
+    return Window(losses[-2], losses[-1]) if len(losses) > 1 else None
+
+
+def _share(steps: list[StepLine]) -> int:
+    return max(1, len(steps) // _EARLY_AND_LATE)
+
+
+def _mean_loss(steps: list[StepLine]) -> float | None:
+    losses = [s.loss for s in steps if s.loss is not None]
+    return statistics.fmean(losses) if losses else None
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None

@@ -1,0 +1,110 @@
+"""One fine-tuning, from the engine's construction to what it leaves behind."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from experiments.folder.write import JOURNAL
+from experiments.training.course import Course
+from experiments.training.history import History
+from experiments.training.loop import Watch, fine_tune
+from experiments.training.settings import BackendName
+from experiments.training.setup import Prepared, opened
+from zo2rt.backends import Backend
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2sim.plan.choices import Plan
+from zo2sim.simulate.trace import Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a fine-tuning left. ``weights_sha256`` covers every parameter, by name."""
+
+    history: History
+    num_steps: int
+    weights_sha256: str
+    device_bytes: int
+    divergence: str | None
+    damaged: tuple[str, ...]
+    trace: Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How to fine-tune: on which backend, with which plan, and where it is kept.
+
+    ``own_core`` keeps the host's copies off the core that computes, as in calibration.
+    Without ``folder`` nothing is journalled or saved.
+    """
+
+    backend: BackendName
+    own_core: bool
+    plan: Plan
+    optimizer: MezoSgd
+    course: Course
+    folder: Path | None = None
+
+    def run(
+        self,
+        prepared: Prepared,
+        history: Callable[[int], History],
+        watch: Callable[[int], Watch],
+    ) -> Trained:
+        """Train what is left. ``history`` and ``watch`` are made for the steps already done."""
+        loaded = prepared.load()
+        with (
+            opened(self.backend, own_core=self.own_core) as backend,
+            self._engine(loaded.model, prepared, backend) as engine,
+        ):
+            kept, first = history(engine.num_steps), engine.num_steps
+            fine_tune(engine, prepared.reading, self.course, kept, watch=watch(first))
+            trace = engine.trace()
+            engine.flush()
+            if self.folder is not None and engine.num_steps >= self.course.steps:
+                engine.save(self.folder / "model")
+                loaded.tokenizer.save_pretrained(self.folder / "model")
+        return Trained(
+            history=kept,
+            num_steps=engine.num_steps,
+            weights_sha256=digest(loaded.model),
+            device_bytes=engine.device_bytes,
+            divergence=engine.divergence,
+            damaged=engine.damaged,
+            trace=trace,
+        )
+
+    def _engine(self, model: nn.Module, prepared: Prepared, backend: Backend) -> Engine:
+        return Engine(
+            model,
+            self.plan,
+            prepared.recipe,
+            Objective(example=prepared.reading.example),
+            backend=backend,
+            optimizer=self.optimizer,
+            folder=None if self.folder is None else self.folder / JOURNAL,
+        )
+
+
+def digest(model: nn.Module) -> str:
+    """SHA-256 over every parameter's name and bytes."""
+    total = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        data = parameter.detach().contiguous().cpu().flatten()
+        total.update(name.encode())
+        total.update(data.view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def differences(run: Trained, other: Trained) -> tuple[str, ...]:
+    """What is not the same to the bit: losses, projected gradients, evaluations, weights."""
+    pairs = {
+        "losses": [[line.loss for line in t.history.steps] for t in (run, other)],
+        "projected gradients": [[line.g for line in t.history.steps] for t in (run, other)],
+        "evaluations": [t.history.evaluations for t in (run, other)],
+        "weights": [t.weights_sha256 for t in (run, other)],
+    }
+    return tuple(name for name, (mine, theirs) in pairs.items() if mine != theirs)

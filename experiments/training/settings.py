@@ -1,0 +1,219 @@
+"""Settings of `run`, as flags and as the config.json of a run's folder."""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from experiments.cli import read_text
+from experiments.training.course import Course, Schedule
+from experiments.training.tiny_model import NAME as TINY
+from zo2rt.engine.engine import MezoSgd
+from zo2rt.optimizer import Estimator, Rule
+from zo2sim.dtypes import Dtype
+from zo2sim.machines.file import resolve
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.file import from_fields, parse
+
+BackendName = Literal["host", "virtual", "cuda"]
+AUTO = "auto"
+PLAN = Plan()
+RECIPE = Recipe(
+    batch=16,
+    sequence=64,
+    noise="rademacher",
+    storage_dtype=Dtype.FP32,
+    wire_dtype=Dtype.FP32,
+    compute_dtype=Dtype.FP32,
+)
+"""What is small enough for two cores."""
+TUNED: dict[str, float | None] = {"lr": 2e-3, "eps": 1e-2, "clip": 5.0}
+"""What the tiny model learns with; tried by hand on the built-in task."""
+USUAL: dict[str, float | None] = {"lr": 1e-6, "eps": 1e-3, "clip": None}
+"""What MeZO (arXiv:2305.17333) fine-tunes OPT-13B with, or a tenth of the rate."""
+PREDICTED_THREADS = 1
+"""A machine that computes on its host is described, and calibrated, by what one core takes."""
+_OF_THIS_CALL = ("out", "resume", "json", "no_report")  # no part of a run's settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Fine-tune a model with zeroth-order steps, and write the run's folder."""
+
+    plan: Plan = PLAN
+    recipe: Recipe = RECIPE
+    model: str = TINY
+    """'tiny', which the run makes for itself; a folder; or an id in the local cache."""
+    data: Path | None = None
+    """JSON lines: text, text and label, or prompt and completion. None: code or prose?"""
+    eval_data: Path | None = None
+    """Held-out examples, in the same form; None: a tenth of the data."""
+    eval_examples: int = 256
+    """Held-out examples that are used, at most."""
+    plan_from: Annotated[str | None, tyro.conf.arg(name="plan")] = None
+    """A TOML file with plan and recipe instead of flags, or 'auto' to choose the plan."""
+    machine: str = "this-host"
+    """Machine of the catalogue, or a TOML file, on which the step is predicted."""
+    device_memory: str | None = None
+    """Device memory within which --plan auto stays, e.g. 18GB or 24GiB."""
+    backend: BackendName = "host"
+    """Where it runs: threads and memory copies, virtual time, or an accelerator."""
+    threads: int | None = None
+    """PyTorch's threads per operator; None: one if --machine is calibrated, else its own choice."""
+    steps: int = 800
+    """Steps of the whole run."""
+    lr: float | None = None
+    """Learning rate of the first step; None: 1e-6, for the tiny model 2e-3."""
+    eps: float | None = None
+    """Distance from the weights to W+ and W-, per unit of noise; None: 1e-3, tiny 1e-2."""
+    weight_decay: float = 0.0
+    """Decay of matrices; vectors and norms have none."""
+    rule: Rule = "sgd"
+    """What of the projected gradient counts: all of it, or its sign."""
+    clip: float | None = None
+    """Bound on the projected gradient's magnitude; None: none, for the tiny model 5."""
+    sparsity: float = 0.0
+    """Part of every matrix, its largest weights, that is not trained (Sparse-MeZO)."""
+    stochastic_rounding: bool = False
+    """Round updates of fp16 and bf16 weights at random, so that small ones are not lost."""
+    schedule: Schedule = "linear"
+    """Learning rate: constant, or linear down to 0."""
+    seed: int = 0
+    """Of the noise and of the order of the data."""
+    eval_every: int = 100
+    """Steps between evaluations; 0: only at the beginning and the end."""
+    save_every: int = 200
+    """Steps between snapshots; 0: only at the end. The journal keeps every step anyway."""
+    against: Policy | None = None
+    """Run it a second time with this policy, and compare bit by bit."""
+    out: Path = Path("runs/run")
+    """Folder of the run."""
+    resume: bool = False
+    """Go on with the run in --out; its settings are taken from there."""
+    no_report: bool = False
+    """Write the numbers and figures only."""
+    json: str | None = None
+    """Write the summary as JSON to this file, or to stdout with '-'."""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"--threads must be >= 1; got {self.threads}")
+
+    @property
+    def resolved(self) -> "Config":
+        """With numbers instead of None where they depend on the model or the machine."""
+        chosen = {name: getattr(self, name) for name in ("lr", "eps", "clip")}
+        usual = TUNED if self.model == TINY else USUAL
+        numbers = {k: usual[k] if v is None else v for k, v in chosen.items()}
+        return replace(self, **numbers, threads=self.num_threads)
+
+    @property
+    def num_threads(self) -> int:
+        """PyTorch's threads while it trains; the same on every backend that is this host."""
+        if self.threads is not None:
+            return self.threads
+        on_host = self.backend != "cuda"
+        if on_host and resolve(self.machine).cpu is not None:
+            return PREDICTED_THREADS
+        return torch.get_num_threads()
+
+    @property
+    def course(self) -> Course:
+        assert self.lr is not None, "resolved"
+        return Course(
+            steps=self.steps,
+            lr=self.lr,
+            schedule=self.schedule,
+            eval_every=self.eval_every,
+            save_every=self.save_every,
+        )
+
+    @property
+    def optimizer(self) -> MezoSgd:
+        assert self.lr is not None, "resolved"
+        assert self.eps is not None, "resolved"
+        return MezoSgd(
+            lr=self.lr,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+            estimator=Estimator(rule=self.rule, clip=self.clip),
+            stochastic_rounding=self.stochastic_rounding,
+            sparsity=self.sparsity,
+        )
+
+    @property
+    def chosen(self) -> tuple[Plan, Recipe]:
+        """Plan and recipe of the file, or of the flags; ``ValueError`` where both are given."""
+        if self.plan_from is None:
+            return self.plan, self.recipe
+        if self.plan != PLAN or (self.plan_from != AUTO and self.recipe != RECIPE):
+            raise ValueError(f"give --plan {self.plan_from} or the flags of a plan, not both")
+        if self.plan_from == AUTO:
+            return self.plan, self.recipe
+        return parse(read_text(Path(self.plan_from)), where=self.plan_from)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """All that makes the run what it is, as plain values; paths are absolute."""
+    values = asdict(config)
+    for name in ("data", "eval_data"):
+        if values[name] is not None:
+            values[name] = str(values[name].absolute())
+    return {name: value for name, value in values.items() if name not in _OF_THIS_CALL}
+
+
+def resumed(config: Config, stored: Path) -> Config:
+    """The settings of a run that was begun; of this call, only --steps may be another number.
+
+    Raises ``ValueError`` where other settings were given, or none were stored.
+    """
+    own = {name: getattr(config, name) for name in _OF_THIS_CALL}
+    steps = Config().steps
+    if replace(config, steps=steps) != replace(Config(), **own):
+        given = [f.name for f in fields(Config) if _differs(config, f.name)]
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(f"--resume takes every setting from {stored.parent}; leave out {flags}")
+    before = replace(_read(stored), **own)
+    if config.steps in (steps, before.steps):
+        return before
+    if before.schedule != "constant":
+        raise ValueError(
+            f"--steps must stay {before.steps} with --schedule {before.schedule}: the learning "
+            f"rate of the steps that were done depends on it; got {config.steps}"
+        )
+    return replace(before, steps=config.steps)
+
+
+def check_data(stored: Path, sha256: str) -> None:
+    """Raise ``ValueError`` where the data is not what it was when the run began."""
+    before = json.loads(read_text(stored))["data"]["data_sha256"]
+    if before != sha256:
+        raise ValueError(
+            f"the data of a resumed run must hold what it held when the run began, "
+            f"{before[:12]}; it is {sha256[:12]}; restore the file, or start a new run"
+        )
+
+
+def _differs(config: Config, name: str) -> bool:
+    return name not in (*_OF_THIS_CALL, "steps") and getattr(config, name) != getattr(
+        Config(), name
+    )
+
+
+def _read(stored: Path) -> Config:
+    if not stored.is_file():
+        raise ValueError(f"--resume needs a run in --out; there is no {stored}")
+    try:
+        values: dict[str, Any] = json.loads(read_text(stored))["settings"]
+        for name in ("data", "eval_data"):
+            values[name] = None if values[name] is None else Path(values[name])
+        values["plan"] = from_fields(Plan, values["plan"])
+        values["recipe"] = from_fields(Recipe, values["recipe"])
+        values["against"] = None if values["against"] is None else Policy(values["against"])
+        return Config(**values)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{stored}: must be the config of a run; {error!r}") from None

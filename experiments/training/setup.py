@@ -1,0 +1,152 @@
+"""What a run is made of, from its settings: a model, a task as batches, a plan."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.case.sizes import parse_bytes
+from experiments.training.batches import Reading
+from experiments.training.code_or_prose import Texts, code_or_prose, read_texts
+from experiments.training.jsonl import read_task
+from experiments.training.loaded_model import LoadedModel, load
+from experiments.training.settings import AUTO, BackendName, Config
+from experiments.training.task import Task
+from experiments.training.tiny_model import NAME as TINY
+from experiments.training.tiny_model import make
+from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
+from zo2rt.steps import supported
+from zo2rt.steps.supported import unsupported
+from zo2sim.machines.file import resolve
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all
+from zo2sim.models.config import from_config
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.refusals import check
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, predict
+from zo2sim.search import search as chooser
+
+
+def choose(config: Mapping[str, Any], machine: Machine, recipe: Recipe, *, name: str) -> Plan:
+    """The chosen plan; ``config`` is the model's config.json.
+
+    Raises ``ValueError`` where no plan fits, saying what the smallest ones need.
+    """
+    model = from_config(config, name=name)
+    return chooser.choose(
+        model,
+        machine,
+        chooser.Limits(),
+        recipe,
+        allowed=lambda plan, recipe: unsupported(plan, recipe) is None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run before its first step. ``load`` gives the untrained model, a new one each time.
+
+    ``model_config`` holds the fields of its config.json.
+    """
+
+    load: Callable[[], LoadedModel]
+    model_config: Mapping[str, Any]
+    reading: Reading
+    plan: Plan
+    recipe: Recipe
+    prediction: Prediction | None = None
+    """What the step was predicted to take; None where it has no time, or no predictor knows it."""
+
+    @property
+    def task(self) -> Task:
+        return self.reading.task
+
+
+def prepare(config: Config, pretraining: Callable[[float], None]) -> Prepared:
+    """Load and check everything; ``pretraining`` is told of every step of the tiny model's.
+
+    Raises ``ValueError`` for whatever in the settings cannot be.
+    """
+    plan, recipe = config.chosen
+    check(plan, recipe)
+    supported.check(plan, recipe)
+    _ = config.course, config.optimizer  # what they refuse is refused before anything is written
+    texts = read_texts() if config.data is None or config.model == TINY else None
+    task = _task(config, texts)
+    if config.model == TINY and not (base := _base(config)).exists():
+        assert texts is not None, "the tiny model has read them"
+        for loss in make(base, texts):
+            pretraining(loss)
+    source = _base(config) if config.model == TINY else config.model
+
+    def load_again() -> LoadedModel:
+        return load(config.model, source, recipe.storage_dtype)
+
+    loaded = load_again()
+    loaded.check_length(recipe.sequence)
+    if config.plan_from == AUTO:
+        plan = _chosen_plan(config, loaded, recipe)
+    return Prepared(
+        load=load_again,
+        model_config=loaded.config,
+        reading=Reading(task, loaded.tokenizer, recipe, config.seed),
+        plan=plan,
+        recipe=recipe,
+        prediction=_prediction(config, loaded, plan),
+    )
+
+
+@contextmanager
+def opened(name: BackendName, *, own_core: bool = False) -> Iterator[Backend]:
+    """The backend of that name. Raises ``ValueError`` where there is no such device.
+
+    ``own_core`` is for the host's copies, where it has a core to spare.
+    """
+    backends: dict[BackendName, Callable[[], Backend]] = {
+        "host": lambda: HostBackend(own_core=own_core),
+        "virtual": VirtualBackend,
+        "cuda": CudaBackend,
+    }
+    try:
+        backend = backends[name]()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--backend {name} needs a device that is there; {error}") from None
+    with backend:
+        yield backend
+
+
+def _base(config: Config) -> Path:
+    """Where the tiny model is kept before it is fine-tuned."""
+    return config.out / "base"
+
+
+def _task(config: Config, texts: Texts | None) -> Task:
+    if config.data is not None:
+        return read_task(config.data, config.eval_data, most_held_out=config.eval_examples)
+    if config.eval_data is not None:
+        raise ValueError("--eval-data needs --data: the built-in task has its own")
+    assert texts is not None, "the built-in task is made of them"
+    return code_or_prose(texts, most_held_out=config.eval_examples)
+
+
+def _prediction(config: Config, loaded: LoadedModel, plan: Plan) -> Prediction | None:
+    """On the machine of the settings; only the host's is the one that the run is on."""
+    if config.backend != "host":
+        return None
+    try:
+        model = from_config(loaded.config, name=config.model)
+        machine = resolve(config.machine)
+        recipe = config.chosen[1]
+        return predict(Case(model=model, machine=machine, plan=plan, recipe=recipe))
+    except ValueError:  # a family or a combination that is executed but not predicted
+        return None
+
+
+def _chosen_plan(config: Config, loaded: LoadedModel, recipe: Recipe) -> Plan:
+    machine = resolve(config.machine)
+    if config.device_memory is not None:
+        room = parse_bytes(config.device_memory, flag="--device-memory")
+        machine = replace_all(machine, {"device.memory_bytes": room}, source="--device-memory")
+    return choose(loaded.config, machine, recipe, name=config.model)
