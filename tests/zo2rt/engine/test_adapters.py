@@ -1,0 +1,117 @@
+"""LoRA through PEFT: only the adapters train, the frozen base is streamed and never changes."""
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from tests.families import batch, build
+from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, recipe
+from zo2rt.backends import HostBackend, VirtualBackend
+from zo2sim.dtypes import Dtype
+from zo2sim.memory.account import Place
+from zo2sim.memory.runtime import account
+from zo2sim.models.config import from_config
+from zo2sim.plan.choices import Plan, Policy, Recipe
+
+# PEFT 0.21 asks transformers 5.24 for a property that has been renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+
+RANK = 2
+LORA = recipe(trainable=f"lora:{RANK}", sequence=8)
+
+
+def adapted(family: str) -> nn.Module:
+    model: Any = build(family)
+    config = LoraConfig(
+        r=RANK, target_modules="all-linear", lora_dropout=0.0, fan_in_fan_out=family == "gpt2"
+    )
+    torch.manual_seed(1)
+    wrapped: Any = get_peft_model(model, config)
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) / 8)
+    return wrapped.eval()
+
+
+def trained(family: str, plan: Plan, how: Recipe, backend: Any = HostBackend) -> Any:
+    model = adapted(family)
+    data = [batch(family, seed=s) for s in range(3)]
+    with engine(model, plan, how, data[0], backend) as running:
+        losses = [running.step(one).losses for one in data]
+    return losses, dict(model.state_dict())
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(),
+        Plan(num_slots=1, scratch_copies=2),
+        Plan(blocks_per_unit=2),
+        Plan(policy=Policy.DUAL),
+    ],
+)
+@pytest.mark.parametrize("compute", [Dtype.FP32, Dtype.BF16])
+def test_adapters_train_with_the_bits_of_resident(family: str, plan: Plan, compute: Dtype):
+    how = Recipe(
+        trainable=LORA.trainable,
+        storage_dtype=Dtype.FP32,
+        wire_dtype=Dtype.FP32,
+        compute_dtype=compute,
+    )
+    before = {k: v.clone() for k, v in adapted(family).state_dict().items()}
+    losses, weights = trained(family, Plan(policy=Policy.RESIDENT), how)
+    for backend in (HostBackend, VirtualBackend):
+        got = trained(family, plan, how, backend)
+        assert got[0] == losses
+        assert all(torch.equal(v, weights[k]) for k, v in got[1].items())
+    changed = {k for k, v in weights.items() if not torch.equal(v, before[k])}
+    assert changed == {k for k in weights if "lora_" in k}
+
+
+def test_what_a_head_keeps_for_its_blocks_it_does_not_perturb():
+    model = adapted("llama")
+    with engine(model, Plan(), LORA, batch("llama")) as running:
+        head = running.units.order[0]
+        assert len(head.trained) == 3 * 7 * 2
+        assert not any(p.trainable for p in head.reads)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+@pytest.mark.parametrize("size", [1, 2])
+def test_device_buffers_are_those_of_the_account(family: str, size: int):
+    model, plan = adapted(family), Plan(blocks_per_unit=size)
+    config: Any = model.config
+    shape = from_config(config.to_dict(), name=family)
+    predicted = account(shape, plan, LORA).itemised(Place.DEVICE)
+    with engine(model, plan, LORA, batch(family)) as running:
+        found = running.device_bytes
+    names = ("resident units", "resident blocks", "LoRA adapters", "slots", "scratch")
+    assert found == sum(predicted.get(name, 0) for name in names)
+
+
+def test_the_recipe_must_say_that_blocks_are_frozen():
+    with (
+        pytest.raises(ValueError, match="needs blocks with frozen weights and trained adapters"),
+        engine(build("opt"), Plan(), LORA, batch("opt")),
+    ):
+        pass
+
+
+def test_without_lora_adapters_move_with_their_blocks():
+    model = adapted("llama")
+    with engine(model, Plan(), recipe(), batch("llama")) as running:
+        running.step(batch("llama"))
+        assert running.units[0].trained
+
+
+def test_the_optimizer_leaves_frozen_weights_alone():
+    model = adapted("llama")
+    frozen = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
+    with engine(model, Plan(), recipe(), batch("llama"), optimizer=OPTIMIZER) as running:
+        running.step(batch("llama"))
+    assert all(torch.equal(model.get_parameter(n), v) for n, v in frozen.items())

@@ -1,0 +1,187 @@
+"""A run that stops, however it stops, goes on with the bits of one that never did."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.families import batch, build
+from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, recipe
+from tests.zo2rt.journal.kill_server import killed_after_operations, killed_after_time
+from tests.zo2rt.journal.lossy_disk import LossyDisk
+from zo2rt.backends import HostBackend, StreamFailed
+from zo2rt.engine.engine import Engine, MezoSgd
+from zo2rt.journal import DamageError, read
+from zo2rt.journal.durable import Disk, FileSystem
+from zo2rt.journal.replay import weights_at
+from zo2rt.journal.run import RunFolder
+from zo2rt.optimizer import Estimator
+from zo2sim.plan.choices import Plan, Policy
+
+STEPS, SAVE_EVERY = 12, 5
+KILLS, MOST_KILLS, KILLED_STEPS = 30, 300, 100
+PLAN, HOW = Plan(write_back_every=2), recipe(samples=2)
+
+
+@contextmanager
+def opened(
+    folder: Path | RunFolder | None, plan: Plan = PLAN, optimizer: MezoSgd = OPTIMIZER
+) -> Iterator[tuple[nn.Module, Engine]]:
+    model = build("opt")
+    with engine(model, plan, HOW, batch("opt"), HostBackend, optimizer, folder) as trained:
+        yield model, trained
+
+
+def go_on(trained: Engine, steps: int, save_every: int = SAVE_EVERY) -> None:
+    """Step ``n`` reads batch ``n``, and the learning rate falls."""
+    while trained.num_steps < steps:
+        number = trained.num_steps
+        trained.step(batch("opt", seed=number), lr=OPTIMIZER.lr / (1 + number))
+        if trained.num_steps % save_every == 0:
+            trained.snapshot()
+
+
+def trained_weights(folder: Path | RunFolder | None, steps: int = STEPS) -> dict[str, Tensor]:
+    with opened(folder) as (model, trained):
+        go_on(trained, steps, SAVE_EVERY if folder is not None else steps + 1)
+    return dict(model.state_dict())
+
+
+def train(fs: FileSystem, folder: Path) -> None:
+    """What is killed."""
+    trained_weights(RunFolder(folder, fs), KILLED_STEPS)
+
+
+def train_briefly(fs: FileSystem, folder: Path) -> None:
+    trained_weights(RunFolder(folder, fs))
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert [k for k, v in one.items() if not torch.equal(v, other[k])] == []
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5, 8])
+def test_a_run_goes_on_where_it_stopped(stop: int, tmp_path: Path):
+    trained_weights(tmp_path, stop)
+    with opened(tmp_path) as (_, trained):
+        assert (trained.num_steps, trained.cursor) == (stop, stop)
+    same(trained_weights(tmp_path), trained_weights(None))
+
+
+@pytest.mark.parametrize(
+    "plan", [Plan(policy=Policy.HOST_UPDATE, num_slots=1), Plan(blocks_per_unit=2, tier="nvme")]
+)
+def test_another_plan_may_go_on(plan: Plan, tmp_path: Path):
+    trained_weights(tmp_path, 7)
+    with opened(tmp_path, plan) as (model, trained):
+        go_on(trained, STEPS)
+    same(dict(model.state_dict()), trained_weights(None))
+
+
+def test_a_run_killed_at_random_points_ends_with_the_same_bits(tmp_path: Path):
+    random, kills, last = Random(0), 0, 0
+    folder = tmp_path / "killed"
+    while killed_after_operations(train, folder, random.randrange(30)):
+        kills += 1
+        assert kills < MOST_KILLS
+        path = folder / "journal.jsonl"
+        now = read(Disk(), path).position.step if path.exists() else 0
+        assert now >= last, "what was durable is lost"
+        last = now
+    assert kills >= KILLS
+    same(trained_weights(folder, KILLED_STEPS), trained_weights(None, KILLED_STEPS))
+
+
+def test_a_run_killed_at_random_times_ends_with_the_same_bits(tmp_path: Path):
+    random, folder, seconds = Random(1), tmp_path / "killed", 0.5
+    while killed_after_time(train_briefly, folder, random.uniform(0.5, 1) * seconds):
+        seconds *= 1.3  # so that a slow machine gets to the end too
+    same(trained_weights(folder), trained_weights(None))
+
+
+def test_writes_that_a_power_cut_loses_cost_steps_but_no_bits():
+    disk, folder = LossyDisk(), Path("/run")
+    trained_weights(RunFolder(folder, disk), 7)
+    want, random = trained_weights(None, 7), Random(2)
+    for length in random.sample(range(len(disk.log)), 6):
+        crashed = next(iter(disk.after_crash(length)))
+        same(trained_weights(RunFolder(folder, crashed), 7), want)
+
+
+@pytest.mark.parametrize("step", [0, 3, 5, 11, 12])
+def test_any_step_can_be_rebuilt(step: int, tmp_path: Path):
+    trained_weights(tmp_path)
+    found = weights_at(Disk(), tmp_path, step)
+    wanted = trained_weights(None, step) if step else dict(build("opt").named_parameters())
+    same(found, {name: wanted[name] for name in found})
+
+
+def test_a_step_that_is_not_there_is_refused(tmp_path: Path):
+    trained_weights(tmp_path, 3)
+    with pytest.raises(ValueError, match=r"the journal reaches step 3; .*; got 4"):
+        weights_at(Disk(), tmp_path, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": 0.5}, r"groups\[0\].lr is 0.01 in the journal and 0.5 in this run"),
+        ({"seed": 8}, "seed is 7 in the journal and 8 in this run"),
+        ({"eps": 0.1}, "recipe is"),
+        ({"estimator": Estimator(rule="sign")}, "recipe is"),
+        ({"stochastic_rounding": True}, "stochastic_rounding is False in the journal"),
+    ],
+)
+def test_another_optimizer_may_not_go_on(change: dict[str, Any], message: str, tmp_path: Path):
+    trained_weights(tmp_path, 2)
+    before = (tmp_path / "journal.jsonl").read_bytes()
+    with (
+        pytest.raises(ValueError, match=message),
+        opened(tmp_path, optimizer=replace(OPTIMIZER, **change)),
+    ):
+        pass
+    assert (tmp_path / "journal.jsonl").read_bytes() == before
+
+
+def test_a_flipped_byte_is_named_and_nothing_is_overwritten(tmp_path: Path):
+    trained_weights(tmp_path, 4)
+    path = tmp_path / "journal.jsonl"
+    data = bytearray(path.read_bytes())
+    data[data.index(b'"draws"') + 12] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamageError, match="the record of step"), opened(tmp_path):
+        pass
+    assert path.read_bytes() == data
+
+
+def test_a_missing_shard_is_named(tmp_path: Path):
+    trained_weights(tmp_path, 4)
+    next(tmp_path.glob("snapshots/*/*.safetensors")).unlink()
+    with pytest.raises(DamageError, match="must be there; it is missing"), opened(tmp_path):
+        pass
+
+
+def test_a_full_disk_stops_the_run_and_keeps_what_was_durable():
+    disk, folder = LossyDisk(), Path("/run")
+    trained_weights(RunFolder(folder, disk), 3)
+    disk.fail_at = 2
+    with pytest.raises(StreamFailed, match="was not written"):
+        trained_weights(RunFolder(folder, disk))
+    assert read(disk, folder / "journal.jsonl").position.step >= 3
+    disk.fail_at = None
+    same(trained_weights(RunFolder(folder, disk)), trained_weights(None))
+
+
+def test_a_run_that_cannot_be_replayed_has_no_journal(tmp_path: Path):
+    how = recipe(perturbation="in_place")
+    with (
+        pytest.raises(ValueError, match="needs perturbation=scratch"),
+        engine(build("opt"), Plan(), how, batch("opt"), folder=tmp_path),
+    ):
+        pass

@@ -1,0 +1,293 @@
+"""The Trainer: steps are the engine's, and all around them is as Hugging Face has it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import TrainerCallback, TrainingArguments
+
+from tests.families import SEQUENCE, VOCAB, build
+from tests.zo2rt.engine.test_engine import recipe
+from zo2rt.backends import HostBackend
+from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.trainer import ZerothOrderTrainer
+from zo2rt.noise import sample_key
+from zo2rt.noise.keys import seed_shifted
+from zo2sim.plan.choices import Plan, Recipe
+
+ROWS, STEPS = 2, 6
+HOW = recipe(batch=ROWS, sequence=SEQUENCE)
+PLAN = Plan(write_back_every=2)
+
+
+class Tokens(Dataset[dict[str, Tensor]]):
+    """As many rows of random tokens as the steps read."""
+
+    def __init__(self, rows: int = ROWS * STEPS) -> None:
+        drawn = torch.Generator().manual_seed(5)
+        self.tokens = torch.randint(3, VOCAB, (rows, SEQUENCE), generator=drawn)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"input_ids": self.tokens[index], "labels": self.tokens[index]}
+
+
+class Seen(TrainerCallback):
+    """What the Trainer tells its callbacks."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self.calls.append(f"step {state.global_step}")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self.calls.append(f"evaluate {state.global_step}")
+
+    def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self.calls.append(f"save {state.global_step}")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
+        assert "grad_norm" not in logs  # there is no gradient
+        if "learning_rate" in logs:
+            assert "projected_gradient" in logs
+            self.rates.append(logs["learning_rate"])
+            self.losses.append(logs["loss"])
+
+
+def arguments(folder: Path, **changes: Any) -> TrainingArguments:
+    settings: dict[str, Any] = {
+        "output_dir": str(folder),
+        "use_cpu": True,
+        "per_device_train_batch_size": ROWS,
+        "num_train_epochs": 1,
+        "learning_rate": 1e-2,
+        "weight_decay": 0.1,
+        "lr_scheduler_type": "linear",
+        "max_grad_norm": 0.0,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "seed": 7,
+        "dataloader_pin_memory": False,
+    }
+    return TrainingArguments(**settings | changes)
+
+
+@contextmanager
+def trainer(
+    model: nn.Module, args: TrainingArguments, how: Recipe = HOW, **others: Any
+) -> Iterator[ZerothOrderTrainer]:
+    settings: dict[str, Any] = {"plan": PLAN, "recipe": how, "train_dataset": Tokens(), **others}
+    with HostBackend() as backend:
+        yield ZerothOrderTrainer(model, args, backend=backend, **settings)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_its_steps_are_those_of_an_engine_by_hand(tmp_path: Path, microbatches: int):
+    """Batches as the Trainer's own loader gives them, rates as the schedule has them."""
+    seen, model, twin = Seen(), build("opt"), build("opt")
+    how = recipe(batch=ROWS // microbatches, sequence=SEQUENCE, microbatches=microbatches)
+    with trainer(model, arguments(tmp_path), how, callbacks=[seen]) as mine:
+        torch.manual_seed(7)
+        batches = [*mine.get_train_dataloader()]
+        mine.train()
+    rates = [1e-2 * ((STEPS - number) / STEPS) for number in range(STEPS)]
+    optimizer = MezoSgd(lr=1e-2, weight_decay=0.1, seed=7)
+    with (
+        HostBackend() as backend,
+        Engine(
+            twin, PLAN, how, Objective(example=batches[0]), backend=backend, optimizer=optimizer
+        ) as engine,
+    ):
+        losses = [engine.step(b, lr=lr).loss for b, lr in zip(batches, rates, strict=True)]
+    assert seen.losses == pytest.approx(losses, rel=1e-6)  # the Trainer adds them up in fp32
+    assert seen.rates == rates
+    assert same(weights(model), weights(twin))
+
+
+def test_a_resumed_training_is_an_undisturbed_one(tmp_path: Path):
+    whole, stopped, resumed = build("gpt2"), build("gpt2"), build("gpt2", seed=1)
+    saving: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2}
+    with trainer(whole, arguments(tmp_path / "a", **saving)) as mine:
+        mine.train()
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+            control.should_training_stop = state.global_step == 3
+
+    with trainer(stopped, arguments(tmp_path / "b", **saving), callbacks=[Stop()]) as mine:
+        mine.train()
+    with trainer(resumed, arguments(tmp_path / "b", **saving)) as mine:
+        mine.train(resume_from_checkpoint=str(tmp_path / "b" / "checkpoint-2"))
+        assert mine.state.global_step == STEPS
+    assert not same(weights(stopped), weights(whole))
+    assert same(weights(resumed), weights(whole))
+
+
+def test_callbacks_are_called_where_they_should_be(tmp_path: Path):
+    seen = Seen()
+    args = arguments(
+        tmp_path, save_strategy="steps", save_steps=3, eval_strategy="steps", eval_steps=2
+    )
+    with trainer(build("opt"), args, callbacks=[seen], eval_dataset=Tokens(4)) as mine:
+        mine.train()
+    assert seen.calls == [
+        *("step 1", "step 2", "evaluate 2", "step 3", "save 3", "step 4", "evaluate 4"),
+        *("step 5", "step 6", "evaluate 6", "save 6"),
+    ]
+
+
+def test_a_checkpoint_holds_every_pending_update(tmp_path: Path):
+    model = build("opt")
+    args = arguments(tmp_path, save_strategy="steps", save_steps=STEPS)
+    with trainer(model, args) as mine:
+        mine.train()
+    saved = type(model).from_pretrained(tmp_path / f"checkpoint-{STEPS}")  # type: ignore[attr-defined]
+    assert same(weights(saved), weights(model))
+
+
+def test_evaluation_during_training_changes_no_bit(tmp_path: Path):
+    plain, judged = build("opt"), build("opt")
+    with trainer(plain, arguments(tmp_path)) as mine:
+        mine.train()
+    args = arguments(tmp_path, eval_strategy="steps", eval_steps=1, eval_on_start=True)
+    with trainer(judged, args, eval_dataset=Tokens(4)) as mine:
+        mine.train()
+    assert same(weights(plain), weights(judged))
+
+
+@pytest.mark.parametrize("microbatches", [1, 2, 4])
+def test_predictions_are_those_of_the_whole_model(tmp_path: Path, microbatches: int):
+    """Three rows in batches of two: the second batch has fewer rows than microbatches."""
+    model, data = build("opt"), Tokens(3)
+    how = recipe(batch=4 // microbatches, sequence=SEQUENCE, microbatches=microbatches)
+    args = arguments(tmp_path, per_device_train_batch_size=4, per_device_eval_batch_size=2)
+    with torch.no_grad():
+        whole = [model(input_ids=row["input_ids"][None]).logits for row in data]
+    with trainer(model, args, how, eval_dataset=data) as mine:
+        found = mine.predict(data)
+        metrics = mine.evaluate()
+    assert found.predictions.shape == (3, SEQUENCE, VOCAB)
+    torch.testing.assert_close(torch.tensor(found.predictions), torch.cat(whole))
+    assert torch.equal(torch.tensor(found.label_ids), data.tokens)
+    assert metrics["eval_loss"] == pytest.approx(found.metrics["test_loss"])
+
+
+def test_the_best_model_is_loaded_at_the_end(tmp_path: Path):
+    """The metric is worst at the end, so the best checkpoint is an earlier one."""
+    model = build("opt")
+    args = arguments(
+        tmp_path,
+        save_strategy="best",
+        eval_strategy="steps",
+        eval_steps=4,
+        load_best_model_at_end=True,
+        metric_for_best_model="age",
+        greater_is_better=False,
+    )
+    ages = iter([0.0, 1.0])
+    judge = {"eval_dataset": Tokens(4), "compute_metrics": lambda _: {"age": next(ages)}}
+    with trainer(model, args, **judge) as mine:
+        mine.train()
+        assert mine.state.best_model_checkpoint == str(tmp_path / "checkpoint-4")
+    saved = type(model).from_pretrained(tmp_path / "checkpoint-4")  # type: ignore[attr-defined]
+    assert same(weights(model), weights(saved))
+
+
+def test_the_model_is_saved_by_hand_after_training(tmp_path: Path):
+    model = build("opt")
+    with trainer(model, arguments(tmp_path)) as mine:
+        mine.train()
+        mine.save_model(str(tmp_path / "saved"))
+    saved = type(model).from_pretrained(tmp_path / "saved")  # type: ignore[attr-defined]
+    assert same(weights(model), weights(saved))
+
+
+def test_after_an_error_the_trainer_can_start_again(tmp_path: Path):
+    class Fail(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+            raise RuntimeError("a callback failed")
+
+    model = build("opt")
+    with trainer(model, arguments(tmp_path)) as mine:
+        fail = Fail()
+        mine.add_callback(fail)
+        with pytest.raises(RuntimeError, match="a callback failed"):
+            mine.train()
+        mine.remove_callback(fail)
+        mine.train()
+        assert mine.state.global_step == STEPS
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gradient_accumulation_steps": 2}, "must be 1, because the recipe splits a batch"),
+        ({"max_grad_norm": 1.0}, "max_grad_norm must be 0, because there is no gradient"),
+        ({"per_device_train_batch_size": 3}, r"microbatches of the recipe, 2; got 3"),
+        ({"bf16": True}, "fp16 and bf16 must be off"),
+    ],
+)
+def test_arguments_that_cannot_be_followed_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+):
+    with (
+        pytest.raises(ValueError, match=message),
+        trainer(build("opt"), arguments(tmp_path, **changes)),
+    ):
+        pass
+
+
+def test_a_last_batch_that_does_not_split_is_refused_before_the_first(tmp_path: Path):
+    how, seen = recipe(batch=2, sequence=SEQUENCE, microbatches=2), Seen()
+    args = arguments(tmp_path, per_device_train_batch_size=4)
+    with (
+        trainer(build("opt"), args, how, train_dataset=Tokens(7), callbacks=[seen]) as mine,
+        pytest.raises(ValueError, match="into 2 microbatches, and 7 examples leave it 3"),
+    ):
+        mine.train()
+    assert seen.calls == []
+
+
+def test_blocks_on_nvme_are_refused(tmp_path: Path):
+    with (
+        pytest.raises(ValueError, match="tier must be ram: blocks on NVMe belong to a journal"),
+        trainer(build("opt"), arguments(tmp_path), plan=Plan(tier="nvme")),
+    ):
+        pass
+
+
+def test_an_optimizer_of_ones_own_is_refused(tmp_path: Path):
+    model = build("opt")
+    own = torch.optim.SGD(model.parameters(), lr=1.0)
+    with (
+        pytest.raises(ValueError, match="optimizers must not bring an optimizer"),
+        trainer(model, arguments(tmp_path), optimizers=(own, None)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_a_seed_can_be_shifted_by_any_number_of_steps(seed: int):
+    for steps in (-3, 0, 1, 10**6):
+        shifted = seed_shifted(seed, steps)
+        assert sample_key(shifted, 5, 1) == sample_key(seed, 5 + steps, 1)

@@ -1,0 +1,123 @@
+"""Runs a workload in a process of its own and ends that process with SIGKILL.
+
+The processes are forked from a server that has imported the workload once, so that a kill costs
+milliseconds. A workload is any function of a module; it gets a folder and a `FileSystem`.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import final
+
+from zo2rt.journal.durable import Disk, FileSystem
+
+Workload = Callable[[FileSystem, Path], None]
+
+_LIMIT_S = 20.0
+_FOREVER = 10**9
+
+
+@final
+@dataclass
+class DyingDisk(FileSystem):
+    """The machine's files, for ``operations`` changes of them; the next one kills the process.
+
+    A write that is the last one arrives by half. An fsync counts but is left out: what was written
+    survives the process either way, and `tests.zo2rt.journal.lossy_disk` stands for power cuts.
+    """
+
+    operations: int
+
+    def __post_init__(self) -> None:
+        self._disk = Disk()
+
+    def open(self, path: Path, *, new: bool) -> int:
+        self._spend()
+        return self._disk.open(path, new=new)
+
+    def write(self, handle: int, data: memoryview) -> int:
+        if self.operations == 0:
+            self._disk.write(handle, data[: len(data) // 2])
+        self._spend()
+        return self._disk.write(handle, data)
+
+    def size(self, handle: int) -> int:
+        return self._disk.size(handle)
+
+    def truncate(self, handle: int, num_bytes: int) -> None:
+        self._spend()
+        self._disk.truncate(handle, num_bytes)
+
+    def fsync(self, handle: int) -> None:
+        self._spend()
+
+    def close(self, handle: int) -> None:
+        self._disk.close(handle)
+
+    def fsync_folder(self, path: Path) -> None:
+        self._spend()
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._spend()
+        self._disk.rename(source, target)
+
+    def make_folder(self, path: Path) -> None:
+        self._spend()
+        self._disk.make_folder(path)
+
+    def remove(self, path: Path) -> None:
+        self._spend()
+        self._disk.remove(path)
+
+    def read(self, path: Path) -> bytes:
+        return self._disk.read(path)
+
+    def names(self, folder: Path) -> tuple[str, ...]:
+        return self._disk.names(folder)
+
+    def is_folder(self, path: Path) -> bool:
+        return self._disk.is_folder(path)
+
+    def exists(self, path: Path) -> bool:
+        return self._disk.exists(path)
+
+    def _spend(self) -> None:
+        if self.operations == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.operations -= 1
+
+
+def killed_after_time(workload: Workload, folder: Path, seconds: float) -> bool:
+    """Kill the workload after a time; False when it had ended well by then."""
+    return _was_killed(workload, folder, DyingDisk(_FOREVER), seconds)
+
+
+def killed_after_operations(workload: Workload, folder: Path, operations: int) -> bool:
+    """Let the workload kill itself at a change of a file; False when it ended well before."""
+    return _was_killed(workload, folder, DyingDisk(operations), _LIMIT_S)
+
+
+def _was_killed(workload: Workload, folder: Path, fs: FileSystem, seconds: float) -> bool:
+    process = _server(workload.__module__).Process(target=workload, args=(fs, folder))
+    process.start()
+    process.join(seconds)
+    process.kill()
+    process.join(_LIMIT_S)
+    if process.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(
+            f"{workload.__name__} must end with 0 or by SIGKILL; its exit code is "
+            f"{process.exitcode}; its error is on stderr"
+        )
+    return process.exitcode != 0
+
+
+@cache
+def _server(module: str) -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context

@@ -1,0 +1,83 @@
+"""Noise by parameter: what is prepared once is neither stale nor kept for good."""
+
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tests.zo2rt.noise.noise_cases import KEY, record
+from zo2rt import noise
+from zo2rt.model.units import UnitParameter
+from zo2rt.noise import Place
+from zo2rt.noise.draws import Both, ElementDraws
+
+COUNT = 96
+
+
+def parameter(index: int, *, decays: bool = True) -> UnitParameter:
+    return UnitParameter(
+        index=index,
+        name=f"p{index}",
+        shape=(COUNT,),
+        trainable=True,
+        decays=decays,
+        tensor=nn.Parameter(torch.zeros(COUNT)),
+    )
+
+
+def draws(**known: Any) -> ElementDraws:
+    return ElementDraws("gaussian", thresholds={}, **known)
+
+
+def weights(seed: int) -> Tensor:
+    return torch.randn(COUNT, generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_room_and_every_parameter_has_noise_of_its_own():
+    own, theta = draws(), weights(0)
+    rooms = [torch.zeros(COUNT) for _ in range(3)]
+    for _ in range(2):
+        own.perturb(rooms[0], theta, parameter(3), key=KEY, scaled_eps=1e-3)
+        own.perturb(rooms[1], theta, parameter(4), key=KEY, scaled_eps=1e-3)
+        own.perturb(rooms[2], theta, parameter(3), key=KEY, scaled_eps=-1e-3)
+        for room, p, c in zip(rooms, (3, 4, 3), (1e-3, 1e-3, -1e-3), strict=True):
+            want = torch.zeros(COUNT)
+            noise.perturb(want, theta, Place(p=p), key=KEY, coefficient=c, kind="gaussian")
+            assert torch.equal(room, want)
+            room.zero_()
+
+
+def test_both_signs_are_those_of_two_calls():
+    own, theta = draws(), weights(1)
+    both, plus, minus = Both(*torch.zeros(2, COUNT)), *torch.zeros(2, COUNT)
+    own.perturb_both(both, theta, parameter(3), key=KEY, eps=1e-3)
+    own.perturb(plus, theta, parameter(3), key=KEY, scaled_eps=1e-3)
+    own.perturb(minus, theta, parameter(3), key=KEY, scaled_eps=-1e-3)
+    assert torch.equal(both.plus, plus)
+    assert torch.equal(both.minus, minus)
+
+
+def test_other_records_make_another_update():
+    own, theta, want = draws(), weights(2), weights(2)
+    groups = {True: [record(0, 1)], False: [record(0, 1, weight_decay=0.0)]}
+    later = {True: [record(1, 2)], False: [record(1, 2, weight_decay=0.0)]}
+    for records in (groups, later, groups):
+        for p in (parameter(3), parameter(4, decays=False)):
+            own.update(theta, p, records[p.decays])
+            noise.update(want, Place(p=p.index), records=records[p.decays], kind="gaussian")
+            assert torch.equal(theta, want)
+
+
+def test_weights_that_go_are_not_kept():
+    own, array = draws(), np.zeros(COUNT, dtype=np.float32)
+    theta, memory = torch.from_numpy(array), weakref.ref(array)
+    own.update(theta, parameter(3), [record(0, 1)])
+    del array
+    gc.collect()
+    assert memory() is not None
+    del theta
+    gc.collect()
+    assert memory() is None

@@ -1,0 +1,101 @@
+"""Compares the Triton kernels with the reference on a device; run by `test_noise_triton`.
+
+The device is the argument: ``cpu`` where Triton interprets, else an accelerator's name.
+"""
+
+import itertools
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tests.zo2rt.noise.noise_cases import (
+    FORMATS,
+    KEY,
+    KINDS,
+    perturbed,
+    record,
+    same_bits,
+    still,
+    stored,
+)
+from zo2rt.noise import Place, Prepared, Record, accelerator, flattened, reference
+from zo2rt.noise.place import Kind
+from zo2rt.noise.rounding import narrow, widen
+from zo2sim.dtypes import Dtype
+
+_DEVICE = sys.argv[1]
+_TORCH = {Dtype.FP32: torch.float32, Dtype.FP16: torch.float16, Dtype.BF16: torch.bfloat16}
+_PLACE = Place(p=2**32 - 9, first_element=2**35 - 77)
+_SPARSE = replace(_PLACE, threshold=1e-2)
+_COUNT = 1500
+_RECORDS = [record(0, 1), record(1, 3), record(2, 2)]
+
+
+def _tensor(weights: NDArray[Any], dtype: Dtype) -> torch.Tensor:
+    return torch.from_numpy(weights.copy()).view(_TORCH[dtype]).to(_DEVICE)
+
+
+def _holds(tensor: torch.Tensor, expected: NDArray[Any]) -> bool:
+    stored = tensor.cpu()
+    if stored.dtype == torch.bfloat16:
+        return same_bits(stored.view(torch.int16).numpy().view(np.uint16), expected)
+    return same_bits(stored.numpy(), expected)
+
+
+def _perturbs_equally(
+    dtype: Dtype, kind: Kind, coefficients: tuple[float, ...], place: Place = _PLACE
+) -> bool:
+    """One W per coefficient, the first and its negative, from one launch."""
+    theta = stored(dtype, _COUNT)
+    outs = [_tensor(np.zeros_like(theta), dtype) for _ in coefficients]
+    taken = accelerator.operands([*outs, _tensor(theta, dtype)], place, kind)
+    accelerator.perturb(taken, key=KEY, coefficient=coefficients[0])
+    expected = (perturbed(theta, dtype, place, kind, coefficient=c) for c in coefficients)
+    return all(map(_holds, outs, expected))
+
+
+def _updates_equally(
+    dtype: Dtype,
+    kind: Kind,
+    records: list[Record],
+    *,
+    rounding: bool = False,
+    place: Place = _PLACE,
+) -> bool:
+    theta = stored(dtype, _COUNT)
+    tensor = _tensor(theta, dtype)
+    taken, updates = accelerator.operands([tensor], place, kind), flattened(records)
+    Prepared(accelerator, taken).update(updates, stochastic_rounding=rounding)
+    expected = reference.updated(
+        widen(theta, dtype), place, records, kind=kind, dtype=dtype, stochastic_rounding=rounding
+    )
+    return _holds(tensor, narrow(expected, dtype))
+
+
+def main() -> None:
+    """One line per comparison, ending in ``equal`` or ``different``."""
+    np.seterr(all="ignore")  # the interpreter computes in numpy; 3e38 overflows fp16 as it should
+    for dtype, kind in itertools.product(FORMATS, KINDS):
+        results = {
+            "perturb": _perturbs_equally(dtype, kind, (1e-3,)),
+            "perturb both ways": _perturbs_equally(dtype, kind, (1e-3, -1e-3)),
+            "update": _updates_equally(dtype, kind, _RECORDS),
+            "update by nothing": _updates_equally(dtype, kind, [still(2)]),
+            "update stochastically": _updates_equally(dtype, kind, _RECORDS, rounding=True),
+            "perturb, sparse": _perturbs_equally(dtype, kind, (1e-3,), _SPARSE),
+            "perturb both ways, sparse": _perturbs_equally(dtype, kind, (1e-3, -1e-3), _SPARSE),
+            "update, sparse": _updates_equally(dtype, kind, _RECORDS, place=_SPARSE),
+            "update stochastically, sparse": _updates_equally(
+                dtype, kind, _RECORDS, rounding=True, place=_SPARSE
+            ),
+        }
+        for name, equal in results.items():
+            sys.stdout.write(f"{dtype} {kind} {name}: {'equal' if equal else 'different'}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Blocks on NVMe: the same bits as in memory, and two whole versions on disk."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.families import batch, build
+from tests.zo2rt.engine.engine_runs import NUM_STEPS, engine, recipe, run
+from zo2rt.backends import HostBackend, VirtualBackend
+from zo2rt.steps.conformance import first_divergence
+from zo2rt.weights.block_store import BlockStore
+from zo2sim.plan.choices import Plan, Policy
+
+
+@pytest.mark.parametrize("backend", [HostBackend, VirtualBackend])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(tier="nvme"),
+        Plan(tier="nvme", num_slots=1, write_back_every=3),
+        Plan(tier="nvme", num_slots=4, resident_blocks=1),
+        Plan(tier="nvme", blocks_per_unit=2, write_back_every=3),
+        Plan(tier="nvme", policy=Policy.DUAL),
+    ],
+    ids=str,
+)
+def test_blocks_on_nvme_have_the_bits_of_resident(
+    plan: Plan, backend: type[HostBackend] | type[VirtualBackend], tmp_path: Path
+):
+    want = run("llama", Plan(policy=Policy.RESIDENT), recipe())
+    model, data = build("llama"), batch("llama", rows=2)
+    with engine(model, plan, recipe(), data, backend, folder=tmp_path) as trained:
+        losses = [trained.step(batch("llama", seed=s, rows=2)).losses for s in range(NUM_STEPS)]
+        assert first_divergence(trained.program, trained.trace().spans) is None
+        assert trained.evaluate(batch("llama", seed=0, rows=2)) == want.evaluation
+        streamed = next(u for u in trained.units.order if u.number >= 0)
+        assert all(p.tensor.numel() == 0 for p in streamed.parameters), "not in host memory"
+        trained.save(tmp_path / "saved")
+    assert losses == want.losses
+    assert all(torch.equal(v, want.weights[k]) for k, v in model.state_dict().items())
+    assert not (tmp_path / "nvme" / "blocks.bin").exists()
+    again = type(model).from_pretrained(tmp_path / "saved")  # type: ignore[attr-defined]
+    assert all(torch.equal(v, want.weights[k]) for k, v in again.state_dict().items())
+
+
+def test_a_write_leaves_the_version_before_it_whole(tmp_path: Path):
+    with BlockStore(tmp_path / "blocks.bin", {0: 5000, 3: 100}) as store:
+        first, second = (torch.full((5000,), value, dtype=torch.uint8) for value in (1, 2))
+        store.write(0, first, 0)
+        before = (tmp_path / "blocks.bin").read_bytes()
+        store.write(0, second, 7)
+        after = (tmp_path / "blocks.bin").read_bytes()
+        assert bytes(first.numpy()) in before
+        assert bytes(first.numpy()) in after
+        target = torch.zeros(5000, dtype=torch.uint8)
+        store.read(0, target, 7)
+        assert torch.equal(target, second)
+        with pytest.raises(RuntimeError, match="block 0 must be version 8; it says 'unit 0"):
+            store.read(0, target, 8)
+
+
+def test_a_run_needs_a_place_for_its_blocks():
+    with (
+        pytest.raises(ValueError, match="tier=nvme needs a folder"),
+        engine(build("opt"), Plan(tier="nvme"), recipe(), batch("opt")),
+    ):
+        pass

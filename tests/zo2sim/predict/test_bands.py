@@ -1,0 +1,134 @@
+"""Bands: as wide as the intervals say, and the same from the same seed."""
+
+from dataclasses import replace
+from math import exp
+
+import pytest
+
+from tests.calibrated import calibrated_host, quantity
+from tests.zo2sim.cost.test_cpu import case
+from zo2sim.cost.parts import KERNELS, parts_s
+from zo2sim.machines.file import named
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.what_if import replace_all
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.bands import Band, band
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
+
+RESIDENT = Plan(policy=Policy.RESIDENT)
+
+
+def spread(wide: float | None = None, **changes: float) -> Case:
+    return replace(case(RESIDENT), machine=calibrated_host(wide, **changes))
+
+
+def banded(one: Case, **settings: int) -> Band:
+    return band(predict(one), **settings)
+
+
+def test_the_prediction_lies_in_its_band():
+    one = spread(1.2)
+    found = banded(one)
+    assert found.low_step_s < predict(one).step_s < found.high_step_s
+    assert found.low_tokens_per_s == 2 / found.high_step_s
+
+
+def test_the_same_seed_gives_the_same_band():
+    assert banded(spread(1.2), seed=3) == banded(spread(1.2), seed=3)
+    assert banded(spread(1.2), seed=3) != banded(spread(1.2), seed=4)
+
+
+def test_jitter_alone_gives_its_own_ninety_percent():
+    found = banded(spread(misfit_ratio=1e-6, jitter_ratio=0.03), draws=400)
+    assert found.width == pytest.approx(2 * 1.645 * 0.03, rel=0.2)
+
+
+def test_the_misfit_is_common_to_all_that_computes():
+    found = banded(spread(misfit_ratio=0.03, jitter_ratio=1e-6), draws=400)
+    assert found.width == pytest.approx(2 * 1.645 * 0.03, rel=0.2)
+
+
+def test_wider_intervals_give_wider_bands():
+    narrow, wide = (banded(spread(w)).width for w in (1.02, 1.3))
+    assert wide > 1.2 * narrow
+
+
+def test_errors_that_cancel_make_a_narrower_band():
+    quiet = {"misfit_ratio": 1e-6, "jitter_ratio": 1e-6}
+    alone, together = (
+        banded(spread(1.2, **quiet, together_ratio=ratio), draws=400).width for ratio in (1.0, 0.5)
+    )
+    assert together == pytest.approx(0.5 * alone, rel=0.1)
+
+
+def test_what_calibration_could_not_tell_is_not_drawn():
+    exact = banded(spread())
+    machine = calibrated_host()
+    assert machine.cpu is not None
+    unknown = quantity(machine.cpu.turnaround_s.value, 100.0)
+    cpu = replace(machine.cpu, turnaround_s=unknown)
+    one = replace(case(RESIDENT), machine=replace(machine, cpu=cpu))
+    assert banded(one).width == pytest.approx(exact.width, rel=0.3)
+
+
+def slowed(machine: Machine, factor: float) -> Machine:
+    """A card that takes ``factor`` times as long for everything that it computes."""
+    keys = [k for k in machine.quantities if k.startswith("device.")]
+    rates = {k: machine.quantities[k].value / factor for k in keys if k.endswith("_per_s")}
+    launch = {"device.launch_s": machine.device.launch_s.value * factor}
+    return replace_all(machine, {**rates, **launch})
+
+
+@pytest.mark.parametrize(("microbatches", "every"), [(1, 1), (4, 1), (8, 2)])
+def test_where_copies_slow_each_other_the_band_is_that_of_the_simulation(
+    microbatches: int, every: int
+):
+    plan, recipe = Plan(write_back_every=every), Recipe(microbatches=microbatches)
+    machine, model = named("rtx-4090-24gb"), preset("opt-1.3b")
+    one = Case(model=model, machine=machine, plan=plan, recipe=recipe)
+    found, sigma = banded(one), one.cost.setting.kernels.gemm.errors["main"].log_sigma
+    factors = (exp(-1.645 * sigma), exp(1.645 * sigma))
+    ends = [predict(replace(one, machine=slowed(machine, f))).step_s for f in factors]
+    assert (found.low_step_s, found.high_step_s) == pytest.approx(ends, rel=0.03)
+
+
+def test_a_band_says_what_it_holds_and_what_it_lacks():
+    model = preset("opt-1.3b")
+    one = Case(model=model, machine=named("a100-pcie-80gb"), plan=Plan(), recipe=Recipe())
+    found = banded(one)
+    assert found.holds == ("scatter around kernel tables of a sibling card (2.8%)",)
+    assert set(found.lacks[:2]) == {"link.h2d_bytes_per_s", "link.d2h_bytes_per_s"}
+    assert found.fits_share == 1.0
+    host = banded(spread(1.2))
+    assert set(host.lacks) == {"host.fsync_s", "host.stream_handover_s"}
+    assert host.holds[1:] == (
+        "scatter of runs around their prediction (2.0%)",
+        "scatter of repeated runs (0.5%)",
+    )
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(tier="nvme"), Plan(pinning="pageable")])
+def test_parts_make_the_whole_and_name_constants(plan: Plan):
+    machines = (named("a100-pcie-80gb"), calibrated_host())
+    machines = [m for m in machines if m.nvme is not None or plan.tier == "ram"]
+    for one in (replace(case(plan), machine=machine) for machine in machines):
+        known = one.machine.quantities
+        for op in one.program.period.ops:
+            parts = parts_s(one.cost, op)
+            assert sum(parts.values()) == pytest.approx(one.cost(op).alone_s(one.cost.rates))
+            assert all(key in known or key == KERNELS for key in parts)
+
+
+def test_an_uncertain_size_makes_an_uncertain_verdict():
+    machine = calibrated_host()
+    needed = predict(case()).memory.device_bytes
+    memory = replace(machine.device, memory_bytes=quantity(1.01 * needed, 1.2))
+    share = banded(replace(case(), machine=replace(machine, device=memory))).fits_share
+    assert 0.3 < share < 0.8
+
+
+def test_a_band_needs_draws():
+    with pytest.raises(ValueError, match="draws must be >= 20; got 19"):
+        banded(case(), draws=19)
