@@ -26,7 +26,7 @@ from zo2sim.baselines import (
 )
 from zo2sim.machines.file import resolve as resolve_machine
 from zo2sim.machines.what_if import replace_all
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.models.presets import resolve as resolve_model
 from zo2sim.schedule.text import brief, dump
 from zo2sim.schedule.verify import verify
@@ -144,7 +144,7 @@ def _document(
         "device_bytes": memory.device_bytes,
         "host_bytes": memory.host_bytes,
         "nvme_bytes": memory.nvme_bytes,
-        "memory": {place.value: memory.itemised(place) for place in Place},
+        "memory": {place.value: memory.itemised(place) for place in MemoryPlace},
         "hazards": hazards,
     }
     if predicted is not None:
@@ -170,7 +170,7 @@ def _lines(
     yield from _speed(predicted)
     for hazard in hazards:
         yield f"  {hazard}"
-    for place in Place:
+    for place in MemoryPlace:
         items = case.memory.itemised(place)
         shown = {name: nbytes for name, nbytes in items.items() if nbytes >= _SHOWN_BYTES}
         if shown:

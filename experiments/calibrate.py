@@ -17,7 +17,7 @@ from rich.console import Console
 
 from analysis.fits.card import base_machine, calibrated_card, start_s
 from analysis.fits.law import Fit, fit
-from analysis.fits.machine import START_S, Room, calibrated, together_ratio, with_constants
+from analysis.fits.machine import START_S, HostSpecs, calibrated, together_ratio, with_constants
 from analysis.fits.machine import quantities as fitted_quantities
 from analysis.plots.residuals import residuals
 from analysis.plots.style import svg_text
@@ -166,8 +166,8 @@ def _factor(fitted: Fit, key: str) -> float:
     return high / low
 
 
-def _room(folder: Path) -> Room:
-    return Room(
+def _room(folder: Path) -> HostSpecs:
+    return HostSpecs(
         num_cores=psutil.cpu_count(logical=False) or 1,
         memory_bytes=psutil.virtual_memory().total,
         disk_bytes=psutil.disk_usage(str(folder)).total,

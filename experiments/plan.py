@@ -24,7 +24,7 @@ from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.case.target import Target
 from experiments.cli import DONE, NO, run, write_file, write_json
 from experiments.screen import headed, left, pairs, right
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.runtime import streamed_bytes
 from zo2sim.plan.file import dump
 from zo2sim.predict.predict import Prediction, predict
@@ -108,7 +108,7 @@ def _print(prediction: Prediction, trust: Trust, console: Console) -> None:
     console.print(f"{name}: {verdict}")
     console.print(_room(prediction))
     console.print(_speed(prediction, trust))
-    for place in (Place.DEVICE, Place.HOST):
+    for place in (MemoryPlace.DEVICE, MemoryPlace.HOST):
         console.print(_memory(prediction, place))
     _print_advice(prediction, console)
     _print_sources(prediction, trust, console)
@@ -136,13 +136,13 @@ def _share(prediction: Prediction, seconds: float) -> str:
     return f"{seconds / prediction.steady.length_s:.1%}"
 
 
-def _memory(prediction: Prediction, place: Place) -> Table:
+def _memory(prediction: Prediction, place: MemoryPlace) -> Table:
     table = headed("item", *right("size"), title=f"{place} memory")
     items = prediction.memory.itemised(place)
     for name, nbytes in items.items():
         if nbytes >= _SHOWN_BYTES:
             table.add_row(name, show_bytes(nbytes))
-    if place is Place.HOST and prediction.case.plan.tier == "ram":
+    if place is MemoryPlace.HOST and prediction.case.plan.tier == "ram":
         case = prediction.case
         rounded = streamed_bytes(case.model, case.plan, case.recipe, "rounded")
         table.add_row("pinned by PyTorch, they take", show_bytes(rounded), style="dim")

@@ -31,9 +31,9 @@ from experiments.training.loop import Watch
 from experiments.training.observation import Observation, Observed
 from experiments.training.output import config_of, output
 from experiments.training.progress import counter, interruptible, progress, watcher
-from experiments.training.result import Trained, Training
+from experiments.training.result import Trained, TrainingRun
 from experiments.training.settings import PREDICTED_THREADS, Config, check_data, resumed
-from experiments.training.setup import Prepared, prepare
+from experiments.training.setup import Setup, prepare
 from experiments.training.tiny_model import PRETRAINING
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure.runs import RunSpec
@@ -75,7 +75,7 @@ def main(config: Config) -> int:
     return DONE if good else NO
 
 
-def _spec(config: Config, prepared: Prepared) -> RunSpec:
+def _spec(config: Config, prepared: Setup) -> RunSpec:
     """What `calibrate --from-run` reads beside the trace."""
     return RunSpec(
         name=config.out.name,
@@ -86,11 +86,11 @@ def _spec(config: Config, prepared: Prepared) -> RunSpec:
 
 
 def _train(
-    config: Config, prepared: Prepared, bar: Progress
+    config: Config, prepared: Setup, bar: Progress
 ) -> tuple[Trained, Trained | None, Observed]:
     """The run, the one that it is compared with, and what the machine did during the first."""
     file = config.out / "steps.jsonl"
-    training = Training(
+    training = TrainingRun(
         backend=config.backend,
         own_core=config.num_threads == PREDICTED_THREADS,
         plan=prepared.plan,

@@ -22,7 +22,7 @@ from experiments.case.target import Target
 from experiments.cli import DONE, run, write_json
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Run, write_run
-from experiments.jobs.answers import Store
+from experiments.jobs.answers import Answers
 from experiments.jobs.grid import expand
 from experiments.jobs.job import Job
 from experiments.jobs.outline import Headline, Outline
@@ -77,7 +77,7 @@ def main(config: Config) -> int:
     outline = Outline.of(expand(base, axes))
     crew = chosen(jobs=config.jobs, scheduler=config.scheduler, most=outline.num_jobs)
     headline, report = Headline(), SweepReport(outline)
-    with Store(config.out / "answers.jsonl") as store:
+    with Answers(config.out / "answers.jsonl") as store:
         run_jobs(expand(base, axes), store, crew, total=outline.num_jobs)
         with RecordFile(config.out, outline) as records:
             for job in expand(base, axes):

@@ -35,7 +35,7 @@ from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import dump
 from zo2sim.predict.predict import predict
 from zo2sim.search.search import Effort, Found, NothingFits, Objective, Search, search
-from zo2sim.search.space import Space
+from zo2sim.search.space import PlanSpace
 from zo2sim.simulate.perfetto import to_json
 
 _SHOWN = 12  # points of the front on the screen
@@ -86,7 +86,7 @@ def main(config: Config) -> int:
     return DONE
 
 
-def _space(config: Config) -> Space:
+def _space(config: Config) -> PlanSpace:
     spec = Spec(
         model=config.model,
         machine=config.machine,
@@ -95,7 +95,7 @@ def _space(config: Config) -> Space:
         changes=config.changes,
     )
     base = spec.case()
-    return Space(base=base, axes=Freedom(free=config.free, axis=config.axis).axes(base))
+    return PlanSpace(base=base, axes=Freedom(free=config.free, axis=config.axis).axes(base))
 
 
 def _nothing(config: Config, reason: str) -> int:
@@ -106,7 +106,7 @@ def _nothing(config: Config, reason: str) -> int:
     return NO
 
 
-def _content(config: Config, space: Space, answer: Search, trust: Trust) -> dict[str, Any]:
+def _content(config: Config, space: PlanSpace, answer: Search, trust: Trust) -> dict[str, Any]:
     return {
         "model": space.base.model.name,
         "machine": space.base.machine.name,
@@ -126,7 +126,7 @@ def _content(config: Config, space: Space, answer: Search, trust: Trust) -> dict
     }
 
 
-def _folder(config: Config, space: Space, answer: Search, trust: Trust) -> Run:
+def _folder(config: Config, space: PlanSpace, answer: Search, trust: Trust) -> Run:
     source, asked = provenance(seed=0, machines=[config.machine]), settings(config)
     best = predict(answer.best.case)
     plans = [" ".join(plan_flags(point.case, config.recipe)) for point in answer.pareto]
@@ -177,7 +177,9 @@ def _point(point: Found) -> dict[str, Any]:
     }
 
 
-def _print(config: Config, space: Space, answer: Search, trust: Trust, console: Console) -> None:
+def _print(
+    config: Config, space: PlanSpace, answer: Search, trust: Trust, console: Console
+) -> None:
     best = answer.best
     name = f"{space.base.model.name} on {space.base.machine.name}"
     console.print(f"{escape(name)}: the best of {answer.plans_evaluated:,} plans", highlight=False)
@@ -207,7 +209,7 @@ def _figures(answer: Search, trust: Trust) -> Table:
     return pairs(rows)
 
 
-def _searched(config: Config, space: Space) -> Table:
+def _searched(config: Config, space: PlanSpace) -> Table:
     """What was varied, the recipe's part marked, and what was not."""
     table = headed("axis", "values", "changes", title="searched", gap=1)
     changing = recipe_part(space.axes)

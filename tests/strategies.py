@@ -29,7 +29,7 @@ from zo2sim.policies import Shape
 from zo2sim.predict.case import Case
 from zo2sim.schedule import ops as schedule
 from zo2sim.schedule.ops import Buffer, Kind, Op, Schedule, Stream
-from zo2sim.search.space import SEARCHED, Space
+from zo2sim.search.space import SEARCHED, PlanSpace
 
 MAX_BLOCKS = 3
 
@@ -126,7 +126,7 @@ def executed(draw: st.DrawFn) -> tuple[Plan, Recipe]:
 
 
 _STREAMS = (Stream.H2D, Stream.COMPUTE, Stream.D2H)
-_BUFFERS = tuple(Buffer(schedule.Space.SLOT, number) for number in range(3))
+_BUFFERS = tuple(Buffer(schedule.BufferSpace.SLOT, number) for number in range(3))
 
 
 @st.composite
@@ -223,7 +223,7 @@ def odd_machines(draw: st.DrawFn) -> Machine:
 
 
 @st.composite
-def spaces(draw: st.DrawFn) -> Space:
+def spaces(draw: st.DrawFn) -> PlanSpace:
     """Some values of some axes, of the recipe's too, for a small model on an odd machine."""
     model, machine = draw(small_models()), draw(odd_machines())
     recipe = Recipe(batch=draw(st.sampled_from((1, 4))), sequence=draw(st.sampled_from((16, 256))))
@@ -247,11 +247,11 @@ def spaces(draw: st.DrawFn) -> Space:
         firm = ("blocks_per_unit", "write_back_every", "wire_dtype")  # else all may be refused
         always = (choices[name][0],) if name in firm else ()
         axes[name] = tuple(dict.fromkeys((*always, *draw(some))))
-    return Space(base=base, axes=axes)
+    return PlanSpace(base=base, axes=axes)
 
 
 @st.composite
-def contended_spaces(draw: st.DrawFn) -> Space:
+def contended_spaces(draw: st.DrawFn) -> PlanSpace:
     """Spaces in which plans slow themselves down, so that their bounds need not rank them.
 
     Copies meet on a link that is slower both ways, or in slow DRAM, and a longer write-back
@@ -285,7 +285,7 @@ def contended_spaces(draw: st.DrawFn) -> Space:
         "tier": ("ram", "nvme") if on_disk else ("ram",),
         "policy": draw(st.sampled_from(((Policy.ZO2,), (Policy.ZO2, Policy.HOST_UPDATE)))),
     }
-    return Space(base=base, axes=axes)
+    return PlanSpace(base=base, axes=axes)
 
 
 def trainings() -> st.SearchStrategy[Training]:

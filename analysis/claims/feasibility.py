@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from analysis.claims.row import Row, value
 from analysis.claims.setups import Setup, machine_named, model_named, setup
 from zo2sim.baselines import Training, account
-from zo2sim.memory.account import GIB, Fit, MemoryAccount, Place, fits
+from zo2sim.memory.account import GIB, Demand, MemoryAccount, MemoryPlace, fits
 from zo2sim.memory.published.accounts import mezo_account, zo2_reference_account
 from zo2sim.memory.runtime import account as runtime_account
 from zo2sim.models.presets import names, preset
@@ -168,13 +168,13 @@ def _galore_rows() -> Iterator[Row]:
         )
 
 
-def _sentence(places: tuple[Fit, ...]) -> str:
+def _sentence(places: tuple[Demand, ...]) -> str:
     """Needs and room of the device, and of every other place that is used for more than a bit."""
     words = (
         f"{p.place} {_size(p.needed_bytes)} of {_size(p.available_bytes)}"
         + ("" if p.fits else ", does not fit")
         for p in places
-        if p.place is Place.DEVICE or p.needed_bytes > A_BIT * p.available_bytes
+        if p.place is MemoryPlace.DEVICE or p.needed_bytes > A_BIT * p.available_bytes
     )
     return ", ".join(words)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from analysis.claims.setups import tolerance
 from analysis.fits.memory import published_claims
 
-Kind = Literal["memory", "share", "feasibility", "fit", "ratio", "throughput", "speed"]
+ClaimKind = Literal["memory", "share", "feasibility", "fit", "ratio", "throughput", "speed"]
 Context = Literal["", "used", "fitted"]
 
 
@@ -25,7 +25,7 @@ class Row:
 
     claim: str
     item: str
-    kind: Kind
+    kind: ClaimKind
     unit: str
     published: float
     predicted: float

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from analysis.fits.law import Fit
-from analysis.fits.machine import Room, quantities, with_constants
+from analysis.fits.machine import HostSpecs, quantities, with_constants
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.machines.file import named, names
 from zo2sim.machines.machine import Architecture, Machine, Quantity
@@ -50,7 +50,7 @@ class CardRoom:
 
 
 def calibrated_card(
-    machine: Machine, fit: Fit, card: CardRoom, room: Room, *, source: str
+    machine: Machine, fit: Fit, card: CardRoom, room: HostSpecs, *, source: str
 ) -> Machine:
     """``machine`` with the fitted constants, and the card and the room that are really there."""
     found = {k: q for k, q in quantities(fit, source).items() if not k.startswith("bench.")}

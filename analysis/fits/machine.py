@@ -110,7 +110,7 @@ LEAST_RATIO = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class HostSpecs:
     """What the operating system says of the machine."""
 
     num_cores: int
@@ -126,7 +126,9 @@ class Repeated:
     jitter_ratio: float
 
 
-def calibrated(machine: Machine, fit: Fit, room: Room, again: Repeated, *, source: str) -> Machine:
+def calibrated(
+    machine: Machine, fit: Fit, room: HostSpecs, again: Repeated, *, source: str
+) -> Machine:
     """The host as a machine: fitted constants, and its cores and memory as the system says.
 
     Half of the memory plays the device's. What a host measures twice under two names (its cores

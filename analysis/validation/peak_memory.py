@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zo2sim.memory.account import CACHED, CONTEXT, MemoryAccount, Place
+from zo2sim.memory.account import CACHED, CONTEXT, MemoryAccount, MemoryPlace
 
 ARENA = ("resident units", "resident blocks", "slots", "scratch")
 """Items of the account that the runtime allocates as buffers of its own."""
@@ -23,7 +23,7 @@ class MemoryCheck:
 
     @property
     def predicted_arena_bytes(self) -> int:
-        device = self.account.itemised(Place.DEVICE)
+        device = self.account.itemised(MemoryPlace.DEVICE)
         return sum(device.get(name, 0) for name in ARENA)
 
     @property
@@ -34,7 +34,7 @@ class MemoryCheck:
     @property
     def predicted_grown_bytes(self) -> int:
         """Device and host together, as both are one process's memory; libraries apart."""
-        places = (self.account.itemised(place) for place in (Place.DEVICE, Place.HOST))
+        places = (self.account.itemised(place) for place in (MemoryPlace.DEVICE, MemoryPlace.HOST))
         items = (item for place in places for item in place.items())
         return sum(num_bytes for name, num_bytes in items if name not in _NOT_ON_A_HOST)
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from experiments.answer.trust import Trust
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.runtime import streamed_bytes
 from zo2sim.plan.choices import Pinning
 from zo2sim.predict.predict import Prediction
@@ -60,7 +60,7 @@ def metrics(prediction: Prediction) -> dict[str, float]:
         "bubble_s": steady.bubble_s / steps,
         "h2d_bytes_per_s": case.machine.link.h2d_bytes_per_s.value,
         "fits": float(prediction.fit),
-        "fits_device": float(all(f.fits for f in prediction.fits if f.place is Place.DEVICE)),
+        "fits_device": float(all(f.fits for f in prediction.fits if f.place is MemoryPlace.DEVICE)),
     }
 
 
@@ -84,9 +84,9 @@ def summary(prediction: Prediction, trust: Trust) -> dict[str, Any]:
         "host_bytes": memory.host_bytes,
         "nvme_bytes": memory.nvme_bytes,
         "host_pinned_bytes": {way: _streamed(prediction, way) for way in PINNED},
-        "device": memory.itemised(Place.DEVICE),
-        "host": memory.itemised(Place.HOST),
-        "nvme": memory.itemised(Place.NVME),
+        "device": memory.itemised(MemoryPlace.DEVICE),
+        "host": memory.itemised(MemoryPlace.HOST),
+        "nvme": memory.itemised(MemoryPlace.NVME),
         "provenance": dict(prediction.provenance),
         **trust.content,
     }

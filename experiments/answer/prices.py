@@ -27,7 +27,7 @@ from experiments.screen import headed, left
 from zo2sim.checks import positive
 from zo2sim.predict.case import Case
 from zo2sim.search.search import Effort, NothingFits, Search, search
-from zo2sim.search.space import Space, plan_axes
+from zo2sim.search.space import PlanSpace, plan_axes
 
 _KEYS = ("name", "price_per_hour", "watts", "device_memory", "host_memory")
 _POINT = "Speeds and prices are point predictions; plan --machine NAME has their bands."
@@ -129,7 +129,7 @@ def _priced(spec: Spec, offer: Offer) -> Priced:
     )
     base: Case = own.case()
     try:
-        answer = search(Space(base=base, axes=plan_axes(base)), effort=_EFFORT)
+        answer = search(PlanSpace(base=base, axes=plan_axes(base)), effort=_EFFORT)
     except NothingFits:
         answer = None
     return Priced(offer=offer, answer=answer)

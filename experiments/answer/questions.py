@@ -17,16 +17,16 @@ from experiments.case.sizes import show_bytes, show_number
 from experiments.case.spec import Spec
 from experiments.case.target import plan_flags
 from experiments.screen import headed, pairs
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.models.config.wider import Widths
 from zo2sim.models.presets import names, preset, resolve_config
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, predict
-from zo2sim.search.largest import Edge, Room, deepest, rooms_for, widest
+from zo2sim.search.largest import Edge, Feasibility, deepest, rooms_for, widest
 from zo2sim.search.least_link import LeastLink, least_link
 from zo2sim.search.least_memory import LeastMemory, Unreachable, least_memory
 from zo2sim.search.search import Found
-from zo2sim.search.space import Space, plan_axes
+from zo2sim.search.space import PlanSpace, plan_axes
 
 GIGA = 1e9
 _POINT = "What is needed is a point prediction; bands are of what it gives."
@@ -43,13 +43,13 @@ class Answer:
 
 def target(base: Case, tokens_per_s: float) -> Answer:
     """The least device memory, host memory and link with which some plan reaches the target."""
-    space = Space(base=base, axes=plan_axes(base))
+    space = PlanSpace(base=base, axes=plan_axes(base))
     title = f"to reach {show_number(tokens_per_s)} tokens/s, at least"
     table = headed("", "needed", "verdict", title=title)
     table.caption, table.caption_justify = _POINT, "left"
     content: dict[str, Any] = {"tokens_per_s": tokens_per_s}
     yes = True
-    for place in (Place.DEVICE, Place.HOST):
+    for place in (MemoryPlace.DEVICE, MemoryPlace.HOST):
         found = least_memory(space, place, tokens_per_s)
         content[f"{place}_memory"] = _memory_content(found)
         yes &= isinstance(found, LeastMemory)
@@ -167,7 +167,7 @@ def _speed(tokens_per_s: float) -> str:
     return f"{show_number(tokens_per_s)} tokens/s"
 
 
-def _add_room(table: Table, room: Room) -> None:
+def _add_room(table: Table, room: Feasibility) -> None:
     verdict = "fits"
     if room.missing:
         verdict = "; ".join(room.missing)
@@ -207,7 +207,7 @@ def _found_content(found: Found) -> dict[str, Any]:
     }
 
 
-def _room_content(room: Room) -> dict[str, Any]:
+def _room_content(room: Feasibility) -> dict[str, Any]:
     return {"elements": room.model.elements, "fits": room.fits, "missing": list(room.missing)}
 
 

@@ -13,7 +13,7 @@ from experiments.campaign.recorded_run import case_of
 from experiments.screen import progress_bar
 from zo2rt.backends import Backend, CudaBackend
 from zo2rt.measure import host_work, links, on_device
-from zo2rt.measure.card import Card
+from zo2rt.measure.card import CardSpecs
 from zo2rt.measure.device_kernels import DeviceBenches, Sizes
 from zo2rt.measure.runs import opened
 from zo2rt.measure.timing import Bench
@@ -44,7 +44,7 @@ def open_card() -> Backend:
     return backend
 
 
-def card_room(card: Card) -> CardRoom:
+def card_room(card: CardSpecs) -> CardRoom:
     """The card as the fit takes it."""
     return CardRoom(
         name=card.name,

@@ -16,7 +16,7 @@ from experiments.folder.provenance import code_version
 Answer = dict[str, Any]
 
 
-class Store(Mapping[str, Answer]):
+class Answers(Mapping[str, Answer]):
     """Answers by key, in the file ``path``; a context manager, which closes the file."""
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class Store(Mapping[str, Answer]):
     def __contains__(self, key: object) -> bool:
         return key in self._places
 
-    def __enter__(self) -> "Store":
+    def __enter__(self) -> "Answers":
         return self
 
     def __exit__(

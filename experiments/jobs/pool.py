@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from experiments.folder.provenance import code_version
-from experiments.jobs.answers import Store
+from experiments.jobs.answers import Answers
 from experiments.jobs.job import Job, answer
 from experiments.jobs.workers import Crew
 from experiments.screen import progress_bar
@@ -23,7 +23,7 @@ _MOST_BREAKS = 3  # in a row, without an answer in between
 Batch = tuple[Job, ...]
 
 
-def run_jobs(jobs: Iterable[Job], store: Store, crew: Crew, *, total: int) -> None:
+def run_jobs(jobs: Iterable[Job], store: Answers, crew: Crew, *, total: int) -> None:
     """Answer every job that ``store`` lacks; equal questions are asked once.
 
     ``jobs`` is read as workers become free; ``total`` is how many there are. Raises ``ValueError``
@@ -66,7 +66,7 @@ class _Work:
     """What is left to ask: jobs not looked at, batches that wait, batches on their way."""
 
     def __init__(
-        self, jobs: Iterable[Job], store: Store, together: int, advance: Callable[[int], None]
+        self, jobs: Iterable[Job], store: Answers, together: int, advance: Callable[[int], None]
     ) -> None:
         self._store = store
         self._together = together

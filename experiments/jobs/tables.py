@@ -8,7 +8,7 @@ import pandas as pd
 from experiments.answer.metrics import UNITS
 from experiments.folder.write import records
 from experiments.jobs.job import Job
-from zo2sim.memory.account import MemoryAccount, Place
+from zo2sim.memory.account import MemoryAccount, MemoryPlace
 from zo2sim.memory.runtime import account
 
 _PROVENANCE = "predicted"
@@ -70,7 +70,7 @@ def device_items(jobs: Sequence[Job]) -> pd.DataFrame:
     rows = [
         {"label": job.label, "item": item, "bytes": float(nbytes)}
         for job in jobs
-        for item, nbytes in _account(job).itemised(Place.DEVICE).items()
+        for item, nbytes in _account(job).itemised(MemoryPlace.DEVICE).items()
     ]
     return pd.DataFrame(rows)
 

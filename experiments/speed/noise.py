@@ -7,9 +7,9 @@ import torch
 
 from experiments.speed.turns import Measure, timed_s
 from zo2rt.backends import Backend
-from zo2rt.noise import Kind, Place, Record, perturb, perturb_pair, update
+from zo2rt.noise import Distribution, Extent, Record, perturb, perturb_pair, update
 
-_PLACE, _KEY, _EPS = Place(p=3), 5, 1e-3
+_PLACE, _KEY, _EPS = Extent(p=3), 5, 1e-3
 
 
 class NoiseSpeed:
@@ -33,7 +33,7 @@ class NoiseSpeed:
             "update": self._update_s(),
         }
 
-    def _perturb_s(self, kind: Kind) -> Measure:
+    def _perturb_s(self, kind: Distribution) -> Measure:
         work = partial(perturb, self._plus, self._theta, _PLACE, kind=kind)
         return self._per_element(partial(work, key=_KEY, coefficient=_EPS))
 

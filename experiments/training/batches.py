@@ -21,7 +21,7 @@ Weighted = tuple[int, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class Reading:
+class Batches:
     """The batches of one task for one model; the same for the same seed and cursor."""
 
     task: Task

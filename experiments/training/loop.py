@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from experiments.training.batches import Reading, Weighted
+from experiments.training.batches import Batches, Weighted
 from experiments.training.course import Course
 from experiments.training.history import Evaluation, History, StepLine
 from zo2rt.data.ranking import error_rate
@@ -22,7 +22,7 @@ class Watch:
 
 
 def fine_tune(
-    engine: Engine, reading: Reading, course: Course, history: History, *, watch: Watch
+    engine: Engine, reading: Batches, course: Course, history: History, *, watch: Watch
 ) -> None:
     """Run the steps that are left, or as many as come before ``watch`` says stop."""
     first = engine.num_steps
@@ -40,7 +40,7 @@ def fine_tune(
         watch.show(line)
 
 
-def evaluate(engine: Engine, reading: Reading) -> Evaluation:
+def evaluate(engine: Engine, reading: Batches) -> Evaluation:
     """Loss and accuracy on what was held out."""
     error = _mean(engine, reading.questions(), error_rate)
     loss = _mean(engine, reading.judged(), model_loss)

@@ -21,7 +21,7 @@ from experiments.training.history import Evaluation, StepLine
 from experiments.training.observation import Observed
 from experiments.training.result import Trained, differences
 from experiments.training.settings import PREDICTED_THREADS, Config, settings_of
-from experiments.training.setup import Prepared
+from experiments.training.setup import Setup
 from zo2sim.predict.predict import Prediction
 from zo2sim.simulate.perfetto import to_json
 from zo2sim.simulate.trace import Trace, Window
@@ -32,7 +32,7 @@ _EARLY_AND_LATE = 10  # the mean loss over one in so many steps, at both ends
 
 
 def output(
-    config: Config, prepared: Prepared, run: Trained, reference: Trained | None, observed: Observed
+    config: Config, prepared: Setup, run: Trained, reference: Trained | None, observed: Observed
 ) -> Run:
     """Everything that `experiments.folder.write.write_run` writes."""
     summary = summary_of(config, prepared, run, reference) | observed.summary
@@ -74,7 +74,7 @@ def output(
     )
 
 
-def config_of(config: Config, prepared: Prepared) -> dict[str, Any]:
+def config_of(config: Config, prepared: Setup) -> dict[str, Any]:
     """Every setting as resolved, and what the data was."""
     settings = settings_of(config) | {"plan_from": None, **_plan(prepared)}
     task = prepared.task
@@ -89,7 +89,7 @@ def config_of(config: Config, prepared: Prepared) -> dict[str, Any]:
 
 
 def summary_of(
-    config: Config, prepared: Prepared, run: Trained, reference: Trained | None
+    config: Config, prepared: Setup, run: Trained, reference: Trained | None
 ) -> dict[str, Any]:
     """Headline numbers; None for what is not known."""
     steps, evaluations = run.history.steps, run.history.evaluations
@@ -147,7 +147,7 @@ def _before_and_after(evaluations: list[Evaluation]) -> dict[str, float | None]:
 
 
 def _records(
-    config: Config, prepared: Prepared, run: Trained, observed: Observed
+    config: Config, prepared: Setup, run: Trained, observed: Observed
 ) -> Iterator[dict[str, Any]]:
     common = {
         "run_id": _run_id(config, prepared),
@@ -176,11 +176,11 @@ def _numbers(
         yield common | {"step": line.step, "metric": metric, "value": value, "unit": unit}
 
 
-def _run_id(config: Config, prepared: Prepared) -> str:
+def _run_id(config: Config, prepared: Setup) -> str:
     return run_id(f"{key}={value}" for key, value in config_of(config, prepared).items())
 
 
-def _plan(prepared: Prepared) -> dict[str, Any]:
+def _plan(prepared: Setup) -> dict[str, Any]:
     return {"plan": asdict(prepared.plan), "recipe": asdict(prepared.recipe)}
 
 

@@ -13,7 +13,7 @@ from experiments.training.course import Course
 from experiments.training.history import History
 from experiments.training.loop import Watch, fine_tune
 from experiments.training.settings import BackendName
-from experiments.training.setup import Prepared, opened
+from experiments.training.setup import Setup, opened
 from zo2rt.backends import Backend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2sim.plan.choices import Plan
@@ -34,7 +34,7 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainingRun:
     """How to fine-tune: on which backend, with which plan, and where it is kept.
 
     ``own_core`` keeps the host's copies off the core that computes, as in calibration.
@@ -50,7 +50,7 @@ class Training:
 
     def run(
         self,
-        prepared: Prepared,
+        prepared: Setup,
         history: Callable[[int], History],
         watch: Callable[[int], Watch],
     ) -> Trained:
@@ -77,7 +77,7 @@ class Training:
             trace=trace,
         )
 
-    def _engine(self, model: nn.Module, prepared: Prepared, backend: Backend) -> Engine:
+    def _engine(self, model: nn.Module, prepared: Setup, backend: Backend) -> Engine:
         return Engine(
             model,
             self.plan,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.case.sizes import parse_bytes
-from experiments.training.batches import Reading
+from experiments.training.batches import Batches
 from experiments.training.code_or_prose import Texts, code_or_prose, read_texts
 from experiments.training.jsonl import read_task
 from experiments.training.loaded_model import LoadedModel, load
@@ -45,7 +45,7 @@ def choose(config: Mapping[str, Any], machine: Machine, recipe: Recipe, *, name:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Setup:
     """A run before its first step. ``load`` gives the untrained model, a new one each time.
 
     ``model_config`` holds the fields of its config.json.
@@ -53,7 +53,7 @@ class Prepared:
 
     load: Callable[[], LoadedModel]
     model_config: Mapping[str, Any]
-    reading: Reading
+    reading: Batches
     plan: Plan
     recipe: Recipe
     prediction: Prediction | None = None
@@ -64,7 +64,7 @@ class Prepared:
         return self.reading.task
 
 
-def prepare(config: Config, pretraining: Callable[[float], None]) -> Prepared:
+def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
     """Load and check everything; ``pretraining`` is told of every step of the tiny model's.
 
     Raises ``ValueError`` for whatever in the settings cannot be.
@@ -88,10 +88,10 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Prepared:
     loaded.check_length(recipe.sequence)
     if config.plan_from == AUTO:
         plan = _chosen_plan(config, loaded, recipe)
-    return Prepared(
+    return Setup(
         load=load_again,
         model_config=loaded.config,
-        reading=Reading(task, loaded.tokenizer, recipe, config.seed),
+        reading=Batches(task, loaded.tokenizer, recipe, config.seed),
         plan=plan,
         recipe=recipe,
         prediction=_prediction(config, loaded, plan),

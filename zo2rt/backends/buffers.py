@@ -42,7 +42,7 @@ def check_size(nbytes: int) -> None:
 
 
 @dataclass(slots=True)
-class Ledger:
+class HandedOut:
     """Bytes handed out so far."""
 
     device_bytes: int = 0
@@ -69,7 +69,7 @@ class HostMemory:
     """Buffers of a machine whose device is the host: all alike, told apart in the account."""
 
     def __init__(self) -> None:
-        self._ledger = Ledger()
+        self._ledger = HandedOut()
 
     def device(self, nbytes: int) -> torch.Tensor:
         buffer = aligned_buffer(nbytes)

@@ -19,7 +19,7 @@ import torch
 
 from zo2rt.backends.ambient import Ambient
 from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work, check_copy
-from zo2rt.backends.buffers import PAGE_BYTES, Ledger, aligned_buffer, check_size, pin, unpin
+from zo2rt.backends.buffers import PAGE_BYTES, HandedOut, aligned_buffer, check_size, pin, unpin
 from zo2rt.backends.threads import Action, Failure, Gate, StreamThread
 from zo2rt.backends.timing_log import Entry, TimingLog
 from zo2sim.models.shapes import TENSOR_GRAIN_BYTES
@@ -112,7 +112,7 @@ class CudaBackend(Backend):
             raise RuntimeError("there is no accelerator; use --backend host or virtual")
         self._device = torch.device(device.type, torch.accelerator.current_device_index())
         self._pageable_copies = pageable_copies
-        self._ledger = Ledger()
+        self._ledger = HandedOut()
         self._locked: list[torch.Tensor] = []
         self._log = TimingLog()
         self._failure = Failure()

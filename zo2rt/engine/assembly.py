@@ -16,7 +16,7 @@ from zo2rt.model.units import UnitParameter, Units
 from zo2rt.noise import thresholds
 from zo2rt.noise.draws import Draws, ElementDraws, MezoDraws
 from zo2rt.optimizer import MezoSgd, Objective
-from zo2rt.steps.operations import Operations, Store
+from zo2rt.steps.operations import Lasting, Operations
 from zo2rt.steps.supported import check, check_model
 from zo2rt.weights.arena import Arena
 from zo2rt.weights.block_store import BlockStore
@@ -96,7 +96,7 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
         weights=_lane_weights(layout)(backend, units, arena, layout, draws),
         draws=draws,
         estimator=settings.optimizer.estimator,
-        store=Store(journal=None if run is None else run.journal, blocks=blocks),
+        store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
     )
     return Parts(
         units=units,

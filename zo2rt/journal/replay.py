@@ -13,9 +13,9 @@ from zo2rt.journal import snapshot as snapshots
 from zo2rt.journal.durable import FileSystem
 from zo2rt.journal.groups import DECAYED, by_decay
 from zo2rt.journal.recovery import JOURNAL, SNAPSHOTS
-from zo2rt.noise import Kind, Place
+from zo2rt.noise import Distribution, Extent
 
-KINDS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)}
+KINDS: Mapping[str, Distribution] = {kind: kind for kind in get_args(Distribution)}
 """Noise that a journal can be replayed with, by its name in the header."""
 
 
@@ -31,7 +31,7 @@ def replay(weights: Mapping[str, Tensor], header: Header, records: Sequence[Reco
         for entry in header.parameters:
             noise.update(
                 weights[entry.name].view(-1),
-                Place(p=entry.p, threshold=entry.threshold),
+                Extent(p=entry.p, threshold=entry.threshold),
                 records=groups[entry.group == DECAYED],
                 kind=KINDS[header.noise],
                 stochastic_rounding=header.stochastic_rounding,

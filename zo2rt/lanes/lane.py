@@ -14,7 +14,7 @@ from queue import SimpleQueue
 import torch
 from torch import Tensor
 
-from zo2rt.lanes.surroundings import Place, Surroundings, own_default_dtype
+from zo2rt.lanes.surroundings import CurrentStream, Surroundings, own_default_dtype
 from zo2rt.model.discovery import Blocks
 from zo2rt.model.loss import scalar
 from zo2sim.schedule.ops import HEAD, TAIL, unit_name
@@ -50,7 +50,7 @@ class Lane:
         self._context = copy_context()
         self._error: BaseException | None = None
         self._closing = False
-        self._go: SimpleQueue[Place | None] = SimpleQueue()
+        self._go: SimpleQueue[CurrentStream | None] = SimpleQueue()
         self._back: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -63,7 +63,7 @@ class Lane:
         self._check_turn(unit)
         self.running = True
         with own_default_dtype():
-            self._go.put(Place.current())
+            self._go.put(CurrentStream.current())
             if self._thread is None:
                 self._start()
             self._back.get()

@@ -34,7 +34,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CurrentStream:
     """Where work is issued; a lane takes it from the caller at every hand-over."""
 
     stream: Any

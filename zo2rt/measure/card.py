@@ -17,7 +17,7 @@ _FIRST_OF_CLASS: dict[Architecture, tuple[int, int]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class CardSpecs:
     """``capability`` is CUDA's, as (major, minor)."""
 
     name: str
@@ -34,14 +34,14 @@ class Card:
         return "volta"
 
 
-def read_card(index: int = 0, *, nvml: Any = None) -> Card:
+def read_card(index: int = 0, *, nvml: Any = None) -> CardSpecs:
     """The card that PyTorch numbers ``index``. Without NVML, name and memory are PyTorch's.
 
     ``nvml`` is the module `pynvml`, or what stands for it in tests.
     """
     known = torch.cuda.get_device_properties(index)
     name, memory_bytes = _told(nvml, str(known.uuid)) or (known.name, known.total_memory)
-    return Card(
+    return CardSpecs(
         name=name,
         memory_bytes=memory_bytes,
         num_sms=known.multi_processor_count,

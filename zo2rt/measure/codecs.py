@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from zo2rt.measure.timing import Bench, Work, far
-from zo2rt.model.codec import Layout, decode, encode
+from zo2rt.model.codec import WireLayout, decode, encode
 from zo2sim.cost.cpu import codec_amounts, floats
 from zo2sim.dtypes import Dtype
 
@@ -29,7 +29,7 @@ def codecs() -> Iterator[Bench]:
 
 
 def _work(what: str, wire: Dtype, size: int) -> Work:
-    layout = Layout.of(wire, [(size // _ROW, _ROW)])
+    layout = WireLayout.of(wire, [(size // _ROW, _ROW)])
     wide = far(lambda: torch.randn(size // _ROW, _ROW), 4 * size)
     narrow = far(lambda: torch.zeros(layout.num_bytes, dtype=torch.uint8), layout.num_bytes)
     if what == "encode":

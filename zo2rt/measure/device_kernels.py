@@ -18,7 +18,7 @@ from zo2rt.backends import Backend
 from zo2rt.measure.noise import records_of
 from zo2rt.measure.timing import Bench, Work
 from zo2rt.model.codec import TORCH_DTYPES
-from zo2rt.noise import Kind, Place, perturb, update
+from zo2rt.noise import Distribution, Extent, perturb, update
 from zo2sim.cost.kernels import for_dtype
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.machine import Machine
@@ -85,7 +85,7 @@ class DeviceBenches:
 
     def noise(self, dtypes: Sequence[Dtype]) -> Iterator[Bench]:
         """Updates of many records, where drawing binds, and perturbations, by what binds them."""
-        for kind in get_args(Kind):
+        for kind in get_args(Distribution):
             for dtype in dtypes:
                 for size in self.sizes.elements:
                     for what, records in (("update", _RECORDS), ("perturb", 1)):
@@ -111,7 +111,9 @@ class DeviceBenches:
     def _rate(self, dtype: Dtype) -> tuple[str, float]:
         return f"device.{dtype}_flops_per_s", self.machine.device.flops_per_s(dtype).value
 
-    def _pass_amounts(self, kind: Kind, dtype: Dtype, size: int, records: int) -> dict[str, float]:
+    def _pass_amounts(
+        self, kind: Distribution, dtype: Dtype, size: int, records: int
+    ) -> dict[str, float]:
         """What binds at the machine's rates: memory or drawing."""
         device = self.machine.device
         nbytes, draws = 2.0 * dtype.bytes * size, float(size * records)
@@ -145,8 +147,8 @@ class DeviceBenches:
         source, target = self._drawn(Dtype.FP32, size), self._tensor(Dtype.FP32, size)
         return lambda: target.copy_(source)
 
-    def _pass(self, kind: Kind, dtype: Dtype, size: int, records: int) -> Work:
-        theta, place = self._drawn(dtype, size), Place(p=3)
+    def _pass(self, kind: Distribution, dtype: Dtype, size: int, records: int) -> Work:
+        theta, place = self._drawn(dtype, size), Extent(p=3)
         if records > 1:
             applied = records_of(records)
             return lambda: update(theta, place, records=applied, kind=kind)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from zo2rt.measure.noise import records_of
 from zo2rt.measure.timing import Bench, Work
-from zo2rt.model.codec import Layout, encode
-from zo2rt.noise import Kind, Place, update
+from zo2rt.model.codec import WireLayout, encode
+from zo2rt.noise import Distribution, Extent, update
 from zo2sim.cost.measured import Measured
 from zo2sim.dtypes import Dtype
 
@@ -39,7 +39,7 @@ def encodings(sizes: Sequence[int]) -> Iterator[Bench]:
 
 def updates(sizes: Sequence[int]) -> Iterator[Bench]:
     """The update of one record, on one core."""
-    for kind in get_args(Kind):
+    for kind in get_args(Distribution):
         for size in sizes:
             yield Bench(
                 group="host update",
@@ -94,15 +94,15 @@ def handovers(*, count: int = 8) -> Iterator[Measured]:
 
 def _encoding(size: int, source: torch.dtype, wire: Dtype) -> Work:
     weights = torch.randn(size // _ROW, _ROW).to(source)
-    layout = Layout.of(wire, [tuple(weights.shape)])
+    layout = WireLayout.of(wire, [tuple(weights.shape)])
     buffer = torch.zeros(layout.num_bytes, dtype=torch.uint8)
     return lambda: encode([weights], buffer, layout)
 
 
-def _update(kind: Kind, size: int) -> Work:
+def _update(kind: Distribution, size: int) -> Work:
     weights = torch.randn(size)
     records = records_of(1)
-    return lambda: update(weights, Place(p=3), records=records, kind=kind)
+    return lambda: update(weights, Extent(p=3), records=records, kind=kind)
 
 
 def _ones(nbytes: int) -> Tensor:

@@ -11,7 +11,7 @@ from typing import get_args
 import torch
 
 from zo2rt.measure.timing import Bench, Work, far
-from zo2rt.noise import Kind, Place, Record, perturb, update
+from zo2rt.noise import Distribution, Extent, Record, perturb, update
 from zo2sim.cost.cpu import floats, noise_amounts, pass_amounts
 
 SIZES = (1 << 17, 1 << 19, 1 << 20, 3 << 20)
@@ -23,7 +23,7 @@ def passes(sizes: Sequence[int] = SIZES) -> Iterator[Bench]:
 
     Only the last tells a draw from the pass over theta that goes with a record.
     """
-    for kind in get_args(Kind):
+    for kind in get_args(Distribution):
         for size in sizes:
             perturbed = _draws(kind, "perturb", size)
             yield _bench(f"{kind} perturb {size}", perturbed, partial(_perturb, kind, size))
@@ -37,7 +37,7 @@ def passes(sizes: Sequence[int] = SIZES) -> Iterator[Bench]:
                 )
 
 
-def _draws(kind: Kind, what: str, elements: int) -> dict[str, float]:
+def _draws(kind: Distribution, what: str, elements: int) -> dict[str, float]:
     return floats(noise_amounts(kind, what, elements, calls=0))
 
 
@@ -47,15 +47,15 @@ def _bench(name: str, taken: dict[str, float], prepare: Callable[[], Work]) -> B
     return Bench(group=f"{what} in a loop", name=name, amounts=amounts, prepare=prepare)
 
 
-def _perturb(kind: Kind, size: int) -> Work:
+def _perturb(kind: Distribution, size: int) -> Work:
     thetas, out = _weights(size), torch.empty(size)
-    return lambda: perturb(out, next(thetas), Place(p=3), key=5, coefficient=1e-3, kind=kind)
+    return lambda: perturb(out, next(thetas), Extent(p=3), key=5, coefficient=1e-3, kind=kind)
 
 
-def _update(kind: Kind, size: int, count: int, samples: int) -> Work:
+def _update(kind: Distribution, size: int, count: int, samples: int) -> Work:
     thetas = _weights(size)
     records = records_of(count, samples)
-    return lambda: update(next(thetas), Place(p=3), records=records, kind=kind)
+    return lambda: update(next(thetas), Extent(p=3), records=records, kind=kind)
 
 
 def records_of(count: int, samples: int = 1) -> list[Record]:

@@ -44,7 +44,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class WireLayout:
     """A flat buffer of ``num_bytes`` for tensors in a wire format, in the order given."""
 
     dtype: Dtype
@@ -63,7 +63,7 @@ class Layout:
         return self.pieces[-1].end if self.pieces else 0
 
 
-def encode(tensors: Sequence[Tensor], buffer: Tensor, layout: Layout) -> None:
+def encode(tensors: Sequence[Tensor], buffer: Tensor, layout: WireLayout) -> None:
     """Fill ``buffer`` (num_bytes, uint8) on the tensors' device; gaps become zero.
 
     fp32, fp16 and bf16 round to nearest even, as ``Tensor.to`` does: what is too large becomes
@@ -80,7 +80,7 @@ def encode(tensors: Sequence[Tensor], buffer: Tensor, layout: Layout) -> None:
             _encode_fp8(_rows(tensor), _rows(values), _scales(buffer, piece))
 
 
-def decode(buffer: Tensor, layout: Layout, tensors: Sequence[Tensor]) -> None:
+def decode(buffer: Tensor, layout: WireLayout, tensors: Sequence[Tensor]) -> None:
     """Fill ``tensors``, of any float format, from ``buffer``, on one device.
 
     fp8 values are multiplied by their row's scale in fp32, then rounded to the tensor's format.
@@ -107,7 +107,7 @@ def recode(tensors: Sequence[Tensor], dtype: Dtype, out: Sequence[Tensor]) -> No
             _recode_fp8(_rows(tensor), _rows(target))
 
 
-def views(buffer: Tensor, layout: Layout) -> tuple[Tensor, ...]:
+def views(buffer: Tensor, layout: WireLayout) -> tuple[Tensor, ...]:
     """The tensors of an unscaled buffer without a copy: writing to them writes to the buffer.
 
     Of an fp8 buffer these are the values before they are scaled; `scales` has the rest.
@@ -116,7 +116,7 @@ def views(buffer: Tensor, layout: Layout) -> tuple[Tensor, ...]:
     return tuple(_values(buffer, piece, layout.dtype) for piece in layout.pieces)
 
 
-def scales(buffer: Tensor, layout: Layout) -> tuple[Tensor, ...]:
+def scales(buffer: Tensor, layout: WireLayout) -> tuple[Tensor, ...]:
     """Per tensor the fp32 scales (rows,), without a copy; empty for an unscaled format."""
     _check_buffer(buffer, layout)
     return tuple(_scales(buffer, piece) for piece in layout.pieces)
@@ -175,7 +175,7 @@ def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
     return tensor.view(-1).split(_ELEMENTS_AT_ONCE)
 
 
-def _check(tensors: Sequence[Tensor], buffer: Tensor, layout: Layout) -> None:
+def _check(tensors: Sequence[Tensor], buffer: Tensor, layout: WireLayout) -> None:
     _check_buffer(buffer, layout)
     shapes = [tuple(tensor.shape) for tensor in tensors]
     expected = [piece.shape for piece in layout.pieces]
@@ -189,7 +189,7 @@ def _check(tensors: Sequence[Tensor], buffer: Tensor, layout: Layout) -> None:
             )
 
 
-def _check_buffer(buffer: Tensor, layout: Layout) -> None:
+def _check_buffer(buffer: Tensor, layout: WireLayout) -> None:
     flat = buffer.dtype is torch.uint8 and buffer.dim() == 1 and buffer.is_contiguous()
     if (
         not flat

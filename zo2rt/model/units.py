@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zo2rt.model.codec import Layout
+from zo2rt.model.codec import WireLayout
 from zo2rt.model.decay import DecayRule, by_type
 from zo2rt.model.discovery import Blocks, find_blocks
 from zo2rt.model.loss import LossFn
@@ -89,14 +89,14 @@ class Unit:
 
     def trainable_bytes(self, dtype: Dtype) -> int:
         """Bytes of the flat buffer that an update may change."""
-        return Layout.of(dtype, [p.shape for p in self.trained]).num_bytes
+        return WireLayout.of(dtype, [p.shape for p in self.trained]).num_bytes
 
-    def layout(self, dtype: Dtype) -> Layout:
+    def layout(self, dtype: Dtype) -> WireLayout:
         """Where each of ``parameters`` lies in the flat buffer: from a multiple of 256 bytes on.
 
         Its size equals ``buffer_bytes`` of a `zo2sim.models.shapes.Unit` with the same parameters.
         """
-        return Layout.of(dtype, [p.shape for p in self.parameters])
+        return WireLayout.of(dtype, [p.shape for p in self.parameters])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

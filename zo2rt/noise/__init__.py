@@ -46,8 +46,8 @@ Past the largest finite number lies infinity.
 """
 
 from zo2rt.noise.devices import Prepared, perturb, perturb_pair, prepared, update
+from zo2rt.noise.extent import Distribution, Extent
 from zo2rt.noise.keys import sample_key
-from zo2rt.noise.place import Kind, Place
 from zo2rt.noise.record import Record, Updates, flattened
 from zo2rt.noise.sparsity import thresholds
 from zo2rt.noise.threads import split
@@ -57,8 +57,8 @@ NOISE_VERSION = 1
 
 __all__ = [
     "NOISE_VERSION",
-    "Kind",
-    "Place",
+    "Distribution",
+    "Extent",
     "Prepared",
     "Record",
     "Updates",

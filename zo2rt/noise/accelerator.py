@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zo2rt.noise import triton_kernels
 from zo2rt.noise.buffers import format_of
-from zo2rt.noise.place import Kind, Place, check_kind
+from zo2rt.noise.extent import Distribution, Extent, check_kind
 from zo2rt.noise.record import Updates
 from zo2rt.noise.table import quantiles
 
@@ -25,11 +25,11 @@ class Operands(NamedTuple):
     """What the kernels take of buffers and their place."""
 
     buffers: tuple[Tensor, ...]
-    place: Place
-    kind: Kind
+    place: Extent
+    kind: Distribution
 
 
-def operands(buffers: Sequence[Tensor], place: Place, kind: Kind) -> Operands:
+def operands(buffers: Sequence[Tensor], place: Extent, kind: Distribution) -> Operands:
     """The buffers in the types that kernels know, and what their noise depends on beside a key."""
     check_kind(kind)
     for buffer in buffers:

@@ -10,7 +10,7 @@ import numpy as np
 
 from zo2rt.noise import kernels
 from zo2rt.noise.buffers import Buffer, bits
-from zo2rt.noise.place import Kind, Place, check_kind
+from zo2rt.noise.extent import Distribution, Extent, check_kind
 from zo2rt.noise.record import Updates
 from zo2rt.noise.table import quantiles
 from zo2sim.dtypes import Dtype
@@ -28,7 +28,7 @@ class Operands(NamedTuple):
     source: kernels.Source
 
 
-def operands(buffers: Sequence[Buffer], place: Place, kind: Kind) -> Operands:
+def operands(buffers: Sequence[Buffer], place: Extent, kind: Distribution) -> Operands:
     """The buffers as raw bits, and what their noise depends on beside a key."""
     return Operands(tuple(map(_stored, buffers)), _source(place, kind))
 
@@ -51,7 +51,7 @@ def _stored(buffer: Buffer) -> kernels.Stored:
     return kernels.Stored(raw, _CODES[dtype])
 
 
-def _source(place: Place, kind: Kind) -> kernels.Source:
+def _source(place: Extent, kind: Distribution) -> kernels.Source:
     check_kind(kind)
     first, p = np.uint64(place.first_element), np.uint64(place.p)
     h = np.float32(place.threshold)

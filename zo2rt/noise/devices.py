@@ -11,7 +11,7 @@ from typing import Any
 
 from zo2rt.noise import cpu
 from zo2rt.noise.buffers import Buffer, check_equal_lengths, device_of
-from zo2rt.noise.place import Kind, Place
+from zo2rt.noise.extent import Distribution, Extent
 from zo2rt.noise.record import Record, Updates, flattened
 
 
@@ -36,7 +36,7 @@ class Prepared:
             self._kernels.update(self._operands, updates, stochastic_rounding=stochastic_rounding)
 
 
-def prepared(*buffers: Buffer, place: Place, kind: Kind) -> Prepared:
+def prepared(*buffers: Buffer, place: Extent, kind: Distribution) -> Prepared:
     """Theta, behind what is built from it. Keeps the buffers' memory alive."""
     check_equal_lengths(*buffers)
     kernels = _kernels(*buffers)
@@ -44,7 +44,7 @@ def prepared(*buffers: Buffer, place: Place, kind: Kind) -> Prepared:
 
 
 def perturb(
-    out: Buffer, theta: Buffer, place: Place, *, key: int, coefficient: float, kind: Kind
+    out: Buffer, theta: Buffer, place: Extent, *, key: int, coefficient: float, kind: Distribution
 ) -> None:
     """``out = rn(theta + c z)``, where rn rounds to the format of ``out``.
 
@@ -59,11 +59,11 @@ def perturb_pair(  # noqa: PLR0913 - what two calls of `perturb` take
     plus: Buffer,
     minus: Buffer,
     theta: Buffer,
-    place: Place,
+    place: Extent,
     *,
     key: int,
     coefficient: float,
-    kind: Kind,
+    kind: Distribution,
 ) -> None:
     """``plus = rn(theta + c z)`` and ``minus = rn(theta - c z)``, with z drawn once.
 
@@ -76,10 +76,10 @@ def perturb_pair(  # noqa: PLR0913 - what two calls of `perturb` take
 
 def update(
     theta: Buffer,
-    place: Place,
+    place: Extent,
     *,
     records: Sequence[Record],
-    kind: Kind,
+    kind: Distribution,
     stochastic_rounding: bool = False,
 ) -> None:
     """Apply the records to ``theta`` in the order given, in one pass, rounding after each.

@@ -18,7 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from zo2rt import noise
 from zo2rt.model.units import UnitParameter
-from zo2rt.noise import Kind, Place, mezo
+from zo2rt.noise import Distribution, Extent, mezo
 from zo2rt.noise.mezo import StepDraws
 
 SPLIT_ELEMENTS = 1 << 16
@@ -64,14 +64,14 @@ class ElementDraws(Draws):
 
     def __init__(
         self,
-        kind: Kind,
+        kind: Distribution,
         *,
         thresholds: Mapping[str, float],
         threads: int = 1,
         stochastic_rounding: bool = False,
     ) -> None:
         """``thresholds`` of Sparse-MeZO by parameter; who has none is trained densely."""
-        self._kind: Kind = kind
+        self._kind: Distribution = kind
         self._thresholds = thresholds
         self._stochastic_rounding = stochastic_rounding
         self._threads = threads
@@ -123,8 +123,8 @@ class ElementDraws(Draws):
         flat = [tensor.view(-1) for tensor in tensors]
         noise.split(self._pool, self._threads, ready, self._place(parameter), *flat)
 
-    def _place(self, parameter: UnitParameter) -> Place:
-        return Place(p=parameter.index, threshold=self._thresholds.get(parameter.name, math.inf))
+    def _place(self, parameter: UnitParameter) -> Extent:
+        return Extent(p=parameter.index, threshold=self._thresholds.get(parameter.name, math.inf))
 
     def _prepared(self, parameter: UnitParameter, *tensors: Tensor) -> noise.Prepared:
         """Buffers never move, so each is prepared once, and forgotten when its view of theta is."""

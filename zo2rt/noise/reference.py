@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from zo2rt.noise.place import Kind, Place, check_kind
+from zo2rt.noise.extent import Distribution, Extent, check_kind
 from zo2rt.noise.record import Record
 from zo2rt.noise.rounding import nearest, stochastic
 from zo2rt.noise.table import quantiles
@@ -41,14 +41,14 @@ def words(key: int, p: int, calls: NDArray[np.uint64], *, word3: int = NOISE) ->
     return np.stack((c0, c1, c2, c3), axis=1).astype(np.uint32)
 
 
-def halves(key: int, place: Place, count: int, *, word3: int = NOISE) -> NDArray[np.uint16]:
+def halves(key: int, place: Extent, count: int, *, word3: int = NOISE) -> NDArray[np.uint16]:
     """The 16-bit half of each of ``count`` elements."""
     chosen, e = _words_of(key, place, count, per_call=8, word3=word3)
     word = chosen[np.arange(count), e % 8 // 2]
     return (word >> (16 * (e % 2)).astype(np.uint32)).astype(np.uint16)
 
 
-def noise(key: int, place: Place, count: int, kind: Kind) -> Values:
+def noise(key: int, place: Extent, count: int, kind: Distribution) -> Values:
     """z of ``count`` elements from ``place`` on."""
     check_kind(kind)
     if kind == "gaussian":
@@ -60,7 +60,7 @@ def noise(key: int, place: Place, count: int, kind: Kind) -> Values:
 
 
 def _words_of(
-    key: int, place: Place, count: int, *, per_call: int, word3: int
+    key: int, place: Extent, count: int, *, per_call: int, word3: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """The four words of each element's call, and the element within its call."""
     e = np.uint64(place.first_element) + np.arange(count, dtype=np.uint64)
@@ -68,12 +68,14 @@ def _words_of(
     return words(key, place.p, calls, word3=word3), within.astype(np.int64)
 
 
-def trained(theta: Values, place: Place) -> NDArray[np.bool_]:
+def trained(theta: Values, place: Extent) -> NDArray[np.bool_]:
     """The weights that are perturbed and updated; the others stay."""
     return (np.abs(theta) <= np.float32(place.threshold)) | np.isinf(place.threshold)
 
 
-def perturbed(theta: Values, place: Place, *, key: int, coefficient: float, kind: Kind) -> Values:
+def perturbed(
+    theta: Values, place: Extent, *, key: int, coefficient: float, kind: Distribution
+) -> Values:
     """theta + c z in fp32, not yet rounded to the format of W."""
     product: Values = np.float32(coefficient) * noise(key, place, theta.size, kind)
     return np.where(trained(theta, place), theta + product, theta)
@@ -81,10 +83,10 @@ def perturbed(theta: Values, place: Place, *, key: int, coefficient: float, kind
 
 def updated(
     theta: Values,
-    place: Place,
+    place: Extent,
     records: Iterable[Record],
     *,
-    kind: Kind,
+    kind: Distribution,
     dtype: Dtype,
     stochastic_rounding: bool = False,
 ) -> Values:
@@ -101,7 +103,7 @@ def updated(
     return theta
 
 
-def _step(theta: Values, place: Place, record: Record, kind: Kind) -> Values:
+def _step(theta: Values, place: Extent, record: Record, kind: Distribution) -> Values:
     products: list[Values] = [
         np.float32(a) * noise(key, place, theta.size, kind)
         for a, key in zip(record.coefficients, record.sample_keys, strict=True)

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, wait
 from itertools import pairwise
 
 from zo2rt.noise.buffers import Buffer, check_equal_lengths, flat
-from zo2rt.noise.place import Place
+from zo2rt.noise.extent import Extent
 
 _ALIGNMENT = 128
 """Elements of one rademacher call; no call is then computed twice, and no cache line shared."""
@@ -19,7 +19,7 @@ def split(
     executor: Executor,
     num_ranges: int,
     work: Callable[..., None],
-    place: Place,
+    place: Extent,
     *buffers: Buffer,
 ) -> None:
     """Call ``work(*pieces, place_of_the_pieces)`` for each range at the same time, and wait.

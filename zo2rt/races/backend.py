@@ -7,9 +7,9 @@ from threading import local
 import torch
 
 from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Touched, Work
-from zo2rt.races.detector import Access, Place, RaceDetector
+from zo2rt.races.detector import Access, Location, RaceDetector
 from zo2rt.races.regions import Regions
-from zo2rt.races.watch import Watch
+from zo2rt.races.watch import TouchedTensors
 from zo2sim.schedule.ops import Buffer, Stream
 
 
@@ -28,7 +28,7 @@ class Checked(Backend):
         self._now: dict[Stream, Access] = {}
         """What runs on each stream."""
 
-    def name(self, tensor: torch.Tensor, place: Place) -> None:
+    def name(self, tensor: torch.Tensor, place: Location) -> None:
         """Watch a part of a buffer as a place of its own, such as `zo2sim.schedule.ops.Buffer`."""
         self._regions.add(tensor, place)
 
@@ -45,12 +45,12 @@ class Checked(Backend):
 
     def on_behalf_of(self, access: Access) -> AbstractContextManager[object]:
         """Watch this thread, too, as part of an operation that runs on another one (a lane)."""
-        return _Running(self._running, access, Watch(partial(self._touched, access)))
+        return _Running(self._running, access, TouchedTensors(partial(self._touched, access)))
 
     def helping(self, stream: Stream) -> AbstractContextManager[object]:
         """Watch this thread as part of whatever operation runs on ``stream`` when it touches
         something: a lane goes through many. What it touches while none runs is not watched."""
-        return Watch(partial(self._helped, stream))
+        return TouchedTensors(partial(self._helped, stream))
 
     def _helped(
         self, stream: Stream, reads: tuple[Touched, ...], writes: tuple[Touched, ...]
@@ -64,7 +64,7 @@ class Checked(Backend):
     ) -> None:
         self.detector.touches(access, reads=self._places(reads), writes=self._places(writes))
 
-    def _places(self, touched: tuple[Touched, ...]) -> tuple[Place, ...]:
+    def _places(self, touched: tuple[Touched, ...]) -> tuple[Location, ...]:
         tensors = (one for one in touched if not isinstance(one, Buffer))
         named = (one for one in touched if isinstance(one, Buffer))
         return (*self._regions.places(tensors), *named)
@@ -135,7 +135,7 @@ class Checked(Backend):
 class _Running:
     """While entered, the thread runs ``access`` and is watched."""
 
-    def __init__(self, running: local, access: Access, watch: Watch) -> None:
+    def __init__(self, running: local, access: Access, watch: TouchedTensors) -> None:
         self._running = running
         self._access = access
         self._watch = watch

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from zo2sim.schedule.ops import Stream
 
-Place = Hashable
+Location = Hashable
 """What two operations can both touch: a slot, scratch, a host block, a buffer."""
 
 Clock = dict[Stream, int]
@@ -44,7 +44,7 @@ class Race:
     """``second`` touched ``place`` without being ordered after ``first``; one of them wrote."""
 
     kind: str
-    place: Place
+    place: Location
     first: Access
     second: Access
 
@@ -79,8 +79,8 @@ class RaceDetector:
         self._clocks: defaultdict[Stream, Clock] = defaultdict(dict)
         self._events: WeakKeyDictionary[object, Clock] = WeakKeyDictionary()
         self._caller: Clock = {}
-        self._histories: defaultdict[Place, _History] = defaultdict(_History)
-        self._races: dict[tuple[Place, Access, Access], Race] = {}
+        self._histories: defaultdict[Location, _History] = defaultdict(_History)
+        self._races: dict[tuple[Location, Access, Access], Race] = {}
 
     @property
     def races(self) -> tuple[Race, ...]:
@@ -117,7 +117,7 @@ class RaceDetector:
             _join(self._caller, clock)
 
     def touches(
-        self, access: Access, *, reads: tuple[Place, ...] = (), writes: tuple[Place, ...] = ()
+        self, access: Access, *, reads: tuple[Location, ...] = (), writes: tuple[Location, ...] = ()
     ) -> None:
         """``access`` reads and writes these places; may be called often for one operation."""
         with self._lock:
@@ -126,20 +126,20 @@ class RaceDetector:
             for place in writes:
                 self._write(place, access)
 
-    def _read(self, place: Place, access: Access) -> None:
+    def _read(self, place: Location, access: Access) -> None:
         history = self._histories[place]
         if history.writer is not None:
             self._compare("read-after-write", place, history.writer, access)
         history.readers[access.stream] = access
 
-    def _write(self, place: Place, access: Access) -> None:
+    def _write(self, place: Location, access: Access) -> None:
         history = self._histories[place]
         for kind, first in _before_write(history):
             self._compare(kind, place, first, access)
         history.writer = access
         history.readers = {}
 
-    def _compare(self, kind: str, place: Place, first: Access, second: Access) -> None:
+    def _compare(self, kind: str, place: Location, first: Access, second: Access) -> None:
         if not second.follows(first):
             self._races.setdefault((place, first, second), Race(kind, place, first, second))
 

@@ -12,7 +12,7 @@ Report = Callable[[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]], None]
 _SHAPE_ONLY = ("_like", "new_empty", "new_zeros", "new_ones", "new_full")
 
 
-class Watch(TorchDispatchMode):
+class TouchedTensors(TorchDispatchMode):
     """Reports (tensors read, tensors written) of every operator that runs inside, on this thread.
 
     Views and operators that look only at a tensor's shape read nothing. Kernels that PyTorch does

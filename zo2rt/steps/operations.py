@@ -23,7 +23,7 @@ from zo2rt.weights.arena import Arena
 from zo2rt.weights.block_store import BlockStore
 from zo2rt.weights.swallowed import Swallowed
 from zo2sim.policies import Layout
-from zo2sim.schedule.ops import FIRST_ORDER, Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule.ops import FIRST_ORDER, Buffer, BufferSpace, Kind, Op, Stream
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
+class Lasting:
     """Where a run keeps what outlives a step, beside memory: each is None where nothing does."""
 
     journal: Journal | None = None
@@ -55,7 +55,7 @@ class Operations:
     weights: LaneWeights
     draws: Draws
     estimator: Estimator
-    store: Store
+    store: Lasting
     steps: dict[int, Step] = field(default_factory=lambda: {})
     kept: dict[int, Record] = field(default_factory=lambda: {})
     versions: dict[int, int] = field(default_factory=lambda: {})
@@ -96,12 +96,12 @@ class Operations:
 
     def _read(self, unit: Unit, version: int) -> None:
         staged = self.arena.staged(unit, self.arena.stage_in)
-        self.backend.touch(reads=(Buffer(Space.NVME, unit.number),), writes=(staged,))
+        self.backend.touch(reads=(Buffer(BufferSpace.NVME, unit.number),), writes=(staged,))
         self._blocks.read(unit.number, staged, version)
 
     def _write(self, unit: Unit, version: int) -> None:
         staged = self.arena.staged(unit, self.arena.stage_out)
-        self.backend.touch(reads=(staged,), writes=(Buffer(Space.NVME, unit.number),))
+        self.backend.touch(reads=(staged,), writes=(Buffer(BufferSpace.NVME, unit.number),))
         self._blocks.write(unit.number, staged, version)
 
     @property
@@ -134,7 +134,7 @@ class Operations:
         """Apply the records of some steps to theta on the device, or on the host."""
         if not numbers:
             return
-        self.backend.touch(reads=tuple(Buffer(Space.RECORD, number) for number in numbers))
+        self.backend.touch(reads=tuple(Buffer(BufferSpace.RECORD, number) for number in numbers))
         on_host = op.kind is Kind.HOST_UPDATE
         theta = self.arena.home(unit) if on_host else self.arena.theta(unit)
         records = [self.kept[number] for number in numbers]
@@ -177,13 +177,13 @@ class Operations:
             microbatches=self.layout.recipe.microbatches,
             eps=now.settings.eps,
         )
-        self.backend.touch(writes=(Buffer(Space.RECORD, step),))
+        self.backend.touch(writes=(Buffer(BufferSpace.RECORD, step),))
         applied_g = tuple(map(self.estimator.applied, gradients))
         now.record = self.kept[step] = recorded(now.settings, losses, applied_g)
 
     def _journal(self, step: int) -> None:
         """Returns when the step's record is durable; nothing to do where nobody keeps a journal."""
-        self.backend.touch(reads=(Buffer(Space.RECORD, step),))
+        self.backend.touch(reads=(Buffer(BufferSpace.RECORD, step),))
         if self.store.journal is not None:
             self.store.journal.append(self.kept[step])
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zo2rt.backends import Backend
-from zo2rt.model.codec import Layout as Format
+from zo2rt.model.codec import WireLayout as Format
 from zo2rt.model.codec import views
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2sim.dtypes import Dtype

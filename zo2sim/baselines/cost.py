@@ -35,7 +35,7 @@ from zo2sim.cost.transfer import over_link, rates, through_nvme
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Model, Unit
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.schedule.ops import Kind, Op, Space
+from zo2sim.schedule.ops import BufferSpace, Kind, Op
 from zo2sim.simulate.work import Rates, Resource, Work
 
 CPU_ADAM_ELEMENTS_PER_S = 11.6e9 / 8.2
@@ -98,7 +98,7 @@ class TrainingCost:
         unit = op.unit
         if unit is not None and unit >= 0:
             unit = self.model.first_alike[unit]
-        summing = any(b.space is Space.HOST_GRADIENT for b in op.reads)
+        summing = any(b.space is BufferSpace.HOST_GRADIENT for b in op.reads)
         key = (op.kind, unit, summing, op.trip // 2)
         if key not in self._works:
             self._works[key] = self._price(*key)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from zo2sim.baselines.galore import state_bytes as galore_state_bytes
 from zo2sim.baselines.layout import RING
 from zo2sim.baselines.training import Method, Training
-from zo2sim.memory.account import Item, MemoryAccount, Place, load_constants
+from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace, load_constants
 from zo2sim.memory.published.accounts import context_item
 from zo2sim.memory.runtime import CUBLAS_WORKSPACE_BYTES
 from zo2sim.memory.workspace import LOSS_BYTES_PER_LOGIT, block_workspace_elements, mlp_shape
@@ -39,10 +39,10 @@ def account(
     return MemoryAccount(
         title=f"{model.name} by method={training.method}",
         items=(
-            *_items(Place.DEVICE, _on_device(sizes)),
+            *_items(MemoryPlace.DEVICE, _on_device(sizes)),
             context_item(context_bytes),
-            *_items(Place.HOST, _on_host(sizes, num_devices)),
-            *_items(Place.NVME, _on_nvme(sizes)),
+            *_items(MemoryPlace.HOST, _on_host(sizes, num_devices)),
+            *_items(MemoryPlace.NVME, _on_nvme(sizes)),
         ),
     )
 
@@ -50,7 +50,7 @@ def account(
 Named = tuple[str, int, str]
 
 
-def _items(place: Place, named: Iterator[Named]) -> tuple[Item, ...]:
+def _items(place: MemoryPlace, named: Iterator[Named]) -> tuple[Item, ...]:
     return tuple(Item(place=place, name=n, num_bytes=b, cause=c) for n, b, c in named)
 
 

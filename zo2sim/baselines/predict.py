@@ -8,7 +8,7 @@ from zo2sim.baselines.memory import account
 from zo2sim.baselines.schedules import build
 from zo2sim.baselines.training import Training
 from zo2sim.machines.machine import Machine
-from zo2sim.memory.account import Fit, MemoryAccount, fits
+from zo2sim.memory.account import Demand, MemoryAccount, fits
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan
 from zo2sim.policies import Shape
@@ -41,7 +41,7 @@ class TrainingCase:
         return account(self.model, self.training, context_bytes=context_bytes)
 
     @property
-    def fits(self) -> tuple[Fit, ...]:
+    def fits(self) -> tuple[Demand, ...]:
         """Device, host and NVMe against the machine."""
         return fits(self.memory, self.machine)
 

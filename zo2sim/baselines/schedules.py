@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from zo2sim.baselines.layout import Layout
+from zo2sim.baselines.layout import TrainingLayout
 from zo2sim.baselines.training import Method, Training
 from zo2sim.policies import Shape
 from zo2sim.schedule.edges import with_edges
-from zo2sim.schedule.ops import Buffer, Kind, Op, Program, Schedule, Space, Stream, operation
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, Schedule, Stream, operation
 
-ACTIVATIONS = Buffer(Space.ACTIVATIONS)
-LOSS_VALUE = Buffer(Space.RECORD)
+ACTIVATIONS = Buffer(BufferSpace.ACTIVATIONS)
+LOSS_VALUE = Buffer(BufferSpace.RECORD)
 
 
 def build(shape: Shape, training: Training) -> Program:
@@ -29,7 +29,7 @@ def build(shape: Shape, training: Training) -> Program:
             "method=galore has a memory account, but no schedule: the time of its projections is "
             "not modelled; use another method"
         )
-    layout = Layout(shape=shape, training=training)
+    layout = TrainingLayout(shape=shape, training=training)
     period = _schedule(training, "period", _period_ops(layout), cyclic=True)
     return Program(
         prologue=_first(period),
@@ -49,7 +49,7 @@ def _first(period: Schedule) -> Schedule:
     return replace(period, name=period.name.replace("period", "prologue"), ops=tuple(ops))
 
 
-def _period_ops(layout: Layout) -> Iterator[Op]:
+def _period_ops(layout: TrainingLayout) -> Iterator[Op]:
     """One step, whose first operation waits until the step before has ended.
 
     [Note: the step blocks] DeepSpeed's ``step()`` returns when every parameter is updated, and the
@@ -66,7 +66,7 @@ def _period_ops(layout: Layout) -> Iterator[Op]:
     yield from others
 
 
-def _step_ops(layout: Layout) -> Iterator[Op]:
+def _step_ops(layout: TrainingLayout) -> Iterator[Op]:
     count, before_step = layout.training.microbatches, ""
     for microbatch in range(count):
         yield from _forward_trip(layout, microbatch)
@@ -84,12 +84,12 @@ def _step_ops(layout: Layout) -> Iterator[Op]:
             yield from others
 
 
-def _forward_trip(layout: Layout, microbatch: int) -> Iterator[Op]:
+def _forward_trip(layout: TrainingLayout, microbatch: int) -> Iterator[Op]:
     for unit in layout.units:
         yield from Pass(layout=layout, unit=unit, trip=2 * microbatch).forward()
 
 
-def _backward_trip(layout: Layout, microbatch: int) -> Iterator[Op]:
+def _backward_trip(layout: TrainingLayout, microbatch: int) -> Iterator[Op]:
     last = microbatch == layout.training.microbatches - 1
     for unit in reversed(layout.units):
         visit = Pass(layout=layout, unit=unit, trip=2 * microbatch + 1)
@@ -98,7 +98,7 @@ def _backward_trip(layout: Layout, microbatch: int) -> Iterator[Op]:
             yield from visit.step()
 
 
-def _evaluate_ops(layout: Layout) -> Iterator[Op]:
+def _evaluate_ops(layout: TrainingLayout) -> Iterator[Op]:
     for unit in layout.units:
         visit = Pass(layout=layout, unit=unit)
         yield from visit.arrive()
@@ -110,7 +110,7 @@ def _evaluate_ops(layout: Layout) -> Iterator[Op]:
 class Pass:
     """One unit's operations in one trip: the only place where their accesses are said."""
 
-    layout: Layout
+    layout: TrainingLayout
     unit: int
     trip: int = 0
 
@@ -119,7 +119,7 @@ class Pass:
         if not self.layout.is_streamed(self.unit):
             return
         source = self.layout.upload_source(self.unit)
-        if source.space is Space.STAGE_IN:
+        if source.space is BufferSpace.STAGE_IN:
             home = self.layout.home_weights(self.unit)
             yield self._op(Kind.READ, Stream.NVME_READ, (home,), (source,))
         yield self._op(Kind.H2D, Stream.H2D, (source,), (self.layout.weights(self.unit),))
@@ -157,31 +157,31 @@ class Pass:
         reads = (layout.gradient(unit), *summed)
         yield self._op(Kind.GRADIENT_D2H, Stream.D2H, reads, (target,))
         if layout.homes.gradients == "nvme":
-            home = Buffer(Space.NVME_GRADIENT, unit)
+            home = Buffer(BufferSpace.NVME_GRADIENT, unit)
             yield self._op(Kind.GRADIENT_WRITE, Stream.NVME_WRITE, (target,), (home,))
 
     def step(self) -> Iterator[Op]:
         """The optimizer's step of the unit, and its new weights on their way to the device."""
         layout, unit = self.layout, self.unit
         if layout.homes.states == "device":
-            state, weights = Buffer(Space.STATE, unit), layout.weights(unit)
+            state, weights = Buffer(BufferSpace.STATE, unit), layout.weights(unit)
             reads = (layout.gradient(unit), state, weights)
             yield self._op(Kind.OPTIMIZE, Stream.COMPUTE, reads, (state, weights))
             return
         yield from self._step_on_nvme() if layout.homes.states == "nvme" else self._step_on_host()
 
     def _step_on_host(self) -> Iterator[Op]:
-        state = Buffer(Space.HOST_STATE, self.unit)
-        weights = Buffer(Space.HOST, self.unit)
+        state = Buffer(BufferSpace.HOST_STATE, self.unit)
+        weights = Buffer(BufferSpace.HOST, self.unit)
         reads = (self.layout.host_gradient(self.unit), state)
         yield self._op(Kind.HOST_OPTIMIZE, Stream.HOST, reads, (state, weights))
         yield from self._refresh(weights)
 
     def _step_on_nvme(self) -> Iterator[Op]:
         layout, unit = self.layout, self.unit
-        state, stage = Buffer(Space.NVME_STATE, unit), layout.stage(unit)
+        state, stage = Buffer(BufferSpace.NVME_STATE, unit), layout.stage(unit)
         on_nvme = layout.homes.gradients == "nvme"
-        gradient = (Buffer(Space.NVME_GRADIENT, unit),) if on_nvme else ()
+        gradient = (Buffer(BufferSpace.NVME_GRADIENT, unit),) if on_nvme else ()
         yield self._op(Kind.STATE_READ, Stream.NVME_READ, (state, *gradient), (stage,))
         with_gradient = (stage,) if on_nvme else (stage, layout.host_gradient(unit))
         yield self._op(Kind.HOST_OPTIMIZE, Stream.HOST, with_gradient, (stage,))

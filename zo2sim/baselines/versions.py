@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zo2sim.schedule.hazard import Hazard, once, place
-from zo2sim.schedule.ops import Buffer, Kind, Op, Program, Space, unit_name
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, unit_name
 from zo2sim.schedule.unroll import Unrolled, chain
 
 _PER_UNIT = (
-    Space.HOST,
-    Space.NVME,
-    Space.RESIDENT,
-    Space.STATE,
-    Space.HOST_STATE,
-    Space.NVME_STATE,
+    BufferSpace.HOST,
+    BufferSpace.NVME,
+    BufferSpace.RESIDENT,
+    BufferSpace.STATE,
+    BufferSpace.HOST_STATE,
+    BufferSpace.NVME_STATE,
 )
-_WEIGHTS = (Space.RESIDENT, Space.SLOT)
-_GRADIENTS = (Space.GRADIENT, Space.HOST_GRADIENT, Space.NVME_GRADIENT)
+_WEIGHTS = (BufferSpace.RESIDENT, BufferSpace.SLOT)
+_GRADIENTS = (BufferSpace.GRADIENT, BufferSpace.HOST_GRADIENT, BufferSpace.NVME_GRADIENT)
 _STEPS = (Kind.OPTIMIZE, Kind.HOST_OPTIMIZE)
 _PASSES = (Kind.FORWARD, Kind.BACKWARD)
 
@@ -86,7 +86,7 @@ class _State:
     def _stale_weights(self, item: Unrolled) -> Iterator[Hazard]:
         for buffer in item.op.reads:
             if buffer.space in _WEIGHTS:
-                unit = buffer.number if buffer.space is Space.RESIDENT else item.op.unit
+                unit = buffer.number if buffer.space is BufferSpace.RESIDENT else item.op.unit
                 found = self.at(buffer)
                 if found is None or (found.unit, found.version) != (unit, item.step):
                     held = _words(found)
@@ -94,7 +94,7 @@ class _State:
 
     def _wrong_checkpoint(self, item: Unrolled) -> Iterator[Hazard]:
         for buffer in item.op.reads:
-            if buffer.space is Space.CHECKPOINT:
+            if buffer.space is BufferSpace.CHECKPOINT:
                 wanted = Content(_unit(item.op), of_step=item.step, trip=item.op.trip - 1)
                 if self.at(buffer) != wanted:
                     yield _hazard(item, buffer, "does not start from its own forward pass")
@@ -121,7 +121,7 @@ class _State:
                 yield buffer, self._gradient(item, buffer)
             elif buffer.space in _GRADIENTS:
                 yield buffer, self._moved_gradient(item)
-            elif op.kind is Kind.FORWARD and buffer.space is Space.CHECKPOINT:
+            elif op.kind is Kind.FORWARD and buffer.space is BufferSpace.CHECKPOINT:
                 yield buffer, Content(_unit(op), of_step=item.step, trip=op.trip)
             elif op.kind in _STEPS:
                 yield buffer, Content(_unit(op), version=item.step + 1)
@@ -161,7 +161,7 @@ def _unit(op: Op) -> int:
 
 
 def _is_gradient(buffer: Buffer) -> bool:
-    return buffer.space is Space.GRADIENT
+    return buffer.space is BufferSpace.GRADIENT
 
 
 def _owner(op: Op, buffer: Buffer) -> int:

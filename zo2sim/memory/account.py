@@ -13,7 +13,7 @@ CONTEXT = "CUDA context"
 CACHED = "reserved by the allocator, not in use"
 
 
-class Place(StrEnum):
+class MemoryPlace(StrEnum):
     """Where memory is. ``DISK`` holds files that are not weights in use: the base snapshot."""
 
     DEVICE = "device"
@@ -26,7 +26,7 @@ class Place(StrEnum):
 class Item:
     """Bytes at one place and the allocation that causes them."""
 
-    place: Place
+    place: MemoryPlace
     name: str
     num_bytes: int
     cause: str
@@ -43,14 +43,14 @@ class MemoryAccount:
     title: str
     items: tuple[Item, ...]
 
-    def itemised(self, place: Place) -> dict[str, int]:
+    def itemised(self, place: MemoryPlace) -> dict[str, int]:
         """Bytes by name at one place, in the account's order; zeros are left out."""
         return {i.name: i.num_bytes for i in self.items if i.place is place and i.num_bytes}
 
     @property
     def device_bytes(self) -> int:
         """The whole device, as NVML counts it: context and allocator's slack included."""
-        return self._sum(Place.DEVICE)
+        return self._sum(MemoryPlace.DEVICE)
 
     @property
     def device_nvml_bytes(self) -> int:
@@ -60,30 +60,30 @@ class MemoryAccount:
     @property
     def device_allocated_bytes(self) -> int:
         """What `torch.cuda.max_memory_allocated` counts: no context, no slack of segments."""
-        device = self.itemised(Place.DEVICE)
+        device = self.itemised(MemoryPlace.DEVICE)
         return self.device_bytes - device.get(CONTEXT, 0) - device.get(CACHED, 0)
 
     @property
     def host_bytes(self) -> int:
-        return self._sum(Place.HOST)
+        return self._sum(MemoryPlace.HOST)
 
     @property
     def nvme_bytes(self) -> int:
-        return self._sum(Place.NVME)
+        return self._sum(MemoryPlace.NVME)
 
     @property
     def disk_bytes(self) -> int:
-        return self._sum(Place.DISK)
+        return self._sum(MemoryPlace.DISK)
 
-    def _sum(self, place: Place) -> int:
+    def _sum(self, place: MemoryPlace) -> int:
         return sum(i.num_bytes for i in self.items if i.place is place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class Demand:
     """Need against room at one place; ``missing_bytes`` is 0 where it fits."""
 
-    place: Place
+    place: MemoryPlace
     needed_bytes: int
     available_bytes: int
     largest: str
@@ -110,12 +110,12 @@ class Fit:
         )
 
 
-def fit(account: MemoryAccount, place: Place, available_bytes: float) -> Fit:
+def fit(account: MemoryAccount, place: MemoryPlace, available_bytes: float) -> Demand:
     """Compare one place with the bytes that are there; raises ``ValueError`` below 0."""
     if available_bytes < 0:
         raise ValueError(f"{place}: available bytes must be >= 0; got {available_bytes}")
     parts = account.itemised(place)
-    return Fit(
+    return Demand(
         place=place,
         needed_bytes=sum(parts.values()),
         available_bytes=int(available_bytes),
@@ -123,16 +123,16 @@ def fit(account: MemoryAccount, place: Place, available_bytes: float) -> Fit:
     )
 
 
-def room(machine: Machine) -> dict[Place, float]:
+def room(machine: Machine) -> dict[MemoryPlace, float]:
     """Bytes that a machine has at device, host and NVMe; one without NVMe has 0 bytes of it."""
     return {
-        Place.DEVICE: machine.device.memory_bytes.value,
-        Place.HOST: machine.host.memory_bytes.value,
-        Place.NVME: 0.0 if machine.nvme is None else machine.nvme.capacity_bytes.value,
+        MemoryPlace.DEVICE: machine.device.memory_bytes.value,
+        MemoryPlace.HOST: machine.host.memory_bytes.value,
+        MemoryPlace.NVME: 0.0 if machine.nvme is None else machine.nvme.capacity_bytes.value,
     }
 
 
-def fits(account: MemoryAccount, machine: Machine) -> tuple[Fit, ...]:
+def fits(account: MemoryAccount, machine: Machine) -> tuple[Demand, ...]:
     """Device, host and NVMe against a machine."""
     return tuple(fit(account, place, available) for place, available in room(machine).items())
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from zo2sim.memory.account import Item, MemoryAccount, Place
+from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace
 from zo2sim.memory.runtime import account, placed_items, segments_bytes
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Policy, Recipe, published_code
@@ -79,7 +79,8 @@ def _shared_grid(
 def _placed(items: Sequence[Item]) -> Bytes:
     """Device with the allocator's slack, host, NVMe."""
     elsewhere = [
-        sum(i.num_bytes for i in items if i.place is place) for place in (Place.HOST, Place.NVME)
+        sum(i.num_bytes for i in items if i.place is place)
+        for place in (MemoryPlace.HOST, MemoryPlace.NVME)
     ]
     return np.array([segments_bytes(items), *elsewhere], dtype=np.int64)
 

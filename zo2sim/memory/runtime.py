@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from zo2sim.dtypes import Dtype
-from zo2sim.memory.account import CACHED, Item, MemoryAccount, Place, load_constants
+from zo2sim.memory.account import CACHED, Item, MemoryAccount, MemoryPlace, load_constants
 from zo2sim.memory.pinned import host_bytes, whole_pages
 from zo2sim.memory.published.accounts import context_item, mezo_account, zo2_reference_account
 from zo2sim.memory.published.allocator import LARGE_GRAIN_BYTES, round_up
@@ -59,7 +59,7 @@ def account(
             *_host_items(model, plan, recipe),
             *_nvme_items(model, plan, recipe),
             _item(
-                Place.DISK,
+                MemoryPlace.DISK,
                 "base snapshot",
                 model.elements * recipe.storage_dtype.bytes,
                 "immutable start of the journal",
@@ -82,7 +82,7 @@ def placed_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
 
 def segments_bytes(items: Iterable[Item]) -> int:
     """What items on the device take with the allocator's slack: each has segments of its own."""
-    sizes = (i.num_bytes for i in items if i.place is Place.DEVICE)
+    sizes = (i.num_bytes for i in items if i.place is MemoryPlace.DEVICE)
     return sum(round_up(size, LARGE_GRAIN_BYTES) for size in sizes)
 
 
@@ -242,16 +242,16 @@ def _nvme_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
     if plan.tier != "nvme":
         return ()
     blocks = sum(_block_bytes(model, plan, recipe, recipe.storage_dtype, streamed=True))
-    return (_item(Place.NVME, "streamed blocks", 2 * blocks, "two versions of each block"),)
+    return (_item(MemoryPlace.NVME, "streamed blocks", 2 * blocks, "two versions of each block"),)
 
 
-def _item(place: Place, name: str, num_bytes: int, cause: str) -> Item:
+def _item(place: MemoryPlace, name: str, num_bytes: int, cause: str) -> Item:
     return Item(place=place, name=name, num_bytes=num_bytes, cause=cause)
 
 
 def _device(name: str, num_bytes: int, cause: str) -> Item:
-    return _item(Place.DEVICE, name, num_bytes, cause)
+    return _item(MemoryPlace.DEVICE, name, num_bytes, cause)
 
 
 def _host(name: str, num_bytes: int, cause: str) -> Item:
-    return _item(Place.HOST, name, num_bytes, cause)
+    return _item(MemoryPlace.HOST, name, num_bytes, cause)

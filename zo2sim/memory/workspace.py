@@ -1,7 +1,7 @@
 """Activations of this project's runtime: hidden states of every lane, workspace of one."""
 
 from zo2sim.dtypes import Dtype
-from zo2sim.memory.account import Item, Place
+from zo2sim.memory.account import Item, MemoryPlace
 from zo2sim.models.shapes import Model, Unit
 from zo2sim.plan.choices import Recipe
 
@@ -54,4 +54,4 @@ def mlp_shape(unit: Unit, hidden: int) -> tuple[int, int]:
 
 
 def _device(name: str, num_bytes: int, cause: str) -> Item:
-    return Item(place=Place.DEVICE, name=name, num_bytes=num_bytes, cause=cause)
+    return Item(place=MemoryPlace.DEVICE, name=name, num_bytes=num_bytes, cause=cause)

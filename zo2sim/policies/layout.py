@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from zo2sim.models.shapes import Model, num_units
 from zo2sim.plan.choices import Plan, Policy, Recipe
-from zo2sim.schedule.ops import HEAD, TAIL, Buffer, Space
+from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,34 +94,34 @@ class Layout:
     def weights(self, unit: int) -> Buffer:
         """The device buffer that holds a unit's weights while it computes."""
         if self.is_streamed(unit):
-            return Buffer(Space.SLOT, self.slot(unit))
-        return Buffer(Space.RESIDENT, unit)
+            return Buffer(BufferSpace.SLOT, self.slot(unit))
+        return Buffer(BufferSpace.RESIDENT, unit)
 
     def source(self, block: int) -> Buffer:
         """The host buffer that an upload reads."""
         if self.plan.tier == "nvme":
-            return Buffer(Space.STAGE_IN, self.slot(block))
+            return Buffer(BufferSpace.STAGE_IN, self.slot(block))
         if self.recipe.recoded:
-            return Buffer(Space.WIRE, self.slot(block))
-        return Buffer(Space.HOST, block)
+            return Buffer(BufferSpace.WIRE, self.slot(block))
+        return Buffer(BufferSpace.HOST, block)
 
     def target(self, block: int) -> Buffer:
         """The host buffer that an offload writes."""
         if self.plan.tier == "nvme":
-            return Buffer(Space.STAGE_OUT, self.slot(block))
-        return Buffer(Space.HOST, block)
+            return Buffer(BufferSpace.STAGE_OUT, self.slot(block))
+        return Buffer(BufferSpace.HOST, block)
 
     def read_by_forward(self, unit: int) -> tuple[Buffer, ...]:
         """The unit's weights, and the head's where the unit shares them or has adapters there."""
         shares = self.shares_head(unit) or (unit >= 0 and self.frozen)
-        head = (Buffer(Space.RESIDENT, HEAD),) if shares else ()
+        head = (Buffer(BufferSpace.RESIDENT, HEAD),) if shares else ()
         return (self.weights(unit), *head)
 
     def changed_by_forward(self, unit: int) -> tuple[Buffer, ...]:
         """Weights that in-place perturbation writes."""
         if not self.in_place:
             return ()
-        head = (Buffer(Space.RESIDENT, HEAD),) if self.shares_head(unit) else ()
+        head = (Buffer(BufferSpace.RESIDENT, HEAD),) if self.shares_head(unit) else ()
         return (self.weights(unit), *head)
 
     def shares_head(self, unit: int) -> bool:
@@ -140,7 +140,7 @@ class Layout:
             copies = int(self.converts(unit))
         else:
             copies = self.plan.scratch_copies
-        return tuple(Buffer(Space.SCRATCH, i) for i in range(copies))
+        return tuple(Buffer(BufferSpace.SCRATCH, i) for i in range(copies))
 
     def converts(self, unit: int) -> bool:
         """A lane cannot run with the unit's weights as the device holds them."""
@@ -151,7 +151,7 @@ class Layout:
 
     def record(self, step: int) -> Buffer:
         """Where the projected gradients of a step live: a ring of ``write_back_every``."""
-        return Buffer(Space.RECORD, step % self.plan.write_back_every)
+        return Buffer(BufferSpace.RECORD, step % self.plan.write_back_every)
 
     def is_trained(self, unit: int) -> bool:
         """With LoRA only the adapters are, and they live with the head."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from zo2sim.plan.choices import Policy
 from zo2sim.policies.layout import Layout
 from zo2sim.policies.visit import Visit, close_step
-from zo2sim.schedule.ops import Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Stream
 
 
 def pending(layout: Layout, unit: int, step: int) -> int:
@@ -41,7 +41,7 @@ def evaluate_ops(layout: Layout) -> Iterator[Op]:
     """One read-only traversal with unperturbed weights."""
     for unit in layout.units:
         yield from Visit(layout=layout, unit=unit, lanes="0").ops()
-    yield Op(kind=Kind.LOSS, stream=Stream.COMPUTE, reads=(Buffer(Space.ACTIVATIONS),))
+    yield Op(kind=Kind.LOSS, stream=Stream.COMPUTE, reads=(Buffer(BufferSpace.ACTIVATIONS),))
 
 
 def _deferred_step(layout: Layout, step: int) -> Iterator[Op]:

@@ -6,10 +6,10 @@ from functools import partial
 
 from zo2sim.plan.choices import Policy
 from zo2sim.policies.layout import Layout
-from zo2sim.schedule.ops import HEAD, Buffer, Kind, Op, Space, Stream, operation
+from zo2sim.schedule.ops import HEAD, Buffer, BufferSpace, Kind, Op, Stream, operation
 
-ACTIVATIONS = Buffer(Space.ACTIVATIONS)
-JOURNAL = Buffer(Space.JOURNAL)
+ACTIVATIONS = Buffer(BufferSpace.ACTIVATIONS)
+JOURNAL = Buffer(BufferSpace.JOURNAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,10 @@ class Visit:
         """Bring a streamed block into its slot."""
         source, slot = self.layout.source(self.unit), self.layout.weights(self.unit)
         if self.layout.plan.tier == "nvme":
-            nvme = Buffer(Space.NVME, self.unit)
+            nvme = Buffer(BufferSpace.NVME, self.unit)
             yield self._op(Kind.READ, Stream.NVME_READ, (nvme,), (source,))
         elif self.layout.recipe.recoded:
-            host = Buffer(Space.HOST, self.unit)
+            host = Buffer(BufferSpace.HOST, self.unit)
             yield self._op(Kind.ENCODE, Stream.HOST, (host,), (source,))
         if not self.layout.plan.reuse_slots:
             yield self._op(Kind.ALLOC, Stream.H2D, (), (slot,))
@@ -60,7 +60,7 @@ class Visit:
 
     def host_update(self) -> Op:
         """Apply them to the host copy instead, before it is uploaded."""
-        return self._apply(Kind.HOST_UPDATE, Stream.HOST, Buffer(Space.HOST, self.unit))
+        return self._apply(Kind.HOST_UPDATE, Stream.HOST, Buffer(BufferSpace.HOST, self.unit))
 
     def _apply(self, kind: Kind, stream: Stream, weights: Buffer) -> Op:
         records = self.records or 0
@@ -82,7 +82,7 @@ class Visit:
         slot, target = self.layout.weights(self.unit), self.layout.target(self.unit)
         yield self._op(Kind.D2H, Stream.D2H, (slot,), (target,))
         if self.layout.plan.tier == "nvme":
-            nvme = Buffer(Space.NVME, self.unit)
+            nvme = Buffer(BufferSpace.NVME, self.unit)
             yield self._op(Kind.WRITE, Stream.NVME_WRITE, (target, JOURNAL), (nvme,))
 
     @property

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from zo2sim.cost import CostModel
 from zo2sim.cost.parts import KERNELS, late_parts_s, parts_s
 from zo2sim.machines.machine import Machine, Quantity
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction
 from zo2sim.predict.vectorised import walk_of
@@ -44,9 +44,9 @@ _SLOWEST = 16.0  # factor of contention that is looked for
 _TRIED = 33
 _CHANGE = 0.01
 _ROOM = {
-    Place.DEVICE: "device.memory_bytes",
-    Place.HOST: "host.memory_bytes",
-    Place.NVME: "nvme.capacity_bytes",
+    MemoryPlace.DEVICE: "device.memory_bytes",
+    MemoryPlace.HOST: "host.memory_bytes",
+    MemoryPlace.NVME: "nvme.capacity_bytes",
 }
 
 
@@ -270,7 +270,7 @@ def _fits_share(prediction: Prediction, normal: _Normal) -> float:
     context = machine.device.context_bytes
     more = context.value * (_factors("device.context_bytes", machine, normal) - 1.0)
     for place in prediction.fits:
-        needed = place.needed_bytes + (more if place.place is Place.DEVICE else 0.0)
+        needed = place.needed_bytes + (more if place.place is MemoryPlace.DEVICE else 0.0)
         room = np.full(len(fits), float(place.available_bytes))
         if _ROOM[place.place] in constants:
             room *= _factors(_ROOM[place.place], machine, normal)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from zo2sim.memory.account import Fit, MemoryAccount, fits
+from zo2sim.memory.account import Demand, MemoryAccount, fits
 from zo2sim.memory.published.accounts import mezo_account
 from zo2sim.memory.runtime import account
 from zo2sim.models.shapes import Unit
@@ -33,7 +33,7 @@ class Prediction:
     bound: Bound
     memory: MemoryAccount
     published: MemoryAccount
-    fits: tuple[Fit, ...]
+    fits: tuple[Demand, ...]
 
     @property
     def step_s(self) -> float:

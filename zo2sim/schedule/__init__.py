@@ -6,7 +6,7 @@ that every read sees the records that it should.
 """
 
 from zo2sim.schedule.hazard import Hazard
-from zo2sim.schedule.ops import Buffer, Kind, Op, Program, Schedule, Space, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, Schedule, Stream
 from zo2sim.schedule.verify import verify
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "Op",
     "Program",
     "Schedule",
-    "Space",
+    "BufferSpace",
     "Stream",
     "verify",
 ]

@@ -101,7 +101,7 @@ LETTERS = {
 """One letter per kind: ``F3`` is the FORWARD of block 3, ``C3`` its update on the CPU."""
 
 
-class Space(StrEnum):
+class BufferSpace(StrEnum):
     """Where a buffer lives and what it is for."""
 
     SLOT = "slot"  # device buffer that streamed blocks pass through
@@ -129,7 +129,7 @@ class Space(StrEnum):
 class Buffer(NamedTuple):
     """One thing that can be read or written; hazards are pairs of accesses to the same buffer."""
 
-    space: Space
+    space: BufferSpace
     number: int = 0
 
     def __str__(self) -> str:
@@ -190,7 +190,7 @@ def operation(
     **fields: Any,
 ) -> Op:
     """An operation on the slot among what it touches, if there is one; ``fields`` are an `Op`'s."""
-    slots = (buffer.number for buffer in (*reads, *writes) if buffer.space is Space.SLOT)
+    slots = (buffer.number for buffer in (*reads, *writes) if buffer.space is BufferSpace.SLOT)
     slot = next(slots, None)
     return Op(kind=kind, stream=stream, reads=reads, writes=writes, slot=slot, **fields)
 

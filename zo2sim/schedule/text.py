@@ -10,7 +10,7 @@
 import re
 from collections.abc import Iterable
 
-from zo2sim.schedule.ops import HEAD, LETTERS, TAIL, Buffer, Op, Schedule, Space, Stream
+from zo2sim.schedule.ops import HEAD, LETTERS, TAIL, Buffer, BufferSpace, Op, Schedule, Stream
 
 _KINDS = {letter: kind for kind, letter in LETTERS.items()}
 _UNITS = {"head": HEAD, "tail": TAIL}
@@ -109,7 +109,7 @@ def _split(words: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
 
 def _buffer(text: str) -> Buffer:
     space, _, number = text.partition(":")
-    return Buffer(Space(space), _unit(number))
+    return Buffer(BufferSpace(space), _unit(number))
 
 
 def _unit(text: str) -> int:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from zo2sim.schedule.hazard import Hazard, HazardKind, once, place
-from zo2sim.schedule.ops import Buffer, Program, Space, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Program, Stream
 from zo2sim.schedule.unroll import Unrolled, unroll
 from zo2sim.schedule.versions import check_versions
 
@@ -118,9 +118,9 @@ def _excess(unrolled: tuple[Unrolled, ...], num_slots: int | None) -> Iterator[H
     if num_slots is None:
         return
     for item in unrolled:
-        named = () if item.op.slot is None else (Buffer(Space.SLOT, item.op.slot),)
+        named = () if item.op.slot is None else (Buffer(BufferSpace.SLOT, item.op.slot),)
         for buffer in (*item.op.reads, *item.op.writes, *named):
-            if buffer.space is Space.SLOT and buffer.number >= num_slots:
+            if buffer.space is BufferSpace.SLOT and buffer.number >= num_slots:
                 words = (
                     f"{place(item)} uses {buffer}, but the plan has {num_slots} "
                     f"(slot:0 to slot:{num_slots - 1}); use a lower slot or raise num_slots"

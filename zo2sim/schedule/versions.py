@@ -10,12 +10,18 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from zo2sim.schedule.hazard import Hazard, once, place
-from zo2sim.schedule.ops import Buffer, Kind, Op, Program, Space, unit_name
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, unit_name
 from zo2sim.schedule.unroll import Unrolled, chain
 
 _UPDATES = (Kind.UPDATE, Kind.HOST_UPDATE)
-_PER_UNIT = (Space.HOST, Space.NVME, Space.RESIDENT)
-_WEIGHTS = (*_PER_UNIT, Space.SLOT, Space.WIRE, Space.STAGE_IN, Space.STAGE_OUT)
+_PER_UNIT = (BufferSpace.HOST, BufferSpace.NVME, BufferSpace.RESIDENT)
+_WEIGHTS = (
+    *_PER_UNIT,
+    BufferSpace.SLOT,
+    BufferSpace.WIRE,
+    BufferSpace.STAGE_IN,
+    BufferSpace.STAGE_OUT,
+)
 
 
 def check_versions(program: Program, *, periods: int = 3) -> tuple[Hazard, ...]:

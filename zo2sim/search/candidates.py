@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zo2sim.machines.machine import Machine
-from zo2sim.memory.account import Place, room
+from zo2sim.memory.account import MemoryPlace, room
 from zo2sim.memory.placements import Bytes, rooms
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape
 from zo2sim.predict.case import Case
 from zo2sim.search.placement_bounds import bounds_s
-from zo2sim.search.space import Space
+from zo2sim.search.space import PlanSpace
 from zo2sim.simulate.steady import Floats, Numbers
 
 Flags = NDArray[np.bool_]
@@ -30,7 +30,7 @@ Allowed = Callable[[Plan, Recipe], bool]
 class Candidates:
     """Entry i is plan ``case(i)``: its bound in seconds per step, and its bytes at each place."""
 
-    space: Space
+    space: PlanSpace
     cores: tuple[Case, ...]
     core: Numbers
     residents: Numbers
@@ -41,7 +41,7 @@ class Candidates:
     nvme: Bytes
 
     @classmethod
-    def of(cls, space: Space, *, allowed: Allowed | None = None) -> "Candidates":
+    def of(cls, space: PlanSpace, *, allowed: Allowed | None = None) -> "Candidates":
         """Every distinct plan of the space; ``allowed`` may rule out some of them.
 
         Raises ``ValueError`` where none is left.
@@ -94,7 +94,7 @@ class Candidates:
         }
         return replace(core, plan=replace(core.plan, **placed))
 
-    def fitting(self, machine: Machine, *, free: Place | None = None) -> Flags:
+    def fitting(self, machine: Machine, *, free: MemoryPlace | None = None) -> Flags:
         """Which plans have room on a machine; what one place has may be left out of it."""
         flags = np.ones(len(self), dtype=bool)
         for place, available in room(machine).items():
@@ -102,9 +102,13 @@ class Candidates:
                 flags &= self.needed(place) <= int(available)
         return flags
 
-    def needed(self, place: Place) -> Bytes:
+    def needed(self, place: MemoryPlace) -> Bytes:
         """Bytes at one place."""
-        return {Place.DEVICE: self.device, Place.HOST: self.host, Place.NVME: self.nvme}[place]
+        return {
+            MemoryPlace.DEVICE: self.device,
+            MemoryPlace.HOST: self.host,
+            MemoryPlace.NVME: self.nvme,
+        }[place]
 
     @cached_property
     def kin(self) -> Numbers:
@@ -116,7 +120,7 @@ class Candidates:
         return family[self.core] * (int(place.max()) + 1) + place
 
 
-def _of_core(number: int, case: Case, space: Space) -> dict[str, NDArray[Any]]:
+def _of_core(number: int, case: Case, space: PlanSpace) -> dict[str, NDArray[Any]]:
     shape, residents = Shape.of(case.model, case.plan), space.residents_of(case)
     rows, columns = _distinct(shape, case.plan.policy, residents, space.slots)
     needed = rooms(

@@ -19,7 +19,7 @@ from zo2sim.models.shapes import Model, Unit, deeper
 from zo2sim.plan.choices import Plan, Policy
 from zo2sim.predict.case import Case
 from zo2sim.search.candidates import Candidates
-from zo2sim.search.space import Space, plan_axes
+from zo2sim.search.space import PlanSpace, plan_axes
 from zo2sim.simulate.steady import Floats
 
 DEEPEST = 4096
@@ -30,7 +30,7 @@ _SMALL = (Policy.ZO2, Policy.HOST_UPDATE, Policy.RESIDENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Feasibility:
     """Whether a model fits: the plan that comes closest, and what is missing where it does not."""
 
     case: Case
@@ -49,11 +49,11 @@ class Room:
 class Edge:
     """``fits`` has room, and ``fails``, the next larger, has not; None where there is no such."""
 
-    fits: Room | None
-    fails: Room | None
+    fits: Feasibility | None
+    fails: Feasibility | None
 
 
-def room_for(base: Case) -> Room:
+def room_for(base: Case) -> Feasibility:
     """The verdict on the model, machine and recipe of a case, whatever its plan is."""
     small = replace(base, plan=Plan(num_slots=1))
     axes = {
@@ -61,15 +61,15 @@ def room_for(base: Case) -> Room:
         "policy": _SMALL,
         "resident_blocks": _residents(small),
     }
-    candidates = Candidates.of(Space(base=small, axes=axes))
+    candidates = Candidates.of(PlanSpace(base=small, axes=axes))
     case = candidates.case(int(_missing_bytes(candidates, base).argmin()))
     context_bytes = int(base.machine.device.context_bytes.value)
     memory = account(case.model, case.plan, case.recipe, context_bytes=context_bytes)
     short = (place.sentence for place in fits(memory, base.machine) if not place.fits)
-    return Room(case=case, missing=tuple(short))
+    return Feasibility(case=case, missing=tuple(short))
 
 
-def rooms_for(models: Iterable[Model], base: Case) -> tuple[Room, ...]:
+def rooms_for(models: Iterable[Model], base: Case) -> tuple[Feasibility, ...]:
     """The verdicts on several models, from the smallest to the largest."""
     ordered = sorted(models, key=lambda model: model.elements)
     return tuple(room_for(replace(base, model=model)) for model in ordered)
@@ -85,7 +85,7 @@ def widest(base: Case, widths: Widths) -> Edge:
     return _edge(lambda n: room_for(replace(base, model=widths.of(n))), most=WIDEST // widths.group)
 
 
-def _edge(verdict: Callable[[int], Room], *, most: int) -> Edge:
+def _edge(verdict: Callable[[int], Feasibility], *, most: int) -> Edge:
     """The largest size that fits and the next one, by bisection of sizes from 1 to ``most``."""
     low, high = 0, 1
     found = {1: verdict(1)}

@@ -20,7 +20,7 @@ from zo2sim.search.candidates import Candidates
 from zo2sim.search.least_memory import Unreachable, seconds_per_token
 from zo2sim.search.ledger import Ledger
 from zo2sim.search.search import Found, best_first, found, work
-from zo2sim.search.space import Space
+from zo2sim.search.space import PlanSpace
 from zo2sim.simulate.steady import Numbers
 
 FINEST = 0.02
@@ -60,7 +60,7 @@ class LeastLink:
         return self.at.case.machine.link.h2d_bytes_per_s.value
 
 
-def least_link(space: Space, tokens_per_s: float) -> LeastLink | Unreachable:
+def least_link(space: PlanSpace, tokens_per_s: float) -> LeastLink | Unreachable:
     """The crossing for all rates of the link scaled together; only plans that fit count.
 
     Raises ``ValueError`` unless the target is above 0.
@@ -100,7 +100,7 @@ class _Links:
     others_per_s: float
 
     @classmethod
-    def of(cls, space: Space, limit_s: float) -> "_Links":
+    def of(cls, space: PlanSpace, limit_s: float) -> "_Links":
         """Those that may cost no more than the limit per token on some link."""
         candidates = Candidates.of(space)
         fitting = np.flatnonzero(candidates.fitting(space.base.machine))

@@ -9,11 +9,11 @@ from math import inf
 
 import numpy as np
 
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.search.candidates import Candidates
 from zo2sim.search.ledger import Ledger
 from zo2sim.search.search import SAME, Found, found, work
-from zo2sim.search.space import Space
+from zo2sim.search.space import PlanSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +30,15 @@ class LeastMemory:
     Those come to ``below_tokens_per_s`` at the most, 0 where there is none.
     """
 
-    place: Place
+    place: MemoryPlace
     num_bytes: int
     at: Found
     below_tokens_per_s: float
 
 
-def least_memory(space: Space, place: Place, tokens_per_s: float) -> LeastMemory | Unreachable:
+def least_memory(
+    space: PlanSpace, place: MemoryPlace, tokens_per_s: float
+) -> LeastMemory | Unreachable:
     """The least memory at one place that is enough; elsewhere plans have what the machine has.
 
     Raises ``ValueError`` unless the target is above 0.

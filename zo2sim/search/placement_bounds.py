@@ -19,14 +19,14 @@ from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape, build
 from zo2sim.predict.case import Case
-from zo2sim.schedule.ops import Buffer, Op, Space, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Op, Stream
 from zo2sim.simulate.bounds import both_ways_s
 from zo2sim.simulate.steady import Floats
 from zo2sim.simulate.work import Resource, sees_late
 
 _STREAMS = tuple(Stream)
 _FLOWS = (Resource.LINK_H2D, Resource.LINK_D2H, Resource.DRAM)
-_BY_SLOT = (Space.SLOT, Space.STAGE_IN, Space.STAGE_OUT, Space.WIRE)
+_BY_SLOT = (BufferSpace.SLOT, BufferSpace.STAGE_IN, BufferSpace.STAGE_OUT, BufferSpace.WIRE)
 _BUSY = slice(0, len(_STREAMS))
 _UP, _DOWN, _DRAM = (len(_STREAMS) + i for i in range(3))
 _STAYS = slice(_DRAM + 1, _DRAM + 1 + len(_BY_SLOT))

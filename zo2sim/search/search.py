@@ -24,7 +24,7 @@ from zo2sim.predict.case import Case
 from zo2sim.search.candidates import Allowed, Candidates
 from zo2sim.search.ledger import Ledger
 from zo2sim.search.pareto import front
-from zo2sim.search.space import Space, plan_axes
+from zo2sim.search.space import PlanSpace, plan_axes
 from zo2sim.simulate.steady import Floats, Numbers
 
 Objective = Literal["tokens", "samples", "memory"]
@@ -98,7 +98,7 @@ class Search:
 
 
 def search(
-    space: Space,
+    space: PlanSpace,
     objective: Objective = "tokens",
     *,
     effort: Effort | None = None,
@@ -220,7 +220,7 @@ def _beats(one: Found, other: Found) -> bool:
     )
 
 
-def _nothing_fits(candidates: Candidates, space: Space) -> str:
+def _nothing_fits(candidates: Candidates, space: PlanSpace) -> str:
     """Says the least that is needed at each place, by plans that need it there."""
     machine = space.base.machine
     device, host = int(candidates.device.min()), int(candidates.host.min())
@@ -266,5 +266,5 @@ def choose(
     says what the smallest plans need, where none fits.
     """
     base = Case(model=model, machine=limits.of(machine), plan=Plan(), recipe=recipe)
-    space = Space(base=base, axes=plan_axes(base))
+    space = PlanSpace(base=base, axes=plan_axes(base))
     return search(space, effort=_QUICK, allowed=allowed).best.case.plan

@@ -63,7 +63,7 @@ def recipe_axes(recipe: Recipe) -> dict[str, tuple[Any, ...]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Space:
+class PlanSpace:
     """Plans and recipes to choose from: a case, and for some of its fields all values to try.
 
     Raises ``ValueError`` for an axis that is no field, that has no values or one twice, and for a

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from zo2sim.schedule.ops import Kind, Op, Space
+from zo2sim.schedule.ops import BufferSpace, Kind, Op
 from zo2sim.simulate.trace import Span, Trace
 
 
@@ -54,7 +54,7 @@ def slots_in_use(trace: Trace) -> tuple[tuple[float, int], ...]:
 
 
 def _slots(op: Op) -> tuple[int, ...]:
-    touched = (b.number for b in (*op.reads, *op.writes) if b.space is Space.SLOT)
+    touched = (b.number for b in (*op.reads, *op.writes) if b.space is BufferSpace.SLOT)
     return tuple(dict.fromkeys(touched))
 
 

@@ -16,7 +16,7 @@ from analysis.report.document import (
 from analysis.report.plain import files_offered
 from analysis.report.wording import BINDING_NAMES, gib, number, percent, seconds
 from zo2sim.baselines import TrainingCase, TrainingPrediction
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 
 _SHOWN_BYTES = 1 << 20  # smaller items are left out
 
@@ -48,7 +48,7 @@ def _memory(case: TrainingCase) -> Iterator[Block]:
     yield Paragraph((f"{verdicts[:1].upper()}{verdicts[1:]}. ", Ref("items"), " itemises it."))
     rows = tuple(
         (place.value, item, gib(nbytes))
-        for place in Place
+        for place in MemoryPlace
         for item, nbytes in case.memory.itemised(place).items()
         if nbytes >= _SHOWN_BYTES
     )

@@ -8,11 +8,11 @@ import torch
 
 from analysis.fits.card import CardRoom, base_machine, calibrated_card, over_model, start_s
 from analysis.fits.law import Fit, fit
-from analysis.fits.machine import Room
+from analysis.fits.machine import HostSpecs
 from tests.zo2rt.backends.fake_accelerator import FakeAccelerator
 from zo2rt.backends import CudaBackend
 from zo2rt.measure import card
-from zo2rt.measure.card import Card
+from zo2rt.measure.card import CardSpecs
 from zo2rt.measure.device_kernels import DeviceBenches
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.cost.measured import Measured
@@ -20,7 +20,7 @@ from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 
 H100 = named("h100-sxm-80gb")
-ROOM = Room(num_cores=8, memory_bytes=2e11, disk_bytes=1e12)
+ROOM = HostSpecs(num_cores=8, memory_bytes=2e11, disk_bytes=1e12)
 OURS = CardRoom(name="NVIDIA H100 NVL", memory_bytes=10**11, num_sms=132, architecture="hopper")
 
 
@@ -146,7 +146,7 @@ def test_both_ways_are_no_faster_than_one():
 def test_what_is_not_measured_is_as_on_the_same_card_or_class(
     name: str, capability: tuple[int, int], base: str
 ):
-    found = Card(name=name, memory_bytes=1, num_sms=1, capability=capability)
+    found = CardSpecs(name=name, memory_bytes=1, num_sms=1, capability=capability)
     assert base_machine(name, found.architecture).name == base
 
 

@@ -13,13 +13,19 @@ from tests.analysis.validation.test_scores import comparison
 from tests.calibrated import calibrated_host
 from zo2rt.measure.footprint import Footprint, footprint_apart
 from zo2rt.measure.runs import RunSpec
-from zo2sim.memory.account import CACHED, CONTEXT, Item, MemoryAccount, Place
+from zo2sim.memory.account import CACHED, CONTEXT, Item, MemoryAccount, MemoryPlace
 from zo2sim.memory.account import fits as compared
 from zo2sim.plan.choices import Plan
 
 PARTS = {
-    Place.DEVICE: {"slots": 300, "scratch": 100, "hidden states": 50, CONTEXT: 7000, CACHED: 9},
-    Place.HOST: {"streamed blocks, exact": 550, "process": 8000},
+    MemoryPlace.DEVICE: {
+        "slots": 300,
+        "scratch": 100,
+        "hidden states": 50,
+        CONTEXT: 7000,
+        CACHED: 9,
+    },
+    MemoryPlace.HOST: {"streamed blocks, exact": 550, "process": 8000},
 }
 ACCOUNT = MemoryAccount(
     title="a run",

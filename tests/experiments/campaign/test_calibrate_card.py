@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from analysis.fits.card import CardRoom
-from analysis.fits.machine import Room
+from analysis.fits.machine import HostSpecs
 from experiments import calibrate
 from experiments.campaign import card as device_rows
 from experiments.campaign import host as calibration_rows
@@ -20,7 +20,7 @@ from tests.families import BLOCKS
 from tests.zo2rt.backends.fake_accelerator import FakeAccelerator
 from zo2rt.backends import CudaBackend
 from zo2rt.measure import host_work, links, on_device
-from zo2rt.measure.card import Card
+from zo2rt.measure.card import CardSpecs
 from zo2rt.measure.device_kernels import DeviceBenches, Sizes
 from zo2rt.measure.runs import RunSpec
 from zo2rt.measure.timing import Bench, Effort
@@ -33,7 +33,7 @@ from zo2sim.schedule.ops import Stream
 H100 = named("h100-sxm-80gb")
 HASTY = Effort(rounds=1, budget_s=1e-6, least=2)
 TINY = Sizes(rows=(16,), widths=(32, 64), sequences=(16,), heads=(2,), elements=(1 << 10, 1 << 12))
-ROOM = Room(num_cores=8, memory_bytes=2e11, disk_bytes=1e12)
+ROOM = HostSpecs(num_cores=8, memory_bytes=2e11, disk_bytes=1e12)
 OURS = CardRoom(name="NVIDIA H100 NVL", memory_bytes=10**11, num_sms=132, architecture="hopper")
 
 
@@ -182,7 +182,7 @@ def test_the_command_writes_the_file_of_the_card(
     monkeypatch.setattr(calibration_rows.Campaign, "rounds", HASTY)
     monkeypatch.setattr(device_rows, "_STEPS", 2)
     monkeypatch.setattr(host_work, "ELEMENTS", (2048,))
-    found = Card(name="NVIDIA H100", memory_bytes=10**11, num_sms=132, capability=(9, 0))
+    found = CardSpecs(name="NVIDIA H100", memory_bytes=10**11, num_sms=132, capability=(9, 0))
     monkeypatch.setattr(calibrate, "read_card", lambda: found)
     spec = RunSpec(
         name="tiny",

@@ -12,21 +12,21 @@ from experiments.case import spec
 from experiments.folder.import_closure import PACKAGES
 from experiments.folder.provenance import code_version, version_in
 from experiments.jobs import answers as store
-from experiments.jobs.answers import Store
+from experiments.jobs.answers import Answers
 from tests import ROOT
 from zo2sim import cost
 from zo2sim.schedule import verify
 
 
 def filled(path: Path) -> Path:
-    with Store(path) as store:
+    with Answers(path) as store:
         store.add("a", {"step_s": 0.1})
         store.add("b", {"step_s": 1 / 3})
     return path
 
 
 def kept(path: Path) -> dict[str, dict[str, float]]:
-    with Store(path) as store:
+    with Answers(path) as store:
         return dict(store)
 
 
@@ -36,7 +36,7 @@ def test_answers_are_found_again(tmp_path: Path):
 
 
 def test_answers_are_there_at_once(tmp_path: Path):
-    with Store(tmp_path / "answers.jsonl") as store:
+    with Answers(tmp_path / "answers.jsonl") as store:
         for number in range(5):
             store.add(str(number), {"step_s": float(number)})
             assert store["0"] == {"step_s": 0.0}
@@ -47,7 +47,7 @@ def test_answers_are_there_at_once(tmp_path: Path):
 def test_a_torn_last_line_is_dropped_and_the_next_answer_starts_a_line(tmp_path: Path):
     path = filled(tmp_path / "answers.jsonl")
     path.write_text(path.read_text()[:-9])
-    with Store(path) as store:
+    with Answers(path) as store:
         assert list(store) == ["a"]
         store.add("c", {"step_s": 3.0})
     assert kept(path) == {"a": {"step_s": 0.1}, "c": {"step_s": 3.0}}
@@ -61,7 +61,7 @@ def test_answers_of_other_code_are_ignored(tmp_path: Path):
 
 def test_the_last_answer_to_a_question_counts(tmp_path: Path):
     path = filled(tmp_path / "answers.jsonl")
-    with Store(path) as store:
+    with Answers(path) as store:
         store.add("a", {"step_s": 2.0})
     assert kept(path)["a"] == {"step_s": 2.0}
 

@@ -18,7 +18,7 @@ from experiments import sweep
 from experiments.case.axes import parse_axes
 from experiments.case.spec import Spec
 from experiments.jobs import workers as crew
-from experiments.jobs.answers import Store
+from experiments.jobs.answers import Answers
 from experiments.jobs.grid import expand
 from experiments.jobs.job import Job
 from experiments.jobs.pool import Answered, run_jobs
@@ -112,16 +112,16 @@ def test_a_worker_that_dies_loses_no_row(
     whole: dict[str, bytes], cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """One of two dask workers is killed as soon as the first answer is there."""
-    add = Store.add
+    add = Answers.add
 
-    def kill_one(store: Store, key: str, answer: dict[str, object]) -> None:
+    def kill_one(store: Answers, key: str, answer: dict[str, object]) -> None:
         add(store, key, answer)
         if len(cluster.workers) == 2:
             worker = cluster.workers.pop()
             worker.send_signal(signal.SIGKILL)
             worker.wait(timeout=20)
 
-    monkeypatch.setattr(Store, "add", kill_one)
+    monkeypatch.setattr(Answers, "add", kill_one)
     assert sweep_grid(tmp_path, "--scheduler", cluster.address).code == 0
     assert len(cluster.workers) == 1
     assert contents(tmp_path) == whole
@@ -149,7 +149,7 @@ def quick(job: Job) -> dict[str, object]:
     return {"step_s": float(job.spec.recipe.batch)}
 
 
-def answered(jobs: list[Job], store: Store, with_crew: Crew) -> dict[str, dict[str, object]]:
+def answered(jobs: list[Job], store: Answers, with_crew: Crew) -> dict[str, dict[str, object]]:
     run_jobs(iter(jobs), store, with_crew, total=len(jobs))
     return dict(store)
 
@@ -163,7 +163,7 @@ def threads() -> Iterator[Executor]:
 def test_threads_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(experiments.jobs.pool, "answer", quick)
     jobs = some_jobs(50)
-    with Store(tmp_path / "a.jsonl") as store:
+    with Answers(tmp_path / "a.jsonl") as store:
         found = answered(jobs, store, Crew(open=threads, num_workers=2))
     assert found == {job.key: quick(job) for job in jobs}
 
@@ -171,7 +171,7 @@ def test_threads_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_only_a_few_jobs_are_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Of ten thousand, never more than what is on its way to two workers."""
     monkeypatch.setattr(experiments.jobs.pool, "answer", quick)
-    with Store(tmp_path / "a.jsonl") as store:
+    with Answers(tmp_path / "a.jsonl") as store:
         ahead: list[int] = []
 
         def watched() -> Iterator[Job]:
@@ -190,7 +190,7 @@ def test_workers_that_keep_dying_are_given_up(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(experiments.jobs.pool, "answer_all", killed)
     with (
-        Store(tmp_path / "a.jsonl") as store,
+        Answers(tmp_path / "a.jsonl") as store,
         pytest.raises(ChildProcessError, match=r"died 3 times in a row \(killed\).*same --out"),
     ):
         run_jobs(some_jobs(3), store, Crew(open=threads, num_workers=2), total=3)
@@ -201,7 +201,7 @@ def test_a_worker_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.M
         experiments.jobs.pool, "answer_all", lambda batch: Answered(code="old", answers={})
     )
     with (
-        Store(tmp_path / "a.jsonl") as store,
+        Answers(tmp_path / "a.jsonl") as store,
         pytest.raises(ValueError, match="one runs old, this is"),
     ):
         run_jobs(some_jobs(1), store, crew.here(), total=1)
@@ -213,7 +213,7 @@ def test_a_worker_that_sees_other_files_is_refused(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(experiments.jobs.pool, "answer_all", other)
     with (
-        Store(tmp_path / "a.jsonl") as store,
+        Answers(tmp_path / "a.jsonl") as store,
         pytest.raises(ValueError, match="must see the same files; opt-125m"),
     ):
         run_jobs(some_jobs(1), store, crew.here(), total=1)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments import run
 from experiments.training import output as run_output
-from experiments.training.batches import Reading
+from experiments.training.batches import Batches
 from experiments.training.history import StepLine
 from experiments.training.jsonl import read_task
 from experiments.training.result import digest
@@ -315,6 +315,6 @@ def test_nothing_is_left_where_the_settings_are_wrong(tmp_path: Path, small: tup
 def test_the_order_of_reading_follows_the_seed(model: Path, data: Path):
     task = read_task(data, None, most_held_out=2)
     tokenizer = AutoTokenizer.from_pretrained(model)
-    first, again, other = (Reading(task, tokenizer, RECIPE, seed) for seed in (0, 0, 1))
+    first, again, other = (Batches(task, tokenizer, RECIPE, seed) for seed in (0, 0, 1))
     assert torch.equal(first.step(3)["input_ids"], again.step(3)["input_ids"])
     assert not torch.equal(first.step(3)["input_ids"], other.step(3)["input_ids"])

@@ -11,7 +11,7 @@ from tests.families import batch, build
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, recipe
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2sim.dtypes import Dtype
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.runtime import account
 from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -87,7 +87,7 @@ def test_device_buffers_are_those_of_the_account(family: str, size: int):
     model, plan = adapted(family), Plan(blocks_per_unit=size)
     config: Any = model.config
     shape = from_config(config.to_dict(), name=family)
-    predicted = account(shape, plan, LORA).itemised(Place.DEVICE)
+    predicted = account(shape, plan, LORA).itemised(MemoryPlace.DEVICE)
     with engine(model, plan, LORA, batch(family)) as running:
         found = running.device_bytes
     names = ("resident units", "resident blocks", "LoRA adapters", "slots", "scratch")

@@ -16,7 +16,7 @@ from zo2rt.model.units import Units, find_units
 from zo2sim.cost import CostModel
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
-from zo2sim.memory.account import MemoryAccount, Place
+from zo2sim.memory.account import MemoryAccount, MemoryPlace
 from zo2sim.memory.runtime import account
 from zo2sim.models.config import from_config
 from zo2sim.models.presets import preset
@@ -86,7 +86,7 @@ def items(memory: MemoryAccount) -> list[tuple[str, str, int]]:
 def test_a_lane_needs_the_workspace_of_one_block_however_many_move_as_one():
     model, how = from_config(SMALL_CONFIG, name="small"), Recipe(sequence=64)
     for size in (1, 2, 3):
-        found = account(model, Plan(blocks_per_unit=size), how).itemised(Place.DEVICE)
+        found = account(model, Plan(blocks_per_unit=size), how).itemised(MemoryPlace.DEVICE)
         assert found[WORKSPACE] == 64 * (3 * 1024 + 2 * 4096) * 2
 
 

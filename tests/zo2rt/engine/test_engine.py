@@ -15,7 +15,7 @@ from tests.strategies import executed
 from tests.zo2rt.engine.engine_runs import NUM_STEPS, OPTIMIZER, Run, engine, recipe, run, same
 from zo2rt.backends import Backend, HostBackend, VirtualBackend
 from zo2rt.engine.engine import Engine, Objective
-from zo2rt.noise import Place, Record, perturb, sample_key, update
+from zo2rt.noise import Extent, Record, perturb, sample_key, update
 from zo2rt.steps.conformance import first_divergence
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -82,7 +82,7 @@ def test_one_step_is_the_textbook_s():
                 flat = parameter.data.view(-1)
                 coefficient = sign * OPTIMIZER.eps
                 before = theta[name].view(-1)
-                place = Place(p=p)
+                place = Extent(p=p)
                 perturb(flat, before, place, key=key, coefficient=coefficient, kind="gaussian")
             losses.append(float(twin(**data).loss.double()))
     g = (losses[0] - losses[1]) / (2.0 * OPTIMIZER.eps)
@@ -100,7 +100,7 @@ def test_one_step_is_the_textbook_s():
             weight_decay=decay,
             eps=OPTIMIZER.eps,
         )
-        update(tensor.view(-1), Place(p=p), records=[record], kind="gaussian")
+        update(tensor.view(-1), Extent(p=p), records=[record], kind="gaussian")
         assert torch.equal(model.get_parameter(name), tensor), name
 
 

@@ -13,8 +13,8 @@ from tests.families import batch, build
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, Run, engine, recipe, run, same
 from tests.zo2rt.noise.noise_cases import KEY, record
 from zo2rt.backends import CudaBackend
-from zo2rt.noise import Place, perturb, perturb_pair, update
-from zo2rt.noise.place import Kind
+from zo2rt.noise import Extent, perturb, perturb_pair, update
+from zo2rt.noise.extent import Distribution
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 
@@ -73,16 +73,16 @@ def test_nothing_more_is_reserved_after_the_second_step():
 
 @pytest.mark.parametrize("kind", ["gaussian", "rademacher"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_the_card_has_the_noise_of_the_cpu(kind: Kind, dtype: torch.dtype):
+def test_the_card_has_the_noise_of_the_cpu(kind: Distribution, dtype: torch.dtype):
     """A million elements of every pass, beginning in the middle of a call."""
     theta = torch.randn(COUNT, generator=torch.Generator().manual_seed(1)).to(dtype)
     expected, found = passes(theta, kind), passes(theta.cuda(), kind)
     assert [torch.equal(a, b.cpu()) for a, b in zip(expected, found, strict=True)] == [True] * 4
 
 
-def passes(theta: Tensor, kind: Kind) -> list[Tensor]:
+def passes(theta: Tensor, kind: Distribution) -> list[Tensor]:
     """W+ alone, W+ and W- together, and theta after records of one and of two samples."""
-    place, theta = Place(p=3, first_element=77), theta.clone()
+    place, theta = Extent(p=3, first_element=77), theta.clone()
     alone, plus, minus = (torch.empty_like(theta) for _ in range(3))
     perturb(alone, theta, place, key=KEY, coefficient=1e-3, kind=kind)
     perturb_pair(plus, minus, theta, place, key=KEY, coefficient=1e-3, kind=kind)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zo2rt.model.codec import TORCH_DTYPES, Layout, decode, encode, scales, views
+from zo2rt.model.codec import TORCH_DTYPES, WireLayout, decode, encode, scales, views
 from zo2sim.dtypes import Dtype
 from zo2sim.models.shapes import Parameter, Unit
 
@@ -17,14 +17,14 @@ shapes = st.lists(st.lists(st.integers(0, 9), max_size=3).map(tuple), max_size=5
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-def encoded(layout: Layout, *tensors: Tensor) -> Tensor:
+def encoded(layout: WireLayout, *tensors: Tensor) -> Tensor:
     buffer = torch.full((layout.num_bytes,), 0xAB, dtype=torch.uint8)
     encode(tensors, buffer, layout)
     return buffer
 
 
 def there_and_back(dtype: Dtype, tensor: Tensor, to: torch.dtype = torch.float32) -> Tensor:
-    layout = Layout.of(dtype, [tuple(tensor.shape)])
+    layout = WireLayout.of(dtype, [tuple(tensor.shape)])
     out = torch.empty_like(tensor, dtype=to)
     decode(encoded(layout, tensor), layout, [out])
     return out
@@ -33,7 +33,7 @@ def there_and_back(dtype: Dtype, tensor: Tensor, to: torch.dtype = torch.float32
 @given(shapes=shapes, dtype=st.sampled_from(Dtype))
 def test_a_buffer_has_the_bytes_of_the_memory_model(shapes: list[tuple[int, ...]], dtype: Dtype):
     unit = Unit(parameters=tuple(Parameter(name="", shape=shape) for shape in shapes))
-    layout = Layout.of(dtype, shapes)
+    layout = WireLayout.of(dtype, shapes)
     assert layout.num_bytes == unit.buffer_bytes(dtype)
     assert all(piece.start % 256 == 0 for piece in layout.pieces)
     tensors = [torch.ones(shape) for shape in shapes]
@@ -43,7 +43,7 @@ def test_a_buffer_has_the_bytes_of_the_memory_model(shapes: list[tuple[int, ...]
 
 
 def test_tensors_start_at_multiples_of_256_and_scales_end_their_piece():
-    layout = Layout.of(Dtype.FP8, [(3, 5), (252,), (253,), ()])
+    layout = WireLayout.of(Dtype.FP8, [(3, 5), (252,), (253,), ()])
     places = [(p.start, p.values_end, p.scales_start, p.end) for p in layout.pieces]
     assert places == [
         (0, 15, 244, 256),
@@ -57,7 +57,7 @@ def test_tensors_start_at_multiples_of_256_and_scales_end_their_piece():
 @given(values=st.lists(st.floats(width=32), min_size=1, max_size=9))
 def test_unscaled_formats_round_as_torch_does(dtype: Dtype, values: list[float]):
     tensor = torch.tensor(values, dtype=torch.float32)
-    layout = Layout.of(dtype, [tuple(tensor.shape)])
+    layout = WireLayout.of(dtype, [tuple(tensor.shape)])
     (view,) = views(encoded(layout, tensor), layout)
     expected = tensor.to(TORCH_DTYPES[dtype])
     assert torch.equal(view.view(torch.uint8), expected.view(torch.uint8))
@@ -91,7 +91,7 @@ def nearest(value: float) -> set[float]:
 @given(st.lists(floats, min_size=1, max_size=8))
 def test_fp8_is_the_nearest_value_at_the_rows_scale(values: list[float]):
     tensor = torch.tensor([values])
-    layout = Layout.of(Dtype.FP8, [tuple(tensor.shape)])
+    layout = WireLayout.of(Dtype.FP8, [tuple(tensor.shape)])
     buffer = encoded(layout, tensor)
     (codes,), (scale,) = views(buffer, layout), scales(buffer, layout)
     largest = tensor.abs().amax()
@@ -120,7 +120,7 @@ def test_zero_rows_and_subnormal_rows_stay_small():
 
 
 def test_rows_have_scales_of_their_own_and_a_vector_is_one_row():
-    layout = Layout.of(Dtype.FP8, [(2, 2, 2), (4,)])
+    layout = WireLayout.of(Dtype.FP8, [(2, 2, 2), (4,)])
     experts = torch.tensor([[[448.0, 0], [896, 0]], [[0, 224], [0, -448e6]]])
     matrix, vector = scales(encoded(layout, experts, torch.full((4,), 896.0)), layout)
     assert (matrix.tolist(), vector.tolist()) == ([1, 2, 0.5, 1e6], [2])
@@ -145,7 +145,7 @@ def test_rows_are_alike_however_many_are_encoded_at_once():
 
 def test_equal_tensors_give_equal_bytes():
     for dtype in Dtype:
-        layout = Layout.of(dtype, [(3,), (2, 2), (5, 0)])
+        layout = WireLayout.of(dtype, [(3,), (2, 2), (5, 0)])
         tensors = (torch.ones(3), torch.ones(2, 2), torch.ones(5, 0))
         other = torch.zeros(layout.num_bytes, dtype=torch.uint8)
         encode(tensors, other, layout)
@@ -153,7 +153,7 @@ def test_equal_tensors_give_equal_bytes():
 
 
 def test_views_write_to_the_buffer():
-    layout = Layout.of(Dtype.FP16, [(2,), (3,)])
+    layout = WireLayout.of(Dtype.FP16, [(2,), (3,)])
     buffer = encoded(layout, torch.zeros(2), torch.zeros(3))
     views(buffer, layout)[1].fill_(1)
     out = [torch.empty(2), torch.empty(3)]
@@ -162,7 +162,7 @@ def test_views_write_to_the_buffer():
 
 
 def test_wrong_buffers_and_tensors_are_refused():
-    layout = Layout.of(Dtype.FP16, [(2, 3)])
+    layout = WireLayout.of(Dtype.FP16, [(2, 3)])
     buffer = torch.empty(256, dtype=torch.uint8)
     with pytest.raises(ValueError, match=r"shapes of the layout, \[\(2, 3\)\]; got \[\(3, 2\)\]"):
         encode([torch.ones(3, 2)], buffer, layout)

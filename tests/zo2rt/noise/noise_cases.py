@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zo2rt.noise import Place, Record, reference
-from zo2rt.noise.place import Kind
+from zo2rt.noise import Extent, Record, reference
+from zo2rt.noise.extent import Distribution
 from zo2rt.noise.rounding import narrow, widen
 from zo2sim.dtypes import Dtype
 
 FORMATS = (Dtype.FP32, Dtype.FP16, Dtype.BF16)
-KINDS: tuple[Kind, ...] = ("gaussian", "rademacher")
+KINDS: tuple[Distribution, ...] = ("gaussian", "rademacher")
 KEY = 0xFEDCBA9876543210
 _EDGES = (0.0, -0.0, 6e-8, 2e-8, -6.1e-5, 6.1035e-5, 65504.0, 65519.9, -3e4, 1e-40, -1e-42, 3e38)
 
@@ -49,7 +49,12 @@ def still(samples: int, *, lr: float = 1e-2, weight_decay: float = 0.0) -> Recor
 
 
 def perturbed(
-    theta: NDArray[Any], dtype: Dtype, place: Place, kind: Kind, *, coefficient: float = 1e-3
+    theta: NDArray[Any],
+    dtype: Dtype,
+    place: Extent,
+    kind: Distribution,
+    *,
+    coefficient: float = 1e-3,
 ) -> NDArray[Any]:
     """What the reference says that W is."""
     exact = reference.perturbed(

@@ -10,9 +10,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.zo2rt.noise.noise_cases import KEY, record
-from zo2rt.noise import Place, perturb, perturb_pair, update
+from zo2rt.noise import Extent, perturb, perturb_pair, update
 
-PLACE = Place(p=3, first_element=5)
+PLACE = Extent(p=3, first_element=5)
 
 
 @pytest.fixture

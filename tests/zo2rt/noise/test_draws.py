@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.zo2rt.noise.noise_cases import KEY, record
 from zo2rt import noise
 from zo2rt.model.units import UnitParameter
-from zo2rt.noise import Place
+from zo2rt.noise import Extent
 from zo2rt.noise.draws import Both, ElementDraws
 
 COUNT = 96
@@ -45,7 +45,7 @@ def test_every_room_and_every_parameter_has_noise_of_its_own():
         own.perturb(rooms[2], theta, parameter(3), key=KEY, scaled_eps=-1e-3)
         for room, p, c in zip(rooms, (3, 4, 3), (1e-3, 1e-3, -1e-3), strict=True):
             want = torch.zeros(COUNT)
-            noise.perturb(want, theta, Place(p=p), key=KEY, coefficient=c, kind="gaussian")
+            noise.perturb(want, theta, Extent(p=p), key=KEY, coefficient=c, kind="gaussian")
             assert torch.equal(room, want)
             room.zero_()
 
@@ -67,7 +67,7 @@ def test_other_records_make_another_update():
     for records in (groups, later, groups):
         for p in (parameter(3), parameter(4, decays=False)):
             own.update(theta, p, records[p.decays])
-            noise.update(want, Place(p=p.index), records=records[p.decays], kind="gaussian")
+            noise.update(want, Extent(p=p.index), records=records[p.decays], kind="gaussian")
             assert torch.equal(theta, want)
 
 

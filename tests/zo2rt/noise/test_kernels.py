@@ -23,13 +23,13 @@ from tests.zo2rt.noise.noise_cases import (
     still,
     stored,
 )
-from zo2rt.noise import Place, Record, kernels, perturb, perturb_pair, reference, split, update
-from zo2rt.noise.place import Kind
+from zo2rt.noise import Extent, Record, kernels, perturb, perturb_pair, reference, split, update
+from zo2rt.noise.extent import Distribution
 from zo2rt.noise.rounding import narrow, nearest, widen
 from zo2sim.dtypes import Dtype
 
 PLACES = st.builds(
-    Place,
+    Extent,
     p=st.integers(0, 2**32 - 1),
     first_element=st.integers(0, 300) | st.integers(2**35 - 5000, 2**35 + 300) | st.just(2**62),
     threshold=st.just(math.inf) | st.floats(0.0, 1e4, width=32),
@@ -40,7 +40,9 @@ QUICK = settings(deadline=None, max_examples=30)
 
 @QUICK
 @given(st.sampled_from(FORMATS), st.sampled_from(KINDS), COUNTS, PLACES)
-def test_perturb_is_the_reference(dtype: Dtype, kind: Kind, count: int, place: Place) -> None:
+def test_perturb_is_the_reference(
+    dtype: Dtype, kind: Distribution, count: int, place: Extent
+) -> None:
     theta = stored(dtype, count)
     out = np.empty_like(theta)
     perturb(out, theta, place, key=KEY, coefficient=1e-3, kind=kind)
@@ -51,7 +53,7 @@ def test_perturb_is_the_reference(dtype: Dtype, kind: Kind, count: int, place: P
 @pytest.mark.parametrize("master", FORMATS)
 @pytest.mark.parametrize("compute", FORMATS)
 def test_w_may_have_another_format_than_theta(master: Dtype, compute: Dtype) -> None:
-    theta, place = stored(master, 3000), Place(p=1, first_element=5)
+    theta, place = stored(master, 3000), Extent(p=1, first_element=5)
     out = narrow(np.zeros(3000, np.float32), compute)
     perturb(out, theta, place, key=KEY, coefficient=-1e-3, kind="gaussian")
     exact = reference.perturbed(
@@ -63,7 +65,7 @@ def test_w_may_have_another_format_than_theta(master: Dtype, compute: Dtype) -> 
 @QUICK
 @given(st.sampled_from(FORMATS), st.sampled_from(FORMATS), st.sampled_from(KINDS), COUNTS, PLACES)
 def test_a_pair_is_two_perturbations(
-    master: Dtype, compute: Dtype, kind: Kind, count: int, place: Place
+    master: Dtype, compute: Dtype, kind: Distribution, count: int, place: Extent
 ) -> None:
     theta = stored(master, count)
     plus, minus, once, again = (narrow(np.zeros(count, np.float32), compute) for _ in range(4))
@@ -77,8 +79,8 @@ def test_a_pair_is_two_perturbations(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("in_place", [0, 1])
-def test_either_of_a_pair_may_be_theta_itself(in_place: int, kind: Kind) -> None:
-    theta, place = stored(Dtype.FP32, 5000), Place(p=3)
+def test_either_of_a_pair_may_be_theta_itself(in_place: int, kind: Distribution) -> None:
+    theta, place = stored(Dtype.FP32, 5000), Extent(p=3)
     outs = [np.empty_like(theta), np.empty_like(theta)]
     outs[in_place] = theta.copy()
     plus, minus = outs
@@ -89,17 +91,17 @@ def test_either_of_a_pair_may_be_theta_itself(in_place: int, kind: Kind) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", FORMATS)
-def test_w_may_be_theta_itself(dtype: Dtype, kind: Kind) -> None:
-    theta, place = stored(dtype, 5000), Place(p=3, first_element=7)
+def test_w_may_be_theta_itself(dtype: Dtype, kind: Distribution) -> None:
+    theta, place = stored(dtype, 5000), Extent(p=3, first_element=7)
     expected = perturbed(theta, dtype, place, kind)
     perturb(theta, theta, place, key=KEY, coefficient=1e-3, kind=kind)
     assert same_bits(theta, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_product_is_rounded_before_the_sum(kind: Kind) -> None:
+def test_the_product_is_rounded_before_the_sum(kind: Distribution) -> None:
     """With theta = -fp32(c z), a fused multiply-add would leave the product's rounding error."""
-    count, c, place = 4096, float(np.float32(0.1)), Place(p=0)
+    count, c, place = 4096, float(np.float32(0.1)), Extent(p=0)
     product = np.float32(c) * reference.noise(KEY, place, count, kind)
     out = np.ones(count, np.float32)
     perturb(out, -product, place, key=KEY, coefficient=c, kind=kind)
@@ -117,7 +119,12 @@ RECORDS = st.lists(
 @QUICK
 @given(st.sampled_from(FORMATS), st.sampled_from(KINDS), COUNTS, PLACES, RECORDS, st.booleans())
 def test_update_is_the_reference(
-    dtype: Dtype, kind: Kind, count: int, place: Place, records: list[Record], rounding: bool
+    dtype: Dtype,
+    kind: Distribution,
+    count: int,
+    place: Extent,
+    records: list[Record],
+    rounding: bool,
 ) -> None:
     theta = stored(dtype, count)
     expected = reference.updated(
@@ -133,7 +140,7 @@ def test_update_is_the_reference(
     st.lists(st.integers(0, 3000), max_size=4),
 )  # fmt: skip
 def test_any_tiling_in_any_order_gives_the_same_bits(
-    dtype: Dtype, kind: Kind, place: Place, rounding: bool, cuts: list[int]
+    dtype: Dtype, kind: Distribution, place: Extent, rounding: bool, cuts: list[int]
 ) -> None:
     records = [record(1, 2), record(2, 1)]
     work = partial(update, records=records, kind=kind, stochastic_rounding=rounding)
@@ -151,9 +158,9 @@ def test_one_pass_over_records_is_one_pass_per_record(dtype: Dtype, rounding: bo
     records = [record(step, 1 + step % 2) for step in range(5)]
     work = partial(update, kind="gaussian", stochastic_rounding=rounding)
     replayed, stepped = stored(dtype, 2500), stored(dtype, 2500)
-    work(replayed, Place(p=1), records=records)
+    work(replayed, Extent(p=1), records=records)
     for one in records:
-        work(stepped, Place(p=1), records=[one])
+        work(stepped, Extent(p=1), records=[one])
     assert same_bits(replayed, stepped)
     assert not same_bits(replayed, stored(dtype, 2500))
 
@@ -161,7 +168,7 @@ def test_one_pass_over_records_is_one_pass_per_record(dtype: Dtype, rounding: bo
 @pytest.mark.parametrize("torch_dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_torch_rounds_as_the_kernels_do(torch_dtype: torch.dtype) -> None:
     """torch's own conversions of the reference's values, on tensors with two dimensions."""
-    theta, place = torch.linspace(-2, 2, 4000).to(torch_dtype).view(40, 100), Place(p=2)
+    theta, place = torch.linspace(-2, 2, 4000).to(torch_dtype).view(40, 100), Extent(p=2)
     out = torch.empty_like(theta)
     perturb(out, theta, place, key=KEY, coefficient=0.5, kind="gaussian")
     z = torch.from_numpy(reference.noise(KEY, place, 4000, "gaussian")).view(40, 100)
@@ -173,7 +180,7 @@ def test_every_fp16_number_survives_the_kernels() -> None:
     every = np.arange(65536, dtype=np.uint32).astype(np.uint16).view(np.float16)
     numbers = every[~np.isnan(every) & (every != 0)]
     out = np.zeros_like(numbers)
-    perturb(out, numbers, Place(p=0), key=KEY, coefficient=0.0, kind="rademacher")
+    perturb(out, numbers, Extent(p=0), key=KEY, coefficient=0.0, kind="rademacher")
     assert same_bits(out, numbers)
 
 
@@ -188,7 +195,7 @@ def test_rounding_is_exact_at_and_beside_every_tie(dtype: Dtype) -> None:
     )
     values = values[values != 0]
     out = narrow(np.zeros_like(values), dtype)
-    perturb(out, values, Place(p=0), key=KEY, coefficient=0.0, kind="gaussian")
+    perturb(out, values, Extent(p=0), key=KEY, coefficient=0.0, kind="gaussian")
     assert same_bits(out, narrow(values, dtype))
     assert np.isin(widen(out, dtype), [*grid, -np.inf, np.inf]).all()
 
@@ -198,7 +205,11 @@ def test_nan_and_infinity_stay(dtype: Dtype) -> None:
     theta = narrow(np.array([np.nan, np.inf, -np.inf], np.float32), dtype)
     for rounding in (False, True):
         update(
-            theta, Place(p=0), records=[record(0, 1)], kind="gaussian", stochastic_rounding=rounding
+            theta,
+            Extent(p=0),
+            records=[record(0, 1)],
+            kind="gaussian",
+            stochastic_rounding=rounding,
         )
         values = widen(theta, dtype)
         assert np.isnan(values[0])
@@ -214,18 +225,21 @@ def _skipped() -> Record:
 
 def test_a_skipped_record_does_nothing_but_a_zero_gradient_decays() -> None:
     theta = np.ones(10, np.float32)
-    update(theta, Place(p=0), records=[_skipped()], kind="gaussian")
+    update(theta, Extent(p=0), records=[_skipped()], kind="gaussian")
     assert theta.tolist() == [1.0] * 10
     update(
-        theta, Place(p=0), records=[_skipped(), still(1, lr=0.1, weight_decay=0.5)], kind="gaussian"
+        theta,
+        Extent(p=0),
+        records=[_skipped(), still(1, lr=0.1, weight_decay=0.5)],
+        kind="gaussian",
     )
     assert theta.tolist() == [float(np.float32(0.95))] * 10
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_signs_of_zeros_are_the_references(kind: Kind) -> None:
+def test_signs_of_zeros_are_the_references(kind: Distribution) -> None:
     """-0 - (+0) is -0 and -0 - (-0) is +0, so s must start as the first product."""
-    theta, place = np.full(200, -0.0, np.float32), Place(p=0)
+    theta, place = np.full(200, -0.0, np.float32), Extent(p=0)
     expected = reference.updated(theta, place, [still(2)], kind=kind, dtype=Dtype.FP32)
     assert 0 < np.signbit(expected).sum() < 200
     update(theta, place, records=[still(2)], kind=kind)
@@ -234,7 +248,7 @@ def test_signs_of_zeros_are_the_references(kind: Kind) -> None:
 
 def test_subnormal_fp16_goes_up_exactly_when_fraction_and_draw_reach_one() -> None:
     """Half a million elements a quarter above a subnormal: some fractions and draws sum to one."""
-    count, place = 2**19, Place(p=0)
+    count, place = 2**19, Extent(p=0)
     nudge = Record(
         step=1, sample_keys=(KEY,), projected_gradients=(5.25 * 2.0**-24,), lr=1.0,
         weight_decay=0.0, eps=1e-3,
@@ -259,7 +273,9 @@ def test_stochastic_rounding_moves_small_updates_on_average(dtype: Dtype) -> Non
 
     def after(rounding: bool) -> NDArray[Any]:
         theta = narrow(np.ones(count, np.float32), dtype)
-        update(theta, Place(p=0), records=[shrink], kind="rademacher", stochastic_rounding=rounding)
+        update(
+            theta, Extent(p=0), records=[shrink], kind="rademacher", stochastic_rounding=rounding
+        )
         return widen(theta, dtype)
 
     assert set(after(False).tolist()) == {1.0}
@@ -288,17 +304,17 @@ def test_nothing_is_fused_or_parallel() -> None:
 )
 def test_unusable_buffers_are_refused(buffer: Any) -> None:
     with pytest.raises(ValueError, match="a buffer must be contiguous, in memory, and fp32"):
-        perturb(buffer, buffer, Place(p=0), key=1, coefficient=1.0, kind="gaussian")
+        perturb(buffer, buffer, Extent(p=0), key=1, coefficient=1.0, kind="gaussian")
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="must be contiguous"):
-        split(pool, 2, partial(update, records=[record(0, 1)]), Place(p=0), buffer)
+        split(pool, 2, partial(update, records=[record(0, 1)]), Extent(p=0), buffer)
 
 
 def test_buffers_of_unequal_length_are_refused() -> None:
     four, three = torch.zeros(4), torch.zeros(3)
     with pytest.raises(ValueError, match=r"equally many elements; got \[3, 4\]"):
-        perturb(four, three, Place(p=0), key=1, coefficient=1.0, kind="gaussian")
+        perturb(four, three, Extent(p=0), key=1, coefficient=1.0, kind="gaussian")
     with pytest.raises(ValueError, match=r"equally many elements; got \[3, 4\]"):
-        perturb_pair(four, three, four, Place(p=0), key=1, coefficient=1.0, kind="gaussian")
+        perturb_pair(four, three, four, Extent(p=0), key=1, coefficient=1.0, kind="gaussian")
 
 
 def test_the_reference_rounds_to_nearest_as_torch_does() -> None:

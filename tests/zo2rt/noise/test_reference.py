@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from tests.zo2rt.noise import slow_philox as slow
 from tests.zo2rt.noise.noise_cases import KEY
-from zo2rt.noise import Place, reference, sample_key, table
+from zo2rt.noise import Extent, reference, sample_key, table
 
 ANSWERS: dict[str, Any] = json.loads(table.PATH.with_name("known_answers.json").read_text())
 U64 = st.integers(0, 2**64 - 1)
@@ -73,7 +73,7 @@ def test_committed_elements_of_both_kinds() -> None:
     elements = ANSWERS["elements"]
     key = sample_key(elements["run_seed"], elements["step"], elements["sample"])
     for answer in elements["z"]:
-        place = Place(p=elements["p"], first_element=answer["element"])
+        place = Extent(p=elements["p"], first_element=answer["element"])
         gaussian = reference.noise(key, place, 1, "gaussian")
         assert float(gaussian[0]).hex() == answer["gaussian"]
         assert reference.noise(key, place, 1, "rademacher").tolist() == [answer["rademacher"]]
@@ -84,7 +84,7 @@ def test_committed_elements_of_both_kinds() -> None:
 def test_halves_and_bits_lie_where_the_specification_says(
     key: int, p: int, first: int, word3: int
 ) -> None:
-    place, count = Place(p=p, first_element=first), 11
+    place, count = Extent(p=p, first_element=first), 11
     elements = range(first, first + count)
     halves = [slow.half(key, e, p, word3) for e in elements]
     assert reference.halves(key, place, count, word3=word3).tolist() == halves
@@ -120,7 +120,7 @@ def test_a_damaged_table_is_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPat
 def test_half_a_million_gaussians_have_the_moments_and_no_neighbour_correlation() -> None:
     """The bounds are five standard errors."""
     count = 2**19
-    z = reference.noise(KEY, Place(p=3), count, "gaussian").astype(np.float64)
+    z = reference.noise(KEY, Extent(p=3), count, "gaussian").astype(np.float64)
     error = 5 / np.sqrt(count)
     assert abs(z.mean()) < error
     assert abs((z**2).mean() - 0.99998) < error * np.sqrt(2)
@@ -129,21 +129,21 @@ def test_half_a_million_gaussians_have_the_moments_and_no_neighbour_correlation(
 
 
 def test_noise_differs_by_key_parameter_and_purpose() -> None:
-    count, base = 64, reference.halves(KEY, Place(p=1), 64)
+    count, base = 64, reference.halves(KEY, Extent(p=1), 64)
     others = [
-        reference.halves(KEY + 1, Place(p=1), count),
-        reference.halves(KEY, Place(p=2), count),
-        reference.halves(KEY, Place(p=1), count, word3=reference.ROUNDING),
+        reference.halves(KEY + 1, Extent(p=1), count),
+        reference.halves(KEY, Extent(p=2), count),
+        reference.halves(KEY, Extent(p=1), count, word3=reference.ROUNDING),
     ]
     assert all((base == other).mean() < 0.1 for other in others)
 
 
 def test_torch_noise_has_no_addresses() -> None:
     with pytest.raises(ValueError, match="gaussian, rademacher; got 'torch'"):
-        reference.noise(KEY, Place(p=0), 1, "torch")  # pyright: ignore[reportArgumentType]
+        reference.noise(KEY, Extent(p=0), 1, "torch")  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(("p", "first"), [(-1, 0), (2**32, 0), (0, -1), (0, 2**63)])
 def test_places_out_of_range_are_refused(p: int, first: int) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Place(p=p, first_element=first)
+        Extent(p=p, first_element=first)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.zo2rt.noise.noise_cases import FORMATS, KEY, KINDS, record, same_bits, stored
-from zo2rt.noise import Place, Record, perturb, perturb_pair, thresholds, update
-from zo2rt.noise.place import Kind
+from zo2rt.noise import Extent, Record, perturb, perturb_pair, thresholds, update
+from zo2rt.noise.extent import Distribution
 from zo2rt.noise.rounding import narrow, widen
 from zo2sim.dtypes import Dtype
 
@@ -102,10 +102,10 @@ def test_weights_without_a_threshold_are_refused_by_name() -> None:
 
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_small_weights_are_dense_and_large_ones_stay(dtype: Dtype, kind: Kind) -> None:
-    theta, dense = stored(dtype, COUNT), Place(p=2, first_element=77)
+def test_small_weights_are_dense_and_large_ones_stay(dtype: Dtype, kind: Distribution) -> None:
+    theta, dense = stored(dtype, COUNT), Extent(p=2, first_element=77)
     h = threshold_of(theta, 0.75)
-    sparse = Place(p=2, first_element=77, threshold=h)
+    sparse = Extent(p=2, first_element=77, threshold=h)
     small = np.abs(widen(theta, dtype)) <= h
     assert 0 < small.sum() < COUNT
     for work in (
@@ -117,13 +117,13 @@ def test_small_weights_are_dense_and_large_ones_stay(dtype: Dtype, kind: Kind) -
         assert same_bits(work(theta, sparse), np.where(small, work(theta, dense), theta))
 
 
-def _perturbed(theta: NDArray[Any], place: Place, **noise: Any) -> NDArray[Any]:
+def _perturbed(theta: NDArray[Any], place: Extent, **noise: Any) -> NDArray[Any]:
     out = np.empty_like(theta)
     perturb(out, theta, place, key=KEY, **noise)
     return out
 
 
-def _updated(theta: NDArray[Any], place: Place, **change: Any) -> NDArray[Any]:
+def _updated(theta: NDArray[Any], place: Extent, **change: Any) -> NDArray[Any]:
     after = theta.copy()
     update(after, place, **change)
     return after
@@ -134,11 +134,11 @@ def _updated(theta: NDArray[Any], place: Place, **change: Any) -> NDArray[Any]:
     st.sampled_from(FORMATS), st.sampled_from(KINDS), st.booleans(), st.integers(0, COUNT - 1)
 )  # fmt: skip
 def test_each_record_of_a_replay_compares_anew(
-    dtype: Dtype, kind: Kind, rounding: bool, rank: int
+    dtype: Dtype, kind: Distribution, rounding: bool, rank: int
 ) -> None:
     theta = stored(dtype, COUNT)
     h = float(np.sort(np.abs(widen(theta, dtype)))[rank])
-    place = Place(p=1, threshold=h if math.isfinite(h) else 1.0)
+    place = Extent(p=1, threshold=h if math.isfinite(h) else 1.0)
     work = partial(_updated, place=place, kind=kind, stochastic_rounding=rounding)
     stepped = theta
     for one in RECORDS:
@@ -153,14 +153,14 @@ def test_a_weight_may_leave_the_small_ones_but_not_come_back() -> None:
         weight_decay=-0.1, eps=1e-3,
     )  # fmt: skip
     theta = np.array([1.0, 0.1, 1.3], np.float32)
-    update(theta, Place(p=0, threshold=1.25), records=[grow] * 5, kind="rademacher")
+    update(theta, Extent(p=0, threshold=1.25), records=[grow] * 5, kind="rademacher")
     assert [round(float(x), 4) for x in theta] == [1.331, 0.1611, 1.3]
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_nan_is_not_trained_and_infinity_stays(dtype: Dtype) -> None:
     theta = narrow(np.array([np.nan, np.inf, -np.inf, -0.0, 0.5], np.float32), dtype)
-    place = Place(p=0, threshold=0.0)
+    place = Extent(p=0, threshold=0.0)
     plus, minus = np.empty_like(theta), np.empty_like(theta)
     perturb_pair(plus, minus, theta, place, key=KEY, coefficient=1e-3, kind="gaussian")
     update(theta, place, records=RECORDS, kind="gaussian")
@@ -173,11 +173,11 @@ def test_nan_is_not_trained_and_infinity_stays(dtype: Dtype) -> None:
 def test_what_is_not_trained_is_still_rounded_to_the_format_of_w() -> None:
     theta = np.array([1.0 + 2.0**-12, 3.0], np.float32)
     out = np.zeros(2, np.float16)
-    perturb(out, theta, Place(p=0, threshold=0.5), key=KEY, coefficient=1.0, kind="gaussian")
+    perturb(out, theta, Extent(p=0, threshold=0.5), key=KEY, coefficient=1.0, kind="gaussian")
     assert out.tolist() == [1.0, 3.0]
 
 
 @pytest.mark.parametrize("threshold", [-1e-9, float("nan"), 3.5e38])
 def test_thresholds_out_of_range_are_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match=r"p = 7: a threshold must be >= 0 and finite in fp32"):
-        Place(p=7, threshold=threshold)
+        Extent(p=7, threshold=threshold)

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.zo2rt.noise.noise_cases import FORMATS, KEY, KINDS, record, same_bits, stored
-from zo2rt.noise import Place, perturb, perturb_pair, split, update
-from zo2rt.noise.place import Kind
+from zo2rt.noise import Extent, perturb, perturb_pair, split, update
+from zo2rt.noise.extent import Distribution
 from zo2sim.dtypes import Dtype
 
 _COUNT = 3000
-_PLACE = Place(p=4, first_element=2**35 - 1001)
+_PLACE = Extent(p=4, first_element=2**35 - 1001)
 
 
 @pytest.mark.parametrize("num_ranges", [1, 2, 3, 7, 100])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_number_of_ranges_changes_no_bit(num_ranges: int, kind: Kind) -> None:
+def test_the_number_of_ranges_changes_no_bit(num_ranges: int, kind: Distribution) -> None:
     theta = torch.linspace(-1, 1, 10_001)
     once, split_up = torch.empty(3, 10_001), torch.empty(3, 10_001)
     one = partial(perturb, key=KEY, coefficient=1e-3, kind=kind)
@@ -40,7 +40,7 @@ def test_the_number_of_ranges_changes_no_bit(num_ranges: int, kind: Kind) -> Non
 class _Job:
     """One of the three functions on buffers of its own."""
 
-    def __init__(self, name: str, dtype: Dtype, kind: Kind, p: int) -> None:
+    def __init__(self, name: str, dtype: Dtype, kind: Distribution, p: int) -> None:
         self.theta = stored(dtype, _COUNT, p)
         self.buffers = [np.zeros_like(self.theta) for _ in range(_OUTS[name])] + [self.theta]
         work: dict[str, Callable[..., None]] = {
@@ -48,7 +48,7 @@ class _Job:
             "perturb_pair": partial(perturb_pair, key=KEY, coefficient=1e-3, kind=kind),
             "update": partial(update, records=[record(1, 2), record(2, 1)], kind=kind),
         }
-        self._work, self._place = work[name], Place(p=p, first_element=2**35 - 1001)
+        self._work, self._place = work[name], Extent(p=p, first_element=2**35 - 1001)
 
     def whole(self) -> list[NDArray[Any]]:
         """The buffers after one call for all of them."""
@@ -76,7 +76,7 @@ _CUTS = st.lists(st.integers(0, _COUNT), max_size=4)
 @settings(max_examples=30)
 @given(st.lists(_JOBS, min_size=2, max_size=5), _CUTS, st.randoms(use_true_random=False))
 def test_calls_at_once_in_any_order_give_the_bits_of_one_call_each(
-    jobs: list[tuple[str, Dtype, Kind]], cuts: list[int], random: Any
+    jobs: list[tuple[str, Dtype, Distribution]], cuts: list[int], random: Any
 ) -> None:
     alone = [_Job(*job, p) for p, job in enumerate(jobs)]
     together = [_Job(*job, p) for p, job in enumerate(jobs)]
@@ -91,4 +91,4 @@ def test_calls_at_once_in_any_order_give_the_bits_of_one_call_each(
 
 def test_an_error_in_a_range_reaches_the_caller() -> None:
     with ThreadPoolExecutor(2) as pool, pytest.raises(TypeError, match="records"):
-        split(pool, 2, partial(update, kind="gaussian"), Place(p=0), torch.zeros(1000))
+        split(pool, 2, partial(update, kind="gaussian"), Extent(p=0), torch.zeros(1000))

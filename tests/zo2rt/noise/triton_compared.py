@@ -22,14 +22,14 @@ from tests.zo2rt.noise.noise_cases import (
     still,
     stored,
 )
-from zo2rt.noise import Place, Prepared, Record, accelerator, flattened, reference
-from zo2rt.noise.place import Kind
+from zo2rt.noise import Extent, Prepared, Record, accelerator, flattened, reference
+from zo2rt.noise.extent import Distribution
 from zo2rt.noise.rounding import narrow, widen
 from zo2sim.dtypes import Dtype
 
 _DEVICE = sys.argv[1]
 _TORCH = {Dtype.FP32: torch.float32, Dtype.FP16: torch.float16, Dtype.BF16: torch.bfloat16}
-_PLACE = Place(p=2**32 - 9, first_element=2**35 - 77)
+_PLACE = Extent(p=2**32 - 9, first_element=2**35 - 77)
 _SPARSE = replace(_PLACE, threshold=1e-2)
 _COUNT = 1500
 _RECORDS = [record(0, 1), record(1, 3), record(2, 2)]
@@ -47,7 +47,7 @@ def _holds(tensor: torch.Tensor, expected: NDArray[Any]) -> bool:
 
 
 def _perturbs_equally(
-    dtype: Dtype, kind: Kind, coefficients: tuple[float, ...], place: Place = _PLACE
+    dtype: Dtype, kind: Distribution, coefficients: tuple[float, ...], place: Extent = _PLACE
 ) -> bool:
     """One W per coefficient, the first and its negative, from one launch."""
     theta = stored(dtype, _COUNT)
@@ -60,11 +60,11 @@ def _perturbs_equally(
 
 def _updates_equally(
     dtype: Dtype,
-    kind: Kind,
+    kind: Distribution,
     records: list[Record],
     *,
     rounding: bool = False,
-    place: Place = _PLACE,
+    place: Extent = _PLACE,
 ) -> bool:
     theta = stored(dtype, _COUNT)
     tensor = _tensor(theta, dtype)

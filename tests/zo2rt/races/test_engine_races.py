@@ -22,7 +22,7 @@ from zo2rt.model.loss import model_loss
 from zo2rt.races.backend import Checked
 from zo2rt.races.detector import Race, RaceFound
 from zo2sim.policies import build as build_program
-from zo2sim.schedule.ops import LETTERS, Kind, Op, Program, Schedule, Space, Stream
+from zo2sim.schedule.ops import LETTERS, BufferSpace, Kind, Op, Program, Schedule, Stream
 from zo2sim.schedule.unroll import unroll
 from zo2sim.schedule.verify import races
 
@@ -125,7 +125,7 @@ def deleted_edges() -> list[tuple[str, str, str]]:
 
 def is_predicted(program: Program) -> bool:
     """Whether the verifier finds a race in memory: records and the journal are no buffers."""
-    elsewhere = (Space.RECORD, Space.JOURNAL)
+    elsewhere = (BufferSpace.RECORD, BufferSpace.JOURNAL)
     return any(race.buffer.space not in elsewhere for race in races(unroll(program, periods=4)))
 
 

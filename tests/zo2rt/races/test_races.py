@@ -12,15 +12,15 @@ from tests.zo2rt.steps.tiny_executor import execute, in_issue_order, whole_run
 from zo2rt.backends import Backend, CudaBackend, Event, HostBackend, VirtualBackend
 from zo2rt.races.backend import Checked
 from zo2rt.races.detector import Access, RaceDetector, RaceFound
-from zo2rt.races.watch import Watch
+from zo2rt.races.watch import TouchedTensors
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape
-from zo2sim.schedule.ops import Buffer, Space, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Stream
 from zo2sim.schedule.unroll import Unrolled
 from zo2sim.schedule.verify import races
 
 H2D, COMPUTE, D2H = Stream.H2D, Stream.COMPUTE, Stream.D2H
-SLOT = Buffer(Space.SLOT, 1)
+SLOT = Buffer(BufferSpace.SLOT, 1)
 
 
 def event() -> Event:
@@ -143,7 +143,7 @@ def touched(function: object, *tensors: torch.Tensor) -> tuple[set[int], set[int
         for found, seen in ((reads, read), (writes, written)):
             found |= {i for i, t in enumerate(tensors) for s in seen if s is t}
 
-    with Watch(report):
+    with TouchedTensors(report):
         function(*tensors)  # type: ignore[operator]
     return reads, writes
 
@@ -206,7 +206,7 @@ def test_copies_are_watched(checked: Checked):
 def test_parts_that_were_named_are_places_of_their_own(checked: Checked):
     arena = checked.device_buffer(512)
     for number in range(2):
-        checked.name(arena[number * 256 :][:256], Buffer(Space.SLOT, number))
+        checked.name(arena[number * 256 :][:256], Buffer(BufferSpace.SLOT, number))
     checked.launch(H2D, lambda: _fill(arena[:256]), label="H0")
     checked.launch(COMPUTE, lambda: _fill(arena[256:]), label="F1")
     checked.synchronize()
@@ -227,7 +227,7 @@ def test_what_pytorch_does_not_see_is_reported_by_hand(checked: Checked):
 
 
 def test_what_is_no_tensor_is_touched_by_its_name(checked: Checked):
-    record = Buffer(Space.RECORD, 3)
+    record = Buffer(BufferSpace.RECORD, 3)
     checked.launch(COMPUTE, lambda: checked.touch(writes=(record,)), label="L")
     checked.launch(D2H, lambda: checked.touch(reads=(record,)), label="C0")
     with pytest.raises(RaceFound, match="race on record:3"):

@@ -13,13 +13,26 @@ from zo2rt.backends import Backend, Event
 from zo2rt.races.backend import Checked
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule.ops import Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Stream
 from zo2sim.schedule.unroll import Unrolled, chain
 
 NBYTES = 64
 COPIES = (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE)
-ON_DEVICE = (Space.SLOT, Space.RESIDENT, Space.SCRATCH, Space.ACTIVATIONS, Space.RECORD)
-WEIGHTS = (Space.SLOT, Space.HOST, Space.WIRE, Space.STAGE_IN, Space.STAGE_OUT, Space.NVME)
+ON_DEVICE = (
+    BufferSpace.SLOT,
+    BufferSpace.RESIDENT,
+    BufferSpace.SCRATCH,
+    BufferSpace.ACTIVATIONS,
+    BufferSpace.RECORD,
+)
+WEIGHTS = (
+    BufferSpace.SLOT,
+    BufferSpace.HOST,
+    BufferSpace.WIRE,
+    BufferSpace.STAGE_IN,
+    BufferSpace.STAGE_OUT,
+    BufferSpace.NVME,
+)
 
 Memory = dict[Buffer, torch.Tensor]
 Transfer = Callable[[Stream, torch.Tensor, torch.Tensor], object]

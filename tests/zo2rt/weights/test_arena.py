@@ -10,7 +10,7 @@ from tests.zo2rt.engine.engine_runs import engine
 from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2sim.dtypes import Dtype
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.runtime import account
 from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -82,5 +82,5 @@ def found_bytes(family: str, plan: Plan, how: Recipe) -> int:
 def predicted_bytes(family: str, plan: Plan, how: Recipe) -> int:
     config: Any = build(family).config
     predicted = account(from_config(config.to_dict(), name=family), plan, how)
-    items = predicted.itemised(Place.DEVICE)
+    items = predicted.itemised(MemoryPlace.DEVICE)
     return sum(items.get(name, 0) for name in BUFFERS)

@@ -11,7 +11,7 @@ from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace
 from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.schedule.ops import Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Stream
 from zo2sim.simulate.work import Resource
 
 MODEL = preset("opt-1.3b")
@@ -125,7 +125,7 @@ def test_spills_are_hidden_states_of_one_microbatch():
 
 def test_a_summed_gradient_is_read_and_written_on_the_host():
     priced = cost(Method.ZERO_OFFLOAD, microbatches=2)
-    summed = op(Kind.GRADIENT_D2H, reads=(Buffer(Space.HOST_GRADIENT, 0),))
+    summed = op(Kind.GRADIENT_D2H, reads=(Buffer(BufferSpace.HOST_GRADIENT, 0),))
     extra = (
         priced(summed).amounts[Resource.DRAM] - priced(op(Kind.GRADIENT_D2H)).amounts[Resource.DRAM]
     )

@@ -6,14 +6,16 @@ from zo2sim.baselines import Method, Training, TrainingCase, account
 from zo2sim.baselines.galore import adam_state_bytes, state_bytes
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
-from zo2sim.memory.account import MemoryAccount, Place
+from zo2sim.memory.account import MemoryAccount, MemoryPlace
 from zo2sim.models.presets import preset
 from zo2sim.models.shapes import Model
 
 MODEL = preset("opt-1.3b")
 
 
-def items(place: Place, method: Method, model: Model = MODEL, **fields: object) -> dict[str, int]:
+def items(
+    place: MemoryPlace, method: Method, model: Model = MODEL, **fields: object
+) -> dict[str, int]:
     return memory(method, model, **fields).itemised(place)
 
 
@@ -23,13 +25,15 @@ def memory(method: Method, model: Model = MODEL, **fields: object) -> MemoryAcco
 
 
 def test_adamw_keeps_sixteen_bytes_per_parameter_on_the_device():
-    found = items(Place.DEVICE, Method.ADAMW)
+    found = items(MemoryPlace.DEVICE, Method.ADAMW)
     kept = found["weights"] + found["gradients"] + found["optimizer states"]
     assert kept == 16 * MODEL.elements
 
 
 def test_zero_offload_keeps_the_weights_and_sends_the_rest_to_the_host():
-    device, host = (items(place, Method.ZERO_OFFLOAD) for place in (Place.DEVICE, Place.HOST))
+    device, host = (
+        items(place, Method.ZERO_OFFLOAD) for place in (MemoryPlace.DEVICE, MemoryPlace.HOST)
+    )
     assert device["weights"] == 2 * MODEL.elements
     assert "optimizer states" not in device
     assert host["optimizer states"] == 12 * MODEL.elements
@@ -37,7 +41,7 @@ def test_zero_offload_keeps_the_weights_and_sends_the_rest_to_the_host():
 
 
 def test_zero_infinity_keeps_everything_on_nvme():
-    found = items(Place.NVME, Method.ZERO_INFINITY)
+    found = items(MemoryPlace.NVME, Method.ZERO_INFINITY)
     blocks = sum(block.elements for block in MODEL.blocks)
     assert found == {
         "weights": 2 * blocks,
@@ -47,13 +51,13 @@ def test_zero_infinity_keeps_everything_on_nvme():
 
 
 def test_zero_infinity_needs_room_for_parameters_where_fuyou_needs_it_for_blocks():
-    slots = [items(Place.DEVICE, m)["slots"] for m in (Method.ZERO_INFINITY, Method.FUYOU)]
+    slots = [items(MemoryPlace.DEVICE, m)["slots"] for m in (Method.ZERO_INFINITY, Method.FUYOU)]
     largest = max(p.elements for p in MODEL.blocks[0].parameters)
     assert slots == [2 * 2 * largest, 2 * 2 * MODEL.blocks[0].elements]
 
 
 def test_there_are_no_more_slots_than_blocks():
-    many, enough = (items(Place.DEVICE, Method.FUYOU, num_slots=n) for n in (99, 24))
+    many, enough = (items(MemoryPlace.DEVICE, Method.FUYOU, num_slots=n) for n in (99, 24))
     assert many["slots"] == enough["slots"] == 24 * 2 * MODEL.blocks[0].elements
 
 
@@ -66,8 +70,8 @@ def test_the_host_has_the_checkpoints_of_every_device():
 
 
 def test_checkpointing_trades_activations_for_the_inputs_of_blocks():
-    with_it = items(Place.DEVICE, Method.ADAMW, checkpointing=True)
-    without = items(Place.DEVICE, Method.ADAMW, checkpointing=False)
+    with_it = items(MemoryPlace.DEVICE, Method.ADAMW, checkpointing=True)
+    without = items(MemoryPlace.DEVICE, Method.ADAMW, checkpointing=False)
     assert with_it["checkpoints"] == 2048 * MODEL.hidden * 2 * MODEL.num_blocks
     assert without["activations"] > 10 * with_it["checkpoints"]
 
@@ -75,13 +79,13 @@ def test_checkpointing_trades_activations_for_the_inputs_of_blocks():
 def test_a_gpt_block_saves_34_bytes_per_token_and_hidden_element():
     """arXiv:2205.05198, equation 1, without its term of scores."""
     model = preset("gpt2-xl")
-    saved = items(Place.DEVICE, Method.ADAMW, model, checkpointing=False, sequence=1024)
+    saved = items(MemoryPlace.DEVICE, Method.ADAMW, model, checkpointing=False, sequence=1024)
     assert saved["activations"] == 34 * 1024 * model.hidden * model.num_blocks
 
 
 def test_eager_attention_saves_five_bytes_per_score():
     fused, eager = (
-        items(Place.DEVICE, Method.ADAMW, checkpointing=False, attention=kind)["activations"]
+        items(MemoryPlace.DEVICE, Method.ADAMW, checkpointing=False, attention=kind)["activations"]
         for kind in ("fused", "eager")
     )
     assert eager - fused == 5 * 32 * 2048 * 2048 * MODEL.num_blocks
@@ -106,11 +110,11 @@ def test_a_case_compares_with_its_machine():
         model=preset("opt-13b"), machine=named("a100-pcie-80gb"), training=Training(batch=1)
     )
     places = {fit.place: fit.fits for fit in case.fits}
-    assert places == {Place.DEVICE: False, Place.HOST: True, Place.NVME: True}
+    assert places == {MemoryPlace.DEVICE: False, MemoryPlace.HOST: True, MemoryPlace.NVME: True}
 
 
 @pytest.mark.parametrize("method", list(Method))
 def test_every_account_has_a_context_and_a_process(method: Method):
     found = account(MODEL, Training(method=method), context_bytes=7)
-    assert found.itemised(Place.DEVICE)["CUDA context"] == 7
-    assert found.itemised(Place.HOST)["process"] > 0
+    assert found.itemised(MemoryPlace.DEVICE)["CUDA context"] == 7
+    assert found.itemised(MemoryPlace.HOST)["process"] > 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from tests.strategies import shapes, trainings
 from zo2sim.baselines import Method, Training, build, check_training
 from zo2sim.policies import Shape
-from zo2sim.schedule.ops import Buffer, Kind, Op, Program, Schedule, Space
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, Schedule
 
 
 def changed(program: Program, change: Callable[[Op], Op | None]) -> Program:
@@ -72,7 +72,7 @@ def test_a_microbatch_that_is_not_summed_is_reported():
 
 def test_a_backward_pass_that_overwrites_the_sum_is_reported():
     def overwrite(op: Op) -> Op:
-        reads = tuple(b for b in op.reads if b.space is not Space.GRADIENT)
+        reads = tuple(b for b in op.reads if b.space is not BufferSpace.GRADIENT)
         return replace(op, reads=reads) if op.kind is Kind.BACKWARD else op
 
     found = check_training(changed(program(Method.ADAMW, microbatches=2), overwrite))
@@ -81,7 +81,7 @@ def test_a_backward_pass_that_overwrites_the_sum_is_reported():
 
 def test_a_tied_head_without_the_tails_part_is_reported():
     def overwrite(op: Op) -> Op:
-        reads = tuple(b for b in op.reads if b.space is not Space.GRADIENT)
+        reads = tuple(b for b in op.reads if b.space is not BufferSpace.GRADIENT)
         return replace(op, reads=reads) if op.name == "Bhead.1" else op
 
     found = check_training(changed(program(Method.ADAMW, tied=True), overwrite))
@@ -103,7 +103,9 @@ def test_a_checkpoint_of_another_microbatch_is_reported():
 
 def test_a_block_in_the_wrong_slot_is_reported():
     def misplace(op: Op) -> Op:
-        reads = tuple(Buffer(Space.SLOT, 0) if b.space is Space.SLOT else b for b in op.reads)
+        reads = tuple(
+            Buffer(BufferSpace.SLOT, 0) if b.space is BufferSpace.SLOT else b for b in op.reads
+        )
         return replace(op, reads=reads) if op.name == "F1" else op
 
     found = check_training(changed(program(Method.FUYOU), misplace))

@@ -8,7 +8,7 @@ from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import with_device_memory, with_host_memory
-from zo2sim.memory.account import Item, MemoryAccount, Place, fit, fits, require
+from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace, fit, fits, require
 from zo2sim.memory.published.accounts import mezo_account
 from zo2sim.memory.runtime import account
 from zo2sim.memory.workspace import block_workspace_elements
@@ -42,11 +42,11 @@ BLOCK_BYTES = 2 * (256 * 64 + 64 * 256) + 256
 
 
 def device(plan: Plan, recipe: Recipe = SHORT, model: Model = TINY) -> dict[str, int]:
-    return account(model, plan, recipe, context_bytes=NO_CONTEXT).itemised(Place.DEVICE)
+    return account(model, plan, recipe, context_bytes=NO_CONTEXT).itemised(MemoryPlace.DEVICE)
 
 
 def host(plan: Plan, recipe: Recipe = SHORT) -> dict[str, int]:
-    return account(TINY, plan, recipe, context_bytes=NO_CONTEXT).itemised(Place.HOST)
+    return account(TINY, plan, recipe, context_bytes=NO_CONTEXT).itemised(MemoryPlace.HOST)
 
 
 def test_every_tensor_starts_at_a_multiple_of_256_bytes():
@@ -121,8 +121,8 @@ def test_host_weights_by_pinning():
 def test_nvme_holds_two_versions_and_the_host_only_stages():
     found = account(TINY, Plan(tier="nvme"), SHORT)
     assert found.nvme_bytes == 2 * 4 * BLOCK_BYTES
-    assert found.itemised(Place.HOST)["NVMe staging"] == 2 * 2 * 69_632
-    assert "streamed blocks, exact" not in found.itemised(Place.HOST)
+    assert found.itemised(MemoryPlace.HOST)["NVMe staging"] == 2 * 2 * 69_632
+    assert "streamed blocks, exact" not in found.itemised(MemoryPlace.HOST)
 
 
 def test_the_snapshot_is_on_disk():
@@ -147,8 +147,8 @@ def test_opt_175b_fits_18_gb(tied: bool):
 
 def test_opt_175b_pinned_by_matrix_and_exactly():
     model = preset("opt-175b", tied=False)
-    by_matrix = account(model, Plan(pinning="rounded"), Recipe()).itemised(Place.HOST)
-    exact = account(model, Plan(pinning="exact"), Recipe()).itemised(Place.HOST)
+    by_matrix = account(model, Plan(pinning="rounded"), Recipe()).itemised(MemoryPlace.HOST)
+    exact = account(model, Plan(pinning="exact"), Recipe()).itemised(MemoryPlace.HOST)
     assert round(by_matrix["streamed blocks, rounded"] / GIB) == 576
     assert round(exact["streamed blocks, exact"] / GIB) == 324
 
@@ -156,13 +156,13 @@ def test_opt_175b_pinned_by_matrix_and_exactly():
 def test_the_published_code_pins_by_matrix():
     plan = Plan(policy=Policy.ZO2_REFERENCE)
     found = account(preset("opt-175b", tied=False), plan, Recipe())
-    assert round(found.itemised(Place.HOST)["streamed blocks, rounded"] / GIB) == 576
+    assert round(found.itemised(MemoryPlace.HOST)["streamed blocks, rounded"] / GIB) == 576
 
 
 def test_allocated_leaves_out_context_and_slack():
     found = account(TINY, Plan(), SHORT, context_bytes=1000)
     assert found.device_bytes == account(TINY, Plan(), SHORT, context_bytes=0).device_bytes + 1000
-    slack = found.itemised(Place.DEVICE)["reserved by the allocator, not in use"]
+    slack = found.itemised(MemoryPlace.DEVICE)["reserved by the allocator, not in use"]
     assert found.device_allocated_bytes == found.device_nvml_bytes - 1000 - slack
 
 
@@ -174,8 +174,8 @@ def test_in_place_resident_is_the_published_mezo_code():
 
 def test_the_peak_of_the_reference_is_attention_when_small_and_the_update_when_large():
     plan = Plan(policy=Policy.ZO2_REFERENCE)
-    small = account(preset("opt-1.3b", tied=False), plan, Recipe()).itemised(Place.DEVICE)
-    large = account(preset("opt-175b", tied=False), plan, Recipe()).itemised(Place.DEVICE)
+    small = account(preset("opt-1.3b", tied=False), plan, Recipe()).itemised(MemoryPlace.DEVICE)
+    large = account(preset("opt-175b", tied=False), plan, Recipe()).itemised(MemoryPlace.DEVICE)
     assert small["attention scores"] == 8 * 32 * 2048**2
     assert "attention scores" not in large
     assert large["temporaries of perturbation and update"] == 3 * 4 * 12288**2 * 2
@@ -185,7 +185,7 @@ def test_the_peak_of_the_reference_is_attention_when_small_and_the_update_when_l
 @pytest.mark.parametrize("policy", tuple(Policy))
 def test_every_preset_has_an_account(name: str, policy: Policy):
     found = account(preset(name), Plan(policy=policy), Recipe(sequence=256))
-    weights = found.itemised(Place.DEVICE)["resident units"]
+    weights = found.itemised(MemoryPlace.DEVICE)["resident units"]
     assert 0 < weights < found.device_allocated_bytes <= found.device_bytes
 
 
@@ -199,20 +199,22 @@ def _items(**gib: int) -> MemoryAccount:
     return MemoryAccount(
         title="m",
         items=tuple(
-            Item(place=Place(place), name=f"the {place} part", num_bytes=n * GIB, cause="test")
+            Item(
+                place=MemoryPlace(place), name=f"the {place} part", num_bytes=n * GIB, cause="test"
+            )
             for place, n in gib.items()
         ),
     )
 
 
 def test_what_fits_says_so():
-    found = fit(_items(device=14), Place.DEVICE, 18 * GIB)
+    found = fit(_items(device=14), MemoryPlace.DEVICE, 18 * GIB)
     assert (found.fits, found.missing_bytes) == (True, 0)
     assert found.sentence == "device: needs 14.0 GiB of 18.0 GiB, fits"
 
 
 def test_what_does_not_fit_says_how_much_is_missing_and_why():
-    found = fit(_items(device=20), Place.DEVICE, 18 * GIB)
+    found = fit(_items(device=20), MemoryPlace.DEVICE, 18 * GIB)
     assert not found.fits
     assert found.sentence == (
         "device: needs 20.0 GiB of 18.0 GiB, 2.0 GiB missing; the largest part: the device part"
@@ -221,7 +223,11 @@ def test_what_does_not_fit_says_how_much_is_missing_and_why():
 
 def test_a_machine_without_nvme_has_none():
     places = [(f.place, f.fits) for f in fits(_items(device=1, nvme=1), machine(2, 2, nvme=False))]
-    assert places == [(Place.DEVICE, True), (Place.HOST, True), (Place.NVME, False)]
+    assert places == [
+        (MemoryPlace.DEVICE, True),
+        (MemoryPlace.HOST, True),
+        (MemoryPlace.NVME, False),
+    ]
     assert all(f.fits for f in fits(_items(device=1, nvme=1), machine(2, 2, nvme=True)))
 
 
@@ -233,6 +239,6 @@ def test_require_names_every_place_that_is_too_small():
 
 def test_amounts_are_not_negative():
     with pytest.raises(ValueError, match="must be >= 0; got -1"):
-        Item(place=Place.HOST, name="x", num_bytes=-1, cause="")
+        Item(place=MemoryPlace.HOST, name="x", num_bytes=-1, cause="")
     with pytest.raises(ValueError, match="must be >= 0; got -1"):
-        fit(_items(host=1), Place.HOST, -1)
+        fit(_items(host=1), MemoryPlace.HOST, -1)

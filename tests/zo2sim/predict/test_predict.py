@@ -10,7 +10,7 @@ from experiments.answer.advice import advise
 from tests.strategies import plans_of
 from zo2sim.machines.file import named
 from zo2sim.machines.what_if import replace
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Noise, Plan, Policy, Recipe
 from zo2sim.plan.file import from_fields
@@ -80,7 +80,7 @@ def test_busy_time_is_no_longer_than_the_step():
 def test_what_fits_is_decided_at_every_place():
     short = replace(A100, "host.memory_mib", 100)
     found = predict(Case(model=SMALL, machine=short, plan=Plan(), recipe=Recipe()))
-    assert [f.place for f in found.fits if not f.fits] == [Place.HOST]
+    assert [f.place for f in found.fits if not f.fits] == [MemoryPlace.HOST]
     assert found.fit is False
 
 

@@ -16,7 +16,7 @@ from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.case import Case
 from zo2sim.predict.regimes import changes, regimes
 from zo2sim.predict.sensitivity import LINK, value_of, with_value
-from zo2sim.search.space import Space
+from zo2sim.search.space import PlanSpace
 from zo2sim.simulate.bounds import Bound, bound
 
 CASE = Case(
@@ -142,7 +142,7 @@ def test_proof_takes_few_looks():
     key=st.sampled_from((LINK, "host.dram_bytes_per_s", "link.latency_s", "device.num_sms")),
     number=st.integers(0, 3),
 )
-def test_regimes_of_a_step_are_those_of_a_scan(asked: Space, key: str, number: int):
+def test_regimes_of_a_step_are_those_of_a_scan(asked: PlanSpace, key: str, number: int):
     """What is missed is narrower than a 32nd of the range."""
     case = asked.cores[number % len(asked.cores)]
     program, value = case.program, value_of(case.machine, key)

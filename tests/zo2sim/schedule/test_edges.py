@@ -1,10 +1,10 @@
 """Edges from accesses: complete, minimal, and periodic."""
 
 from zo2sim.schedule.edges import with_edges
-from zo2sim.schedule.ops import Buffer, Kind, Op, Space, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Stream
 
-SLOT = Buffer(Space.SLOT, 0)
-HOST = Buffer(Space.HOST, 0)
+SLOT = Buffer(BufferSpace.SLOT, 0)
+HOST = Buffer(BufferSpace.HOST, 0)
 
 
 def upload(**fields: object) -> Op:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zo2sim.schedule.ops import HEAD, TAIL, Buffer, Kind, Op, Schedule, Space, Stream
+from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace, Kind, Op, Schedule, Stream
 from zo2sim.schedule.text import brief, dump, parse
 
 
@@ -53,7 +53,7 @@ def test_text_round_trips():
         name="s/period",
         steps=2,
         ops=(
-            op(slot=1, reads=(Buffer(Space.HOST, 0),), writes=(Buffer(Space.SLOT, 1),)),
+            op(slot=1, reads=(Buffer(BufferSpace.HOST, 0),), writes=(Buffer(BufferSpace.SLOT, 1),)),
             op(kind=Kind.FORWARD, stream=Stream.COMPUTE, unit=TAIL, lanes="+-", after=("H0",)),
             op(kind=Kind.UPDATE, stream=Stream.COMPUTE, step=1, records=2, after=("H0^",)),
         ),

@@ -8,7 +8,7 @@ from itertools import product
 from zo2sim.memory.account import fits
 from zo2sim.memory.runtime import account
 from zo2sim.predict.case import Case
-from zo2sim.search.space import Space, changed, refused
+from zo2sim.search.space import PlanSpace, changed, refused
 from zo2sim.simulate.events import simulate
 
 
@@ -27,7 +27,7 @@ class Tried:
         return self.case.recipe.tokens_per_step / self.step_s
 
 
-def every_plan(space: Space) -> Iterator[Case]:
+def every_plan(space: PlanSpace) -> Iterator[Case]:
     """Every allowed combination, whether plans are alike or not."""
     for values in product(*space.axes.values()):
         case = changed(space.base, dict(zip(space.axes, values, strict=True)))
@@ -35,7 +35,7 @@ def every_plan(space: Space) -> Iterator[Case]:
             yield case
 
 
-def every_tried(space: Space) -> list[Tried]:
+def every_tried(space: PlanSpace) -> list[Tried]:
     """What becomes of every plan."""
     return [_tried(case) for case in every_plan(space)]
 

@@ -14,7 +14,7 @@ from tests.zo2sim.search.plan_spaces import Tried, every_tried
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all, scale_link
-from zo2sim.memory.account import Place
+from zo2sim.memory.account import MemoryPlace
 from zo2sim.models.config import from_config
 from zo2sim.models.config.wider import Widths
 from zo2sim.models.presets import config, names, preset
@@ -34,16 +34,19 @@ from zo2sim.search.least_link import (
 )
 from zo2sim.search.least_memory import LeastMemory, Unreachable, least_memory, seconds_per_token
 from zo2sim.search.ledger import Ledger
-from zo2sim.search.space import Space, plan_axes
+from zo2sim.search.space import PlanSpace, plan_axes
 from zo2sim.simulate.steady import Floats
 
-AMPLE = {Place.DEVICE: {"device.memory_bytes": 1e12}, Place.HOST: {"host.memory_bytes": 1e13}}
+AMPLE = {
+    MemoryPlace.DEVICE: {"device.memory_bytes": 1e12},
+    MemoryPlace.HOST: {"host.memory_bytes": 1e13},
+}
 ROUNDING = 1 + 2e-9
 shares = st.one_of(st.floats(0.2, 1.0), st.floats(1.001, 1.5))
 """Targets relative to the fastest plan."""
 
 
-def tried_on(space: Space, machine: Machine) -> list[Tried]:
+def tried_on(space: PlanSpace, machine: Machine) -> list[Tried]:
     """Every plan of the space that fits a machine."""
     base = replace(space.base, machine=machine)
     return [one for one in every_tried(replace(space, base=base)) if one.fit]
@@ -53,8 +56,8 @@ def speed(tried: list[Tried]) -> float:
     return max((one.tokens_per_s for one in tried), default=0.0)
 
 
-def need(one: Tried, place: Place) -> int:
-    return one.device_bytes if place is Place.DEVICE else one.host_bytes
+def need(one: Tried, place: MemoryPlace) -> int:
+    return one.device_bytes if place is MemoryPlace.DEVICE else one.host_bytes
 
 
 # Memory
@@ -63,10 +66,10 @@ def need(one: Tried, place: Place) -> int:
 @settings(max_examples=60)
 @given(
     space=spaces(),
-    place=st.sampled_from((Place.DEVICE, Place.HOST)),
+    place=st.sampled_from((MemoryPlace.DEVICE, MemoryPlace.HOST)),
     share=shares,
 )
-def test_least_memory_is_tight(space: Space, place: Place, share: float):
+def test_least_memory_is_tight(space: PlanSpace, place: MemoryPlace, share: float):
     """With as many bytes some plan reaches the target; with one less no plan does."""
     machine = replace_all(space.base.machine, AMPLE[place])
     tried = tried_on(space, machine)
@@ -96,7 +99,7 @@ def test_least_memory_is_tight(space: Space, place: Place, share: float):
     share=st.one_of(shares, st.floats(0.97, 1.0)),
     slower=st.floats(0.3, 1.0),
 )
-def test_the_slowest_link_is_tight(space: Space, share: float, slower: float):
+def test_the_slowest_link_is_tight(space: PlanSpace, share: float, slower: float):
     """On the link it works, just below it does not, and nowhere below where bounds rule it out.
 
     A faster link need not make every plan faster, which is why the last is a claim of its own.
@@ -144,7 +147,7 @@ def test_another_plan_is_followed_below_the_crossing_of_the_first():
     base = Case(
         model=preset("opt-125m"), machine=named("a100-pcie-80gb"), plan=Plan(), recipe=Recipe()
     )
-    space, target = Space(base=base, axes={"write_back_every": (1, 4)}), 80_000.0
+    space, target = PlanSpace(base=base, axes={"write_back_every": (1, 4)}), 80_000.0
     with at_most_links(100):
         links = _Links.of(space, seconds_per_token(target))
         low, first = links.tried(1.0 / WIDEST), links.tried(WIDEST)
@@ -161,7 +164,7 @@ def test_where_everything_fits_any_link_is_enough():
     base = Case(
         model=preset("opt-125m"), machine=named("rtx-4090-24gb"), plan=Plan(), recipe=Recipe()
     )
-    space = Space(base=base, axes=plan_axes(base))
+    space = PlanSpace(base=base, axes=plan_axes(base))
     found = least_link(space, 1000.0)
     assert isinstance(found, LeastLink)
     assert (found.factor, found.below, found.never) == (1.0 / WIDEST, None, None)
@@ -172,14 +175,14 @@ def test_a_target_is_above_zero(target: float):
     base = Case(
         model=preset("opt-125m"), machine=named("rtx-4090-24gb"), plan=Plan(), recipe=Recipe()
     )
-    space = Space(base=base, axes={})
+    space = PlanSpace(base=base, axes={})
     for question in (lambda: least_link(space, target), lambda: _device(space, target)):
         with pytest.raises(ValueError, match="a target must be above 0 tokens/s and finite"):
             question()
 
 
-def _device(space: Space, target: float) -> object:
-    return least_memory(space, Place.DEVICE, target)
+def _device(space: PlanSpace, target: float) -> object:
+    return least_memory(space, MemoryPlace.DEVICE, target)
 
 
 # Models
@@ -239,7 +242,7 @@ def assert_tight(found: Edge) -> None:
 def some_plan_fits(case: Case) -> bool:
     base = replace(case, plan=Plan())
     axes = plan_axes(base) | {"write_back_every": (1, 3), "num_slots": (1, 2)}
-    return bool(Candidates.of(Space(base=base, axes=axes)).fitting(base.machine).any())
+    return bool(Candidates.of(PlanSpace(base=base, axes=axes)).fitting(base.machine).any())
 
 
 def test_a_deeper_model_repeats_its_blocks():

@@ -26,7 +26,7 @@ from zo2sim.predict.predict import predict
 from zo2sim.predict.vectorised import step_s
 from zo2sim.search.candidates import Candidates
 from zo2sim.search.search import Effort, search
-from zo2sim.search.space import Space
+from zo2sim.search.space import PlanSpace
 
 EXACT = Effort(tolerance=0.0, simulations=10_000, grain=0.0)
 ROUNDING = 1 + 1e-9
@@ -48,8 +48,8 @@ def machine(name: str, *, link: float = 1.0, both: float = 1.0, dram_gb_per_s: f
     )
 
 
-def space(model: Model, where: Machine, recipe: Recipe, **axes: tuple[object, ...]) -> Space:
-    return Space(base=Case(model=model, machine=where, plan=Plan(), recipe=recipe), axes=axes)
+def space(model: Model, where: Machine, recipe: Recipe, **axes: tuple[object, ...]) -> PlanSpace:
+    return PlanSpace(base=Case(model=model, machine=where, plan=Plan(), recipe=recipe), axes=axes)
 
 
 BOTH_WAYS = space(
@@ -82,7 +82,7 @@ NARROW_WIRE = space(
 """A narrow wire halves what binds on paper, and its encoder then takes the DRAM from uploads."""
 
 
-def by_bound(asked: Space) -> list[Case]:
+def by_bound(asked: PlanSpace) -> list[Case]:
     """Plans from the least bound up: both bounds that the search has before it simulates."""
     candidates = Candidates.of(asked)
     cases = [candidates.case(number) for number in range(len(candidates))]
@@ -91,7 +91,7 @@ def by_bound(asked: Space) -> list[Case]:
 
 
 @pytest.mark.parametrize("asked", [BOTH_WAYS, SLOW_DRAM, NARROW_WIRE])
-def test_the_first_by_bound_is_not_the_fastest(asked: Space):
+def test_the_first_by_bound_is_not_the_fastest(asked: PlanSpace):
     """Otherwise the tests of this file would show nothing."""
     tried = {one.case: one.step_s for one in every_tried(asked)}
     first = by_bound(asked)[0]
@@ -106,7 +106,7 @@ def test_the_first_by_bound_is_not_the_fastest(asked: Space):
         (NARROW_WIRE, (Policy.ZO2, 3, Dtype.FP16)),
     ],
 )
-def test_the_search_looks_past_the_first(asked: Space, expected: tuple[object, ...]):
+def test_the_search_looks_past_the_first(asked: PlanSpace, expected: tuple[object, ...]):
     best = search(asked, effort=EXACT).best
     case = best.case
     found = (case.plan.policy, case.plan.write_back_every, case.recipe.wire_dtype)
@@ -117,7 +117,7 @@ def test_the_search_looks_past_the_first(asked: Space, expected: tuple[object, .
 
 @settings(max_examples=25)
 @given(asked=contended_spaces(), tolerance=st.sampled_from((0.0, 1e-3, 0.05)))
-def test_the_optimum_of_contended_spaces_is_found(asked: Space, tolerance: float):
+def test_the_optimum_of_contended_spaces_is_found(asked: PlanSpace, tolerance: float):
     """Up to the tolerance, and never beyond the gap that the answer states."""
     found = search(asked, effort=Effort(tolerance=tolerance, simulations=10_000, grain=0.0))
     tokens = found.best.case.recipe.tokens_per_step

@@ -20,7 +20,7 @@ from zo2sim.predict.case import Case
 from zo2sim.search.candidates import Candidates
 from zo2sim.search.placement_bounds import bounds_s
 from zo2sim.search.search import Effort, Limits, NothingFits, Objective, Search, choose, search
-from zo2sim.search.space import SEARCHED, Space, plan_axes, recipe_axes
+from zo2sim.search.space import SEARCHED, PlanSpace, plan_axes, recipe_axes
 from zo2sim.simulate.bounds import bound
 
 EXACT = Effort(tolerance=0.0, simulations=10_000, grain=0.0)
@@ -30,21 +30,23 @@ OPT_125M = Case(
 )
 
 
-def answer(space: Space, objective: Objective = "tokens", effort: Effort = EXACT) -> Search | None:
+def answer(
+    space: PlanSpace, objective: Objective = "tokens", effort: Effort = EXACT
+) -> Search | None:
     try:
         return search(space, objective, effort=effort)
     except NothingFits:
         return None
 
 
-def fitting(space: Space) -> list[Tried]:
+def fitting(space: PlanSpace) -> list[Tried]:
     try:
         return [tried for tried in every_tried(space) if tried.fit]
     except ValueError:
         return []
 
 
-def allowed(space: Space) -> bool:
+def allowed(space: PlanSpace) -> bool:
     try:
         return bool(space.cores)
     except ValueError:
@@ -56,7 +58,7 @@ def allowed(space: Space) -> bool:
 
 @settings(max_examples=40)
 @given(space=spaces())
-def test_the_best_plan_is_that_of_trying_every_one(space: Space):
+def test_the_best_plan_is_that_of_trying_every_one(space: PlanSpace):
     assume(allowed(space))
     tried, found = fitting(space), answer(space)
     assert (found is None) == (tried == [])
@@ -71,7 +73,7 @@ def test_the_best_plan_is_that_of_trying_every_one(space: Space):
 @settings(max_examples=30)
 @given(space=spaces(), simulations=st.integers(1, 3), tolerance=st.sampled_from((0.0, 0.05)))
 def test_no_plan_beats_the_bound_however_early_the_search_stops(
-    space: Space, simulations: int, tolerance: float
+    space: PlanSpace, simulations: int, tolerance: float
 ):
     assume(allowed(space))
     effort = Effort(tolerance=tolerance, simulations=simulations, grain=1.0)
@@ -86,7 +88,7 @@ def test_no_plan_beats_the_bound_however_early_the_search_stops(
 
 @settings(max_examples=30)
 @given(space=spaces())
-def test_the_front_is_what_nothing_beats(space: Space):
+def test_the_front_is_what_nothing_beats(space: PlanSpace):
     assume(allowed(space))
     found = answer(space)
     assume(found is not None)
@@ -114,7 +116,7 @@ def test_the_front_is_what_nothing_beats(space: Space):
 
 @settings(max_examples=20)
 @given(space=spaces(), grain=st.sampled_from((0.05, 0.3)))
-def test_a_coarse_front_leaves_out_nothing_that_is_much_better(space: Space, grain: float):
+def test_a_coarse_front_leaves_out_nothing_that_is_much_better(space: PlanSpace, grain: float):
     assume(allowed(space))
     found = answer(space, effort=replace(EXACT, grain=grain))
     assume(found is not None)
@@ -131,7 +133,7 @@ def test_a_coarse_front_leaves_out_nothing_that_is_much_better(space: Space, gra
 
 @settings(max_examples=20)
 @given(space=spaces())
-def test_least_memory_is_the_least_of_every_plan(space: Space):
+def test_least_memory_is_the_least_of_every_plan(space: PlanSpace):
     assume(allowed(space))
     found = answer(space, "memory")
     assume(found is not None)
@@ -142,7 +144,7 @@ def test_least_memory_is_the_least_of_every_plan(space: Space):
 
 def test_samples_of_the_estimator_want_small_steps():
     axes = {"microbatches": (1, 4), "samples": (1, 4)}
-    found = search(Space(base=OPT_125M, axes=axes), "samples", effort=EXACT).best
+    found = search(PlanSpace(base=OPT_125M, axes=axes), "samples", effort=EXACT).best
     assert (found.case.recipe.microbatches, found.case.recipe.samples) == (1, 4)
     assert found.samples_per_s == pytest.approx(4 / found.step_s)
 
@@ -210,7 +212,7 @@ def test_memory_of_a_grid_is_that_of_each_plan(case: Case, data: st.DataObject):
 
 def test_plans_that_place_blocks_alike_count_once():
     axes = {"num_slots": (1, 2, 3), "resident_blocks": (10, 11, 12)}
-    found = Candidates.of(Space(base=OPT_125M, axes=axes))
+    found = Candidates.of(PlanSpace(base=OPT_125M, axes=axes))
     assert list(zip(found.residents.tolist(), found.slots.tolist(), strict=True)) == [
         (10, 1),
         (10, 2),
@@ -222,7 +224,7 @@ def test_plans_that_place_blocks_alike_count_once():
 
 def test_everything_resident_leaves_nothing_to_place():
     axes = {"policy": (Policy.RESIDENT,), "num_slots": (1, 2), "resident_blocks": (0, 1, 2)}
-    assert len(Candidates.of(Space(base=OPT_125M, axes=axes))) == 1
+    assert len(Candidates.of(PlanSpace(base=OPT_125M, axes=axes))) == 1
 
 
 # The space
@@ -230,7 +232,7 @@ def test_everything_resident_leaves_nothing_to_place():
 
 def test_free_axes_leave_the_result_as_it_is():
     assert set(plan_axes(OPT_125M)) & set(recipe_axes(Recipe())) == set()
-    space = Space(base=OPT_125M, axes=plan_axes(OPT_125M))
+    space = PlanSpace(base=OPT_125M, axes=plan_axes(OPT_125M))
     assert {case.recipe for case in space.cores} == {Recipe()}
     assert {case.plan.pinning for case in space.cores} == {"exact"}
 
@@ -247,13 +249,13 @@ def test_free_axes_leave_the_result_as_it_is():
 )
 def test_a_wrong_axis_is_named(axes: dict[str, tuple[object, ...]], message: str):
     with pytest.raises(ValueError, match=message):
-        Space(base=OPT_125M, axes=axes)
+        PlanSpace(base=OPT_125M, axes=axes)
 
 
 def test_a_space_of_refused_plans_says_why():
     axes = {"policy": (Policy.DUAL, Policy.NAIVE), "write_back_every": (2, 3)}
     with pytest.raises(ValueError, match="no plan that is allowed: write_back_every > 1 needs"):
-        _ = Space(base=OPT_125M, axes=axes).cores
+        _ = PlanSpace(base=OPT_125M, axes=axes).cores
 
 
 def test_the_effort_has_limits():

@@ -1,8 +1,8 @@
 """Memory accounts of code that others published: ZO2, MeZO, and AdamW in PyTorch."""
 
-from zo2sim.memory.account import CACHED, CONTEXT, Item, MemoryAccount, Place, load_constants
+from zo2sim.memory.account import CACHED, CONTEXT, Item, MemoryAccount, MemoryPlace, load_constants
 from zo2sim.memory.pinned import host_bytes
-from zo2sim.memory.published.allocations import Trace
+from zo2sim.memory.published.allocations import AllocatorRun
 from zo2sim.memory.published.steps import trace_mezo, trace_zo2
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Pinning, Recipe
@@ -67,7 +67,9 @@ def adamw_account(
         "second moments": "AdamW, in the dtype of the weights",
         "square roots of second moments": "one temporary per weight in the multi-tensor step",
     }
-    items = [Item(place=Place.DEVICE, name=n, num_bytes=weights, cause=c) for n, c in parts.items()]
+    items = [
+        Item(place=MemoryPlace.DEVICE, name=n, num_bytes=weights, cause=c) for n, c in parts.items()
+    ]
     return MemoryAccount(
         title=f"{model.name} by AdamW", items=(*items, context_item(context_bytes), _process())
     )
@@ -77,24 +79,29 @@ def context_item(context_bytes: int | None) -> Item:
     """The context as given, or the fitted constant."""
     known = load_constants().context_bytes if context_bytes is None else context_bytes
     cause = "driver, kernels and libraries, outside PyTorch's allocator"
-    return Item(place=Place.DEVICE, name=CONTEXT, num_bytes=known, cause=cause)
+    return Item(place=MemoryPlace.DEVICE, name=CONTEXT, num_bytes=known, cause=cause)
 
 
 def _device_items(
-    run: Trace, reserved_bytes: int, source: str, context_bytes: int | None
+    run: AllocatorRun, reserved_bytes: int, source: str, context_bytes: int | None
 ) -> tuple[Item, ...]:
     alive = [
-        Item(place=Place.DEVICE, name=name, num_bytes=nbytes, cause=f"alive at the peak: {source}")
+        Item(
+            place=MemoryPlace.DEVICE,
+            name=name,
+            num_bytes=nbytes,
+            cause=f"alive at the peak: {source}",
+        )
         for name, nbytes in run.memory.peak_items.items()
     ]
     slack = reserved_bytes - run.memory.peak_bytes
     cause = "segments of the caching allocator, per stream, that the peak leaves free"
-    cached = Item(place=Place.DEVICE, name=CACHED, num_bytes=slack, cause=cause)
+    cached = Item(place=MemoryPlace.DEVICE, name=CACHED, num_bytes=slack, cause=cause)
     return (*alive, cached, context_item(context_bytes))
 
 
 def _host(name: str, num_bytes: int, cause: str) -> Item:
-    return Item(place=Place.HOST, name=name, num_bytes=num_bytes, cause=cause)
+    return Item(place=MemoryPlace.HOST, name=name, num_bytes=num_bytes, cause=cause)
 
 
 def _process() -> Item:

@@ -29,7 +29,7 @@ CUBLASLT_WORKSPACE_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
-class Trace:
+class AllocatorRun:
     """One run of the published code against an allocator; mutable, as a run is.
 
     ``cache`` collects the keys and values that MeZO's forward keeps; None where none are kept.

@@ -1,6 +1,6 @@
 """The steps of the published ZO2 and MeZO codes, as traces of their device allocations."""
 
-from zo2sim.memory.published.allocations import Trace
+from zo2sim.memory.published.allocations import AllocatorRun
 from zo2sim.memory.published.allocator import Block
 from zo2sim.models.shapes import Model, Parameter, Unit
 from zo2sim.plan.choices import Recipe
@@ -15,14 +15,14 @@ HIDDEN = "hidden states"
 RESIDENT = "resident units"
 
 
-def trace_zo2(model: Model, recipe: Recipe) -> tuple[Trace, int]:
+def trace_zo2(model: Model, recipe: Recipe) -> tuple[AllocatorRun, int]:
     """The published ZO2 code: its trace, and the bytes reserved after the first step.
 
     The peak comes with the update of the second step. What later steps reserve on top depends on
     where fragments lie, which is finer than this account: the seven published NVML rows leave no
     room for another segment of the largest temporaries.
     """
-    run = Trace(model=model, recipe=recipe)
+    run = AllocatorRun(model=model, recipe=recipe)
     run.load(model.head, RESIDENT)
     run.load(model.tail, RESIDENT)
     run.stream = "compute"
@@ -33,9 +33,9 @@ def trace_zo2(model: Model, recipe: Recipe) -> tuple[Trace, int]:
     return run, max(reserved_bytes, run.memory.peak_bytes)
 
 
-def trace_mezo(model: Model, recipe: Recipe) -> tuple[Trace, int]:
+def trace_mezo(model: Model, recipe: Recipe) -> tuple[AllocatorRun, int]:
     """The published MeZO code, everything on the device: its trace and the bytes reserved."""
-    run = Trace(model=model, recipe=recipe, cache=[])
+    run = AllocatorRun(model=model, recipe=recipe, cache=[])
     units = (model.head, *model.blocks, model.tail)
     for unit in units:
         run.load(unit, RESIDENT if unit in (model.head, model.tail) else "resident blocks")
@@ -48,7 +48,7 @@ def trace_mezo(model: Model, recipe: Recipe) -> tuple[Trace, int]:
     return run, run.memory.reserved_bytes
 
 
-def _zo2_step(run: Trace, *, updating: bool) -> None:
+def _zo2_step(run: AllocatorRun, *, updating: bool) -> None:
     kept, hidden = _zo2_head(run, updating=updating)
     blocks = run.model.blocks[:NUM_BLOCKS]
     offloading: list[Block] = []
@@ -63,14 +63,14 @@ def _zo2_step(run: Trace, *, updating: bool) -> None:
     _zo2_tail(run, hidden, kept, updating=updating)
 
 
-def _upload(run: Trace, unit: Unit) -> list[Block]:
+def _upload(run: AllocatorRun, unit: Unit) -> list[Block]:
     run.stream = "upload"
     blocks = run.load(unit, "streamed blocks")
     run.stream = "compute"
     return blocks
 
 
-def _zo2_head(run: Trace, *, updating: bool) -> tuple[list[Block], list[Block]]:
+def _zo2_head(run: AllocatorRun, *, updating: bool) -> tuple[list[Block], list[Block]]:
     """Embeddings, masks and positions of both lanes stay bound for the whole traversal."""
     tokens, *others = run.model.head.parameters
     kept = _dual(run, (tokens,), EMBEDDINGS, run.hidden_bytes, updating=updating)
@@ -81,7 +81,7 @@ def _zo2_head(run: Trace, *, updating: bool) -> tuple[list[Block], list[Block]]:
 
 
 def _dual(
-    run: Trace, parameters: tuple[Parameter, ...], name: str, nbytes: int, *, updating: bool
+    run: AllocatorRun, parameters: tuple[Parameter, ...], name: str, nbytes: int, *, updating: bool
 ) -> list[Block]:
     """Update, +eps, lane 1, -2 eps, lane 2, +eps, of a unit that is one kernel."""
     if updating:
@@ -94,7 +94,7 @@ def _dual(
     return outputs
 
 
-def _zo2_block(run: Trace, unit: Unit, *, updating: bool) -> list[Block]:
+def _zo2_block(run: AllocatorRun, unit: Unit, *, updating: bool) -> list[Block]:
     if updating:
         run.update(unit.parameters)
     outputs: list[Block] = []
@@ -105,7 +105,7 @@ def _zo2_block(run: Trace, unit: Unit, *, updating: bool) -> list[Block]:
     return outputs
 
 
-def _zo2_tail(run: Trace, hidden: list[Block], kept: list[Block], *, updating: bool) -> None:
+def _zo2_tail(run: AllocatorRun, hidden: list[Block], kept: list[Block], *, updating: bool) -> None:
     norms = tuple(p for p in run.model.tail.parameters if len(p.shape) == 1)
     normed = _dual(run, norms, HIDDEN, run.hidden_bytes, updating=updating)
     run.drop(*hidden, *kept)  # the decoder's frame is gone
@@ -124,7 +124,7 @@ def _lm_head(model: Model) -> Parameter:
     return matrices[-1] if matrices else model.head.parameters[0]
 
 
-def causal_mask(run: Trace) -> Block:
+def causal_mask(run: AllocatorRun) -> Block:
     """The triangle, the padding mask twice inverted, and their sum, which is kept."""
     mask = run.mask_bytes
     with run.temporary("workspace", mask):
@@ -137,7 +137,7 @@ def causal_mask(run: Trace) -> Block:
             return run.take("causal masks of both lanes", mask)
 
 
-def _mezo_forward(run: Trace) -> None:
+def _mezo_forward(run: AllocatorRun) -> None:
     """One lane through the whole model; embeddings, mask and every key and value stay bound."""
     kept = [run.take(EMBEDDINGS, run.hidden_bytes) for _ in run.model.head.parameters]
     kept.append(causal_mask(run))

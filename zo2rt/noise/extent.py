@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-Kind = Literal["gaussian", "rademacher"]
+Distribution = Literal["gaussian", "rademacher"]
 """The element-addressable distributions of z."""
 
 _LARGEST_FP32 = (2 - 2**-23) * 2.0**127
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Extent:
     """A run of elements of one parameter, row-major in its logical shape."""
 
     p: int
@@ -32,15 +32,15 @@ class Place:
                 f"dense parameter; got {self.threshold!r}"
             )
 
-    def advanced(self, num_elements: int) -> "Place":
+    def advanced(self, num_elements: int) -> "Extent":
         """The place ``num_elements`` further on in the same parameter."""
         return replace(self, first_element=self.first_element + num_elements)
 
 
 def check_kind(kind: str) -> None:
     """Refuse a distribution that has no element addresses."""
-    if kind not in get_args(Kind):
+    if kind not in get_args(Distribution):
         raise ValueError(
-            f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r} "
+            f"kind must be one of {', '.join(get_args(Distribution))}; got {kind!r} "
             "(MeZO's sequential noise, 'torch', is drawn by zo2rt.noise.mezo)"
         )
