@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.cli import DONE, NO, read_text, run, write_json
-from zo2sim.models.shapes import num_units
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build
 from zo2sim.schedule.ops import Program, Schedule
@@ -58,8 +57,7 @@ def _program(config: Config) -> tuple[Program, int | None]:
                 f"--blocks times --write-back-every must be at most {_MOST_VISITS}; "
                 f"got {config.blocks} and {config.plan.write_back_every}"
             )
-        units = num_units(config.blocks, config.plan.blocks_per_unit)
-        shape = Shape(num_blocks=units, tied=config.tied)
+        shape = Shape(num_blocks=config.blocks, tied=config.tied)
         layout = Layout(shape=shape, plan=config.plan, recipe=config.recipe)
         return build(shape, config.plan, config.recipe), layout.num_slots
     period = parse(read_text(config.file), where=str(config.file))

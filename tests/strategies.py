@@ -46,16 +46,14 @@ def shapes(max_blocks: int = MAX_BLOCKS) -> st.SearchStrategy[Shape]:
 
 @st.composite
 def plans(draw: st.DrawFn, shape: Shape) -> Plan:
-    """Any plan for so many units, with the switches that only `zo2` has drawn only there."""
+    """Any plan for so many blocks, with the switches that only `zo2` has drawn only there."""
     policy = draw(st.sampled_from(Policy))
     switch = st.booleans() if policy is Policy.ZO2 else st.just(True)
     rarely = policy is Policy.ZO2 and shape.forwards == 1
     periods = st.integers(1, 3) if rarely else st.just(1)
     on_disk = policy not in (Policy.HOST_UPDATE, Policy.ZO2_REFERENCE)
-    largest = 1 if policy is Policy.ZO2_REFERENCE else 4
     return Plan(
         policy=policy,
-        blocks_per_unit=draw(st.integers(1, largest)),
         num_slots=draw(st.integers(1, 3)),
         scratch_copies=draw(st.integers(1, 2)),
         write_back_every=draw(periods),
@@ -66,15 +64,6 @@ def plans(draw: st.DrawFn, shape: Shape) -> Plan:
         reuse_slots=draw(switch),
         deferred_update=draw(switch),
     )
-
-
-@st.composite
-def plans_of(draw: st.DrawFn, model: Model) -> Plan:
-    """Any plan that a model has units for."""
-    size = draw(st.integers(1, model.num_blocks))
-    plan = draw(plans(Shape.of(model, Plan(blocks_per_unit=size))))
-    published = plan.policy is Policy.ZO2_REFERENCE
-    return replace(plan, blocks_per_unit=1 if published else size)
 
 
 def recipes() -> st.SearchStrategy[Recipe]:
@@ -102,14 +91,12 @@ def executed(draw: st.DrawFn) -> tuple[Plan, Recipe]:
     perturbation = draw(st.sampled_from(("scratch", "scratch", "in_place")))
     host_updates = policy is Policy.HOST_UPDATE and perturbation == "scratch"
     wire = draw(st.sampled_from((dtype, Dtype.FP8))) if host_updates else dtype
-    size = draw(st.sampled_from((1, 1, 2, 3)))
     plan = Plan(
         policy=policy,
-        blocks_per_unit=size,
         num_slots=draw(st.integers(1, 4)),
         scratch_copies=draw(st.integers(1, 2)),
         write_back_every=draw(st.sampled_from((1, 3))) if policy is Policy.ZO2 else 1,
-        resident_blocks=draw(st.integers(0, 2 if size == 1 else 1)),
+        resident_blocks=draw(st.integers(0, 2)),
         deferred_update=policy is not Policy.ZO2 or draw(st.booleans()),
     )
     recipe = Recipe(
@@ -230,7 +217,6 @@ def spaces(draw: st.DrawFn) -> PlanSpace:
     base = Case(model=model, machine=machine, plan=Plan(), recipe=recipe)
     choices: dict[str, tuple[object, ...]] = {
         "policy": SEARCHED,
-        "blocks_per_unit": (1, 2, 3),
         "write_back_every": (1, 2, 3),
         "scratch_copies": (1, 2),
         "num_slots": (1, 2, 3),
@@ -244,7 +230,7 @@ def spaces(draw: st.DrawFn) -> PlanSpace:
     axes = {}
     for name in draw(st.lists(st.sampled_from([*choices]), unique=True, max_size=4)):
         some = st.lists(st.sampled_from(choices[name]), min_size=1, max_size=3, unique=True)
-        firm = ("blocks_per_unit", "write_back_every", "wire_dtype")  # else all may be refused
+        firm = ("write_back_every", "wire_dtype")  # else all may be refused
         always = (choices[name][0],) if name in firm else ()
         axes[name] = tuple(dict.fromkeys((*always, *draw(some))))
     return PlanSpace(base=base, axes=axes)

@@ -94,7 +94,7 @@ def _mean_s(trace: Trace, case: Case, steps: Collection[int]) -> Mapping[Key, fl
     found: defaultdict[Key, list[float]] = defaultdict(list)
     for span in trace.spans:
         if span.step in steps:
-            found[cost_key(case.units, span.op)].append(span.duration_s)
+            found[cost_key(case.model, span.op)].append(span.duration_s)
     return {key: fmean(durations) for key, durations in found.items()}
 
 

@@ -51,12 +51,9 @@ def _variants(case: Case) -> Iterator[tuple[str, Plan, Recipe]]:
     for slots in (1, 3):
         yield f"--num-slots {slots}", replace(plan, num_slots=slots), recipe
     yield "--scratch-copies 2", replace(plan, scratch_copies=2), recipe
-    size = 2 * plan.blocks_per_unit
-    if size <= case.model.num_blocks and not plan.resident_blocks:
-        yield f"--blocks-per-unit {size}", replace(plan, blocks_per_unit=size), recipe
     for share in (4, 2, 1):
         if plan.policy is not Policy.RESIDENT:
-            stay = case.units.num_blocks // share
+            stay = case.model.num_blocks // share
             yield f"--resident-blocks {stay}", replace(plan, resident_blocks=stay), recipe
     yield "--tier nvme", replace(plan, tier="nvme"), recipe
     host = replace(plan, policy=Policy.HOST_UPDATE)

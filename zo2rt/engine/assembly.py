@@ -73,12 +73,8 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     plan, recipe = settings.plan, settings.recipe
     settings.check()
     _check_dtype(model, recipe)
-    units, forwards = explore(
-        model,
-        settings.objective,
-        adapters_with_head=recipe.lora_rank is not None,
-        blocks_per_unit=plan.blocks_per_unit,
-    )
+    adapters_with_head = recipe.lora_rank is not None
+    units, forwards = explore(model, settings.objective, adapters_with_head=adapters_with_head)
     check_model(plan, recipe, units, forwards)
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)

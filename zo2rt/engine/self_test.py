@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from zo2rt.lanes.traversal import Traversal
 from zo2rt.model.binding import bound
-from zo2rt.model.discovery import find_blocks
 from zo2rt.model.loss import LossFn, evaluating, refuse_dropout, scalar
 from zo2rt.model.units import Units, find_units
 from zo2rt.optimizer import Objective
@@ -29,15 +28,12 @@ class Explored(NamedTuple):
     forwards: int
 
 
-def explore(
-    model: nn.Module, objective: Objective, *, adapters_with_head: bool, blocks_per_unit: int
-) -> Explored:
+def explore(model: nn.Module, objective: Objective, *, adapters_with_head: bool) -> Explored:
     """Find the units of a model, and `self_test` it with them on the objective's example."""
     units = find_units(
         model,
         objective.loss_fn,
         objective.example,
-        blocks=find_blocks(model, per_unit=blocks_per_unit),
         decays=objective.decays,
         adapters_with_head=adapters_with_head,
     )

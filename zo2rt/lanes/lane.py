@@ -44,7 +44,6 @@ class Lane:
         self.loss: Tensor | None = None
         self.running = False
         self._blocks = blocks
-        self._block = 0
         self._run = run
         self._surroundings = surroundings
         self._context = copy_context()
@@ -112,14 +111,12 @@ class Lane:
     # The lane's side, on its own thread.
 
     def enter_block(self, block: int) -> None:
-        """Called before a block runs: hand over where a unit begins, if it is this block's turn."""
+        """Called before a block runs: hand over, if it is this block's turn."""
         if block != self._following():
-            self.refuse(self._blocks.title(block))
+            self.refuse(self.describe(block))
         if block == 0:
             self.forwards += 1
-        self._block = block
-        if self._blocks.opens_unit(block):
-            self.pause(self._blocks.unit_of(block))
+        self.pause(block)
 
     def leave_blocks(self) -> None:
         """Called after the last block."""
@@ -128,7 +125,7 @@ class Lane:
     def refuse(self, entered: str) -> None:
         """Raise the error that names what was expected; it stands even if it is caught."""
         following = self._following()
-        expected = "the end of the forward" if following is None else self._name(following)
+        expected = "the end of the forward" if following is None else self.describe(following)
         self._error = ValueError(
             f"lane {self.number}: {expected} was expected, but {entered} was entered; a loss "
             "function must run every block once and in order, through the module's call"
@@ -144,17 +141,14 @@ class Lane:
         self.position = upcoming
 
     def describe(self, unit: int) -> str:
-        """``block 3 (model.layers.3)``, or a unit's first and last one; ``head`` or ``tail``."""
-        return self._blocks.unit_title(unit) if unit >= 0 else unit_name(unit)
-
-    def _name(self, block: int) -> str:
-        return self._blocks.title(block) if block >= 0 else unit_name(block)
+        """``block 3 (model.layers.3)``, ``head`` or ``tail``."""
+        return self._blocks.title(unit) if unit >= 0 else unit_name(unit)
 
     def _following(self) -> int | None:
         """The block after the one that runs, or the tail; None after the tail."""
         if self.position == TAIL:
             return None
-        following = 0 if self.position == HEAD else self._block + 1
+        following = 0 if self.position == HEAD else self.position + 1
         return following if following < len(self._blocks.modules) else TAIL
 
     def _wait(self) -> None:

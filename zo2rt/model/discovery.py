@@ -10,19 +10,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from zo2sim.models.shapes import num_units
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """The blocks in execution order, the list that holds them, and how many move as one.
-
-    Unit u has blocks u x ``per_unit`` and those after it; the last unit has what is left.
-    """
+    """The blocks in execution order, and the list that holds them."""
 
     path: str
     modules: tuple[nn.Module, ...]
-    per_unit: int = 1
 
     def __post_init__(self) -> None:
         if not self.modules:
@@ -35,35 +29,10 @@ class Blocks:
                     f"{self.path}: every block must be a module of its own; blocks {first} and "
                     f"{number} are the same module, which would run twice in one traversal"
                 )
-        _ = self.num_units
-
-    @property
-    def num_units(self) -> int:
-        return num_units(len(self.modules), self.per_unit)
-
-    def unit_of(self, block: int) -> int:
-        """The unit that a block moves with."""
-        return block // self.per_unit
-
-    def opens_unit(self, block: int) -> bool:
-        """The block is the first of its unit."""
-        return block % self.per_unit == 0
-
-    def name(self, block: int) -> str:
-        """Name of a block as in ``named_modules()``."""
-        return f"{self.path}.{block}"
 
     def title(self, block: int) -> str:
-        """``block 3 (model.layers.3)``."""
-        return f"block {block} ({self.name(block)})"
-
-    def unit_title(self, unit: int) -> str:
-        """The same of a unit of one block; else ``unit 1 (model.layers.2 to model.layers.3)``."""
-        if self.per_unit == 1:
-            return self.title(unit)
-        blocks = [n for n in range(len(self.modules)) if self.unit_of(n) == unit]
-        ends = dict.fromkeys((self.name(blocks[0]), self.name(blocks[-1])))
-        return f"unit {unit} ({' to '.join(ends)})"
+        """``block 3 (model.layers.3)``, by its name in ``named_modules()``."""
+        return f"block {block} ({self.path}.{block})"
 
     def block_of(self, name: str) -> int | None:
         """The block that a parameter or buffer of this name belongs to, or None."""
@@ -77,14 +46,14 @@ class Blocks:
         return tuple(model.get_submodule(".".join(parts[:n])) for n in range(len(parts) + 1))
 
 
-def find_blocks(model: nn.Module, path: str | None = None, *, per_unit: int = 1) -> Blocks:
+def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
     """The blocks of a model; ``path`` names their list where the model does not decide it.
 
     Raises ``ValueError`` when there is no such list, or more than one (encoder and decoder, vision
     and text): the blocks of the list that is not chosen stay on the device.
     """
     if path is not None:
-        return _blocks_at(model, path, per_unit)
+        return _blocks_at(model, path)
     classes = _unsplit_classes(model)
     if not classes:
         raise ValueError(
@@ -98,15 +67,15 @@ def find_blocks(model: nn.Module, path: str | None = None, *, per_unit: int = 1)
             f"{' or '.join(sorted(classes))}; got {', '.join(found) or 'none'}; choose one with "
             "path='...'"
         )
-    return _blocks_at(model, found[0], per_unit)
+    return _blocks_at(model, found[0])
 
 
-def _blocks_at(model: nn.Module, path: str, per_unit: int) -> Blocks:
+def _blocks_at(model: nn.Module, path: str) -> Blocks:
     module = dict(model.named_modules()).get(path)
     if not isinstance(module, nn.ModuleList):
         got = "nothing" if module is None else type(module).__name__
         raise ValueError(f"path must name an nn.ModuleList of the model; got {path!r}, {got}")
-    return Blocks(path=path, modules=tuple(module), per_unit=per_unit)
+    return Blocks(path=path, modules=tuple(module))
 
 
 def _unsplit_classes(model: nn.Module) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """Units of a real model: the head, blocks, the tail, and what every one of them owns.
 
-[Note: shared parameters] A parameter that one unit of blocks alone reads belongs to it. Everything
+[Note: shared parameters] A parameter that one block alone reads belongs to it. Everything
 else is resident and belongs to the head, or to the tail where nothing before it reads it. So a
 parameter is updated once, at its first use; later readers borrow it (a tied LM head borrows the
 embedding), and need the owner's W+ and W- while they run.
@@ -116,8 +116,7 @@ class Units:
 
     @property
     def num_blocks(self) -> int:
-        """Units between head and tail, which are what a schedule calls blocks."""
-        return self.blocks.num_units
+        return len(self.blocks.modules)
 
     @property
     def tied(self) -> bool:
@@ -159,7 +158,7 @@ def find_units(
         p.name: HEAD if adapters_with_head and p.trainable else _owner(readers[p.name])
         for p in parameters
     }
-    numbers = (HEAD, *range(blocks.num_units), TAIL)
+    numbers = (HEAD, *range(len(blocks.modules)), TAIL)
     return Units(
         blocks=blocks,
         by_number={
@@ -205,7 +204,7 @@ def _readers(model: nn.Module, blocks: Blocks, uses: Uses) -> dict[str, frozense
         first = first_names[id(tensor)]
         places.setdefault(first, TAIL if seen_list else HEAD)
         if block is not None:
-            readers[first].add(blocks.unit_of(block))
+            readers[first].add(block)
     return {name: frozenset(units or {places[name]}) for name, units in readers.items()}
 
 
@@ -217,9 +216,6 @@ def _owner(readers: frozenset[int]) -> int:
 
 
 def _buffers(model: nn.Module, blocks: Blocks, number: int) -> dict[str, Tensor]:
-    """The buffers of a unit's blocks; every other buffer of the model counts as the head's."""
-    place: dict[str, int] = {}
-    for name, _ in model.named_buffers():
-        block = blocks.block_of(name)
-        place[name] = HEAD if block is None else blocks.unit_of(block)
-    return {name: tensor for name, tensor in model.named_buffers() if place[name] == number}
+    """The buffers of a block; every other buffer of the model counts as the head's."""
+    block = None if number == HEAD else number
+    return {n: tensor for n, tensor in model.named_buffers() if blocks.block_of(n) == block}

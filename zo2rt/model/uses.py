@@ -30,8 +30,7 @@ def trace_uses(model: nn.Module, blocks: Blocks, loss_fn: LossFn, batch: Any) ->
     watch = _Watch({id(p): name for name, p in model.named_parameters()})
     with evaluating(model), torch.no_grad(), ExitStack() as stack:
         for number, block in enumerate(blocks.modules):
-            unit = blocks.unit_of(number)
-            _ = stack.enter_context(block.register_forward_pre_hook(watch.entering(unit)))
+            _ = stack.enter_context(block.register_forward_pre_hook(watch.entering(number)))
         _ = stack.enter_context(blocks.modules[-1].register_forward_hook(watch.leaving))
         for module in blocks.ancestors(model):
             _ = stack.enter_context(module.register_forward_pre_hook(watch.starting))

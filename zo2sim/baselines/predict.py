@@ -10,7 +10,6 @@ from zo2sim.baselines.training import Training
 from zo2sim.machines.machine import Machine
 from zo2sim.memory.account import Demand, MemoryAccount, fits
 from zo2sim.models.shapes import Model
-from zo2sim.plan.choices import Plan
 from zo2sim.policies import Shape
 from zo2sim.schedule.ops import Program
 from zo2sim.simulate.bounds import Bound, bound
@@ -28,7 +27,7 @@ class TrainingCase:
 
     @property
     def program(self) -> Program:
-        return build(Shape.of(self.model, Plan()), self.training)
+        return build(Shape.of(self.model), self.training)
 
     @property
     def cost(self) -> TrainingCost:

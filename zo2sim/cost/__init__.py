@@ -25,11 +25,11 @@ Key = tuple[Kind, int | None, str, int]
 """Kind, unit, lanes and records: operations that agree on these cost the same."""
 
 
-def cost_key(units: Model, op: Op) -> Key:
-    """What an operation's cost depends on: equal units share their first one's number."""
+def cost_key(model: Model, op: Op) -> Key:
+    """What an operation's cost depends on: equal blocks share their first one's number."""
     unit = op.unit
     if unit is not None and unit >= 0:
-        unit = units.first_alike[unit]
+        unit = model.first_alike[unit]
     return op.kind, unit, op.lanes, op.records
 
 
@@ -44,9 +44,9 @@ class CostModel:
 
     @classmethod
     def of(cls, model: Model, machine: Machine, plan: Plan, recipe: Recipe) -> "CostModel":
-        units, load = model.in_units_of(plan.blocks_per_unit), Load.of(recipe)
+        load = Load.of(recipe)
         return cls(
-            setting=Setting(model=units, machine=machine, plan=plan, recipe=recipe, load=load)
+            setting=Setting(model=model, machine=machine, plan=plan, recipe=recipe, load=load)
         )
 
     @property

@@ -230,7 +230,7 @@ def _lane(s: Setting, unit: int) -> Amounts:
     total["cpu.elementwise_bytes_per_s"] += moved * tokens * _BYTES
     launch = "cpu.launch_s" if unit >= 0 else "cpu.outer_launch_s"
     total[launch] += shape.kernels - shape.cast_kernels
-    total["cpu.block_s"] += shape.num_blocks
+    total["cpu.block_s"] += unit >= 0
     total[HANDOVER] += 2  # the lane's thread is woken, and wakes its caller at the unit's end
     if unit == HEAD:
         total["cpu.lane_start_s"] += 1

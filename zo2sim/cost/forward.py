@@ -1,7 +1,5 @@
 """Running lanes through a unit: matrix kernels, everything element-wise, launches, the loss."""
 
-from collections import Counter
-
 import numpy as np
 
 from zo2sim.cost.passes import build_s, decode_s
@@ -108,8 +106,8 @@ def gemm_rows(s: Setting, gemm: Gemm) -> Number:
 def attention_s(s: Setting, unit: Unit) -> Number:
     """The unit's attention kernels, forward."""
     seconds: Number = 0.0
-    for attention, count in Counter(unit.attentions).items():
-        seconds = seconds + count * _attention_s(s, attention)
+    for attention in unit.attentions:
+        seconds = seconds + _attention_s(s, attention)
     return seconds
 
 

@@ -50,10 +50,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Model, machine, plan and recipe, and the load, which may be arrays.
-
-    The model is in the plan's units: its blocks are what moves as one.
-    """
+    """Model, machine, plan and recipe, and the load, which may be arrays."""
 
     model: Model
     machine: Machine
@@ -96,7 +93,7 @@ class Setting:
 
     @property
     def streamed_share(self) -> float:
-        """Share of the units between head and tail that stream."""
+        """Share of the blocks that stream."""
         if self.plan.policy is Policy.RESIDENT:
             return 0.0
         return 1.0 - self.plan.resident_blocks / self.model.num_blocks

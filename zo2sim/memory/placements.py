@@ -55,9 +55,7 @@ def _placed_grid(
 ) -> Bytes:
     """Shared by plans and recipes that differ in what no placed item depends on."""
     policy = Policy.RESIDENT if plan.policy is Policy.RESIDENT else Policy.ZO2
-    plain = Plan(
-        policy=policy, blocks_per_unit=plan.blocks_per_unit, tier=plan.tier, pinning=plan.pinning
-    )
+    plain = Plan(policy=policy, tier=plan.tier, pinning=plan.pinning)
     dtypes = Recipe(storage_dtype=recipe.storage_dtype, wire_dtype=recipe.wire_dtype)
     return _shared_grid(model, plain, dtypes, residents, slots)
 

@@ -95,13 +95,9 @@ def _block_bytes(
     model: Model, plan: Plan, recipe: Recipe, dtype: Dtype, *, streamed: bool
 ) -> tuple[int, ...]:
     """Sizes of the units that pass through slots, or of those that stay."""
-    layout = Layout(shape=Shape.of(model, plan), plan=plan, recipe=recipe)
-    sizes = enumerate(_sizes(_in_units(model, plan), dtype))
+    layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
+    sizes = enumerate(_sizes(model, dtype))
     return tuple(size for block, size in sizes if layout.is_streamed(block) is streamed)
-
-
-def _in_units(model: Model, plan: Plan) -> Model:
-    return model.in_units_of(plan.blocks_per_unit)
 
 
 @lru_cache(maxsize=256)
@@ -112,7 +108,7 @@ def _sizes(model: Model, dtype: Dtype) -> tuple[int, ...]:
 
 
 def _num_slots(model: Model, plan: Plan, recipe: Recipe) -> int:
-    return Layout(shape=Shape.of(model, plan), plan=plan, recipe=recipe).num_slots
+    return Layout(shape=Shape.of(model), plan=plan, recipe=recipe).num_slots
 
 
 def _weights(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
@@ -146,20 +142,20 @@ def _adapter_bytes(model: Model, recipe: Recipe) -> int:
 
 
 def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
-    rank, compute, units = recipe.lora_rank, recipe.compute_dtype, _in_units(model, plan)
+    rank, compute = recipe.lora_rank, recipe.compute_dtype
     tail = model.tail.buffer_bytes(compute) + _shared_bytes(model, compute)
     if recipe.perturbation == "in_place":
         shared = _shared_bytes(model, compute)
         return _device("scratch", shared, "what the tail shares with the head, if anything")
     if rank is None:
-        nbytes = max(model.head.buffer_bytes(compute), *_sizes(units, compute), tail)
+        nbytes = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
         return _device(
             "scratch",
             plan.scratch_copies * nbytes,
             f"{plan.scratch_copies} x the largest perturbed unit",
         )
-    adapters = max(unit.lora_bytes(rank, compute) for unit in units.blocks)
-    decoded = max(model.head.buffer_bytes(compute), *_sizes(units, compute), tail)
+    adapters = max(block.lora_bytes(rank, compute) for block in model.blocks)
+    decoded = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
     if recipe.storage_dtype is compute:
         decoded = 0
     return _device(
@@ -223,8 +219,8 @@ def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ..
 
 def streamed_bytes(model: Model, plan: Plan, recipe: Recipe, pinning: Pinning) -> int:
     """Host memory of the streamed units, by how it is pinned."""
-    layout = Layout(shape=Shape.of(model, plan), plan=plan, recipe=recipe)
-    sizes = enumerate(_host_sizes(_in_units(model, plan), recipe.storage_dtype, pinning))
+    layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
+    sizes = enumerate(_host_sizes(model, recipe.storage_dtype, pinning))
     return sum(size for block, size in sizes if layout.is_streamed(block))
 
 

@@ -4,10 +4,8 @@
 them.
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import prod
 
 from zo2sim.dtypes import Dtype
@@ -61,14 +59,14 @@ class Attention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """What moves together: the head, a block or several in a row, or the tail.
+    """What moves together: the head, a block, or the tail.
 
     ``gemms`` and ``attentions`` are the matrix kernels of one forward pass; ``elementwise`` is the
     number of activation elements read or written per token by everything else (norms, residual
     additions, activation functions, embedding look-ups, biases) in half precision; the
     ``cast_elements`` among them vanish in fp32. ``kernels`` is the number of kernels launched per
     lane; the ``cast_kernels`` among them vanish in fp32, too. ``linear_shapes`` lists (out, in) of
-    each linear layer, which is where LoRA adapters attach. ``num_blocks`` is 0 for head and tail.
+    each linear layer, which is where LoRA adapters attach.
     """
 
     parameters: tuple[Parameter, ...]
@@ -79,25 +77,6 @@ class Unit:
     kernels: int = 0
     cast_kernels: int = 0
     linear_shapes: tuple[tuple[int, int], ...] = ()
-    num_blocks: int = 0
-
-    @classmethod
-    def joined(cls, units: Sequence["Unit"]) -> "Unit":
-        """Several units, run one after the other, as one that moves as a whole."""
-        counts = Counter[Gemm]()
-        for gemm in (gemm for unit in units for gemm in unit.gemms):
-            counts[replace(gemm, count=1)] += gemm.count
-        return cls(
-            parameters=tuple(p for unit in units for p in unit.parameters),
-            gemms=tuple(replace(gemm, count=count) for gemm, count in counts.items()),
-            attentions=tuple(a for unit in units for a in unit.attentions),
-            elementwise=sum(unit.elementwise for unit in units),
-            cast_elements=sum(unit.cast_elements for unit in units),
-            kernels=sum(unit.kernels for unit in units),
-            cast_kernels=sum(unit.cast_kernels for unit in units),
-            linear_shapes=tuple(s for unit in units for s in unit.linear_shapes),
-            num_blocks=sum(unit.num_blocks for unit in units),
-        )
 
     @property
     def elements(self) -> int:
@@ -116,7 +95,6 @@ class Unit:
             self.kernels,
             self.cast_kernels,
             self.linear_shapes,
-            self.num_blocks,
         )
 
     @property
@@ -186,16 +164,6 @@ class Model:
     def _embedding(self) -> Parameter:
         return next(p for p in self.head.parameters if p.shape[0] == self.vocab)
 
-    def in_units_of(self, blocks_per_unit: int) -> "Model":
-        """The model whose blocks are what a plan moves: so many in a row; the last may be shorter.
-
-        Sizes and kernels add up. What a lane needs while it runs does not, as the blocks of a unit
-        run one after the other: for that, ask the model itself. Raises ``ValueError`` where the
-        model has fewer blocks than a unit.
-        """
-        _ = num_units(self.num_blocks, blocks_per_unit)
-        return self if blocks_per_unit == 1 else _in_units(self, blocks_per_unit)
-
     def untied(self) -> "Model":
         """The model with an LM head of its own where it shares the embedding's weight."""
         if not self.tied:
@@ -206,28 +174,6 @@ class Model:
 
     def __hash__(self) -> int:
         return hash((self.name, len(self.blocks), self.tied))
-
-
-def num_units(num_blocks: int, blocks_per_unit: int) -> int:
-    """Units that so many blocks make, the last one with what is left.
-
-    Raises ``ValueError`` where there are no blocks, or less than a unit takes.
-    """
-    if num_blocks < 1:
-        raise ValueError(f"num_blocks must be >= 1; got {num_blocks}")
-    if not 1 <= blocks_per_unit <= num_blocks:
-        raise ValueError(
-            f"blocks_per_unit must be at least 1 and at most the model's {num_blocks} blocks; "
-            f"got {blocks_per_unit}"
-        )
-    return -(-num_blocks // blocks_per_unit)
-
-
-@lru_cache(maxsize=256)
-def _in_units(model: Model, size: int) -> Model:
-    starts = range(0, model.num_blocks, size)
-    units = tuple(Unit.joined(model.blocks[start : start + size]) for start in starts)
-    return replace(model, blocks=units)
 
 
 def deeper(model: Model, num_blocks: int) -> Model:

@@ -100,17 +100,14 @@ class Plan:
 
     policy: Policy = Policy.ZO2
     """Who decides the order of the operations."""
-    blocks_per_unit: int = 1
-    """Blocks in a row that move as one; the last unit has what is left. A schedule knows units
-    only: its block 3 is unit 3."""
     num_slots: int = 2
-    """Device buffers for streamed units: prefetch depth + 1."""
+    """Device buffers for streamed blocks: prefetch depth + 1."""
     scratch_copies: int = 1
     """1: W+ then W- in one buffer; 2: both at once, from one draw of the noise."""
     write_back_every: int = 1
-    """Each unit is downloaded every k-th step; the device replays records in between."""
+    """Each block is downloaded every k-th step; the device replays records in between."""
     resident_blocks: int = 0
-    """Units that stay on the device, evenly spread: blocks, unless blocks_per_unit says more."""
+    """Blocks that stay on the device, evenly spread."""
     pinning: Pinning = "auto"
     """Host weights: 'exact' or 'rounded' (to powers of two, as PyTorch does) page-locked memory,
     or 'pageable'; 'auto' becomes rounded for the published code, exact otherwise."""
@@ -124,7 +121,7 @@ class Plan:
     """Off: the update takes a trip of its own (ablation of the paper's deferred update)."""
 
     def __post_init__(self) -> None:
-        _check_counts(self, "blocks_per_unit", "num_slots", "write_back_every")
+        _check_counts(self, "num_slots", "write_back_every")
         _check_choice(self, "policy", tuple(Policy))
         _check_choice(self, "pinning", get_args(Pinning))
         _check_choice(self, "tier", get_args(Tier))

@@ -108,11 +108,6 @@ REFUSALS: tuple[Refusal, ...] = (
         "policy=zo2_reference is accounted for with every block offloaded; use policy=zo2",
     ),
     Refusal(
-        lambda p, r: p.policy is Policy.ZO2_REFERENCE and p.blocks_per_unit > 1,
-        "policy=zo2_reference stands for the published code, which moves one block at a time; use "
-        "blocks_per_unit=1 or policy=zo2",
-    ),
-    Refusal(
         lambda p, r: p.policy is Policy.ZO2_REFERENCE and r.lora_rank is not None,
         "policy=zo2_reference updates every weight of every block; use trainable=all or policy=zo2",
     ),

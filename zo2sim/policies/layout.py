@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from zo2sim.models.shapes import Model, num_units
+from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace
 
@@ -12,7 +12,6 @@ class Shape:
     """All that a policy needs to know of a model."""
 
     num_blocks: int
-    """Units between head and tail: what a plan moves as one, its ``blocks_per_unit`` each."""
     tied: bool = False
     forwards: int = 1
     """Forward passes in one evaluation of the loss: each is a trip over the blocks."""
@@ -23,10 +22,8 @@ class Shape:
                 raise ValueError(f"{name} must be >= 1; got {getattr(self, name)}")
 
     @classmethod
-    def of(cls, model: Model, plan: Plan) -> "Shape":
-        """The model in the plan's units. Raises ``ValueError`` where it has less than one."""
-        units = num_units(model.num_blocks, plan.blocks_per_unit)
-        return cls(num_blocks=units, tied=model.tied)
+    def of(cls, model: Model) -> "Shape":
+        return cls(num_blocks=model.num_blocks, tied=model.tied)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +36,8 @@ class Layout:
 
     def __post_init__(self) -> None:
         if self.plan.resident_blocks > self.shape.num_blocks:
-            size = self.plan.blocks_per_unit
-            units = "blocks" if size == 1 else f"units of {size} blocks"
             raise ValueError(
-                f"resident_blocks must be at most the model's {self.shape.num_blocks} {units}; "
+                f"resident_blocks must be at most the model's {self.shape.num_blocks} blocks; "
                 f"got {self.plan.resident_blocks}"
             )
 

@@ -22,12 +22,7 @@ class Case:
     @property
     def program(self) -> Program:
         """The schedules of the plan; raises ``ValueError`` where the combination is refused."""
-        return build(Shape.of(self.model, self.plan), self.plan, self.recipe)
-
-    @property
-    def units(self) -> Model:
-        """The model with what the plan moves as one for its blocks."""
-        return self.model.in_units_of(self.plan.blocks_per_unit)
+        return build(Shape.of(self.model), self.plan, self.recipe)
 
     @property
     def cost(self) -> CostModel:

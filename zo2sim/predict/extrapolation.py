@@ -11,7 +11,7 @@ UNSAID = "every size: the machine file does not say what was calibrated"
 
 def sizes(case: Case) -> dict[str, float]:
     """The sizes of a case, in the order of `SIZES`."""
-    model, recipe = case.cost.setting.model, case.recipe  # in units that move as one
+    model, recipe = case.model, case.recipe
     blocks = {model.blocks[number] for number in set(model.first_alike)}
     return {
         "sequence": float(recipe.sequence),

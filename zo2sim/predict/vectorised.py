@@ -107,8 +107,8 @@ def walk_of(case: Case) -> Walk:
 @lru_cache(maxsize=512)
 def _shared_walk(model: Model, plan: Plan, recipe: Recipe) -> Walk:
     """The walk of every case that differs in numbers only."""
-    program = build(Shape.of(model, plan), plan, recipe)
-    return Walk(program, partial(cost_key, model.in_units_of(plan.blocks_per_unit)))
+    program = build(Shape.of(model), plan, recipe)
+    return Walk(program, partial(cost_key, model))
 
 
 def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats]:

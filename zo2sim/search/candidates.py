@@ -60,9 +60,9 @@ class Candidates:
         columns = np.searchsorted(space.slots, self.slots)
         bound_s = np.empty(len(self))
         for number, case in enumerate(cores):
-            mine, residents = self.core == number, space.residents_of(case)
-            rows = np.searchsorted(residents, self.residents[mine])
-            grid = bounds_s(case, residents=residents, slots=space.slots)
+            mine = self.core == number
+            rows = np.searchsorted(space.residents, self.residents[mine])
+            grid = bounds_s(case, residents=space.residents, slots=space.slots)
             bound_s[mine] = grid[rows, columns[mine]]
         return replace(self, space=space, cores=cores, bound_s=bound_s)
 
@@ -121,7 +121,7 @@ class Candidates:
 
 
 def _of_core(number: int, case: Case, space: PlanSpace) -> dict[str, NDArray[Any]]:
-    shape, residents = Shape.of(case.model, case.plan), space.residents_of(case)
+    shape, residents = Shape.of(case.model), space.residents
     rows, columns = _distinct(shape, case.plan.policy, residents, space.slots)
     needed = rooms(
         case.model,

@@ -1,10 +1,9 @@
 """The largest model that a machine has room for: of a list, and of one shape made deeper or wider.
 
 A model fits where any plan that leaves the recipe as it is fits. Only the smallest plans have to
-be looked at: one slot, one scratch copy, a write-back every step, one block per unit. More of these
-take more memory at every place, but for the last page of each block that moves with another (4 KiB
-of the host). How many blocks stay on the device is searched, because what the device gains the
-host loses, and so is the tier.
+be looked at: one slot, one scratch copy, a write-back every step. More of these take more memory at
+every place. How many blocks stay on the device is searched, because what the device gains the host
+loses, and so is the tier.
 """
 
 from collections.abc import Callable, Iterable

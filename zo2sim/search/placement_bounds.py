@@ -59,15 +59,15 @@ def bounds_s(case: Case, *, residents: Sequence[int], slots: Sequence[int]) -> F
 
 
 def _slots_in_use(case: Case, residents: Sequence[int], slots: Sequence[int]) -> Floats:
-    streamed = case.units.num_blocks - np.array(residents)
+    streamed = case.model.num_blocks - np.array(residents)
     return np.maximum(np.minimum(np.array(slots)[None, :], streamed[:, None]), 1).astype(float)
 
 
 def _totals(case: Case, cost: CostModel, residents: Sequence[int]) -> Floats:
     """Per period, (residents, columns): seconds per stream, bytes per flow, seconds in slots."""
-    alike = case.units.first_alike
+    alike = case.model.first_alike
     classes = sorted(set(alike))
-    streamed = _counts(case.units, tuple(residents), case.plan.policy is Policy.RESIDENT)
+    streamed = _counts(case.model, tuple(residents), case.plan.policy is Policy.RESIDENT)
     here = _visited(case.plan, case.recipe, streamed=True)
     stay = _visited(case.plan, case.recipe, streamed=False)
     moving = np.stack([_priced(here.block, cost, block) for block in classes])
@@ -77,21 +77,21 @@ def _totals(case: Case, cost: CostModel, residents: Sequence[int]) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def _counts(units: Model, residents: tuple[int, ...], everything: bool) -> Floats:
+def _counts(model: Model, residents: tuple[int, ...], everything: bool) -> Floats:
     """Streamed blocks of each kind, (residents, kinds)."""
-    classes = sorted(set(units.first_alike))
+    classes = sorted(set(model.first_alike))
     policy = Policy.RESIDENT if everything else Policy.ZO2
     counts = np.zeros((len(residents), len(classes)))
     for row, number in enumerate(residents):
         plan = Plan(policy=policy, resident_blocks=number)
-        layout = Layout(shape=Shape.of(units, plan), plan=plan, recipe=Recipe())
-        found = Counter(units.first_alike[block] for block in layout.streamed)
+        layout = Layout(shape=Shape.of(model), plan=plan, recipe=Recipe())
+        found = Counter(model.first_alike[block] for block in layout.streamed)
         counts[row] = [found[block] for block in classes]
     return counts
 
 
 def _visited(plan: Plan, recipe: Recipe, *, streamed: bool) -> Visited:
-    one = replace(plan, blocks_per_unit=1, num_slots=1, resident_blocks=0 if streamed else 1)
+    one = replace(plan, num_slots=1, resident_blocks=0 if streamed else 1)
     if plan.policy is Policy.RESIDENT:
         one = replace(one, resident_blocks=0)
     return _visited_once(one, replace(recipe, batch=1, sequence=1, microbatches=1, samples=1))

@@ -13,7 +13,6 @@ from typing import Any
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.refusals import refusal
-from zo2sim.policies import Layout, Shape
 from zo2sim.predict.case import Case
 
 SEARCHED = (Policy.RESIDENT, Policy.ZO2, Policy.HOST_UPDATE, Policy.DUAL, Policy.NAIVE)
@@ -37,12 +36,9 @@ def plan_axes(case: Case) -> dict[str, tuple[Any, ...]]:
 
     How weights are page-locked stays as given, and so do the ablations of the paper.
     """
-    every = (1, 2, 3, 4, 6, 8, 12, 16)
-    sizes = (1, 2, 4, 8)
     return {
         "policy": SEARCHED,
-        "blocks_per_unit": tuple(size for size in sizes if size <= case.model.num_blocks),
-        "write_back_every": every,
+        "write_back_every": (1, 2, 3, 4, 6, 8, 12, 16),
         "scratch_copies": (1, 2),
         "tier": ("ram",) if case.machine.nvme is None else ("ram", "nvme"),
         "num_slots": (1, 2, 3, 4, 6, 8),
@@ -99,12 +95,8 @@ class PlanSpace:
 
     @property
     def residents(self) -> tuple[int, ...]:
-        """Numbers of resident units to choose from, ascending."""
+        """Numbers of resident blocks to choose from, ascending."""
         return tuple(sorted(self._values("resident_blocks")))
-
-    def residents_of(self, core: Case) -> tuple[int, ...]:
-        """Those of them that a core has units for."""
-        return tuple(number for number in self.residents if number <= core.units.num_blocks)
 
     @cached_property
     def cores(self) -> tuple[Case, ...]:
@@ -114,7 +106,7 @@ class PlanSpace:
         """
         reason, found = "no machine runs it", list[Case]()
         for case in self._combined():
-            why = refused(case, self._fewest)
+            why = refused(case)
             if why is None:
                 found.append(case)
             else:
@@ -122,10 +114,6 @@ class PlanSpace:
         if not found:
             raise ValueError(f"the space has no plan that is allowed: {reason}")
         return tuple(found)
-
-    @property
-    def _fewest(self) -> int:
-        return self.residents[0]
 
     def _values(self, axis: str) -> tuple[Any, ...]:
         owner = self.base.plan if axis in _PLAN else self.base.recipe
@@ -149,13 +137,10 @@ def changed(case: Case, values: Mapping[str, Any]) -> Case:
     return replace(case, plan=replace(case.plan, **own), recipe=replace(case.recipe, **more))
 
 
-def refused(case: Case, residents: int = 0) -> str | None:
+def refused(case: Case) -> str | None:
     """Why no machine, or not this one, runs the case; None where it does."""
-    plan = replace(case.plan, resident_blocks=residents)
-    reason = refusal(plan, case.recipe)
-    if reason is None:
-        reason = _too_many(replace(case, plan=plan))
-    if reason is None and plan.tier == "nvme" and case.machine.nvme is None:
+    reason = refusal(case.plan, case.recipe)
+    if reason is None and case.plan.tier == "nvme" and case.machine.nvme is None:
         reason = f"{case.machine.name} has no NVMe"
     if reason is None:
         try:
@@ -163,12 +148,3 @@ def refused(case: Case, residents: int = 0) -> str | None:
         except ValueError as error:
             reason = str(error)
     return reason
-
-
-def _too_many(case: Case) -> str | None:
-    """The model has fewer blocks than a unit, or fewer units than are to be resident."""
-    try:
-        _ = Layout(shape=Shape.of(case.model, case.plan), plan=case.plan, recipe=case.recipe)
-    except ValueError as error:
-        return str(error)
-    return None

@@ -55,15 +55,6 @@ def test_models_machines_switches_and_constants_are_axes():
     ]
 
 
-def test_blocks_that_move_as_one_are_an_axis():
-    jobs = grid("policy=zo2,zo2_reference", "blocks-per-unit=1,2")
-    assert [(j.spec.plan.policy, j.spec.plan.blocks_per_unit) for j in jobs] == [
-        (Policy.ZO2, 1),
-        (Policy.ZO2, 2),
-        (Policy.ZO2_REFERENCE, 1),
-    ]
-
-
 def test_refused_combinations_are_left_out():
     jobs = grid("policy=zo2,naive", "write-back-every=1,2")
     assert [(j.spec.plan.policy, j.spec.plan.write_back_every) for j in jobs] == [

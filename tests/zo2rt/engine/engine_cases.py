@@ -9,7 +9,6 @@ from typing import NamedTuple
 from tests.families import BLOCKS
 from tests.zo2rt.engine.engine_runs import recipe
 from zo2sim.dtypes import Dtype
-from zo2sim.models.shapes import num_units
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Program
@@ -24,8 +23,7 @@ class Case(NamedTuple):
     @property
     def program(self) -> Program:
         """Of the tiny OPT, whose head and tail share a matrix."""
-        units = num_units(BLOCKS, self.plan.blocks_per_unit)
-        return build(Shape(num_blocks=units, tied=True), self.plan, self.recipe)
+        return build(Shape(num_blocks=BLOCKS, tied=True), self.plan, self.recipe)
 
     @contextmanager
     def folder(self) -> Iterator[Path | None]:
@@ -44,7 +42,6 @@ CASES = {
     "zo2, one slot, both at once": Case(Plan(num_slots=1, scratch_copies=2), recipe()),
     "zo2, write-back every 2": Case(Plan(write_back_every=2, num_slots=3), recipe()),
     "zo2, one block resident": Case(Plan(resident_blocks=1), recipe()),
-    "zo2, two blocks per unit": Case(Plan(blocks_per_unit=2, num_slots=1), recipe()),
     "zo2, in place": Case(Plan(), recipe(perturbation="in_place")),
     "zo2, blocks on NVMe": Case(Plan(tier="nvme"), recipe()),
     "host_update": Case(Plan(policy=Policy.HOST_UPDATE), recipe()),

@@ -51,7 +51,6 @@ def trained(family: str, plan: Plan, how: Recipe, backend: Any = HostBackend) ->
     [
         Plan(),
         Plan(num_slots=1, scratch_copies=2),
-        Plan(blocks_per_unit=2),
         Plan(policy=Policy.DUAL),
     ],
 )
@@ -82,9 +81,8 @@ def test_what_a_head_keeps_for_its_blocks_it_does_not_perturb():
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
-@pytest.mark.parametrize("size", [1, 2])
-def test_device_buffers_are_those_of_the_account(family: str, size: int):
-    model, plan = adapted(family), Plan(blocks_per_unit=size)
+def test_device_buffers_are_those_of_the_account(family: str):
+    model, plan = adapted(family), Plan()
     config: Any = model.config
     shape = from_config(config.to_dict(), name=family)
     predicted = account(shape, plan, LORA).itemised(MemoryPlace.DEVICE)

@@ -27,14 +27,11 @@ PLANS = {
     "four slots, both at once": Plan(num_slots=4, scratch_copies=2),
     "write-back every 3": Plan(write_back_every=3),
     "one block resident": Plan(resident_blocks=1),
-    "two blocks per unit": Plan(blocks_per_unit=2),
-    "three blocks per unit, both at once": Plan(
-        blocks_per_unit=3, scratch_copies=2, policy=Policy.HOST_UPDATE
-    ),
     "no overlap": Plan(overlap=False),
     "dual": Plan(policy=Policy.DUAL),
     "naive": Plan(policy=Policy.NAIVE),
     "host_update": Plan(policy=Policy.HOST_UPDATE),
+    "host_update, both at once": Plan(policy=Policy.HOST_UPDATE, scratch_copies=2),
 }
 
 

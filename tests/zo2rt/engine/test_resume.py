@@ -75,7 +75,7 @@ def test_a_run_goes_on_where_it_stopped(stop: int, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "plan", [Plan(policy=Policy.HOST_UPDATE, num_slots=1), Plan(blocks_per_unit=2, tier="nvme")]
+    "plan", [Plan(policy=Policy.HOST_UPDATE, num_slots=1), Plan(tier="nvme", num_slots=3)]
 )
 def test_another_plan_may_go_on(plan: Plan, tmp_path: Path):
     trained_weights(tmp_path, 7)

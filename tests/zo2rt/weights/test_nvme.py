@@ -20,7 +20,6 @@ from zo2sim.plan.choices import Plan, Policy
         Plan(tier="nvme"),
         Plan(tier="nvme", num_slots=1, write_back_every=3),
         Plan(tier="nvme", num_slots=4, resident_blocks=1),
-        Plan(tier="nvme", blocks_per_unit=2, write_back_every=3),
         Plan(tier="nvme", policy=Policy.DUAL),
     ],
     ids=str,

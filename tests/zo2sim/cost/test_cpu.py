@@ -79,15 +79,6 @@ def test_a_block_takes_its_products_noise_and_hand_overs():
     assert one["cpu.block_s"] == 2
 
 
-def test_a_unit_of_two_blocks_hands_over_once_and_runs_both():
-    setting = case(Plan(blocks_per_unit=2)).cost.setting
-    for unit, blocks in ((0, 2), (1, 1)):
-        one = amounts(setting, Kind.FORWARD, unit, "+-", 0)
-        assert one is not None
-        assert one["cpu.block_s"] == 2 * blocks
-        assert one[HANDOVER] == 2 * 2
-
-
 def test_a_core_that_slept_while_a_block_came_is_cold():
     def cold(plan: Plan, bytes_per_s: float, unit: int = 0) -> object:
         one = case(plan)

@@ -34,7 +34,6 @@ def test_the_text_names_every_field():
         "",
         "[plan]",
         'policy = "naive"',
-        "blocks_per_unit = 1",
         "num_slots = 2",
         "scratch_copies = 1",
         "write_back_every = 1",

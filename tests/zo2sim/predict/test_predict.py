@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.answer.advice import advise
-from tests.strategies import plans_of
+from tests.strategies import plans
 from zo2sim.machines.file import named
 from zo2sim.machines.what_if import replace
 from zo2sim.memory.account import MemoryPlace
@@ -15,6 +15,7 @@ from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Noise, Plan, Policy, Recipe
 from zo2sim.plan.file import from_fields
 from zo2sim.plan.refusals import refusal
+from zo2sim.policies import Shape
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, extrapolations, predict
 
@@ -42,7 +43,7 @@ def prediction(**choices: Any) -> Prediction:
 
 
 @settings(deadline=None, max_examples=40)
-@given(plan=plans_of(SMALL), noise=st.sampled_from(get_args(Noise)), batch=st.integers(1, 9))
+@given(plan=plans(Shape.of(SMALL)), noise=st.sampled_from(get_args(Noise)), batch=st.integers(1, 9))
 def test_no_step_beats_its_bound(plan: Plan, noise: Noise, batch: int):
     recipe = Recipe(batch=batch, noise=noise)
     if refusal(plan, recipe) is None:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from experiments.speed.drawn_plans import random_cases, uncontended
 from tests.calibrated import calibrated_host
-from tests.strategies import plans_of
+from tests.strategies import plans
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
 from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.refusals import refusal
+from zo2sim.policies import Shape
 from zo2sim.predict.case import Case
 from zo2sim.predict.drift import Drift, drifted
 from zo2sim.predict.vectorised import contends, step_s
@@ -37,7 +38,7 @@ def cases(draw: st.DrawFn, *, contended: bool = False) -> Case:
     """Any plan of a 12-block model under any load, on a machine of the catalogue."""
     name = draw(st.sampled_from(MACHINES))
     machine = named(name) if contended else free(name)
-    plan = draw(plans_of(MODEL))
+    plan = draw(plans(Shape.of(MODEL)))
     if plan.policy is Policy.ZO2_REFERENCE:
         return Case(model=MODEL, machine=machine, plan=Plan(policy=plan.policy), recipe=Recipe())
     replays = plan.policy is Policy.HOST_UPDATE or plan.write_back_every > 1

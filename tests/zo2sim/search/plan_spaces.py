@@ -31,7 +31,7 @@ def every_plan(space: PlanSpace) -> Iterator[Case]:
     """Every allowed combination, whether plans are alike or not."""
     for values in product(*space.axes.values()):
         case = changed(space.base, dict(zip(space.axes, values, strict=True)))
-        if refused(case, case.plan.resident_blocks) is None:
+        if refused(case) is None:
             yield case
 
 
@@ -53,8 +53,8 @@ def _tried(case: Case) -> Tried:
 
 
 def _step_s(case: Case) -> float:
-    """Simulated; plans that use the same slots and units take the same time."""
-    streamed = case.units.num_blocks - case.plan.resident_blocks
+    """Simulated; plans that use the same slots and blocks take the same time."""
+    streamed = case.model.num_blocks - case.plan.resident_blocks
     slots = max(1, min(case.plan.num_slots, streamed))
     return _simulated_s(replace(case, plan=replace(case.plan, num_slots=slots)))
 

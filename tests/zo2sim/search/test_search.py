@@ -161,7 +161,6 @@ def placed_cases(draw: st.DrawFn) -> Case:
     model = draw(small_models())
     plan = Plan(
         policy=policy,
-        blocks_per_unit=draw(st.integers(1, model.num_blocks)),
         write_back_every=draw(st.integers(1, 3)) if mine else 1,
         scratch_copies=draw(st.integers(1, 2)),
         tier=draw(st.sampled_from(("ram", "ram" if on_host else "nvme"))),
@@ -186,7 +185,7 @@ def placed_cases(draw: st.DrawFn) -> Case:
 @given(case=placed_cases(), data=st.data())
 def test_bounds_without_a_program_are_bounds(case: Case, data: st.DataObject):
     """The resources' limits are those of the whole program, and its own bound is never less."""
-    residents, slots = range(case.units.num_blocks + 1), (1, 2, 3)
+    residents, slots = range(case.model.num_blocks + 1), (1, 2, 3)
     row, column = data.draw(st.sampled_from(residents)), data.draw(st.sampled_from(range(3)))
     here = bounds_s(case, residents=residents, slots=slots)[row, column]
     one = replace(case, plan=replace(case.plan, resident_blocks=row, num_slots=slots[column]))
@@ -199,7 +198,7 @@ def test_bounds_without_a_program_are_bounds(case: Case, data: st.DataObject):
 @settings(max_examples=60)
 @given(case=placed_cases(), data=st.data())
 def test_memory_of_a_grid_is_that_of_each_plan(case: Case, data: st.DataObject):
-    residents, slots = range(case.units.num_blocks + 1), (1, 2, 3)
+    residents, slots = range(case.model.num_blocks + 1), (1, 2, 3)
     row, column = data.draw(st.sampled_from(residents)), data.draw(st.sampled_from(range(3)))
     grid = rooms(
         case.model, case.plan, case.recipe, context_bytes=7, residents=residents, slots=slots

@@ -72,7 +72,7 @@ def blocks(stem: str, templates: Iterable[Unit]) -> tuple[Unit, ...]:
 
 def _under(prefix: str, template: Unit) -> Unit:
     named = tuple(Parameter(name=prefix + p.name, shape=p.shape) for p in template.parameters)
-    return replace(template, parameters=named, num_blocks=1)
+    return replace(template, parameters=named)
 
 
 def linear(name: str, out: int, inp: int, *, bias: bool = False, transposed: bool = False) -> Part:
