@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
@@ -17,7 +18,6 @@ from experiments.cli import DONE, NO, run, write_json
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from zo2sim.baselines import (
-    Method,
     Training,
     TrainingCase,
     TrainingPrediction,
@@ -89,41 +89,30 @@ def main(config: Config) -> int:
         period = case.program.period
         print(brief(period) if config.show else dump(period).rstrip("\n"))
         return DONE
-    predicted = None if case.training.method is Method.GALORE else predict(case)
-    hazards = _hazards(case) if predicted is not None else []
+    predicted, hazards = predict(case), _hazards(case)
     if config.out is not None:
-        write_run(config.out, _folder(config, case, predicted, hazards))
+        write_run(config.out, _folder(config, predicted, hazards))
     if config.json is not None:
-        write_json(config.json, _document(case, predicted, hazards))
+        write_json(config.json, _document(predicted, hazards))
     if config.json != "-":
-        print("\n".join(_lines(case, predicted, hazards)))
+        print("\n".join(_lines(predicted, hazards)))
     return DONE if all(p.fits for p in case.fits) and not hazards else NO
 
 
-def _folder(
-    config: Config,
-    case: TrainingCase,
-    predicted: TrainingPrediction | None,
-    hazards: list[str],
-) -> Run:
+def _folder(config: Config, predicted: TrainingPrediction, hazards: list[str]) -> Run:
     source, asked = provenance(seed=0, machines=[config.machine]), settings(config)
-    found = _document(case, predicted, hazards)
-    numbers: list[Number] = [
-        ({}, metric, float(value), unit)
-        for metric, unit in _UNITS.items()
-        if isinstance(value := found.get(metric), int | float)
-    ]
+    found, case, trace = _document(predicted, hazards), predicted.case, predicted.trace
+    numbers: list[Number] = [({}, name, float(found[name]), unit) for name, unit in _UNITS.items()]
     name = f"{case.model.name} on {case.machine.name}, {case.training.method}"
-    trace = None if predicted is None else predicted.trace
     return Run(
         verb="baseline",
         config=asked,
         summary=found,
         provenance=source,
         records=number_records(asked, numbers, source="predicted"),
-        figures={} if trace is None else {"timeline": timeline(trace, trace.steady)},
-        traces={} if trace is None else {TRACE: to_json(trace, name=name, metadata=source)},
-        document=training_document(case, predicted, hazards, provenance=source),
+        figures={"timeline": timeline(trace, trace.steady)},
+        traces={TRACE: to_json(trace, name=name, metadata=source)},
+        document=training_document(predicted, hazards, provenance=source),
     )
 
 
@@ -132,11 +121,10 @@ def _hazards(case: TrainingCase) -> list[str]:
     return [str(hazard) for hazard in (*verify(program), *check_training(program))]
 
 
-def _document(
-    case: TrainingCase, predicted: TrainingPrediction | None, hazards: list[str]
-) -> dict[str, object]:
+def _document(predicted: TrainingPrediction, hazards: list[str]) -> dict[str, Any]:
+    case = predicted.case
     memory = case.memory
-    found: dict[str, object] = {
+    return {
         "model": case.model.name,
         "machine": case.machine.name,
         "method": case.training.method.value,
@@ -146,21 +134,16 @@ def _document(
         "nvme_bytes": memory.nvme_bytes,
         "memory": {place.value: memory.itemised(place) for place in MemoryPlace},
         "hazards": hazards,
+        "step_s": predicted.step_s,
+        "tokens_per_s": predicted.tokens_per_s,
+        "flops_per_s": predicted.flops_per_s,
+        "lower_bound_s": predicted.bound.step_s,
+        "binding": predicted.bound.binding,
     }
-    if predicted is not None:
-        found |= {
-            "step_s": predicted.step_s,
-            "tokens_per_s": predicted.tokens_per_s,
-            "flops_per_s": predicted.flops_per_s,
-            "lower_bound_s": predicted.bound.step_s,
-            "binding": predicted.bound.binding,
-        }
-    return found
 
 
-def _lines(
-    case: TrainingCase, predicted: TrainingPrediction | None, hazards: list[str]
-) -> Iterator[str]:
+def _lines(predicted: TrainingPrediction, hazards: list[str]) -> Iterator[str]:
+    case = predicted.case
     verdict = "fits" if all(place.fits for place in case.fits) else "does not fit"
     yield f"{case.model.name} on {case.machine.name}, {case.training.method}: {verdict}"
     for place in case.fits:
@@ -178,10 +161,7 @@ def _lines(
             yield from (f"  {name:20}{show_bytes(nbytes):>12}" for name, nbytes in shown.items())
 
 
-def _speed(predicted: TrainingPrediction | None) -> Iterator[str]:
-    if predicted is None:
-        yield "  its time is not modelled"
-        return
+def _speed(predicted: TrainingPrediction) -> Iterator[str]:
     gap = round(predicted.gap, 4) + 0.0  # never "-0.0%"
     yield f"  step         {show_seconds(predicted.step_s)}"
     yield f"  tokens/s     {predicted.tokens_per_s:.4g}"

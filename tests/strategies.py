@@ -275,9 +275,8 @@ def contended_spaces(draw: st.DrawFn) -> PlanSpace:
 
 
 def trainings() -> st.SearchStrategy[Training]:
-    """First-order training by every method that has a schedule."""
-    methods = [method for method in Method if method is not Method.GALORE]
-    return st.sampled_from(methods).flatmap(
+    """First-order training by every method."""
+    return st.sampled_from(Method).flatmap(
         lambda method: st.builds(
             Training,
             method=st.just(method),

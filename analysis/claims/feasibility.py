@@ -34,7 +34,6 @@ def feasibility_rows() -> Iterator[Row]:
         ("fuyou", "params_b"),
     ):
         yield _fitting_row(setup(claim, item))
-    yield from _galore_rows()
 
 
 def _zo2_rows() -> Iterator[Row]:
@@ -141,31 +140,6 @@ def _fitting_row(one: Setup) -> Row:
         agrees=good and round(case.model.elements / 1e9) >= value(one.claim, one.value) * 0.99,
         why=_sentence(places),
     )
-
-
-def _galore_rows() -> Iterator[Row]:
-    """7B on a 24 GB card: the model's size, and what it needs."""
-    claim, case = "galore-7b-24gb", setup("galore-7b-24gb", "device_gb").nominal
-    good, billion = all(place.fits for place in case.fits), case.model.elements / 1e9
-    why = (
-        f"batch {case.training.batch} x {case.training.sequence} tokens; its authors report 22.8G "
-        "for this setup"
-    )
-    for item, unit, predicted in (
-        ("params_b", "1e9", billion if good else 0.0),
-        ("device_gb", "GiB", case.memory.device_bytes / GIB),
-    ):
-        yield Row(
-            claim=claim,
-            item=item,
-            kind="fit",
-            context="used",
-            unit=unit,
-            published=value(claim, item),
-            predicted=predicted,
-            agrees=good,
-            why=why if item == "device_gb" else "",
-        )
 
 
 def _sentence(places: tuple[Demand, ...]) -> str:

@@ -3,8 +3,9 @@
 from functools import cache
 
 from analysis.claims.feasibility import feasibility_rows
+from analysis.claims.galore import galore_rows
 from analysis.claims.measured import measured_rows
-from analysis.claims.memory import galore_rows, memory_rows
+from analysis.claims.memory import memory_rows
 from analysis.claims.overhead import overhead_rows
 from analysis.claims.row import Row
 from analysis.claims.throughput import throughput_rows

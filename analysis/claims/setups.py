@@ -118,15 +118,12 @@ def _setup(entry: Mapping[str, Any]) -> Setup:
         Open(name=o["name"], options=tuple(o["options"]), why=o["why"])
         for o in entry.get("open", ())
     )
-    training = {"method": entry["method"], **entry["training"]}
-    if "rank" in entry:
-        training["rank"] = entry["rank"]
     return Setup(
         claim=entry["claim"],
         value=entry["value"],
         model=entry["model"],
         machine=entry["machine"],
-        training=training,
+        training={"method": entry["method"], **entry["training"]},
         num_devices=entry.get("num_devices", 1),
         opens=opens,
         why=entry["why"],

@@ -35,13 +35,6 @@ def test_memory_can_be_set():
     assert call(baseline, *SMALL, "--device-memory", "8GB").code == 3
 
 
-def test_galore_has_memory_only():
-    outcome = call(baseline, *SMALL, "--method", "galore")
-    assert outcome.code == 0
-    assert "its time is not modelled" in outcome.out
-    assert "step_s" not in call(baseline, *SMALL, "--method", "galore", "--json", "-").json
-
-
 @pytest.mark.parametrize("method", ["adamw", "zero_offload", "zero_infinity", "fuyou"])
 def test_the_text_form_can_be_checked_by_verify(method: str, tmp_path: Path):
     file = tmp_path / "schedule.txt"
@@ -57,9 +50,3 @@ def test_wrong_usage_is_one_line():
     outcome = call(baseline, "--method", "zero_infinity", "--microbatches", "2")
     assert outcome.code == 2
     assert "gradients on NVMe are not summed over microbatches" in outcome.complaint
-
-
-def test_a_schedule_of_a_method_without_one():
-    outcome = call(baseline, "--method", "galore", "--show")
-    assert outcome.code == 2
-    assert "method=galore has a memory account, but no schedule" in outcome.complaint

@@ -6,9 +6,8 @@ token and hidden element for GPT in 16 bits, and with eager attention 5 per scor
 
 from collections.abc import Iterator
 
-from zo2sim.baselines.galore import state_bytes as galore_state_bytes
 from zo2sim.baselines.layout import RING
-from zo2sim.baselines.training import Method, Training
+from zo2sim.baselines.training import Training
 from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace, load_constants
 from zo2sim.memory.published.accounts import context_item
 from zo2sim.memory.runtime import CUBLAS_WORKSPACE_BYTES
@@ -113,17 +112,11 @@ def _on_device(s: _Sizes) -> Iterator[Named]:
         yield "slots", s.slots * s.granule * size, f"{s.slots} x the largest {homes.moves}"
     yield from _device_gradients(s)
     if homes.states == "device":
-        yield "optimizer states", _device_state_bytes(s), "moments, and master weights"
+        yield "optimizer states", s.all * STATE_BYTES, "moments, and master weights"
     yield from _device_activations(s)
     yield "workspace", s.workspace_bytes, "backward pass of a block, or the logits and their loss"
     yield "tokens and labels", s.tokens * 16, "two int64 per token"
     yield "cuBLAS workspace", CUBLAS_WORKSPACE_BYTES, "one stream computes"
-
-
-def _device_state_bytes(s: _Sizes) -> int:
-    if s.training.method is Method.GALORE:
-        return galore_state_bytes(s.model, s.training.rank, s.training.dtype, eight_bit=True)
-    return s.all * STATE_BYTES
 
 
 def _device_gradients(s: _Sizes) -> Iterator[Named]:
@@ -131,8 +124,6 @@ def _device_gradients(s: _Sizes) -> Iterator[Named]:
     if homes.gradients != "device":
         ring = (s.ends + RING * s.granule) * s.size
         yield "gradients", ring, f"head and tail, and {RING} x the largest {homes.moves}"
-    elif homes.step_in_backward:
-        yield "gradients", s.largest_unit * s.size, "the largest unit: used up at once"
     else:
         yield "gradients", s.all * s.size, "one per weight"
 

@@ -79,7 +79,7 @@ class TrainingPrediction:
 
 
 def predict(case: TrainingCase) -> TrainingPrediction:
-    """Simulate a case on its machine. Raises ``ValueError`` for a method without a schedule."""
+    """Simulate a case on its machine."""
     program, cost = case.program, case.cost
     return TrainingPrediction(
         case=case,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from zo2sim.baselines.layout import TrainingLayout
-from zo2sim.baselines.training import Method, Training
+from zo2sim.baselines.training import Training
 from zo2sim.policies import Shape
 from zo2sim.schedule.edges import with_edges
 from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, Schedule, Stream, operation
@@ -19,16 +19,7 @@ LOSS_VALUE = Buffer(BufferSpace.RECORD)
 
 
 def build(shape: Shape, training: Training) -> Program:
-    """The program of a baseline; a period is one optimizer step, and nothing is left to flush.
-
-    Raises ``ValueError`` for GaLore, whose memory is accounted for but whose projection's time is
-    not modelled.
-    """
-    if training.method is Method.GALORE:
-        raise ValueError(
-            "method=galore has a memory account, but no schedule: the time of its projections is "
-            "not modelled; use another method"
-        )
+    """The program of a baseline; a period is one optimizer step, and nothing is left to flush."""
     layout = TrainingLayout(shape=shape, training=training)
     period = _schedule(training, "period", _period_ops(layout), cyclic=True)
     return Program(

@@ -23,7 +23,6 @@ class Method(StrEnum):
     ZERO_OFFLOAD = "zero_offload"
     ZERO_INFINITY = "zero_infinity"
     FUYOU = "fuyou"
-    GALORE = "galore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +73,9 @@ HOMES: Mapping[Method, Homes] = {
         step_in_backward=True,
         state_buffers=3,
     ),
-    Method.GALORE: Homes(
-        weights="device",
-        gradients="device",
-        states="device",
-        checkpoints="device",
-        step_in_backward=True,
-    ),
 }
 """ZeRO-Offload: arXiv:2101.06840, section 3. ZeRO-Infinity: arXiv:2104.07857, with DeepSpeed's
-defaults, which stage optimizer states without reading or writing ahead. Fuyou: arXiv:2403.06504.
-GaLore: arXiv:2403.03507, layer by layer."""
+defaults, which stage optimizer states without reading or writing ahead. Fuyou: arXiv:2403.06504."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +98,9 @@ class Training:
     """Format of weights, gradients and activations; master weights and moments are fp32."""
     num_slots: int = 2
     """Device buffers for blocks that do not stay there."""
-    rank: int = 1024
-    """GaLore: rank to which gradients are projected."""
 
     def __post_init__(self) -> None:
-        for field in ("batch", "sequence", "microbatches", "num_slots", "rank"):
+        for field in ("batch", "sequence", "microbatches", "num_slots"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{field} must be a whole number >= 1; got {value!r}")

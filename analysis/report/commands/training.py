@@ -22,23 +22,19 @@ _SHOWN_BYTES = 1 << 20  # smaller items are left out
 
 
 def training_document(
-    case: TrainingCase,
-    predicted: TrainingPrediction | None,
-    hazards: Sequence[str],
-    *,
-    provenance: Mapping[str, str],
+    predicted: TrainingPrediction, hazards: Sequence[str], *, provenance: Mapping[str, str]
 ) -> Document:
-    """``predicted`` is None where a method's time is not modelled; figure: ``timeline``."""
+    """Figure: ``timeline``."""
+    case = predicted.case
     name = f"{model_title(case.model.name)} on {case.machine.name}"
     verdict = "It fits" if all(place.fits for place in case.fits) else "It does not fit"
-    sections = [Section("Memory", tuple(_memory(case)))]
-    if predicted is not None:
-        sections.append(Section("One step", tuple(_step(predicted, hazards))))
-    step = "" if predicted is None else f" A step takes {seconds(predicted.step_s)}."
     return Document(
         title=f"First-order training of {name}: {case.training.method.value}",
-        abstract=(f"{verdict}.{step}",),
-        sections=tuple(sections),
+        abstract=(f"{verdict}. A step takes {seconds(predicted.step_s)}.",),
+        sections=(
+            Section("Memory", tuple(_memory(case))),
+            Section("One step", tuple(_step(predicted, hazards))),
+        ),
         provenance=tuple(provenance.items()),
     )
 

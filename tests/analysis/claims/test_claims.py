@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 
+from analysis.claims.galore import adam_state_bytes, state_bytes
 from analysis.claims.reproduction import reproduce
 from analysis.claims.row import Row, inside, within
 from analysis.claims.setups import (
@@ -17,6 +18,8 @@ from analysis.claims.setups import (
 )
 from analysis.fits.memory import published_claims
 from zo2sim.baselines import check_training
+from zo2sim.dtypes import Dtype
+from zo2sim.models.presets import preset
 from zo2sim.schedule.verify import verify
 
 
@@ -78,6 +81,20 @@ def test_a_saved_share_is_judged_by_what_is_left():
     assert plain.relative_error == pytest.approx(34.89 / 34.5 - 1, abs=1e-3)
     assert eight.relative_error == pytest.approx(20.93 / 17.5 - 1, abs=1e-3)
     assert eight.why.endswith("were they counted in 8 bits too, 82.6 % would be saved")
+
+
+def test_galore_projects_matrices_of_blocks_only():
+    one = preset("llama-2-7b")
+    full = adam_state_bytes(one, Dtype.BF16)
+    assert full == 4 * one.elements
+    ends = one.head.elements + one.tail.elements
+    smallest = state_bytes(one, 1, Dtype.BF16, eight_bit=False)
+    assert 4 * ends < smallest < 4.1 * ends
+
+
+def test_at_full_rank_galore_saves_nothing():
+    one = preset("llama-2-7b")
+    assert state_bytes(one, 4096, Dtype.BF16, eight_bit=False) > adam_state_bytes(one, Dtype.BF16)
 
 
 def test_only_a_fitted_row_has_a_prediction_without_itself():

@@ -95,12 +95,3 @@ def test_all_of_them_become_one_paper(folders: Path):
     if executable() is not None:
         seen = visit(paper / "report.html")
         assert (seen.errors, seen.requests) == ((), ())
-
-
-def test_what_is_not_modelled_has_a_folder_without_a_step(tmp_path: Path):
-    pytest.importorskip("typst")
-    flags = ("--model", "opt-125m", "--method", "galore", "--out", str(tmp_path), "--json", "-")
-    assert call(baseline, *flags).code == 0
-    assert not (tmp_path / TRACE).exists()
-    document = load((tmp_path / "report.json").read_text(), where="galore")
-    assert [section.title for section in document.sections] == ["Memory"]

@@ -3,8 +3,6 @@
 import pytest
 
 from zo2sim.baselines import Method, Training, TrainingCase, account
-from zo2sim.baselines.galore import adam_state_bytes, state_bytes
-from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.memory.account import MemoryAccount, MemoryPlace
 from zo2sim.models.presets import preset
@@ -89,20 +87,6 @@ def test_eager_attention_saves_five_bytes_per_score():
         for kind in ("fused", "eager")
     )
     assert eager - fused == 5 * 32 * 2048 * 2048 * MODEL.num_blocks
-
-
-def test_galore_projects_matrices_of_blocks_only():
-    one = preset("llama-2-7b")
-    full = adam_state_bytes(one, Dtype.BF16)
-    assert full == 4 * one.elements
-    ends = one.head.elements + one.tail.elements
-    smallest = state_bytes(one, 1, Dtype.BF16, eight_bit=False)
-    assert 4 * ends < smallest < 4.1 * ends
-
-
-def test_at_full_rank_galore_saves_nothing():
-    one = preset("llama-2-7b")
-    assert state_bytes(one, 4096, Dtype.BF16, eight_bit=False) > adam_state_bytes(one, Dtype.BF16)
 
 
 def test_a_case_compares_with_its_machine():

@@ -159,11 +159,6 @@ def test_every_method_says_where_it_keeps_what():
     assert set(HOMES) == set(Method)
 
 
-def test_galore_has_no_schedule():
-    with pytest.raises(ValueError, match="method=galore has a memory account, but no schedule"):
-        build(UNTIED, Training(method=Method.GALORE))
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
