@@ -73,15 +73,6 @@ def calibrated_card(
     return with_constants(described, {**_ordered(described, found), **counted})
 
 
-def over_model(fit: Fit) -> dict[str, tuple[float, float, float]]:
-    """Measured over predicted, with its 95 % interval, of what the machine has no constant for."""
-    return {
-        key.removeprefix("bench.").removesuffix("_over_model"): fit.interval(key)
-        for key in fit.keys
-        if key.endswith("_over_model")
-    }
-
-
 def _ordered(machine: Machine, found: Mapping[str, Quantity]) -> dict[str, Quantity]:
     """A direction is no faster with the other one busy: where noise says so, it is as fast."""
     ordered = dict(found)

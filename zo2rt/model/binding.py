@@ -27,22 +27,6 @@ def bound(parameters: Iterable[UnitParameter], tensors: Iterable[Tensor]) -> Ite
                 f"{parameter.name} must be bound to a tensor of shape {parameter.shape}; "
                 f"got {tuple(tensor.shape)}"
             )
-    with _exchanged(pairs):
-        yield
-
-
-@contextmanager
-def parked(parameters: Iterable[UnitParameter]) -> Iterator[None]:
-    """Inside, the parameters hold nothing; the values from before come back afterwards.
-
-    Around ``bound``, it turns a read of a parameter outside its unit into an error of shapes.
-    """
-    with _exchanged((p, p.tensor.data.new_empty(0)) for p in parameters):
-        yield
-
-
-@contextmanager
-def _exchanged(pairs: Iterable[tuple[UnitParameter, Tensor]]) -> Iterator[None]:
     before: list[tuple[UnitParameter, Tensor]] = []
     try:
         for parameter, tensor in pairs:

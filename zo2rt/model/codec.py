@@ -110,16 +110,10 @@ def recode(tensors: Sequence[Tensor], dtype: Dtype, out: Sequence[Tensor]) -> No
 def views(buffer: Tensor, layout: WireLayout) -> tuple[Tensor, ...]:
     """The tensors of an unscaled buffer without a copy: writing to them writes to the buffer.
 
-    Of an fp8 buffer these are the values before they are scaled; `scales` has the rest.
+    Of an fp8 buffer these are the values before they are scaled.
     """
     _check_buffer(buffer, layout)
     return tuple(_values(buffer, piece, layout.dtype) for piece in layout.pieces)
-
-
-def scales(buffer: Tensor, layout: WireLayout) -> tuple[Tensor, ...]:
-    """Per tensor the fp32 scales (rows,), without a copy; empty for an unscaled format."""
-    _check_buffer(buffer, layout)
-    return tuple(_scales(buffer, piece) for piece in layout.pieces)
 
 
 def _piece(dtype: Dtype, shape: tuple[int, ...], start: int) -> Piece:

@@ -9,6 +9,7 @@ embedding), and need the owner's W+ and W- while they run.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,7 +20,6 @@ from zo2rt.model.discovery import Blocks, find_blocks
 from zo2rt.model.loss import LossFn
 from zo2rt.model.uses import Uses, trace_uses
 from zo2sim.dtypes import Dtype
-from zo2sim.models import shapes
 from zo2sim.schedule.ops import HEAD, TAIL, unit_name
 
 
@@ -39,13 +39,8 @@ class UnitParameter:
     tensor: nn.Parameter = field(repr=False, compare=False)
 
     @property
-    def described(self) -> shapes.Parameter:
-        """The same as the predictor knows it."""
-        return shapes.Parameter(name=self.name, shape=self.shape)
-
-    @property
     def elements(self) -> int:
-        return self.described.elements
+        return prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +72,6 @@ class Unit:
     def trained(self) -> tuple[UnitParameter, ...]:
         """The parameters that an update changes; each draws one noise value per element."""
         return tuple(p for p in self.parameters if p.trainable)
-
-    @property
-    def elements(self) -> int:
-        return sum(p.elements for p in self.parameters)
-
-    @property
-    def noise_elements(self) -> int:
-        """Elements that are perturbed and updated; 0 for a frozen unit, which has no UPDATE."""
-        return sum(p.elements for p in self.trained)
-
-    def trainable_bytes(self, dtype: Dtype) -> int:
-        """Bytes of the flat buffer that an update may change."""
-        return WireLayout.of(dtype, [p.shape for p in self.trained]).num_bytes
 
     def layout(self, dtype: Dtype) -> WireLayout:
         """Where each of ``parameters`` lies in the flat buffer: from a multiple of 256 bytes on.

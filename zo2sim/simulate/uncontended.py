@@ -8,7 +8,7 @@ earlier, than its own stream goes on (`zo2sim.simulate.work.sees_late`).
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice
+from itertools import count
 
 import numpy as np
 
@@ -69,32 +69,21 @@ class Walk:
             rows.append((numbers[self.like(item.op)], kept, tuple(late)))
         return tuple(rows[p * self._size : (p + 1) * self._size] for p in range(3))
 
-    def ends_s(
-        self, durations: Floats, late: Floats | None = None, *, periods: int = PERIODS
-    ) -> Floats:
-        """End of every operation, (operations, plans), from durations (classes, plans).
-
-        ``late`` has their shape: how much later an end is seen where it is seen late.
-        """
-        found = islice(self._periods(durations, late), periods)
-        return np.concatenate([ends.copy() for ends in found])
-
-    def step_s(self, durations: Floats, late: Floats | None = None) -> Floats:
-        """Mean step time of the steady state, (plans,); takes what `ends_s` takes."""
-        if late is None:
-            late = np.zeros_like(durations)
+    def step_s(self, durations: Floats, late: Floats) -> Floats:
+        """Mean step time of the steady state, (plans,); takes what `periods` takes."""
         chunks = _chunks(durations.shape[1])
         found = [self._settled_s(durations[:, own], late[:, own]) for own in chunks]
         return np.concatenate(found)
 
-    def _periods(self, durations: Floats, late: Floats | None) -> Iterator[Floats]:
+    def periods(self, durations: Floats, late: Floats) -> Iterator[Floats]:
         """Ends of one period after the other, (operations, plans), each in reused memory.
 
-        Edges reach one period back, so the ends of two periods are all that has to be kept.
+        From durations (classes, plans); ``late`` has their shape: how much later an end is seen
+        where it is seen late. Edges reach one period back, so the ends of two periods are kept.
         """
         ring = np.empty((2 * self._size, durations.shape[1]))
         ends, costs = list(ring), list(durations)  # slicing an array costs more than the sum
-        lates = None if late is None or not late.any() else list(late)
+        lates = list(late) if late.any() else None
         for period in count():
             first = self._size * (period % 2)
             here = ends[first : first + self._size]
@@ -110,7 +99,7 @@ class Walk:
         """Run ever more periods until every plan repeats itself."""
         result = np.full(durations.shape[1], np.nan)
         seen: list[Floats] = []
-        for ends in self._periods(durations, late):
+        for ends in self.periods(durations, late):
             seen.append(ends[self._handed_on])
             if len(seen) < PERIODS - 1:
                 continue

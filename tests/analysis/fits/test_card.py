@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.fits.card import CardRoom, base_machine, calibrated_card, over_model, start_s
+from analysis.fits.card import CardRoom, base_machine, calibrated_card, start_s
 from analysis.fits.law import Fit, fit
 from analysis.fits.machine import HostSpecs
 from tests.zo2rt.backends.fake_accelerator import FakeAccelerator
@@ -95,7 +95,8 @@ def test_a_known_constant_comes_back(key: str, fitted: Fit):
 
 
 def test_attention_is_told_as_a_ratio_to_the_model(fitted: Fit):
-    assert over_model(fitted)["attention_bf16"][1] == pytest.approx(1.2, rel=0.08)
+    _, value, _ = fitted.interval("bench.attention_bf16_over_model")
+    assert value == pytest.approx(1.2, rel=0.08)
 
 
 def test_the_machine_has_what_was_measured_and_says_so(fitted: Fit):

@@ -1,15 +1,16 @@
 """Small models without a library, and lanes driven as an executor drives them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zo2rt.lanes.traversal import Traversal
-from zo2rt.model.binding import bound, parked
+from zo2rt.model.binding import bound
 from zo2rt.model.loss import LossFn
-from zo2rt.model.units import Units, find_units
+from zo2rt.model.units import UnitParameter, Units, find_units
 
 Weights = Mapping[str, Tensor]
 
@@ -80,6 +81,19 @@ def random_weights(units: Units, seed: int) -> Weights:
 
 def bind(units: Units, weights: Weights) -> Any:
     return bound(units.parameters, [weights[p.name] for p in units.parameters])
+
+
+@contextmanager
+def parked(parameters: Sequence[UnitParameter]) -> Iterator[None]:
+    """Inside, the parameters hold nothing: reading one outside its unit is an error of shapes."""
+    before = [p.tensor.data for p in parameters]
+    for parameter in parameters:
+        parameter.tensor.data = parameter.tensor.data.new_empty(0)
+    try:
+        yield
+    finally:
+        for parameter, tensor in zip(parameters, before, strict=True):
+            parameter.tensor.data = tensor
 
 
 def trip(traversal: Traversal, units: Units, weights: Sequence[Weights]) -> None:

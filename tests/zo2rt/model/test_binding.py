@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.zo2rt.lanes.lockstep import bind, chain, mean_square, random_weights, tokens, units_of
-from zo2rt.model.binding import bound, parked
+from zo2rt.model.binding import bound
 from zo2rt.model.codec import encode, views
 from zo2rt.model.units import Units
 from zo2sim.dtypes import Dtype
-from zo2sim.schedule.ops import HEAD, TAIL
+from zo2sim.schedule.ops import HEAD
 
 
 def pointers(model: nn.Module) -> list[tuple[int, int, bool]]:
@@ -95,14 +95,6 @@ def test_an_error_while_binding_restores_the_parameters():
 
 def zeros(units: Units) -> Tensor:
     return torch.zeros(units[HEAD].parameters[0].shape)
-
-
-def test_a_parked_parameter_cannot_be_read_unnoticed():
-    model = chain()
-    units, before = units_of(model), pointers(model)
-    with parked(units[TAIL].parameters), pytest.raises(RuntimeError):
-        model(tokens())
-    assert pointers(model) == before
 
 
 def test_autocast_does_not_keep_the_former_weights():

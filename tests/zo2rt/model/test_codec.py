@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zo2rt.model.codec import TORCH_DTYPES, WireLayout, decode, encode, scales, views
+from zo2rt.model.codec import TORCH_DTYPES, WireLayout, decode, encode, views
 from zo2sim.dtypes import Dtype
 from zo2sim.models.shapes import Parameter, Unit
 
@@ -21,6 +21,11 @@ def encoded(layout: WireLayout, *tensors: Tensor) -> Tensor:
     buffer = torch.full((layout.num_bytes,), 0xAB, dtype=torch.uint8)
     encode(tensors, buffer, layout)
     return buffer
+
+
+def scales(buffer: torch.Tensor, layout: WireLayout) -> list[torch.Tensor]:
+    """Per tensor the scales of its rows, which stand at the end of its piece."""
+    return [buffer[p.scales_start : p.end].view(torch.float32) for p in layout.pieces]
 
 
 def there_and_back(dtype: Dtype, tensor: Tensor, to: torch.dtype = torch.float32) -> Tensor:

@@ -96,7 +96,7 @@ def test_the_predictor_has_the_same_units(family: str):
     model, units = found(family)
     predicted = from_config(_config(model), name=family)
     assert units.tied == predicted.tied
-    described = [{p.described for p in unit.parameters} for unit in units.order]
+    described = [set(map(described_as, unit.parameters)) for unit in units.order]
     units_predicted = (predicted.head, *predicted.blocks, predicted.tail)
     assert described == [set(unit.parameters) for unit in units_predicted]
     for unit, other in zip(units.order, units_predicted, strict=True):
@@ -107,6 +107,11 @@ def test_the_predictor_has_the_same_units(family: str):
 def _config(model: nn.Module) -> Mapping[str, object]:
     assert isinstance(model, PreTrainedModel)
     return model.config.to_dict()
+
+
+def described_as(parameter: UnitParameter) -> shapes.Parameter:
+    """The same as the predictor knows it."""
+    return shapes.Parameter(name=parameter.name, shape=parameter.shape)
 
 
 def handmade(*sizes: tuple[int, ...], trainable: bool = True) -> Unit:
@@ -130,20 +135,14 @@ def test_tensors_start_at_multiples_of_256_bytes():
     unit = handmade((64,), (65,), (2, 3))
     assert [piece.start for piece in unit.layout(Dtype.FP32).pieces] == [0, 256, 768]
     assert [piece.start for piece in unit.layout(Dtype.BF16).pieces] == [0, 256, 512]
-    described = shapes.Unit(parameters=tuple(p.described for p in unit.parameters))
+    described = shapes.Unit(parameters=tuple(map(described_as, unit.parameters)))
     for dtype in Dtype:
         assert unit.layout(dtype).num_bytes == described.buffer_bytes(dtype)
 
 
 def test_a_frozen_unit_draws_no_noise():
-    assert handmade((64,), (6,)).noise_elements == 70
-    assert handmade((64,), (6,)).trainable_bytes(Dtype.FP32) == 512
-    frozen = handmade((64,), (6,), trainable=False)
-    assert (frozen.elements, frozen.noise_elements, frozen.trainable_bytes(Dtype.FP32)) == (
-        70,
-        0,
-        0,
-    )
+    assert names(handmade((64,), (6,)).trained) == ["p0", "p1"]
+    assert handmade((64,), (6,), trainable=False).trained == ()
 
 
 def test_adapters_can_stay_with_the_head():
@@ -157,7 +156,7 @@ def test_adapters_can_stay_with_the_head():
     outside = find_units(model, mean_square, tokens(), adapters_with_head=True)
     assert names(outside[HEAD].trained) == biases
     assert [names(outside[b].borrowed) for b in (0, 1)] == [biases[:1], biases[1:]]
-    assert [outside[b].noise_elements for b in (0, 1)] == [0, 0]
+    assert [outside[b].trained for b in (0, 1)] == [(), ()]
 
 
 def test_buffers_belong_to_their_block_or_to_the_head():
