@@ -154,11 +154,11 @@ def documents(draw: st.DrawFn) -> Document:
     cells = st.tuples(words(), words())
     rows = st.lists(cells, max_size=2).map(tuple)
     one: FigureBlock | TableBlock = FigureBlock(
-        key="one", caption=draw(text), wide=draw(st.booleans())
+        key="one", caption=draw(words()), wide=draw(st.booleans())
     )
     if draw(st.booleans()):
         one = TableBlock(key="one", caption=one.caption, header=draw(cells), rows=draw(rows))
-    more = draw(st.lists(st.builds(Paragraph, text), max_size=2))
+    more = draw(st.lists(text.map(lambda parts: Paragraph(*parts)), max_size=2))
     return Document(
         title=draw(words()),
         abstract=draw(text),

@@ -34,15 +34,19 @@ class File:
     name: str
 
 
-Text = tuple[str | Ref | Code | File, ...]
+Piece = str | Ref | Code | File
+Text = tuple[Piece, ...]
 """Running text: plain strings, references, code and files, in order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Paragraph:
-    """A paragraph."""
+    """A paragraph of running text."""
 
     text: Text
+
+    def __init__(self, *text: Piece) -> None:
+        object.__setattr__(self, "text", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,7 @@ class FigureBlock:
     """A numbered figure. ``wide`` spans both columns; ``key`` also names the picture."""
 
     key: str
-    caption: Text
+    caption: str
     wide: bool = False
 
 
@@ -62,7 +66,7 @@ class TableBlock:
     """
 
     key: str
-    caption: Text
+    caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     wide: bool = False
@@ -159,7 +163,8 @@ class Document:
     def _texts(self) -> Iterator[Text]:
         yield self.abstract
         for block in self.blocks:
-            yield block.text if isinstance(block, Paragraph) else block.caption
+            if isinstance(block, Paragraph):
+                yield block.text
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ from analysis.report.document import (
     FigureBlock,
     File,
     Paragraph,
+    Piece,
     Ref,
     Section,
     TableBlock,
@@ -73,7 +74,7 @@ def _float(kind: str, block: FigureBlock | TableBlock) -> Json:
     return {
         "kind": kind,
         "key": block.key,
-        "caption": _text(block.caption),
+        "caption": _text((block.caption,)),
         "wide": block.wide,
     }
 
@@ -86,7 +87,7 @@ def _text(text: Text) -> list[Json]:
     return [_part(part) for part in text]
 
 
-def _part(part: str | Ref | Code | File) -> Json:
+def _part(part: Piece) -> Json:
     match part:
         case Ref():
             return {"kind": "ref", "text": part.key}
@@ -116,10 +117,10 @@ def _document(file: Json) -> Document:
 
 def _read_block(block: Json) -> Block:
     if block["kind"] == "paragraph":
-        return Paragraph(_read_text(block["text"]))
+        return Paragraph(*_read_text(block["text"]))
     floats: Json = {
         "key": block["key"],
-        "caption": _read_text(block["caption"]),
+        "caption": "".join(part["text"] for part in block["caption"]),
         "wide": bool(block["wide"]),
     }
     if block["kind"] == "figure":

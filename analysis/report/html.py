@@ -14,6 +14,7 @@ from analysis.report.document import (
     Document,
     File,
     Paragraph,
+    Piece,
     Ref,
     TableBlock,
     check_figures,
@@ -68,7 +69,7 @@ def _finalize(value: object) -> object:
     return value
 
 
-def _kind(item: Block | str | Ref | Code | File) -> str:
+def _kind(item: Block | Piece) -> str:
     match item:
         case str():
             return "text"

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 from analysis.report.document import (
     Block,
-    Code,
     Document,
     FigureBlock,
     File,
     Paragraph,
+    Piece,
     Ref,
     Section,
     TableBlock,
@@ -72,11 +72,11 @@ def _overview(parts: Sequence[Part]) -> Section:
     ]
     table = TableBlock(
         key="runs",
-        caption=("The runs of this paper, in its order.",),
+        caption="The runs of this paper, in its order.",
         header=("run", "command", "records", "figures", "traces"),
         rows=tuple(rows),
     )
-    return Section("The runs", (Paragraph((Ref("runs"), " lists what was put together.")), table))
+    return Section("The runs", (Paragraph(Ref("runs"), " lists what was put together."), table))
 
 
 def _sources(parts: Sequence[Part]) -> Iterator[tuple[str, str]]:
@@ -96,7 +96,7 @@ def _sections(number: int, part: Part, shown: dict[Section, int]) -> Iterator[Se
         if not isinstance(block, Paragraph)
     }
     names |= {name: prefixed(number, name) for name in part.files}
-    yield Section(document.title, (Paragraph(_renamed(document.abstract, names)),))
+    yield Section(document.title, (Paragraph(*_renamed(document.abstract, names)),))
     for section in document.sections:
         if section not in shown:
             blocks = tuple(_renamed_block(block, names) for block in section.blocks)
@@ -107,17 +107,15 @@ def _sections(number: int, part: Part, shown: dict[Section, int]) -> Iterator[Se
 
 def _renamed_block(block: Block, names: Mapping[str, str]) -> Block:
     if isinstance(block, Paragraph):
-        return Paragraph(_renamed(block.text, names))
-    return replace(block, key=names[block.key], caption=_renamed(block.caption, names))
+        return Paragraph(*_renamed(block.text, names))
+    return replace(block, key=names[block.key])
 
 
 def _renamed(text: Text, names: Mapping[str, str]) -> Text:
     return tuple(_renamed_part(part, names) for part in text)
 
 
-def _renamed_part(
-    part: str | Ref | Code | File, names: Mapping[str, str]
-) -> str | Ref | Code | File:
+def _renamed_part(part: Piece, names: Mapping[str, str]) -> Piece:
     match part:
         case Ref():
             return Ref(names[part.key])

@@ -61,11 +61,9 @@ def files_offered(files: tuple[str, ...]) -> tuple[Block, ...]:
     parts: list[Text] = [(File(name), ", " if name != files[-1] else "") for name in files]
     return (
         Paragraph(
-            (
-                "Every operation, with its times and what it reads and writes, is in ",
-                *(piece for part in parts for piece in part),
-                ", which ui.perfetto.dev and chrome://tracing open.",
-            )
+            "Every operation, with its times and what it reads and writes, is in ",
+            *(piece for part in parts for piece in part),
+            ", which ui.perfetto.dev and chrome://tracing open.",
         ),
     )
 
@@ -76,9 +74,9 @@ def _summary(summary: Mapping[str, Any]) -> Iterator[Block]:
         return
     more = len(rows) - _MOST_ROWS
     caption = "Headline numbers" + (f"; {more} more are in summary.json." if more > 0 else ".")
-    yield Paragraph((Ref("summary"), " has the headline numbers."))
+    yield Paragraph(Ref("summary"), " has the headline numbers.")
     yield TableBlock(
-        key="summary", caption=(caption,), header=("what", "value"), rows=tuple(rows[:_MOST_ROWS])
+        key="summary", caption=caption, header=("what", "value"), rows=tuple(rows[:_MOST_ROWS])
     )
 
 
@@ -87,10 +85,10 @@ def _records(records: Table | None) -> Iterator[Block]:
         return
     rows = [_metric(records, metric) for metric in unique(records, "metric")[:_MOST_ROWS]]
     if rows:
-        yield Paragraph((Ref("recorded"), " sums up what was recorded."))
+        yield Paragraph(Ref("recorded"), " sums up what was recorded.")
         yield TableBlock(
             key="recorded",
-            caption=("Metrics of the records; smallest, median and largest value.",),
+            caption="Metrics of the records; smallest, median and largest value.",
             header=("metric", "unit", "count", "least", "median", "most"),
             rows=tuple(rows),
             wide=True,
@@ -140,8 +138,8 @@ def _short(value: float) -> str:
 def _figures(figures: Mapping[str, str]) -> Iterator[Block]:
     for key, svg in figures.items():
         name = key.replace("-", " ").replace("_", " ")
-        yield Paragraph((Ref(key), f" shows {name}."))
-        yield FigureBlock(key=key, caption=(f"{name.capitalize()}.",), wide=_is_wide(svg))
+        yield Paragraph(Ref(key), f" shows {name}.")
+        yield FigureBlock(key=key, caption=f"{name.capitalize()}.", wide=_is_wide(svg))
 
 
 def _is_wide(svg: str) -> bool:

@@ -30,14 +30,12 @@ def claims_document(rows: Sequence[Row], *, provenance: Mapping[str, str]) -> Do
         f"share; {len(wrong)} do not, and each of these says why."
     )
     overview: tuple[Block, ...] = (
-        Paragraph((found + " ", Ref("claims"), " shows predictions over publications.")),
-        Paragraph((" ".join(context_notes(rows)),)),
+        Paragraph(found + " ", Ref("claims"), " shows predictions over publications."),
+        Paragraph(" ".join(context_notes(rows))),
         FigureBlock(
             key="claims",
-            caption=(
-                "Prediction over publication, value by value, where more is predicted than whether "
-                "something fits. Bars: plausible setups.",
-            ),
+            caption="Prediction over publication, value by value, where more is predicted than "
+            "whether something fits. Bars: plausible setups.",
             wide=True,
         ),
         *_claims(rows),
@@ -71,21 +69,19 @@ def context_notes(rows: Sequence[Row]) -> tuple[str, str]:
 def _claims(rows: Sequence[Row]) -> list[Block]:
     table = TableBlock(
         key="claim-values",
-        caption=(
-            "Published values beside predictions; each claim's source is named below. Where the "
-            "question is whether something fits, there is no error; of a share saved, the error "
-            "is that of what is left. Left out: the error with the shared constant fitted to the "
-            "other rows.",
-        ),
+        caption="Published values beside predictions; each claim's source is named below. Where "
+        "the question is whether something fits, there is no error; of a share saved, the error "
+        "is that of what is left. Left out: the error with the shared constant fitted to the "
+        "other rows.",
         header=("claim", "value", "published", "predicted", "error", "left out", "verdict"),
         rows=tuple(map(_cells, rows)),
         wide=True,
     )
     sources = [f"{claim}: {next(own).source}." for claim, own in groupby(rows, lambda r: r.claim)]
     return [
-        Paragraph((Ref("claim-values"), " has every number.")),
+        Paragraph(Ref("claim-values"), " has every number."),
         table,
-        Paragraph(("Sources. " + " ".join(sources),)),
+        Paragraph("Sources. " + " ".join(sources)),
     ]
 
 
@@ -108,4 +104,4 @@ def _error(row: Row) -> str:
 
 
 def _reason(row: Row) -> Paragraph:
-    return Paragraph((f"{row.claim}, {row.item}: {row.why or 'nothing says why'}.",))
+    return Paragraph(f"{row.claim}, {row.item}: {row.why or 'nothing says why'}.")

@@ -85,24 +85,20 @@ def _constants(found: Sequence[Elasticity]) -> list[Block]:
     )
     return [
         Paragraph(
-            (
-                Ref("tornado"),
-                " shows the constants that move the step, ",
-                Ref("moves"),
-                " by how much.",
-            )
+            Ref("tornado"),
+            " shows the constants that move the step, ",
+            Ref("moves"),
+            " by how much.",
         ),
         FigureBlock(
             key="tornado",
-            caption=("Step time with each constant divided and multiplied by 1.25.",),
+            caption="Step time with each constant divided and multiplied by 1.25.",
             wide=True,
         ),
         TableBlock(
             key="moves",
-            caption=(
-                "Relative change of the step over that of each constant, and the swing; left out: "
-                "what moves it by less than a thousandth.",
-            ),
+            caption="Relative change of the step over that of each constant, and the swing; left "
+            "out: what moves it by less than a thousandth.",
             header=("constant", "elasticity", "/ 1.25", "x 1.25"),
             rows=rows,
             wide=True,
@@ -121,10 +117,10 @@ def _regimes(bands: Sequence[Regime], varied: Varied) -> list[Block]:
         for band in bands
     )
     return [
-        Paragraph((f"As {_constant(varied.key)} varies, ", Ref("regimes"), " says what binds.")),
+        Paragraph(f"As {_constant(varied.key)} varies, ", Ref("regimes"), " says what binds."),
         TableBlock(
             key="regimes",
-            caption=("What binds, between two values, and the bound of the step there.",),
+            caption="What binds, between two values, and the bound of the step there.",
             header=("binds", "from", "to", "bound"),
             rows=rows,
         ),
@@ -133,8 +129,8 @@ def _regimes(bands: Sequence[Regime], varied: Varied) -> list[Block]:
 
 def _contours(vary: str, against: str) -> list[Block]:
     return [
-        Paragraph((Ref("contours"), f" varies {_constant(vary)} and {_constant(against)}.")),
-        FigureBlock(key="contours", caption=("Step time over two constants.",)),
+        Paragraph(Ref("contours"), f" varies {_constant(vary)} and {_constant(against)}."),
+        FigureBlock(key="contours", caption="Step time over two constants."),
     ]
 
 

@@ -86,17 +86,15 @@ def _compared(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def _learned(summary: Mapping[str, Any]) -> Iterator[Block]:
     yield Paragraph(
-        (
-            f"The training loss, averaged over a tenth of the steps, is "
-            f"{_shown(summary['training_loss_early'])} at the beginning and "
-            f"{_shown(summary['training_loss_late'])} at the end (",
-            Ref("learning"),
-            f"). {summary['skipped_steps']} steps were skipped because a loss was not finite.",
-        )
+        f"The training loss, averaged over a tenth of the steps, is "
+        f"{_shown(summary['training_loss_early'])} at the beginning and "
+        f"{_shown(summary['training_loss_late'])} at the end (",
+        Ref("learning"),
+        f"). {summary['skipped_steps']} steps were skipped because a loss was not finite.",
     )
     yield FigureBlock(
         key="learning",
-        caption=("Training loss, and loss and accuracy on held-out examples, over the steps.",),
+        caption="Training loss, and loss and accuracy on held-out examples, over the steps.",
     )
 
 
@@ -108,19 +106,17 @@ def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:
         else f"What was executed is not {conforms}: {summary['divergence']}."
     )
     yield Paragraph(
-        (
-            f"A step takes {_shown(summary['step_s'], seconds)} in the median{_threads(summary)}, "
-            f"{_shown(summary['tokens_per_s'])} tokens per second; in "
-            f"{_shown(summary['exposed_share'], percent)} of the time the device does not "
-            f"compute. The runtime's own device buffers take {_mib(summary['device_bytes'])}. "
-            f"{verdict}",
-        )
+        f"A step takes {_shown(summary['step_s'], seconds)} in the median{_threads(summary)}, "
+        f"{_shown(summary['tokens_per_s'])} tokens per second; in "
+        f"{_shown(summary['exposed_share'], percent)} of the time the device does not "
+        f"compute. The runtime's own device buffers take {_mib(summary['device_bytes'])}. "
+        f"{verdict}",
     )
     if summary.get("predicted") is not None:
-        yield Paragraph((_predicted(summary),))
+        yield Paragraph(_predicted(summary))
     if has_timeline:
         yield FigureBlock(
-            key="timeline", caption=("One step as it ran, and a part of it.",), wide=True
+            key="timeline", caption="One step as it ran, and a part of it.", wide=True
         )
 
 
@@ -161,15 +157,13 @@ def _sampled(summary: Mapping[str, Any], *, shown: bool) -> Iterator[Block]:
     words = "" if energy is None else f" A step takes {number(energy)}{SPACE}J in the median."
     missing = "".join(f" Not sampled: {note}." for note in summary["sampling_notes"])
     yield Paragraph(
-        (
-            f"The process held {held} at most (",
-            Ref("machine"),
-            f").{words}{missing}",
-        )
+        f"The process held {held} at most (",
+        Ref("machine"),
+        f").{words}{missing}",
     )
     yield FigureBlock(
         key="machine",
-        caption=("What the machine did while the run went on, evaluations included.",),
+        caption="What the machine did while the run went on, evaluations included.",
     )
 
 
@@ -177,7 +171,7 @@ def _settings(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> TableBlock:
     rows = [(name.replace("_", " "), str(value)) for name, value in {**plan, **recipe}.items()]
     return TableBlock(
         key="settings",
-        caption=("The plan, which fixes where and when, and the recipe, which fixes the bits.",),
+        caption="The plan, which fixes where and when, and the recipe, which fixes the bits.",
         header=("setting", "value"),
         rows=tuple(rows),
     )

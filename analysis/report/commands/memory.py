@@ -22,12 +22,12 @@ def memory_section(scores: MemoryScores) -> Section:
     )
     table = TableBlock(
         key="memory",
-        caption=("Memory of a process whose device is the host's memory, libraries apart.",),
+        caption="Memory of a process whose device is the host's memory, libraries apart.",
         header=("run", "accounted", "measured", "error", "arena"),
         rows=tuple(_row(check) for check in scores.measured),
         wide=True,
     )
-    return Section("Peak memory", (Paragraph(words), table))
+    return Section("Peak memory", (Paragraph(*words), table))
 
 
 def _row(check: MemoryCheck) -> tuple[str, ...]:

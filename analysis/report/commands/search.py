@@ -64,10 +64,10 @@ def _best(answer: Search, plans: Sequence[str]) -> list[Block]:
         f"and {answer.plans_simulated} simulated, until nothing that was left could be "
         f"better. The proven bound of a step is {seconds(answer.lower_bound_s)}."
     )
-    step = FigureBlock(key="timeline", caption=("The best plan's steady step.",), wide=True)
+    step = FigureBlock(key="timeline", caption="The best plan's steady step.", wide=True)
     return [
-        Paragraph((Code(plans[best]), ".", words)),
-        Paragraph((Ref("timeline"), " shows its steady step.")),
+        Paragraph(Code(plans[best]), ".", words),
+        Paragraph(Ref("timeline"), " shows its steady step."),
         step,
         *files_offered((TRACE,)),
     ]
@@ -76,16 +76,14 @@ def _best(answer: Search, plans: Sequence[str]) -> list[Block]:
 def _front(answer: Search, plans: Sequence[str]) -> list[Block]:
     table = TableBlock(
         key="points",
-        caption=(
-            "Plans that no other one beats in speed and in both memories, from the fastest to the "
-            "smallest. A mark: its speed is only bounded.",
-        ),
+        caption="Plans that no other one beats in speed and in both memories, from the fastest to "
+        "the smallest. A mark: its speed is only bounded.",
         header=("plan", "tokens/s", "device GiB", "host GiB"),
         rows=tuple(_point(f, plan) for f, plan in zip(answer.pareto, plans, strict=True)),
         wide=True,
     )
-    figure = FigureBlock(key="front", caption=("Speed against device memory, by host memory.",))
-    return [Paragraph((Ref("front"), " and ", Ref("points"), " show them.")), figure, table]
+    figure = FigureBlock(key="front", caption="Speed against device memory, by host memory.")
+    return [Paragraph(Ref("front"), " and ", Ref("points"), " show them."), figure, table]
 
 
 def _point(found: Found, plan: str) -> tuple[str, ...]:
@@ -97,11 +95,11 @@ def _point(found: Found, plan: str) -> tuple[str, ...]:
 def _axes(axes: Mapping[str, str]) -> tuple[Block, ...]:
     table = TableBlock(
         key="axes",
-        caption=("Axes of the space and their values.",),
+        caption="Axes of the space and their values.",
         header=("axis", "values"),
         rows=tuple(
             (name.replace("_", " "), values.replace(",", ", ")) for name, values in axes.items()
         ),
         wide=True,
     )
-    return (Paragraph((Ref("axes"), " lists what was varied; all else stayed as given.")), table)
+    return (Paragraph(Ref("axes"), " lists what was varied; all else stayed as given."), table)

@@ -41,7 +41,7 @@ def training_document(
 
 def _memory(case: TrainingCase) -> Iterator[Block]:
     verdicts = "; ".join(place.sentence for place in case.fits if place.needed_bytes)
-    yield Paragraph((f"{verdicts[:1].upper()}{verdicts[1:]}. ", Ref("items"), " itemises it."))
+    yield Paragraph(f"{verdicts[:1].upper()}{verdicts[1:]}. ", Ref("items"), " itemises it.")
     rows = tuple(
         (place.value, item, gib(nbytes))
         for place in MemoryPlace
@@ -50,7 +50,7 @@ def _memory(case: TrainingCase) -> Iterator[Block]:
     )
     yield TableBlock(
         key="items",
-        caption=("Memory, item by item, from a MiB on.",),
+        caption="Memory, item by item, from a MiB on.",
         header=("place", "item", "size"),
         rows=rows,
     )
@@ -60,15 +60,13 @@ def _step(predicted: TrainingPrediction, hazards: Sequence[str]) -> Iterator[Blo
     binding = predicted.bound.binding
     proved = "; ".join(hazards) if hazards else "every pair of conflicting accesses is ordered"
     yield Paragraph(
-        (
-            f"A step takes {seconds(predicted.step_s)}, {number(predicted.tokens_per_s)} tokens "
-            f"per second or {number(predicted.flops_per_s / 1e12)} TFLOP/s as publications count. "
-            f"It is {percent(predicted.gap)} above its lower bound, "
-            f"{seconds(predicted.bound.step_s)}, and {BINDING_NAMES.get(binding, binding)} binds. "
-            f"The verifier says: {proved}. ",
-            Ref("timeline"),
-            " shows the steady state.",
-        )
+        f"A step takes {seconds(predicted.step_s)}, {number(predicted.tokens_per_s)} tokens "
+        f"per second or {number(predicted.flops_per_s / 1e12)} TFLOP/s as publications count. "
+        f"It is {percent(predicted.gap)} above its lower bound, "
+        f"{seconds(predicted.bound.step_s)}, and {BINDING_NAMES.get(binding, binding)} binds. "
+        f"The verifier says: {proved}. ",
+        Ref("timeline"),
+        " shows the steady state.",
     )
-    yield FigureBlock(key="timeline", caption=("One steady step, stream by stream.",), wide=True)
+    yield FigureBlock(key="timeline", caption="One steady step, stream by stream.", wide=True)
     yield from files_offered((TRACE,))

@@ -95,21 +95,19 @@ def _abstract(scores: Scores) -> str:
 def _method(scores: Scores) -> Iterator[Block]:
     turns = counted(scores.comparisons[0].turns, "turn")
     yield Paragraph(
-        (
-            "Every step time was predicted before anything ran. Then each configuration was "
-            f"measured in {turns}, each beside a turn of two reference configurations: a large "
-            "one that computes, and a small one that starts operations and copies. Its time is "
-            "scaled by how fast the two ran around that turn, relative to when the machine was "
-            "calibrated, each by its share in the step. Computing had drifted by "
-            f"{signed_percent(scores.computing_drift)} and starting by "
-            f"{signed_percent(scores.starting_drift)}, which changes the median step by "
-            f"{signed_percent(scores.drift)}"
-            f"{'' if scores.drift_notice is None else ', enough for another calibration'}. "
-            "The measured step is the mean of the fastest third, which was disturbed least; the "
-            f"median step took {percent(scores.disturbance)} longer. The repeatability is the "
-            "standard error of that mean, by resampling turns. An error is how far a prediction "
-            "lies above the measurement, relative to the measurement.",
-        )
+        "Every step time was predicted before anything ran. Then each configuration was "
+        f"measured in {turns}, each beside a turn of two reference configurations: a large "
+        "one that computes, and a small one that starts operations and copies. Its time is "
+        "scaled by how fast the two ran around that turn, relative to when the machine was "
+        "calibrated, each by its share in the step. Computing had drifted by "
+        f"{signed_percent(scores.computing_drift)} and starting by "
+        f"{signed_percent(scores.starting_drift)}, which changes the median step by "
+        f"{signed_percent(scores.drift)}"
+        f"{'' if scores.drift_notice is None else ', enough for another calibration'}. "
+        "The measured step is the mean of the fastest third, which was disturbed least; the "
+        f"median step took {percent(scores.disturbance)} longer. The repeatability is the "
+        "standard error of that mean, by resampling turns. An error is how far a prediction "
+        "lies above the measurement, relative to the measurement.",
     )
 
 
@@ -117,29 +115,23 @@ def _errors(found: Findings) -> Iterator[Block]:
     scores = found.scores
     low, high = coverage_interval(scores.n)
     yield Paragraph(
-        (
-            Ref("validation"),
-            " sets predictions against measurements, ",
-            Ref("scores"),
-            " has the errors over all configurations, and ",
-            Ref("errors"),
-            f" each one. Were the bands exactly right, {percent(low)} to {percent(high)} of so few "
-            f"configurations would lie in theirs, in 95{SPACE}% of all validations.",
-        )
+        Ref("validation"),
+        " sets predictions against measurements, ",
+        Ref("scores"),
+        " has the errors over all configurations, and ",
+        Ref("errors"),
+        f" each one. Were the bands exactly right, {percent(low)} to {percent(high)} of so few "
+        f"configurations would lie in theirs, in 95{SPACE}% of all validations.",
     )
     yield FigureBlock(
         key="validation",
-        caption=(
-            "A dot per configuration, with its 90 % band; red where the measurement lies outside. "
-            "Below: the error, with the 95 % interval of the measurement.",
-        ),
+        caption="A dot per configuration, with its 90 % band; red where the measurement lies "
+        "outside. Below: the error, with the 95 % interval of the measurement.",
     )
     yield TableBlock(
         key="scores",
-        caption=(
-            "Errors over all configurations, and what is promised. An error may exceed its limit "
-            "by what the measurement itself scatters by; that is counted in.",
-        ),
+        caption="Errors over all configurations, and what is promised. An error may exceed its "
+        "limit by what the measurement itself scatters by; that is counted in.",
         header=("figure", "found", "promised", "kept"),
         rows=tuple(_promised(promise) for promise in promises(scores)),
     )
@@ -159,10 +151,8 @@ def _error_table(found: Findings) -> TableBlock:
     headings = ("predicted", "measured", "error", "90 % band", "in it", "rules", "repeats")
     return TableBlock(
         key="errors",
-        caption=(
-            "Every configuration: predicted and measured step, error, band of the prediction, "
-            "error of the rules alone, and standard error of the measurement.",
-        ),
+        caption="Every configuration: predicted and measured step, error, band of the prediction, "
+        "error of the rules alone, and standard error of the measurement.",
         header=("configuration", *headings, *found.extra),
         rows=tuple(
             (*_error_row(c), *(column.get(c.name, "") for column in found.extra.values()))
@@ -189,15 +179,13 @@ def _timelines(scores: Scores) -> Iterator[Block]:
     shown = drawn(scores)
     words = listed(f"the {which} ({signed_percent(c.error)})" for which, c in shown.items())
     yield Paragraph(
-        (
-            "One step as predicted, and the measured one that comes closest to the step as stated, "
-            f"of three configurations: {words}.",
-        )
+        "One step as predicted, and the measured one that comes closest to the step as stated, "
+        f"of three configurations: {words}.",
     )
     for which, c in shown.items():
         caption = (
             f"The {which} prediction: {c.name}. {_split_words(c)} Shaded: a copy runs while "
-            "compute waits.",
+            "compute waits."
         )
         yield FigureBlock(key=f"timelines-{which}", caption=caption, wide=True)
 
@@ -212,45 +200,39 @@ def _split_words(c: Comparison) -> str:
 def _split(scores: Scores) -> Iterator[Block]:
     larger = "durations" if scores.cost_mape > scores.rules_mape else "rules"
     yield Paragraph(
-        (
-            "Measured durations, replayed through the simulator, give the error of its rules: "
-            f"{percent(scores.rules_mape)} in the mean. What is left is that of the predicted "
-            f"durations: {percent(scores.cost_mape)}. So the {larger} are what to improve.",
-        )
+        "Measured durations, replayed through the simulator, give the error of its rules: "
+        f"{percent(scores.rules_mape)} in the mean. What is left is that of the predicted "
+        f"durations: {percent(scores.cost_mape)}. So the {larger} are what to improve.",
     )
 
 
 def _reasons(found: Findings) -> Iterator[Block]:
     operations = sorted(found.operations, key=lambda e: -abs(e.effect_s))[:_MOST_OPERATIONS]
     yield Paragraph(
-        (
-            Ref("by-setting"),
-            " sorts the errors by setting; ",
-            Ref("operations"),
-            " has the operations that add most error to a step, were all of it exposed. ",
-            *_suspects(found.operations),
-        )
+        Ref("by-setting"),
+        " sorts the errors by setting; ",
+        Ref("operations"),
+        " has the operations that add most error to a step, were all of it exposed. ",
+        *_suspects(found.operations),
     )
     yield TableBlock(
         key="by-setting",
-        caption=("Errors by setting: how many configurations, mean signed and absolute error.",),
+        caption="Errors by setting: how many configurations, mean signed and absolute error.",
         header=("setting", "configurations", "signed", "absolute"),
         rows=tuple(_by_setting(found)),
         wide=True,
     )
     yield TableBlock(
         key="operations",
-        caption=(
-            "Operations that add most error: duration as predicted, for the machine as it had "
-            "drifted meanwhile, and as measured; what the difference adds to a step, and the "
-            "constant that most of the prediction rests on.",
-        ),
+        caption="Operations that add most error: duration as predicted, for the machine as it had "
+        "drifted meanwhile, and as measured; what the difference adds to a step, and the "
+        "constant that most of the prediction rests on.",
         header=("operation", "configuration", "predicted", "measured", "per step", "rests on"),
         rows=tuple(_operation_row(error) for error in operations),
         wide=True,
     )
     for remark in found.remarks:
-        yield Paragraph((remark,))
+        yield Paragraph(remark)
 
 
 def _suspects(operations: Sequence[OpError]) -> Iterator[str]:
@@ -288,15 +270,13 @@ def _operation_row(error: OpError) -> tuple[str, ...]:
 
 def _residuals() -> Iterator[Block]:
     yield Paragraph(
-        (
-            "The constants were fitted to micro-benchmarks and short runs, none of which is among "
-            "the configurations above. ",
-            Ref("residuals"),
-            " shows how far each of those measurements is from the fitted law.",
-        )
+        "The constants were fitted to micro-benchmarks and short runs, none of which is among "
+        "the configurations above. ",
+        Ref("residuals"),
+        " shows how far each of those measurements is from the fitted law.",
     )
     yield FigureBlock(
         key="residuals",
-        caption=("Measurements of calibration above what was fitted, by group.",),
+        caption="Measurements of calibration above what was fitted, by group.",
         wide=True,
     )

@@ -63,20 +63,18 @@ def _room(table: Table) -> Section:
         "how they are pinned and how often they are written back does not change the device's "
         "share.",
     )
-    blocks = (Paragraph(words), _room_table(rows), *_items(table))
+    blocks = (Paragraph(*words), _room_table(rows), *_items(table))
     return Section("Where 18 GB is enough", blocks)
 
 
 def _items(table: Table) -> Iterator[Block]:
     if not has(table, "breakdown"):
         return
-    yield Paragraph((Ref("breakdown"), " itemises some plans."))
+    yield Paragraph(Ref("breakdown"), " itemises some plans.")
     yield FigureBlock(
         key="breakdown",
-        caption=(
-            "Device memory of OPT-175B, item by item; one microbatch unless said otherwise. "
-            "Dashed: the budget.",
-        ),
+        caption="Device memory of OPT-175B, item by item; one microbatch unless said otherwise. "
+        "Dashed: the budget.",
     )
 
 
@@ -128,10 +126,8 @@ def _room_table(rows: Table) -> TableBlock:
     ]
     return TableBlock(
         key="room",
-        caption=(
-            "Device memory of OPT-175B in GB, by format and microbatches per step. A dash: not "
-            "asked.",
-        ),
+        caption="Device memory of OPT-175B in GB, by format and microbatches per step. A dash: not "
+        "asked.",
         header=("format", *map(str, counts)),
         rows=tuple(table),
     )
@@ -160,7 +156,7 @@ def _step(table: Table) -> Section:
         "listed for its size and speed: small updates vanish in so few bits.",
     )
     return Section(
-        "What a step takes", (Paragraph(words), _steps_table(plain, table), _choices_table(rows))
+        "What a step takes", (Paragraph(*words), _steps_table(plain, table), _choices_table(rows))
     )
 
 
@@ -211,10 +207,8 @@ def _steps_table(plain: Table, table: Table) -> TableBlock:
 
     return TableBlock(
         key="steps",
-        caption=(
-            "Seconds per step of OPT-175B within the budget, 2048 tokens, by the generation of "
-            "PCIe; last, without offloading, were the device large enough.",
-        ),
+        caption="Seconds per step of OPT-175B within the budget, 2048 tokens, by the generation of "
+        "PCIe; last, without offloading, were the device large enough.",
         header=("machine", *(f"PCIe {g}" for g in generations), "resident"),
         rows=tuple(cells(machine) for machine in unique(plain, "machine")),
     )
@@ -228,10 +222,8 @@ def _choices_table(rows: Table) -> TableBlock:
     ]
     return TableBlock(
         key="choices",
-        caption=(
-            "Tokens per second relative to the plainest plan on the same machine and link, "
-            "smallest to largest over the machines.",
-        ),
+        caption="Tokens per second relative to the plainest plan on the same machine and link, "
+        "smallest to largest over the machines.",
         header=("one change", *(f"PCIe {g}" for g in generations)),
         rows=tuple(table),
         wide=True,

@@ -30,13 +30,11 @@ def card_section(table: Table) -> Section | None:
     )
     figure = FigureBlock(
         key="ram",
-        caption=(
-            f"Host memory in fp16 against amounts of RAM (dashed), streamed through {card}. "
-            "Orange: what PyTorch's page-locked allocator makes of it.",
-        ),
+        caption=f"Host memory in fp16 against amounts of RAM (dashed), streamed through {card}. "
+        "Orange: what PyTorch's page-locked allocator makes of it.",
     )
     title = "What a 24 GB card can fine-tune"
-    return Section(title, (Paragraph(words), _largest_table(found), figure, _models_table(found)))
+    return Section(title, (Paragraph(*words), _largest_table(found), figure, _models_table(found)))
 
 
 def card_sentence(table: Table) -> str:
@@ -70,11 +68,9 @@ def _largest_table(found: Sequence[Need]) -> TableBlock:
     ]
     return TableBlock(
         key="largest",
-        caption=(
-            "The largest model of the presets that fits, with its step: in fp16 with buffers of "
-            "the exact size, as PyTorch pins them, with the card's free memory filled with "
-            "resident blocks, with an fp8 master, and from NVMe. One slot where two do not fit.",
-        ),
+        caption="The largest model of the presets that fits, with its step: in fp16 with buffers "
+        "of the exact size, as PyTorch pins them, with the card's free memory filled with "
+        "resident blocks, with an fp8 master, and from NVMe. One slot where two do not fit.",
         header=("RAM", *ways),
         rows=tuple(rows),
         wide=True,
@@ -118,11 +114,9 @@ def _models_table(found: Sequence[Need]) -> TableBlock:
     ways = _ways(found)
     return TableBlock(
         key="models",
-        caption=(
-            f"{counted(len({n.model for n in large}), 'model')} from 6 billion parameters on: "
-            "smallest of these amounts of RAM that is enough, and tokens per second. A dash: more "
-            "than the largest, or the card or the drive is too small.",
-        ),
+        caption=f"{counted(len({n.model for n in large}), 'model')} from 6 billion parameters on: "
+        "smallest of these amounts of RAM that is enough, and tokens per second. A dash: more "
+        "than the largest, or the card or the drive is too small.",
         header=("model", "fp16 GiB", *ways),
         rows=tuple(_model_rows(large, ways)),
         wide=True,

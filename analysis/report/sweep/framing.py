@@ -45,7 +45,7 @@ def method_section(table: Table, summary: Mapping[str, str]) -> Section:
         "give. Memory is a sum of items that the schedule declares. Every time stands beside a "
         "lower bound: the busiest resource, or the chain of dependencies, whichever is longer."
     )
-    return Section("Method", (Paragraph((what,)), Paragraph((how,)), *_summary(summary)))
+    return Section("Method", (Paragraph(what), Paragraph(how), *_summary(summary)))
 
 
 def asked(table: Table, summary: Mapping[str, str]) -> str:
@@ -57,9 +57,9 @@ def _summary(summary: Mapping[str, str]) -> list[Block]:
     if not summary:
         return []
     rows = tuple((str(name), str(value)) for name, value in summary.items())
-    caption = ("The sweep at a glance.",)
+    caption = "The sweep at a glance."
     table = TableBlock(key="summary", caption=caption, header=("what", "value"), rows=rows)
-    return [Paragraph((Ref("summary"), " sums the sweep up.")), table]
+    return [Paragraph(Ref("summary"), " sums the sweep up."), table]
 
 
 def kernel_section(kernels: Table | None) -> Section | None:
@@ -77,11 +77,11 @@ def kernel_section(kernels: Table | None) -> Section | None:
         Ref("kernels"),
         " shows how far they are off on shapes that were kept out of the fit.",
     )
-    caption = ("Hold-out errors of the kernel models.",)
+    caption = "Hold-out errors of the kernel models."
     table = TableBlock(
         key="kernels", caption=caption, header=header, rows=rows, wide=len(header) > 5
     )
-    return Section("Kernel models", (Paragraph(words), table))
+    return Section("Kernel models", (Paragraph(*words), table))
 
 
 def _cell(column: str, value: object) -> str:
@@ -92,4 +92,4 @@ def _cell(column: str, value: object) -> str:
 
 def limits_section() -> Section:
     """One paragraph per limit."""
-    return Section("Limits", tuple(Paragraph((limit,)) for limit in LIMITS))
+    return Section("Limits", tuple(Paragraph(limit) for limit in LIMITS))

@@ -25,18 +25,16 @@ def grid_section(table: Table) -> Section | None:
     )
     block = TableBlock(
         key="best",
-        caption=(
-            "The fastest cases of the grid: tokens per second, seconds per step"
-            f"{' with its 90 % band' if banded else ''}, memory of device and host in GiB, and "
-            "what binds.",
-        ),
+        caption="The fastest cases of the grid: tokens per second, seconds per step"
+        f"{' with its 90 % band' if banded else ''}, memory of device and host in GiB, and "
+        "what binds.",
         header=(*varied, "tokens/s", "step", *band, "device", "host", "binds", "fits"),
         rows=tuple(
             (*(_text(row[name]) for name in varied), *_numbers(row, banded)) for row in best
         ),
         wide=True,
     )
-    return Section("The fastest cases", (Paragraph(words), block))
+    return Section("The fastest cases", (Paragraph(*words), block))
 
 
 def _merit(row: Record) -> tuple[bool, float]:

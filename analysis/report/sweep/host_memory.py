@@ -36,14 +36,12 @@ def host_section(table: Table) -> Section | None:
     ]
     block = TableBlock(
         key="host",
-        caption=(
-            "Host memory and NVMe of OPT-175B in GiB, and the smallest usual RAM for it and "
-            f"{SYSTEM_GIB:.0f}{SPACE}GiB of the system.",
-        ),
+        caption="Host memory and NVMe of OPT-175B in GiB, and the smallest usual RAM for it and "
+        f"{SYSTEM_GIB:.0f}{SPACE}GiB of the system.",
         header=("weights on the host", "RAM", "NVMe", "machine with"),
         rows=tuple(cells),
     )
-    return Section("What host memory is needed", (Paragraph(words), block))
+    return Section("What host memory is needed", (Paragraph(*words), block))
 
 
 def host_sentence(table: Table) -> str:

@@ -26,14 +26,12 @@ def offloading_section(table: Table) -> Section:
     )
     figure = FigureBlock(
         key="share",
-        caption=(
-            "Throughput of OPT-175B within the budget, relative to the resident model with the "
-            "same number of tokens per step.",
-        ),
+        caption="Throughput of OPT-175B within the budget, relative to the resident model with the "
+        "same number of tokens per step.",
         wide=True,
     )
     return Section(
-        "When offloading costs nothing", (Paragraph(words), figure, _free_table(resident, mezo))
+        "When offloading costs nothing", (Paragraph(*words), figure, _free_table(resident, mezo))
     )
 
 
@@ -78,11 +76,9 @@ def _free_table(resident: tuple[Share, ...], mezo: tuple[Share, ...]) -> TableBl
 
     return TableBlock(
         key="free-from",
-        caption=(
-            "Fewest tokens per step, in units of 1024, from which offloading is free: against the "
-            "same runtime with a resident model, and against MeZO's code. A dash: not within the "
-            "budget.",
-        ),
+        caption="Fewest tokens per step, in units of 1024, from which offloading is free: against "
+        "the same runtime with a resident model, and against MeZO's code. A dash: not within the "
+        "budget.",
         header=(
             "machine",
             *(f"PCIe {g}" for g in generations),

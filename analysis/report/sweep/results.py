@@ -54,18 +54,14 @@ def memory_section(table: Table, published: Table) -> Section | None:
         return None
     blocks: list[Block] = [
         Paragraph(
-            (
-                Ref("memory"),
-                " shows predicted device memory against model size, with published "
-                f"figures where there are any. {_largest_words(largest)}",
-            )
+            Ref("memory"),
+            " shows predicted device memory against model size, with published "
+            f"figures where there are any. {_largest_words(largest)}",
         ),
         FigureBlock(
             key="memory",
-            caption=(
-                "Device memory against model size. Lines: predicted. Open markers: published. "
-                f"Dashed: memory of common cards.{_variants(table)}",
-            ),
+            caption="Device memory against model size. Lines: predicted. Open markers: published. "
+            f"Dashed: memory of common cards.{_variants(table)}",
         ),
     ]
     return Section("Memory", (*blocks, *_error_blocks(table, published)))
@@ -108,10 +104,10 @@ def _error_blocks(table: Table, published: Table) -> list[Block]:
         )
         for one in known(compared(table, published))
     )
-    caption = ("Device memory in GiB: published, predicted, and the relative error.",)
+    caption = "Device memory in GiB: published, predicted, and the relative error."
     header = ("figure", "published", "predicted", "error")
     return [
-        Paragraph((Ref("memory-errors"), words)),
+        Paragraph(Ref("memory-errors"), words),
         TableBlock(key="memory-errors", caption=caption, header=header, rows=cells),
     ]
 
@@ -128,13 +124,11 @@ def throughput_section(table: Table) -> Section | None:
     rows = of_question(table, "throughput")
     figure = FigureBlock(
         key="throughput",
-        caption=(
-            "Predicted throughput against model size, absolute and relative to MeZO on the same "
-            "device. Hollow: does not fit. Thin lines: what the busiest resource would allow."
-            f"{_microbatch_words(table)}",
-        ),
+        caption="Predicted throughput against model size, absolute and relative to MeZO on the "
+        "same device. Hollow: does not fit. Thin lines: what the busiest resource would allow."
+        f"{_microbatch_words(table)}",
     )
-    words = Paragraph((Ref("throughput"), f" shows predicted throughput.{_ratio_words(table)}"))
+    words = Paragraph(Ref("throughput"), f" shows predicted throughput.{_ratio_words(table)}")
     return Section("Throughput", (words, figure, *_bound_blocks(rows)))
 
 
@@ -168,17 +162,15 @@ def _bound_blocks(rows: Table) -> list[Block]:
     binds = listed(f"{BINDING_NAMES.get(r, r)} in {count}" for r, count in counts.items())
     words = f"Of {counted(len(rows), 'configuration')}, what binds is {binds}."
     if own.empty:
-        return [Paragraph((words,))]
+        return [Paragraph(words)]
     slack = floats(own, "step_s") / floats(own, "lower_bound_s")
     more = f" gives ZO2's step times, which are {between(slack)} times their lower bounds."
     return [
-        Paragraph((f"{words} ", Ref("bounds"), more)),
+        Paragraph(f"{words} ", Ref("bounds"), more),
         TableBlock(
             key="bounds",
-            caption=(
-                "ZO2's predicted step, its lower bound, what binds, and throughput relative to "
-                f"MeZO.{_band_words(own)}",
-            ),
+            caption="ZO2's predicted step, its lower bound, what binds, and throughput relative to "
+            f"MeZO.{_band_words(own)}",
             header=("model", "step", *_bands(own), "bound", "binds", "tokens/s", "/ MeZO"),
             rows=_bound_rows(own, where(rows, "label", "MeZO")),
             wide=bool(_bands(own)),
@@ -234,7 +226,7 @@ def timeline_section(table: Table, trace: Trace | None) -> Section | None:
     )
     caption = (
         f"The steady state of {_traced(table, trace)}. Above: the whole period. Below: four "
-        "blocks from its middle. Shaded: a copy runs while compute waits.",
+        "blocks from its middle. Shaded: a copy runs while compute waits."
     )
     slots = (
         Ref("occupancy"),
@@ -243,12 +235,12 @@ def timeline_section(table: Table, trace: Trace | None) -> Section | None:
     )
     held = FigureBlock(
         key="occupancy",
-        caption=("Device memory that streamed blocks hold, while four blocks pass.",),
+        caption="Device memory that streamed blocks hold, while four blocks pass.",
     )
     blocks = (
-        Paragraph((Ref("timeline"), words)),
+        Paragraph(Ref("timeline"), words),
         FigureBlock(key="timeline", caption=caption, wide=True),
-        Paragraph(slots),
+        Paragraph(*slots),
         held,
         *files_offered((TRACE,)),
     )

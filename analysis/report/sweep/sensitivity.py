@@ -21,9 +21,9 @@ def ablation_section(table: Table) -> Section | None:
         " takes one choice back at a time. The step then takes this multiple of full ZO2's, over "
         f"the models shown: {'; '.join(parts)}."
     )
-    caption = ("Predicted step time with one choice taken back, relative to full ZO2.",)
+    caption = "Predicted step time with one choice taken back, relative to full ZO2."
     figure = FigureBlock(key="ablation", caption=caption)
-    return Section("Ablation", (Paragraph((Ref("ablation"), words)), figure))
+    return Section("Ablation", (Paragraph(Ref("ablation"), words), figure))
 
 
 def break_even_section(table: Table) -> Section | None:
@@ -40,12 +40,12 @@ def break_even_section(table: Table) -> Section | None:
     )
     caption = (
         "Throughput of ZO2 relative to the model resident on the device, with contours and "
-        "measured rates of x16 links.",
+        "measured rates of x16 links."
     )
     return Section(
         "Break-even",
         (
-            Paragraph((Ref("break-even"), *words)),
+            Paragraph(Ref("break-even"), *words),
             FigureBlock(key="break-even", caption=caption),
             _needed_table(ratios(table)),
         ),
@@ -56,10 +56,8 @@ def _needed_table(grid: Grid) -> TableBlock:
     columns = {name: grid.nearest_rate(rate * 1e9) for name, rate in LINKS_GB_PER_S.items()}
     return TableBlock(
         key="tokens-needed",
-        caption=(
-            "Fewest tokens per step of the grid that reach a share of the resident model's "
-            "throughput, at the grid's rate nearest to each link; a dash where none does.",
-        ),
+        caption="Fewest tokens per step of the grid that reach a share of the resident model's "
+        "throughput, at the grid's rate nearest to each link; a dash where none does.",
         header=("link", "GB/s", "50 %", "90 %", "99 %"),
         rows=tuple(
             (
@@ -83,9 +81,9 @@ def both_ways_section(table: Table) -> Section | None:
         "are in use. A rarer write-back avoids that, but then each visit replays the records of k "
         f"steps. {' '.join(parts)}"
     )
-    caption = ("Predicted step time against the write-back interval. Dashed: lower bounds.",)
+    caption = "Predicted step time against the write-back interval. Dashed: lower bounds."
     figure = FigureBlock(key="both-ways", caption=caption)
-    return Section("Both-ways traffic", (Paragraph((Ref("both-ways"), words)), figure))
+    return Section("Both-ways traffic", (Paragraph(Ref("both-ways"), words), figure))
 
 
 def _saving(label: str, rows: Table) -> str:

@@ -28,10 +28,8 @@ def trust_section(table: Table) -> Section | None:
     )
     block = TableBlock(
         key="trust",
-        caption=(
-            "How far to trust the predictions for each machine. Of constants, those that most "
-            "predictions rest on come first.",
-        ),
+        caption="How far to trust the predictions for each machine. Of constants, those that most "
+        "predictions rest on come first.",
         header=("machine", *(_HEADINGS[name] for name in headings)),
         rows=rows,
         wide=True,
@@ -45,24 +43,20 @@ def _bands(table: Table) -> Iterator[Block]:
         return
     widths = (ends[1] - ends[0]) / floats(table, "step_s")
     yield Paragraph(
-        (
-            f"Every step time and throughput has a 90{SPACE}% band: the constants of the machine "
-            "whose uncertainty is known are drawn 200 times from it, together with how far "
-            "measurements scatter around what is predicted. Bands of the step are "
-            f"{between(widths.tolist(), percent)} wide. A band says nothing about constants of "
-            "which no interval is known: where one of them binds, the band is narrow and the error "
-            "is not.",
-        )
+        f"Every step time and throughput has a 90{SPACE}% band: the constants of the machine "
+        "whose uncertainty is known are drawn 200 times from it, together with how far "
+        "measurements scatter around what is predicted. Bands of the step are "
+        f"{between(widths.tolist(), percent)} wide. A band says nothing about constants of "
+        "which no interval is known: where one of them binds, the band is narrow and the error "
+        "is not.",
     )
 
 
 def _hold_out(table: Table) -> Iterator[Block]:
     yield Paragraph(
-        (
-            Ref("trust"),
-            " says what is behind the numbers of each machine, and how far off its constants were "
-            f"on real runs that they predicted before. {_beyond(table)}",
-        )
+        Ref("trust"),
+        " says what is behind the numbers of each machine, and how far off its constants were "
+        f"on real runs that they predicted before. {_beyond(table)}",
     )
 
 

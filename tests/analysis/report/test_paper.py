@@ -39,9 +39,9 @@ ROW = {
 
 def told(word: str, *, sections: tuple[Section, ...] = ()) -> Document:
     """A report whose figure, table and file have the names that every run's have."""
-    figure = FigureBlock(key="one", caption=(f"figure of {word}",))
-    words = Paragraph((Ref("one"), " and ", Ref("two"), File(TRACE)))
-    table = TableBlock(key="two", caption=(word,), header=("a",), rows=((word,),))
+    figure = FigureBlock(key="one", caption=f"figure of {word}")
+    words = Paragraph(Ref("one"), " and ", Ref("two"), File(TRACE))
+    table = TableBlock(key="two", caption=word, header=("a",), rows=((word,),))
     return Document(
         title=word,
         abstract=(f"abstract of {word}, see ", Ref("one")),
@@ -51,8 +51,8 @@ def told(word: str, *, sections: tuple[Section, ...] = ()) -> Document:
 
 
 def limits(word: str = "limits") -> Section:
-    table = TableBlock(key="three", caption=("t",), header=("a",), rows=((word,),))
-    return Section("Limits", (Paragraph((Ref("three"),)), table))
+    table = TableBlock(key="three", caption="t", header=("a",), rows=((word,),))
+    return Section("Limits", (Paragraph(Ref("three")), table))
 
 
 def part(word: str, *sections: Section) -> Part:
@@ -106,11 +106,11 @@ def test_figures_tables_and_files_keep_their_run():
 
 
 def test_what_two_runs_share_is_said_once_and_still_referred_to():
-    pointing = Section("Also", (Paragraph((Ref("three"),)),))
+    pointing = Section("Also", (Paragraph(Ref("three")),))
     document = assembled(part("a", limits()), part("b", limits(), pointing))
     assert [s.title for s in document.sections].count("Limits") == 1
     also = next(s for s in document.sections if s.title == "Also")
-    assert also.blocks == (Paragraph((Ref("run1-three"),)),)
+    assert also.blocks == (Paragraph(Ref("run1-three")),)
 
 
 def test_what_differs_by_a_word_is_said_twice():

@@ -81,9 +81,9 @@ def document_of(text: str) -> Document:
             Section(
                 text,
                 (
-                    Paragraph((text, Ref("two"), text)),
-                    FigureBlock(key="one", caption=(text,)),
-                    TableBlock(key="two", caption=(text,), header=(text,), rows=((text,),)),
+                    Paragraph(text, Ref("two"), text),
+                    FigureBlock(key="one", caption=text),
+                    TableBlock(key="two", caption=text, header=(text,), rows=((text,),)),
                 ),
             ),
         ),
@@ -221,17 +221,17 @@ def test_a_reference_without_a_target_is_refused():
 
 
 def test_keys_are_unique_and_plain():
-    one = FigureBlock(key="one", caption=("c",))
+    one = FigureBlock(key="one", caption="c")
     with pytest.raises(ValueError, match="must be unique; twice: 'one'"):
         Document(title="t", abstract=(), sections=(Section("s", (one, one)),))
-    bad = FigureBlock(key='"<', caption=("c",))
+    bad = FigureBlock(key='"<', caption="c")
     with pytest.raises(ValueError, match="a key must match"):
         Document(title="t", abstract=(), sections=(Section("s", (bad,)),))
 
 
 def test_a_ragged_table_is_refused():
     with pytest.raises(ValueError, match=r"table t: every row must have 2 cells.*row 1 has 1"):
-        TableBlock(key="t", caption=(), header=("a", "b"), rows=(("1", "2"), ("3",)))
+        TableBlock(key="t", caption="", header=("a", "b"), rows=(("1", "2"), ("3",)))
 
 
 def test_missing_questions_leave_their_sections_out():
@@ -274,11 +274,11 @@ def test_a_variant_of_a_model_is_named_once():
     table = pd.DataFrame([row("memory", "zo2", "opt-30b") | {"model": "opt-30b:untied"}])
     document = report(table)
     assert "For OPT-30B, ZO2 needs" in words(document)
-    assert "Variant of the models: untied." in str(document.numbered[1].caption)
+    assert "Variant of the models: untied." in document.numbered[1].caption
 
 
 def test_throughput_says_how_many_microbatches_mezo_runs():
-    caption = next(str(b.caption) for b in report().numbered if b.key == "throughput")
+    caption = next(b.caption for b in report().numbered if b.key == "throughput")
     assert "MeZO runs 1 microbatch per step." in caption
 
 

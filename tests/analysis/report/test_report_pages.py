@@ -24,11 +24,11 @@ def rectangle(colour: str, *, width_in: float, height_in: float) -> str:
 
 
 def figure(key: str, *, wide: bool) -> FigureBlock:
-    return FigureBlock(key=key, caption=(f"Caption of {key}.",), wide=wide)
+    return FigureBlock(key=key, caption=f"Caption of {key}.", wide=wide)
 
 
 def text(*, times: int) -> Paragraph:
-    return Paragraph((times * WORDS,))
+    return Paragraph(times * WORDS)
 
 
 def document(*sections: Section, provenance: tuple[tuple[str, str], ...] = PROVENANCE) -> Document:
