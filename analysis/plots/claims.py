@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.claims.row import Row
 from analysis.plots.style import BLACK, BLUE, FULL_IN, GREY, SKY, VERMILLION, new_figure, styled
+from analysis.plots.ticks import plain, ticks_at
 
 _TICKS = (0.5, 0.6, 0.8, 1.0, 1.25, 1.6)
 _LINE_IN = 0.155
@@ -44,7 +44,7 @@ _TITLES = {
 
 
 @styled
-def claims(rows: Sequence[Row], *, width_in: float = FULL_IN) -> Figure:
+def claims(rows: Sequence[Row]) -> Figure:
     """A mark per value on a logarithmic axis of ratios; bars span the plausible setups.
 
     Filled marks agree. Open ones do not, and the table says why. Rows that only say whether
@@ -53,7 +53,7 @@ def claims(rows: Sequence[Row], *, width_in: float = FULL_IN) -> Figure:
     rows = [row for row in rows if row.relative_error is not None]
     if not rows:
         raise ValueError("a figure of claims needs at least one row; got none")
-    figure = new_figure(width_in, 0.9 + _LINE_IN * len(rows))
+    figure = new_figure(FULL_IN, 0.9 + _LINE_IN * len(rows))
     axes = figure.add_subplot()
     for place, row in enumerate(rows):
         _mark(axes, place, row)
@@ -88,9 +88,7 @@ def _label(rows: Sequence[Row], place: int) -> str:
 
 def _ratio_axis(axes: Axes) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(_TICKS))
-    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in _TICKS]))
-    axes.xaxis.set_minor_locator(NullLocator())
+    ticks_at(axes.xaxis, _TICKS, map(plain, _TICKS))
     axes.grid(visible=True, axis="x")
     axes.set_xlabel("prediction, as a multiple of the publication")
 

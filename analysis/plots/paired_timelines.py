@@ -10,9 +10,7 @@ from zo2sim.simulate.trace import Trace, Window
 
 
 @styled
-def paired_timelines(
-    predicted: Trace, measured: Trace, *, step: int, title: str, width_in: float = FULL_IN
-) -> Figure:
+def paired_timelines(predicted: Trace, measured: Trace, *, step: int, title: str) -> Figure:
     """One step as predicted above, step ``step`` as measured below, from loss to loss.
 
     Blocks that are written back every k steps differ from step to step: the predicted step is the
@@ -24,7 +22,7 @@ def paired_timelines(
     traces = predicted, measured
     streams = [tuple(s for s in trace.streams if s is not Stream.HOST) for trace in traces]
     rows = sum(len(s) for s in streams)
-    figure = new_figure(width_in, 1.3 + 0.3 * rows)
+    figure = new_figure(FULL_IN, 1.3 + 0.3 * rows)
     panels = figure.subplots(2, 1, sharex=True)
     named = ("predicted", "measured")
     for axes, trace, window, shown, name in zip(

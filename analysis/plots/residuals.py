@@ -9,10 +9,10 @@ from analysis.plots.style import BLACK, BLUE, FULL_IN, GREY, new_figure, styled
 
 
 @styled
-def residuals(fit: Fit, *, width_in: float = FULL_IN) -> Figure:
+def residuals(fit: Fit) -> Figure:
     """A row per group: every measurement as a dot, the middle half as a bar; in percent."""
     groups = [g for g in fit.log_sigmas if any(row.group == g for row in fit.rows)]
-    figure = new_figure(width_in, 0.7 + 0.19 * len(groups))
+    figure = new_figure(FULL_IN, 0.7 + 0.19 * len(groups))
     axes = figure.subplots()
     jitter = np.random.default_rng(0)
     for number, group in enumerate(groups):

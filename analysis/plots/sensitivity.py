@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.plots.size_axis import plain
 from analysis.plots.style import BLACK, BLUE, COLUMN_IN, FULL_IN, ORANGE, new_figure, styled
+from analysis.plots.ticks import plain
 from zo2sim.predict.sensitivity import LINK, SWING, Elasticity, Grid
 
 _MOST = 10  # bars of a tornado

@@ -3,8 +3,9 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
+from analysis.plots.ticks import plain, ticks_at
 from analysis.table import Floats, Table, floats
 
 _MAX_TICKS = 8
@@ -21,9 +22,7 @@ def draw(axes: Axes, rows: Table) -> None:
     axes.set_xlabel("model size (billion parameters)")
     sizes = np.unique(billions(rows))
     if len(sizes) <= _MAX_TICKS:
-        axes.xaxis.set_major_locator(FixedLocator(sizes.tolist()))
-        axes.xaxis.set_major_formatter(FixedFormatter([_short(size) for size in sizes]))
-        axes.xaxis.set_minor_locator(NullLocator())
+        ticks_at(axes.xaxis, sizes.tolist(), map(_short, sizes))
 
 
 def plain_log(axes: Axes) -> None:
@@ -31,11 +30,6 @@ def plain_log(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(plain))
     axes.grid(visible=True, axis="y")
-
-
-def plain(value: float, _: int | None = None) -> str:
-    """A tick's label without an exponent."""
-    return f"{value:g}"
 
 
 def _short(size: float) -> str:

@@ -50,13 +50,13 @@ Interval = tuple[float, float]
 
 
 @styled
-def timeline(trace: Trace, window: Window, *, width_in: float = FULL_IN) -> Figure:
+def timeline(trace: Trace, window: Window) -> Figure:
     """Streams as rows, operations as bars; red is time in which the device copies but waits.
 
     The upper panel shows ``window``, the lower one `ZOOM_BLOCKS` blocks from its middle.
     """
     streams = tuple(s for s in trace.streams if _in(trace.on(s), window))
-    figure = new_figure(width_in, 1.0 + 0.38 * len(streams) + 0.5)
+    figure = new_figure(FULL_IN, 1.0 + 0.38 * len(streams) + 0.5)
     whole, part = figure.subplots(2, 1)
     draw_panel(whole, trace, window, streams)
     whole.set_xlabel("time (s)", labelpad=1)

@@ -3,19 +3,19 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis.plots.style import BLUE, COLUMN_IN, GREY, VERMILLION, new_figure, styled
+from analysis.plots.ticks import ticks_by_decade
 from analysis.validation.scores import Scores
 
 
 @styled
-def validation(scores: Scores, *, width_in: float = COLUMN_IN) -> Figure:
+def validation(scores: Scores) -> Figure:
     """A dot per configuration: measured across, predicted up, 90 % band as a line.
 
     Red where the measurement lies outside the band. The lower panel shows the error itself.
     """
-    figure = new_figure(width_in, 1.35 * width_in)
+    figure = new_figure(COLUMN_IN, 1.35 * COLUMN_IN)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     measured = np.array([c.step_s for c in scores.comparisons]) * 1e3
     ends = float(measured.min()) * 0.8, float(measured.max()) * 1.25
@@ -32,14 +32,8 @@ def validation(scores: Scores, *, width_in: float = COLUMN_IN) -> Figure:
     above.set_xlim(*ends)
     above.set_ylim(*ends)
     for axis in (above.xaxis, above.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(_plain))
-        axis.set_minor_locator(NullLocator())
+        ticks_by_decade(axis)
     above.set_ylabel("predicted step (ms)")
     below.set_ylabel("error (%)")
     below.set_xlabel("measured step (ms)")
     return figure
-
-
-def _plain(value: float, _: int) -> str:
-    return f"{value:g}"

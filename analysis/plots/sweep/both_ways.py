@@ -4,9 +4,9 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.plots.style import COLUMN_IN, GREY, SHADES, Series, new_figure, styled
+from analysis.plots.ticks import ticks_at
 from analysis.table import Table, by_label, error_bars, floats, of_question, step_interval_s
 
 _MARKERS = "DsvP^"
@@ -46,7 +46,5 @@ def _line(axes: Axes, look: Series, rows: Table) -> None:
 
 def _k_axis(axes: Axes, values: list[int]) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(values))
-    axes.xaxis.set_major_formatter(FixedFormatter([str(value) for value in values]))
-    axes.xaxis.set_minor_locator(NullLocator())
+    ticks_at(axes.xaxis, values, map(str, values))
     axes.set_xlabel("write-back every k steps")

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis.plots.size_axis import plain
 from analysis.plots.style import BLACK, COLUMN_IN, new_figure, styled
+from analysis.plots.ticks import ticks_by_decade
 from analysis.table import Floats, Table, floats, of_question, texts
 
 LINKS_GB_PER_S: Mapping[str, float] = {"PCIe 3": 11.5, "PCIe 4": 25.5, "PCIe 5": 55.6}
@@ -47,7 +45,7 @@ class Grid:
 
 
 @styled
-def break_even(table: Table, *, links_gb_per_s: Mapping[str, float] = LINKS_GB_PER_S) -> Figure:
+def break_even(table: Table) -> Figure:
     """Heat map of throughput relative to the resident model, question ``break_even``."""
     grid = ratios(table)
     figure = new_figure(COLUMN_IN, 2.5)
@@ -60,8 +58,8 @@ def break_even(table: Table, *, links_gb_per_s: Mapping[str, float] = LINKS_GB_P
     axes.set_yscale("log")
     _contours(axes, grid)
     for axis in (axes.xaxis, axes.yaxis):
-        _plain_ticks(axis)
-    _mark_links(axes, links_gb_per_s)
+        ticks_by_decade(axis)
+    _mark_links(axes)
     axes.set_xlabel("link rate, host to device (GB/s)")
     axes.set_ylabel("tokens per step")
     return figure
@@ -100,16 +98,9 @@ def _contours(axes: Axes, grid: Grid) -> None:
         axes.clabel(lines, fmt=dict(LEVELS), fontsize=7)
 
 
-def _plain_ticks(axis: Axis) -> None:
-    """At 1, 2 and 5 of every decade, written out."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(plain))
-    axis.set_minor_locator(NullLocator())
-
-
-def _mark_links(axes: Axes, links_gb_per_s: Mapping[str, float]) -> None:
+def _mark_links(axes: Axes) -> None:
     low, high = axes.get_xlim()
-    shown = {name: rate for name, rate in links_gb_per_s.items() if low <= rate <= high}
+    shown = {name: rate for name, rate in LINKS_GB_PER_S.items() if low <= rate <= high}
     for name, rate in shown.items():
         axes.axvline(rate, color="#8C8C8C", lw=0.7, ls=(0, (3, 2)))
         axes.annotate(

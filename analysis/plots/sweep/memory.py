@@ -45,12 +45,7 @@ _SMALL = 0.005  # items below this share of the largest bar are summed up
 
 
 @styled
-def memory_against_size(
-    table: Table,
-    published: Table,
-    *,
-    limits_gib: Mapping[str, float] = CARDS_GIB,
-) -> Figure:
+def memory_against_size(table: Table, published: Table) -> Figure:
     """Predicted device memory as lines, published figures as open markers.
 
     Takes rows of question ``memory``, and `analysis.plots.sweep.published.compared`'s
@@ -62,7 +57,7 @@ def memory_against_size(
     for label, mine in by_label(rows, "model_elements"):
         _line(axes, label, mine)
     _published(axes, compared(table, published))
-    _limits(axes, limits_gib)
+    _cards(axes)
     size_axis.draw(axes, rows)
     size_axis.plain_log(axes)
     axes.set_ylabel("device memory (GiB)")
@@ -92,9 +87,9 @@ def _published(axes: Axes, claims: tuple[Comparison, ...]) -> None:
         )
 
 
-def _limits(axes: Axes, limits_gib: Mapping[str, float]) -> None:
-    for number, (name, gib) in enumerate(limits_gib.items()):
-        above = number == len(limits_gib) - 1
+def _cards(axes: Axes) -> None:
+    for number, (name, gib) in enumerate(CARDS_GIB.items()):
+        above = number == len(CARDS_GIB) - 1
         axes.axhline(gib, color=GREY, lw=0.7, ls=(0, (4, 2)), zorder=1)
         axes.annotate(
             name,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.plots.style import BLUE, COLUMN_IN, GREY, ORANGE, model_title, new_figure, styled
+from analysis.plots.ticks import ticks_at
 from analysis.table import GIB, Record, Table, has, of_question, records, texts, unique, where
 
 RAM_GIB = (64, 128, 256, 512)
@@ -113,9 +113,7 @@ def _ram_axis(axes: Axes) -> None:
     for gib in RAM_GIB:
         axes.axvline(gib, color=GREY, lw=0.7, ls=(0, (4, 2)), zorder=0)
     ticks = [8, 16, 32, *RAM_GIB, 1024]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([str(tick) for tick in ticks]))
-    axes.xaxis.set_minor_locator(NullLocator())
+    ticks_at(axes.xaxis, ticks, map(str, ticks))
     axes.set_xlabel("host memory, system included (GiB)")
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.plots.style import BLUE, FULL_IN, GREY, SHADES, SKY, new_figure, styled
+from analysis.plots.ticks import ticks_at
 from analysis.table import (
     Floats,
     Table,
@@ -141,9 +141,7 @@ def _line(axes: Axes, one: Share) -> None:
 def _tokens_axis(axes: Axes, found: tuple[Share, ...]) -> None:
     ticks = sorted({float(t) for one in found for t in one.tokens})
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FixedFormatter([f"{t / 1024:g}k" for t in ticks]))
-    axes.xaxis.set_minor_locator(NullLocator())
+    ticks_at(axes.xaxis, ticks, (f"{t / 1024:g}k" for t in ticks))
 
 
 def _legend(found: tuple[Share, ...]) -> list[Line2D]:

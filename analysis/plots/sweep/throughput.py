@@ -23,15 +23,15 @@ from analysis.table import (
 
 
 @styled
-def throughput_against_size(table: Table, *, relative_to: str = "MeZO") -> Figure:
+def throughput_against_size(table: Table) -> Figure:
     """One line per series of question ``throughput``.
 
     A hollow marker is a configuration that does not fit the device; the thin line above each
-    series is what its busiest resource would allow. Where the table has the series
-    ``relative_to``, a second panel shows the others as multiples of it.
+    series is what its busiest resource would allow. Where the table has MeZO, a second panel shows
+    the others as multiples of it.
     """
     rows = of_question(table, "throughput")
-    base = where(rows, "label", relative_to)
+    base = where(rows, "label", "MeZO")
     figure = new_figure(COLUMN_IN, 2.9 if base.empty else 3.4)
     panels = figure.subplots(1 if base.empty else 2, 1, squeeze=False)[:, 0]
     for label, mine in by_label(rows, "model_elements"):
@@ -44,7 +44,7 @@ def throughput_against_size(table: Table, *, relative_to: str = "MeZO") -> Figur
     size_axis.plain_log(panels[0])
     if not base.empty:
         panels[0].set_xlabel("")
-        panels[1].set_ylabel(f"multiple of {relative_to}")
+        panels[1].set_ylabel("multiple of MeZO")
         panels[1].set_ylim(bottom=0.0)
         panels[1].grid(visible=True, axis="y")
     figure.legend(handles=_legend(panels[0]), loc="outside upper center", ncols=2)
