@@ -6,9 +6,16 @@ before it lands (CI is set), every run draws the same examples; elsewhere each d
 
 import os
 
+# Test processes share few cores, and a BLAS whose threads spin stalls the others. It reads this
+# when numpy is first imported, which is why it stands before any other import.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from hypothesis import HealthCheck, settings
 
-_RELAXED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+_RELAXED = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
 
 settings.register_profile("explore", **_RELAXED)
 settings.register_profile("ci", derandomize=True, **_RELAXED)
