@@ -12,8 +12,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from hypothesis import HealthCheck, settings
 
+from tests.thorough import examples
+
 _RELAXED = {
     "deadline": None,
+    "max_examples": examples(100),
     "suppress_health_check": [HealthCheck.too_slow],
 }
 

@@ -15,6 +15,7 @@ from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import write_file, write_json
 from tests import ROOT
 from tests.commands import call
+from tests.thorough import examples
 
 SMALL = ("--model", "opt-125m")
 
@@ -106,14 +107,14 @@ def test_a_large_number_is_predicted_as_any_other():
     assert call(plan, *SMALL, "--batch", str(10**30), "--json", "-").json["fits"] is False
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(text=st.text(st.characters(codec="utf-8"), max_size=12))
 def test_no_text_breaks_a_size(text: str):
     outcome = call(plan, *SMALL, f"--device-memory={text}", "--json", "-")
     assert outcome.code in (0, 3) or (outcome.code == 2 and outcome.complaint)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     flag=st.sampled_from(("model", "machine", "batch", "trainable", "noise", "tier", "policy")),
     text=st.text(st.characters(codec="utf-8"), max_size=12),

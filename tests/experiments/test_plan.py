@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from experiments import plan
 from tests.commands import call
+from tests.thorough import examples
 from zo2sim.machines.file import dump, named
 from zo2sim.predict.predict import MAX_WRITE_BACK_EVERY
 
@@ -167,7 +168,7 @@ def test_a_folder_with_a_config_is_a_model(tmp_path: Path):
     assert answer("--model", str(tmp_path))["model"] == tmp_path.name
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(key=st.sampled_from([*MODEL]), value=AWKWARD)
 def test_no_value_breaks_a_model(key: str, value: object, tmp_path_factory: pytest.TempPathFactory):
     file = tmp_path_factory.mktemp("model") / "config.json"
@@ -175,7 +176,7 @@ def test_no_value_breaks_a_model(key: str, value: object, tmp_path_factory: pyte
     refused_or_answered("--model", str(file))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     line=st.integers(0, MACHINE.count("\n")),
     text=st.text(max_size=6),

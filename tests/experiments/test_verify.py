@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from experiments import verify
 from tests.commands import call
+from tests.thorough import examples
 
 RACE = """schedule broken steps=1
 H0 h2d slot=0 reads host:0 writes slot:0
@@ -87,7 +88,7 @@ def test_a_malformed_file_is_named(content: bytes, message: str, tmp_path: Path)
 _WORDS = ("H0", "F0", "h2d", "compute", "slot=0", "slot=x", "reads", "writes", "after", "slot:0")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(lines=st.lists(st.lists(st.sampled_from(_WORDS), max_size=6).map(" ".join), max_size=4))
 def test_no_text_breaks_the_reader(lines: list[str], tmp_path_factory: pytest.TempPathFactory):
     file = tmp_path_factory.getbasetemp() / "fuzzed.txt"

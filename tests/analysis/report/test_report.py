@@ -30,6 +30,7 @@ from analysis.report.wording import between, gib, listed, number, seconds, signe
 from analysis.table import of_question
 from tests.machines import costs, rates
 from tests.sweep_table import GIB, kernels, memory_rows, published, row, sweep_table
+from tests.thorough import examples
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.simulate.events import simulate
@@ -150,7 +151,7 @@ def test_inline_svg_is_flexible_and_named_apart():
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @example(BROKEN)
 @given(st.text(st.one_of(st.sampled_from(NASTY), st.characters()), max_size=30))
 def test_no_text_breaks_the_page(text: str):
@@ -159,7 +160,7 @@ def test_no_text_breaks_the_page(text: str):
     assert shown.tags == plain.tags
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @example(BROKEN)
 @given(st.text(st.one_of(st.sampled_from(NASTY), st.characters()), max_size=30))
 def test_no_text_breaks_the_pdf(text: str):

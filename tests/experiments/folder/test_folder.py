@@ -16,6 +16,7 @@ from analysis.report.document_file import dump, load
 from experiments.folder.write import RECORD_COLUMNS, Run, records, write_run
 from tests.strategies import documents
 from tests.sweep_table import sweep_table
+from tests.thorough import examples
 
 NUMBER = {
     "run_id": "r",
@@ -106,13 +107,13 @@ def test_a_trace_has_a_name_of_its_own_folder(name: str):
         replace(run(), traces={name: "{}"})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(documents())
 def test_a_document_comes_back_from_its_file(document: Document):
     assert load(dump(document), where="x") == document
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @example("[]")
 @example('{"schema": 1}')
 @example('{"schema": 2, "title": ""}')

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.families import batch, build
+from tests.thorough import THOROUGH
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, recipe
 from tests.zo2rt.journal.kill_server import killed_after_operations, killed_after_time
 from tests.zo2rt.journal.lossy_disk import LossyDisk
@@ -25,7 +26,8 @@ from zo2rt.optimizer import Estimator
 from zo2sim.plan.choices import Plan, Policy
 
 STEPS, SAVE_EVERY = 12, 5
-KILLS, MOST_KILLS, KILLED_STEPS = 30, 300, 100
+KILLED_STEPS = 100 if THOROUGH else 40
+KILLS, MOST_KILLS = KILLED_STEPS // 4, 3 * KILLED_STEPS
 PLAN, HOW = Plan(write_back_every=2), recipe(samples=2)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.thorough import examples
 from tests.zo2rt.noise.noise_cases import (
     FORMATS,
     KEY,
@@ -35,7 +36,7 @@ PLACES = st.builds(
     threshold=st.just(math.inf) | st.floats(0.0, 1e4, width=32),
 )
 COUNTS = st.integers(0, 300) | st.integers(2000, 2300) | st.just(5000)
-QUICK = settings(deadline=None, max_examples=30)
+QUICK = settings(deadline=None, max_examples=examples(30))
 
 
 @QUICK

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
+from tests.thorough import examples
 from tests.zo2rt.noise import slow_philox as slow
 from tests.zo2rt.noise.noise_cases import KEY
 from zo2rt.noise import Extent, reference, sample_key, table
@@ -79,7 +80,7 @@ def test_committed_elements_of_both_kinds() -> None:
         assert reference.noise(key, place, 1, "rademacher").tolist() == [answer["rademacher"]]
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(U64, st.integers(0, 2**32 - 1), st.integers(0, 2**50), st.sampled_from((0, 1)))
 def test_halves_and_bits_lie_where_the_specification_says(
     key: int, p: int, first: int, word3: int

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.thorough import examples
 from tests.zo2rt.noise.noise_cases import FORMATS, KEY, KINDS, record, same_bits, stored
 from zo2rt.noise import Extent, Record, perturb, perturb_pair, thresholds, update
 from zo2rt.noise.extent import Distribution
@@ -129,7 +130,7 @@ def _updated(theta: NDArray[Any], place: Extent, **change: Any) -> NDArray[Any]:
     return after
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(
     st.sampled_from(FORMATS), st.sampled_from(KINDS), st.booleans(), st.integers(0, COUNT - 1)
 )  # fmt: skip

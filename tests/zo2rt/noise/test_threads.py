@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.thorough import examples
 from tests.zo2rt.noise.noise_cases import FORMATS, KEY, KINDS, record, same_bits, stored
 from zo2rt.noise import Extent, perturb, perturb_pair, split, update
 from zo2rt.noise.extent import Distribution
@@ -73,7 +74,7 @@ _JOBS = st.tuples(st.sampled_from(sorted(_OUTS)), st.sampled_from(FORMATS), st.s
 _CUTS = st.lists(st.integers(0, _COUNT), max_size=4)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(_JOBS, min_size=2, max_size=5), _CUTS, st.randoms(use_true_random=False))
 def test_calls_at_once_in_any_order_give_the_bits_of_one_call_each(
     jobs: list[tuple[str, Dtype, Distribution]], cuts: list[int], random: Any

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.thorough import examples
 from zo2sim.machines.file import dump, load, named, names, resolve
 from zo2sim.machines.machine import Quantity
 
@@ -287,7 +288,7 @@ def test_any_text_loads_or_is_refused(text: str):
     only_value_error(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(line=st.integers(0, A100_TEXT.count("\n")), fragment=FRAGMENTS, where=st.integers(0, 3))
 def test_any_damage_to_a_file_loads_or_is_refused(line: int, fragment: str, where: int):
     lines = A100_TEXT.split("\n")

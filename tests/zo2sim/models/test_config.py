@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.thorough import examples
 from zo2sim.models.config import FAMILIES, from_config, load
 from zo2sim.models.shapes import Gemm, Model, Unit
 
@@ -329,7 +330,7 @@ ANYTHING = st.recursive(
 KEYS = sorted({k for config in TINY.values() for k in config} | {"layer_types", "hidden_act"})
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     st.sampled_from(sorted(TINY)),
     st.dictionaries(st.sampled_from(KEYS), ANYTHING, max_size=4),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from experiments.answer.advice import advise
 from tests.strategies import plans
+from tests.thorough import examples
 from zo2sim.machines.file import named
 from zo2sim.machines.what_if import replace
 from zo2sim.memory.account import MemoryPlace
@@ -42,7 +43,7 @@ def prediction(**choices: Any) -> Prediction:
 # Time
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(plan=plans(Shape.of(SMALL)), noise=st.sampled_from(get_args(Noise)), batch=st.integers(1, 9))
 def test_no_step_beats_its_bound(plan: Plan, noise: Noise, batch: int):
     recipe = Recipe(batch=batch, noise=noise)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import contended_spaces
+from tests.thorough import examples
 from zo2sim.machines.file import named
 from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Plan, Recipe
@@ -64,7 +65,7 @@ def over_times(at: Limits) -> Limits:
     return lambda time_s: at(1.0 / time_s)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     parts=st.lists(st.lists(operations, min_size=1, max_size=3), min_size=1, max_size=4),
     turned=st.sampled_from((lambda at: at, over_times)),
@@ -136,7 +137,7 @@ def test_proof_takes_few_looks():
     assert len(set(asked)) > 500
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(
     asked=contended_spaces(),
     key=st.sampled_from((LINK, "host.dram_bytes_per_s", "link.latency_s", "device.num_sms")),

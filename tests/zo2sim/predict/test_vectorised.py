@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from experiments.speed.drawn_plans import random_cases, uncontended
 from tests.calibrated import calibrated_host
 from tests.strategies import plans
+from tests.thorough import examples
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
@@ -60,7 +61,7 @@ def simulated_s(case: Case, *, periods: int = 4) -> float:
     return simulate(case.program, cost, cost.rates, periods=periods).step_s
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(case=cases())
 def test_it_equals_the_simulation_where_nothing_contends(case: Case):
     assume(not contends(case))
@@ -88,7 +89,7 @@ def test_every_policy_has_cases_that_do_not_contend(policy: Policy):
     assert step_s([case])[0] == pytest.approx(simulated_s(case), rel=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(case=cases(contended=True))
 def test_it_is_a_lower_bound_where_operations_contend(case: Case):
     assert step_s([case])[0] <= simulated_s(case, periods=8) * (1 + 1e-9)
@@ -103,7 +104,7 @@ def test_contention_is_told():
     assert not contends(replace(zo2, plan=Plan(policy=Policy.RESIDENT)))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(mixed=st.lists(cases(), min_size=2, max_size=6), data=st.data())
 def test_neither_order_nor_company_matters(mixed: list[Case], data: st.DataObject):
     order = data.draw(st.permutations(range(len(mixed))))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 
 from tests.strategies import choices
+from tests.thorough import examples
 from tests.zo2sim.schedule.handmade import program
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build, flush
@@ -123,13 +124,13 @@ def test_the_cpu_updates_the_host_copy_within_the_step():
 
 
 @given(choices(max_blocks=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_every_plan_shows_every_operation_the_right_weights(choice: tuple[Shape, Plan, Recipe]):
     assert [str(hazard) for hazard in check_versions(build(*choice))] == []
 
 
 @given(choices())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_flush_is_right_before_every_step_of_a_period(choice: tuple[Shape, Plan, Recipe]):
     shape, plan, recipe = choice
     whole = build(*choice)

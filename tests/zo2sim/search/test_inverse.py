@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import SMALL_CONFIG, contended_spaces, small_models, spaces
+from tests.thorough import examples
 from tests.zo2sim.search.plan_spaces import Tried, every_tried
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
@@ -63,7 +64,7 @@ def need(one: Tried, place: MemoryPlace) -> int:
 # Memory
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     space=spaces(),
     place=st.sampled_from((MemoryPlace.DEVICE, MemoryPlace.HOST)),
@@ -93,7 +94,7 @@ def test_least_memory_is_tight(space: PlanSpace, place: MemoryPlace, share: floa
 # Links
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     space=st.one_of(spaces(), contended_spaces()),
     share=st.one_of(shares, st.floats(0.97, 1.0)),
@@ -188,7 +189,7 @@ def _device(space: PlanSpace, target: float) -> object:
 # Models
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     model=small_models(),
     host_gb=st.floats(4.02, 4.4),
@@ -208,7 +209,7 @@ def test_the_deepest_model_fits_and_one_block_more_does_not(
         assert found.fails.model.num_blocks == found.fits.model.num_blocks + 1
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     count=st.integers(1, 4),
     heads=st.sampled_from((4, 8)),

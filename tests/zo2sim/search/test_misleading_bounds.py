@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import SMALL_CONFIG, contended_spaces
+from tests.thorough import examples
 from tests.zo2sim.search.plan_spaces import every_tried
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
@@ -115,7 +116,7 @@ def test_the_search_looks_past_the_first(asked: PlanSpace, expected: tuple[objec
     assert best.step_s == pytest.approx(min(one.step_s for one in every_tried(asked)), rel=1e-9)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(asked=contended_spaces(), tolerance=st.sampled_from((0.0, 1e-3, 0.05)))
 def test_the_optimum_of_contended_spaces_is_found(asked: PlanSpace, tolerance: float):
     """Up to the tolerance, and never beyond the gap that the answer states."""

@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import odd_machines, small_models, spaces
+from tests.thorough import examples
 from tests.zo2sim.search.plan_spaces import Tried, every_tried
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
@@ -56,7 +57,7 @@ def allowed(space: PlanSpace) -> bool:
 # Exhaustive enumeration
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(space=spaces())
 def test_the_best_plan_is_that_of_trying_every_one(space: PlanSpace):
     assume(allowed(space))
@@ -70,7 +71,7 @@ def test_the_best_plan_is_that_of_trying_every_one(space: PlanSpace):
     assert any(one.case == found.best.case for one in tried)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(space=spaces(), simulations=st.integers(1, 3), tolerance=st.sampled_from((0.0, 0.05)))
 def test_no_plan_beats_the_bound_however_early_the_search_stops(
     space: PlanSpace, simulations: int, tolerance: float
@@ -86,7 +87,7 @@ def test_no_plan_beats_the_bound_however_early_the_search_stops(
     assert found.lower_bound_s <= found.best.step_s
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(space=spaces())
 def test_the_front_is_what_nothing_beats(space: PlanSpace):
     assume(allowed(space))
@@ -114,7 +115,7 @@ def test_the_front_is_what_nothing_beats(space: PlanSpace):
         assert next(better, None) is None
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(space=spaces(), grain=st.sampled_from((0.05, 0.3)))
 def test_a_coarse_front_leaves_out_nothing_that_is_much_better(space: PlanSpace, grain: float):
     assume(allowed(space))
@@ -131,7 +132,7 @@ def test_a_coarse_front_leaves_out_nothing_that_is_much_better(space: PlanSpace,
         )
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(space=spaces())
 def test_least_memory_is_the_least_of_every_plan(space: PlanSpace):
     assume(allowed(space))
@@ -181,7 +182,7 @@ def placed_cases(draw: st.DrawFn) -> Case:
     return Case(model=model, machine=draw(odd_machines()), plan=plan, recipe=recipe)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(case=placed_cases(), data=st.data())
 def test_bounds_without_a_program_are_bounds(case: Case, data: st.DataObject):
     """The resources' limits are those of the whole program, and its own bound is never less."""
@@ -195,7 +196,7 @@ def test_bounds_without_a_program_are_bounds(case: Case, data: st.DataObject):
     assert here >= flat / ROUNDING
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(case=placed_cases(), data=st.data())
 def test_memory_of_a_grid_is_that_of_each_plan(case: Case, data: st.DataObject):
     residents, slots = range(case.model.num_blocks + 1), (1, 2, 3)
