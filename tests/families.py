@@ -1,6 +1,7 @@
 """Tiny models with random weights, one per family, and batches for them."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -108,13 +109,24 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
 
 
 def build(family: str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> nn.Module:
-    """A family's model in eval mode, with weights large enough that every one matters."""
+    """A family's model in eval mode, with weights large enough that every one matters.
+
+    Each call gives a model of its own, and leaves PyTorch's generator where drawing it would.
+    """
+    model, generator = _drawn(family, dtype, seed)
+    torch.set_rng_state(generator)
+    return deepcopy(model)
+
+
+@cache
+def _drawn(family: str, dtype: torch.dtype, seed: int) -> tuple[nn.Module, Tensor]:
+    """A model that nobody changes, and the generator's state after it was drawn."""
     torch.manual_seed(seed)
     model = FAMILIES[family]().to(dtype).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) / 8)
-    return model
+    return model, torch.get_rng_state()
 
 
 @cache

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from zo2rt.backends import Backend, HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.journal.run import RunFolder
 from zo2sim.dtypes import Dtype
-from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.simulate.trace import Trace
 
 NUM_STEPS = 4
@@ -60,6 +61,12 @@ def run(
         evaluation = trained.evaluate(data[0])
         assert trained.divergence is None
     return Run(losses, gradients, evaluation, dict(model.state_dict()), trace)
+
+
+@cache
+def resident(family: str, how: Recipe) -> Run:
+    """The run that every plan is compared with; nobody changes it."""
+    return run(family, Plan(policy=Policy.RESIDENT), how)
 
 
 @contextmanager

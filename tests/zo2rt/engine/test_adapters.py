@@ -1,10 +1,11 @@
 """LoRA through PEFT: only the adapters train, the frozen base is streamed and never changes."""
 
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from tests.families import batch, build
@@ -24,6 +25,14 @@ LORA = recipe(trainable=f"lora:{RANK}", sequence=8)
 
 
 def adapted(family: str) -> nn.Module:
+    """A model of its own with adapters that change what it computes."""
+    return deepcopy(_adapted(family))
+
+
+@cache
+def _adapted(family: str) -> nn.Module:
+    from peft import LoraConfig, get_peft_model  # takes seconds, and nothing else needs it
+
     model: Any = build(family)
     config = LoraConfig(
         r=RANK, target_modules="all-linear", lora_dropout=0.0, fan_in_fan_out=family == "gpt2"
@@ -45,6 +54,12 @@ def trained(family: str, plan: Plan, how: Recipe, backend: Any = HostBackend) ->
     return losses, dict(model.state_dict())
 
 
+@cache
+def resident(family: str, how: Recipe) -> Any:
+    """What every plan is compared with."""
+    return trained(family, Plan(policy=Policy.RESIDENT), how)
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize(
     "plan",
@@ -63,7 +78,7 @@ def test_adapters_train_with_the_bits_of_resident(family: str, plan: Plan, compu
         compute_dtype=compute,
     )
     before = {k: v.clone() for k, v in adapted(family).state_dict().items()}
-    losses, weights = trained(family, Plan(policy=Policy.RESIDENT), how)
+    losses, weights = resident(family, how)
     for backend in (HostBackend, VirtualBackend):
         got = trained(family, plan, how, backend)
         assert got[0] == losses

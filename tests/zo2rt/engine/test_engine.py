@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tests.families import BLOCKS, FAMILIES, batch, build
 from tests.strategies import executed
-from tests.zo2rt.engine.engine_runs import NUM_STEPS, OPTIMIZER, Run, engine, recipe, run, same
+from tests.thorough import examples
+from tests.zo2rt.engine.engine_runs import NUM_STEPS, OPTIMIZER, engine, recipe, resident, run, same
 from zo2rt.backends import Backend, HostBackend, VirtualBackend
 from zo2rt.engine.engine import Engine, Objective
 from zo2rt.noise import Extent, Record, perturb, sample_key, update
@@ -35,16 +36,10 @@ PLANS = {
 }
 
 
-@cache
-def resident(family: str, how: Recipe) -> Run:
-    """The run that every plan is compared with."""
-    return run(family, Plan(policy=Policy.RESIDENT), how)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_streams_with_the_bits_of_resident(family: str):
     how = recipe(microbatches=2)
-    want = run(family, Plan(policy=Policy.RESIDENT), how)
+    want = resident(family, how)
     same(run(family, Plan(), how), want)
     same(run(family, Plan(write_back_every=2), how, VirtualBackend), want)
 
@@ -53,15 +48,15 @@ def test_every_family_streams_with_the_bits_of_resident(family: str):
 @pytest.mark.parametrize("dtype", [Dtype.FP32, Dtype.BF16])
 def test_every_plan_has_the_bits_of_resident(plan: Plan, dtype: Dtype):
     how = recipe(dtype, samples=2, noise="rademacher")
-    want = run("llama-tied", Plan(policy=Policy.RESIDENT), how)
+    want = resident("llama-tied", how)
     same(run("llama-tied", plan, how), want)
     same(run("llama-tied", plan, how, VirtualBackend), want)
 
 
 @given(family=st.sampled_from([*FAMILIES]), choice=executed(), seed=st.integers(0, 10_000))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_any_legal_order_has_the_same_bits(family: str, choice: tuple[Plan, Recipe], seed: int):
-    """200 random interleavings: families x policies x slots x write-back x lanes x noise."""
+    """Random interleavings: families x policies x slots x write-back x lanes x noise."""
     plan, how = choice
     same(run(family, plan, how, lambda: VirtualBackend(seed=seed)), resident(family, how))
 
@@ -200,24 +195,27 @@ def twice(model: nn.Module, one: dict[str, Tensor]) -> Tensor:
     return model(**one).loss - 0.5 * model(**flipped).loss
 
 
+@cache
+def losses_of_twice(plan: Plan, backend: Callable[[], Backend]) -> list[tuple[float, ...]]:
+    """Of three steps, and of an evaluation, which a forward must confirm."""
+    model, data = build("opt"), batch("opt")
+    objective = Objective(example=data, loss_fn=twice)
+    with (
+        backend() as place,
+        Engine(model, plan, recipe(), objective, backend=place, optimizer=OPTIMIZER) as trained,
+    ):
+        found = [trained.step(data).losses for _ in range(3)]
+        assert first_divergence(trained.program, trained.trace().spans) is None
+        found.append((trained.evaluate(data),))
+    assert found[-1] == (float(twice(model, data).detach()),)
+    return found
+
+
 @pytest.mark.parametrize("name", [name for name in PLANS if name != "write-back every 3"])
 def test_a_loss_may_run_the_model_twice(name: str):
-    def losses(plan: Plan, backend: Callable[[], Backend]) -> list[tuple[float, ...]]:
-        model, data = build("opt"), batch("opt")
-        objective = Objective(example=data, loss_fn=twice)
-        with (
-            backend() as place,
-            Engine(model, plan, recipe(), objective, backend=place, optimizer=OPTIMIZER) as trained,
-        ):
-            found = [trained.step(data).losses for _ in range(3)]
-            assert first_divergence(trained.program, trained.trace().spans) is None
-            found.append((trained.evaluate(data),))
-        assert found[-1] == (float(twice(model, data).detach()),)
-        return found
-
-    want = losses(Plan(policy=Policy.RESIDENT), HostBackend)
-    assert losses(PLANS[name], HostBackend) == want
-    assert losses(PLANS[name], VirtualBackend) == want
+    want = losses_of_twice(Plan(policy=Policy.RESIDENT), HostBackend)
+    assert losses_of_twice(PLANS[name], HostBackend) == want
+    assert losses_of_twice(PLANS[name], VirtualBackend) == want
 
 
 def test_a_loss_with_two_forwards_needs_every_write_back():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.families import batch, build
-from tests.zo2rt.engine.engine_runs import OPTIMIZER, Run, engine, recipe, run, same
+from tests.zo2rt.engine.engine_runs import OPTIMIZER, Run, engine, recipe, resident, run, same
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2rt.engine.engine import MezoSgd
 from zo2sim.dtypes import Dtype
@@ -26,7 +26,7 @@ IN_PLACE = {
 
 
 def compared(family: str, plan: Plan, how: Recipe) -> Run:
-    want = run(family, RESIDENT, how)
+    want = resident(family, how)
     same(run(family, plan, how), want)
     same(run(family, plan, how, VirtualBackend), want)
     return want
@@ -69,7 +69,7 @@ def test_a_narrow_wire_changes_every_block_alike(
         **{f: getattr(plan, f) for f in ("policy", "resident_blocks")}, scratch_copies=copies
     )
     got = compared("llama-tied", both, how)
-    assert got.losses != run("llama-tied", RESIDENT, recipe(samples=2)).losses
+    assert got.losses != resident("llama-tied", recipe(samples=2)).losses
 
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(write_back_every=3), HOST], ids=str)
