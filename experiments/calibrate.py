@@ -32,7 +32,8 @@ from experiments.screen import headed, right
 from zo2rt.measure.card import read_card
 from zo2sim.cost.measured import Measured
 from zo2sim.machines.file import dump, named, resolve
-from zo2sim.machines.machine import Machine, Quantity
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.quantity import Quantity
 from zo2sim.predict.extrapolation import seen
 
 _FOLDS = 5

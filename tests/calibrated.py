@@ -7,8 +7,10 @@ from analysis.fits.machine import START_S
 from experiments.campaign.designs import reference_runs
 from experiments.campaign.recorded_run import case_of
 from zo2sim.cost.cpu import seconds_per
+from zo2sim.machines.cpu import Cpu
 from zo2sim.machines.file import named
-from zo2sim.machines.machine import Cpu, Machine, Quantity, quantities_of
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.quantity import Quantity, quantities_of
 from zo2sim.predict.predict import predict
 
 SPREADS = {

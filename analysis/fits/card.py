@@ -8,7 +8,8 @@ from analysis.fits.law import Fit
 from analysis.fits.machine import HostSpecs, quantities, with_constants
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.machines.file import named, names
-from zo2sim.machines.machine import Architecture, Machine, Quantity
+from zo2sim.machines.machine import Architecture, Machine
+from zo2sim.machines.quantity import Quantity
 
 BENCH_START_S: Mapping[str, float] = {
     "bench.kernel_s": 3e-6,

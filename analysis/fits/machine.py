@@ -13,70 +13,23 @@ from typing import Any
 import numpy as np
 
 from analysis.fits.law import Fit
-from zo2sim.cost.cpu import HANDOVER, seconds_per
-from zo2sim.machines.machine import PARTS, Machine, Quantity
+from zo2sim.cost.cpu import seconds_per
+from zo2sim.machines.machine import PARTS, Machine
+from zo2sim.machines.quantity import Quantity, constants_of
 from zo2sim.predict.bands import drawn_sigma, step_slopes
 from zo2sim.predict.case import Case
 
 START_S: Mapping[str, float] = {
-    "cpu.gemm_flops_per_s": 1e-11,
-    "cpu.gemm_weight_elements_per_s": 2e-10,
-    "cpu.gemm_output_elements_per_s": 2e-10,
-    "cpu.attention_flops_per_s": 2e-11,
-    "cpu.softmax_elements_per_s": 1e-9,
-    "cpu.elementwise_bytes_per_s": 5e-11,
-    "cpu.loss_elements_per_s": 1e-9,
-    "cpu.launch_s": 5e-6,
-    "cpu.outer_launch_s": 1e-5,
-    "cpu.block_s": 1e-4,
-    "cpu.cold_s": 1e-4,
-    "cpu.lane_start_s": 1e-3,
-    "cpu.lane_end_s": 3e-4,
-    "cpu.gaussian_perturb_elements_per_s": 2e-9,
-    "cpu.rademacher_perturb_elements_per_s": 4e-10,
-    "cpu.gaussian_update_elements_per_s": 2e-9,
-    "cpu.rademacher_update_elements_per_s": 4e-10,
-    "cpu.pass_elements_per_s": 3e-10,
-    "cpu.touched_elements_per_s": 2e-10,
-    "cpu.round_elements_per_s": 2e-10,
-    "cpu.encode_plain_elements_per_s": 3e-10,
-    "cpu.encode_scaled_elements_per_s": 2e-9,
-    "cpu.decode_plain_elements_per_s": 3e-10,
-    "cpu.decode_scaled_elements_per_s": 6e-10,
-    "cpu.spilled_elements_per_s": 2e-10,
-    "cpu.build_s": 2e-4,
-    "cpu.pass_s": 2e-4,
-    "cpu.call_s": 4e-5,
-    "cpu.beside_s": 5e-5,
-    "cpu.gap_s": 5e-5,
-    "cpu.wake_s": 1e-4,
-    "cpu.copy_start_s": 3e-4,
-    "cpu.loss_s": 2e-4,
-    "cpu.throttle_s": 2e-4,
-    "cpu.turnaround_s": 1e-3,
-    "cpu.turnaround_operation_s": 3e-5,
-    "cpu.turnaround_lane_s": 1e-4,
-    "cpu.trip_s": 5e-4,
-    "link.latency_s": 1e-5,
-    "link.h2d_bytes_per_s": 2e-10,
-    "link.d2h_bytes_per_s": 2e-10,
-    "link.both_h2d_bytes_per_s": 3e-10,
-    "link.both_d2h_bytes_per_s": 3e-10,
-    "nvme.read_bytes_per_s": 1e-9,
-    "nvme.write_bytes_per_s": 1e-9,
-    "nvme.latency_s": 1e-4,
-    "host.fsync_s": 1e-3,
-    "host.dram_bytes_per_s": 7e-11,
-    "host.encode_bytes_per_s": 5e-10,
-    "host.gaussian_update_elements_per_s": 2e-9,
-    "host.rademacher_update_elements_per_s": 4e-10,
-    "link.pageable_h2d_bytes_per_s": 2e-10,
-    "link.pageable_d2h_bytes_per_s": 2e-10,
-    HANDOVER: 1e-4,
+    **{
+        f"{part}.{name}": constant.start_s
+        for part, kind in PARTS.items()
+        for name, constant in constants_of(kind)
+        if constant.start_s is not None
+    },
     "bench.launch_s": 3e-6,
     "bench.call_s": 2e-5,
 }
-"""Assumed seconds per unit: the right magnitude for one core of a server of the 2020s."""
+"""Assumed seconds per unit; what benchmarks take to call is no machine's."""
 
 
 def with_constants(machine: Machine, constants: Mapping[str, Quantity]) -> Machine:

@@ -2,7 +2,7 @@
 
 [Note: linear law] One core does one thing after another, so an operation takes the sum of its
 amounts (floating-point operations, elements, bytes, kernels, calls), each times one constant of
-`zo2sim.machines.machine.Cpu`. `amounts` counts them; `seconds` prices them; a fit of the constants
+`zo2sim.machines.cpu.Cpu`. `amounts` counts them; `seconds` prices them; a fit of the constants
 to measured operations is then linear, and needs nothing but `amounts`.
 """
 

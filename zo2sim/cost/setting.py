@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from zo2sim.cost.kernels import KernelModel, for_dtype
 from zo2sim.dtypes import Dtype
-from zo2sim.machines.machine import Cpu, Machine
+from zo2sim.machines.cpu import Cpu
+from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Model, Unit
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.schedule.ops import HEAD, TAIL

@@ -21,8 +21,10 @@ from typing import Any, cast
 from zo2sim.checks import check_text, positive, shown
 from zo2sim.machines import evidence_file
 from zo2sim.machines.evidence_file import quoted
-from zo2sim.machines.keys import TABLES, Unit, closest, key_of, units_of, written
-from zo2sim.machines.machine import PARTS, Machine, Quantity
+from zo2sim.machines.keys import TABLES, closest, key_of
+from zo2sim.machines.machine import PARTS, Machine
+from zo2sim.machines.quantity import Quantity
+from zo2sim.machines.units import Unit, units_of, written
 
 _OPTIONAL = ("nvme", "cpu")
 _SECTIONS = ("machine", *PARTS, *evidence_file.SECTIONS)

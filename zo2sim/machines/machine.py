@@ -6,50 +6,21 @@ provenance (DESIGN 9). `zo2sim.machines.file` reads and writes them as TOML. A d
 ``device.bf16_flops_per_s`` name the same one.
 """
 
-import dataclasses
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-from zo2sim.checks import check_choice, check_text, positive
+from zo2sim.checks import check_choice, check_text
 from zo2sim.dtypes import Dtype
+from zo2sim.machines.cpu import Cpu
 from zo2sim.machines.evidence import Calibrated, Validation
-from zo2sim.machines.keys import KERNEL_TABLES, check_plausible
+from zo2sim.machines.quantity import Quantity, check_part, quantities_of, within
 from zo2sim.plan.choices import Noise
 
-Provenance = Literal["datasheet", "measured", "fitted", "assumed"]
 Architecture = Literal["ampere", "hopper", "ada", "volta", "turing", "host"]
 
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """A positive number with who says so; ``low`` and ``high`` are its 95 % interval if known."""
-
-    value: float
-    provenance: Provenance
-    source: str
-    low: float | None = None
-    high: float | None = None
-
-    def __post_init__(self) -> None:
-        for field in ("value", "low", "high"):
-            if field == "value" or getattr(self, field) is not None:
-                object.__setattr__(self, field, positive(field, getattr(self, field)))
-        check_choice("provenance", self.provenance, get_args(Provenance))
-        check_text("source", self.source)
-        low, high = self.interval
-        if not low <= self.value <= high:
-            raise ValueError(
-                f"low <= value <= high must hold; got {low:g}, {self.value:g}, {high:g}"
-            )
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """``low`` and ``high``; the value itself for an end that is not known."""
-        low = self.value if self.low is None else self.low
-        high = self.value if self.high is None else self.high
-        return low, high
+KERNEL_TABLES = ("a100-sxm-80gb", "h100-sxm-80gb", "l40s-48gb")
+"""Devices whose matrix kernels were measured shape by shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,26 +36,26 @@ class Device:
     """
 
     name: str
-    memory_bytes: Quantity
-    memory_bytes_per_s: Quantity
-    num_sms: Quantity
-    context_bytes: Quantity
-    launch_s: Quantity
-    alloc_s: Quantity
-    fp32_flops_per_s: Quantity
-    fp16_flops_per_s: Quantity | None = None
-    bf16_flops_per_s: Quantity | None = None
-    gemm_flops_per_s: Quantity | None = None
-    gaussian_noise_elements_per_s: Quantity
-    rademacher_noise_elements_per_s: Quantity
-    torch_noise_elements_per_s: Quantity
+    memory_bytes: Quantity = field(metadata=within(1e6, 1e13))
+    memory_bytes_per_s: Quantity = field(metadata=within(3e9, 1e14))
+    num_sms: Quantity = field(metadata=within(1, 1e4))
+    context_bytes: Quantity = field(metadata=within(1e3, 1e11))
+    launch_s: Quantity = field(metadata=within(1e-9, 1e-1))
+    alloc_s: Quantity = field(metadata=within(1e-9, 1e1))
+    fp32_flops_per_s: Quantity = field(metadata=within(1e8, 1e17))
+    fp16_flops_per_s: Quantity | None = field(default=None, metadata=within(1e8, 1e17))
+    bf16_flops_per_s: Quantity | None = field(default=None, metadata=within(1e8, 1e17))
+    gemm_flops_per_s: Quantity | None = field(default=None, metadata=within(1e8, 1e17))
+    gaussian_noise_elements_per_s: Quantity = field(metadata=within(1e5, 1e15))
+    rademacher_noise_elements_per_s: Quantity = field(metadata=within(1e5, 1e15))
+    torch_noise_elements_per_s: Quantity = field(metadata=within(1e5, 1e15))
     kernel_table: str | None = None
 
     def __post_init__(self) -> None:
         check_text("device.name", self.name)
         if self.kernel_table is not None:
             check_choice("device.kernel_table", self.kernel_table, KERNEL_TABLES)
-        _check_part("device", self)
+        check_part("device", self)
 
     def flops_per_s(self, dtype: Dtype) -> Quantity:
         """Peak rate of dense matrix products; ``ValueError`` when the card lacks the format."""
@@ -130,18 +101,18 @@ class Link:
     hides what starting a copy takes, and latency and ramp are the limit's too.
     """
 
-    latency_s: Quantity
-    half_size_bytes: Quantity
-    h2d_bytes_per_s: Quantity
-    d2h_bytes_per_s: Quantity
-    both_h2d_bytes_per_s: Quantity
-    both_d2h_bytes_per_s: Quantity
-    pageable_h2d_bytes_per_s: Quantity
-    pageable_d2h_bytes_per_s: Quantity
-    limit_bytes_per_s: Quantity | None = None
+    latency_s: Quantity = field(metadata=within(1e-9, 1e-1, start_s=1e-5))
+    half_size_bytes: Quantity = field(metadata=within(1, 1e10))
+    h2d_bytes_per_s: Quantity = field(metadata=within(1e6, 1e13, start_s=2e-10))
+    d2h_bytes_per_s: Quantity = field(metadata=within(1e6, 1e13, start_s=2e-10))
+    both_h2d_bytes_per_s: Quantity = field(metadata=within(1e6, 1e13, start_s=3e-10))
+    both_d2h_bytes_per_s: Quantity = field(metadata=within(1e6, 1e13, start_s=3e-10))
+    pageable_h2d_bytes_per_s: Quantity = field(metadata=within(1e6, 1e13, start_s=2e-10))
+    pageable_d2h_bytes_per_s: Quantity = field(metadata=within(1e6, 1e13, start_s=2e-10))
+    limit_bytes_per_s: Quantity | None = field(default=None, metadata=within(1e6, 1e13))
 
     def __post_init__(self) -> None:
-        _check_part("link", self)
+        check_part("link", self)
         known = dict(quantities_of(self))
         for rate, most, why in CEILINGS:
             if most in known and known[rate].value > known[most].value:
@@ -171,17 +142,17 @@ class Host:
     of one thread's work to the start of the next thread's.
     """
 
-    memory_bytes: Quantity
-    dram_bytes_per_s: Quantity
-    num_cores: Quantity
-    gaussian_update_elements_per_s: Quantity
-    rademacher_update_elements_per_s: Quantity
-    encode_bytes_per_s: Quantity
-    fsync_s: Quantity
-    stream_handover_s: Quantity
+    memory_bytes: Quantity = field(metadata=within(1e6, 1e14))
+    dram_bytes_per_s: Quantity = field(metadata=within(1e8, 1e14, start_s=7e-11))
+    num_cores: Quantity = field(metadata=within(1, 1e4))
+    gaussian_update_elements_per_s: Quantity = field(metadata=within(1e5, 1e12, start_s=2e-9))
+    rademacher_update_elements_per_s: Quantity = field(metadata=within(1e5, 1e12, start_s=4e-10))
+    encode_bytes_per_s: Quantity = field(metadata=within(1e6, 1e12, start_s=5e-10))
+    fsync_s: Quantity = field(metadata=within(1e-7, 1e1, start_s=1e-3))
+    stream_handover_s: Quantity = field(metadata=within(1e-8, 1e-1, start_s=1e-4))
 
     def __post_init__(self) -> None:
-        _check_part("host", self)
+        check_part("host", self)
 
     def update_elements_per_s(self, noise: Noise) -> Quantity:
         """Elements per second and core of theta + c z, z generated on the way."""
@@ -196,91 +167,16 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cpu:
-    """The host's own cores as the device: what one core takes, in fp32, operator by operator.
-
-    Every operation takes the sum of its amounts, each divided by a rate or multiplied by a time
-    (`zo2sim.cost.cpu` counts them; `analysis.fits.law` fits them). ``launch_s`` is an operator
-    in a block, ``outer_launch_s`` one of head or tail, between which a model does more in Python;
-    ``block_s`` is what a block's modules do in Python beside their operators, ``lane_start_s`` a
-    lane's thread and all that the model does in Python before its first block,
-    ``lane_end_s`` what the loss takes but its logits; ``cold_s`` is what a block's forward loses
-    where its core slept before it; ``pass_s`` and ``build_s`` begin an update and the weights of
-    one sign, when nothing of it is in a cache;
-    ``spilled_elements_per_s`` is what weights cost that a core built and no longer has near,
-    ``beside_s`` what an operation loses to a copy that starts beside it;
-    ``call_s`` is one noise kernel on one tensor; ``gap_s`` the time from the end of an operation to
-    the next one of the thread that computes, ``wake_s`` what a thread takes to wake up that waited
-    for another one, ``copy_start_s`` what a copy's takes beside lanes; the turnarounds what a step
-    has between its loss and the next step's first operation; ``trip_s`` what the first operation of
-    a trip loses to the host, which still enqueues the rest, where a step has several trips;
-    ``throttle_s`` what the end of a copy through a limited link takes.
-    ``misfit_ratio`` is the relative spread (one standard deviation) of runs' steps around what a
-    fit without them predicts, ``jitter_ratio`` that of the same run repeated, and
-    ``together_ratio`` by how much the errors of constants cancel in a step
-    (`analysis.fits.machine`); ``large_reference_s`` and ``small_reference_s`` are the
-    steps of the runs that all others took turns with: they tell how the machine drifts.
-    """
-
-    gemm_flops_per_s: Quantity
-    gemm_weight_elements_per_s: Quantity
-    gemm_output_elements_per_s: Quantity
-    attention_flops_per_s: Quantity
-    softmax_elements_per_s: Quantity
-    elementwise_bytes_per_s: Quantity
-    loss_elements_per_s: Quantity
-    launch_s: Quantity
-    outer_launch_s: Quantity
-    block_s: Quantity
-    cold_s: Quantity
-    lane_start_s: Quantity
-    lane_end_s: Quantity
-    gaussian_perturb_elements_per_s: Quantity
-    rademacher_perturb_elements_per_s: Quantity
-    gaussian_update_elements_per_s: Quantity
-    rademacher_update_elements_per_s: Quantity
-    pass_elements_per_s: Quantity
-    touched_elements_per_s: Quantity
-    round_elements_per_s: Quantity
-    encode_plain_elements_per_s: Quantity
-    encode_scaled_elements_per_s: Quantity
-    decode_plain_elements_per_s: Quantity
-    decode_scaled_elements_per_s: Quantity
-    spilled_elements_per_s: Quantity
-    build_s: Quantity
-    pass_s: Quantity
-    call_s: Quantity
-    beside_s: Quantity
-    gap_s: Quantity
-    wake_s: Quantity
-    copy_start_s: Quantity
-    loss_s: Quantity
-    throttle_s: Quantity
-    turnaround_s: Quantity
-    turnaround_operation_s: Quantity
-    turnaround_lane_s: Quantity
-    trip_s: Quantity
-    misfit_ratio: Quantity
-    jitter_ratio: Quantity
-    together_ratio: Quantity
-    large_reference_s: Quantity
-    small_reference_s: Quantity
-
-    def __post_init__(self) -> None:
-        _check_part("cpu", self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Nvme:
     """Storage below the host's memory."""
 
-    capacity_bytes: Quantity
-    read_bytes_per_s: Quantity
-    write_bytes_per_s: Quantity
-    latency_s: Quantity
+    capacity_bytes: Quantity = field(metadata=within(1e10, 1e16))
+    read_bytes_per_s: Quantity = field(metadata=within(1e6, 1e12, start_s=1e-9))
+    write_bytes_per_s: Quantity = field(metadata=within(1e6, 1e12, start_s=1e-9))
+    latency_s: Quantity = field(metadata=within(1e-8, 1e-1, start_s=1e-4))
 
     def __post_init__(self) -> None:
-        _check_part("nvme", self)
+        check_part("nvme", self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,16 +245,3 @@ ROOM = ("device.memory_bytes", "host.memory_bytes", "nvme.capacity_bytes")
 
 PARTS: dict[str, type] = {"device": Device, "link": Link, "host": Host, "nvme": Nvme, "cpu": Cpu}
 """The sections of a machine file beside [machine]; the last two may be absent."""
-
-
-def quantities_of(part: Any) -> Iterator[tuple[str, Quantity]]:
-    """The numbers of one section of a machine by name; none where it is absent."""
-    for field in dataclasses.fields(part) if part is not None else ():
-        value = getattr(part, field.name)
-        if isinstance(value, Quantity):
-            yield field.name, value
-
-
-def _check_part(name: str, part: Any) -> None:
-    for field, quantity in quantities_of(part):
-        check_plausible(f"{name}.{field}", quantity.value)

@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 
 from zo2sim.checks import positive, shown
 from zo2sim.machines.keys import closest, key_of
-from zo2sim.machines.machine import Machine, Provenance, Quantity
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.quantity import Provenance, Quantity
 
 
 def replace(

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from zo2sim.cost import CostModel
 from zo2sim.cost.parts import KERNELS, late_parts_s, parts_s
-from zo2sim.machines.machine import Machine, Quantity
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.quantity import Quantity
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction

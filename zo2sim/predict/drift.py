@@ -9,7 +9,8 @@ import dataclasses
 from dataclasses import dataclass, replace
 
 from zo2sim.cost.cpu import HANDOVER, seconds_per
-from zo2sim.machines.machine import Machine, Quantity
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.quantity import Quantity
 from zo2sim.predict.predict import Prediction, predict
 
 _NO_COSTS = (

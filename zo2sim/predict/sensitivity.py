@@ -9,8 +9,10 @@ from math import log
 
 import numpy as np
 
-from zo2sim.machines.keys import LIMITS, units_of
-from zo2sim.machines.machine import CEILINGS, Machine, Quantity
+from zo2sim.machines.keys import LIMITS
+from zo2sim.machines.machine import CEILINGS, Machine
+from zo2sim.machines.quantity import Quantity
+from zo2sim.machines.units import units_of
 from zo2sim.machines.what_if import replace_all, scale_link
 from zo2sim.predict.case import Case
 from zo2sim.schedule.ops import Op, Program

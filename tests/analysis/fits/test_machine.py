@@ -9,6 +9,7 @@ from analysis.fits.law import Fit, fit
 from analysis.fits.machine import START_S
 from zo2sim.cost.cpu import attention_amounts, gemm_amounts, noise_amounts, seconds_per
 from zo2sim.cost.measured import Measured
+from zo2sim.machines.keys import LIMITS
 from zo2sim.models.shapes import Attention
 
 TRIALS = 100
@@ -166,6 +167,18 @@ def test_a_fit_needs_rows_and_start_values():
         fit([], START_S)
     with pytest.raises(ValueError, match=r"needs a start value; none for cpu\.unheard_of_s"):
         fit(rows({"cpu.unheard_of_s": 1.0}), START_S)
+
+
+def test_a_fit_starts_within_the_range_of_every_number_of_a_machine():
+    starts = {key: seconds_per(key, start_s) for key, start_s in START_S.items() if key in LIMITS}
+    assert {key for key in LIMITS if key.startswith("cpu.")} - starts.keys() == {
+        *("cpu.misfit_ratio", "cpu.jitter_ratio", "cpu.together_ratio"),
+        *("cpu.large_reference_s", "cpu.small_reference_s"),
+    }
+    outside = [
+        key for key, start in starts.items() if not LIMITS[key][0] <= start <= LIMITS[key][1]
+    ]
+    assert outside == []
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])

@@ -17,7 +17,7 @@ from zo2sim.cost.kernels.roofline import Rates, memory_s, smooth_maximum
 from zo2sim.cost.kernels.shapes import over_distinct
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
-from zo2sim.machines.keys import KERNEL_TABLES
+from zo2sim.machines.machine import KERNEL_TABLES
 
 A100 = table_model("a100-sxm-80gb")
 RTX_4090 = scaled_model(165.2e12, 1.008e12, 128)

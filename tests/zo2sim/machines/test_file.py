@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.thorough import examples
 from zo2sim.machines.file import dump, load, named, names, resolve
-from zo2sim.machines.machine import Quantity
+from zo2sim.machines.quantity import Quantity
 
 A100 = named("a100-pcie-80gb")
 A100_TEXT = dump(A100)

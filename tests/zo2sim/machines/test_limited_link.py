@@ -12,7 +12,8 @@ from experiments.campaign.designs import held_out_runs
 from experiments.campaign.recorded_run import case_of
 from tests.calibrated import calibrated_host
 from zo2sim.machines.file import dump, load, named
-from zo2sim.machines.machine import PARTS, Machine, quantities_of
+from zo2sim.machines.machine import PARTS, Machine
+from zo2sim.machines.quantity import quantities_of
 from zo2sim.machines.what_if import cap_link, replace_all, scale_link
 from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Plan, Recipe

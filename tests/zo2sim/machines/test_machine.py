@@ -8,7 +8,8 @@ import pytest
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named, names
 from zo2sim.machines.keys import LIMITS
-from zo2sim.machines.machine import Machine, Quantity
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.quantity import Quantity
 from zo2sim.machines.what_if import (
     replace,
     replace_all,

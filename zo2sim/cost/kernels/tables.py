@@ -18,8 +18,7 @@ from zo2sim.cost.kernels.model import HoldOut, Kernel, KernelModel, R
 from zo2sim.cost.kernels.residual import Component, GridResidual
 from zo2sim.cost.kernels.roofline import Array, Rates
 from zo2sim.dtypes import Dtype
-from zo2sim.machines.keys import KERNEL_TABLES
-from zo2sim.machines.machine import Machine
+from zo2sim.machines.machine import KERNEL_TABLES, Machine
 
 WEIGHT_UNIT = 1e-4  # weights are stored as whole multiples of it
 CLASS = "class"
