@@ -79,6 +79,14 @@ def test_a_block_takes_its_products_noise_and_hand_overs():
     assert one["cpu.block_s"] == 2
 
 
+@pytest.mark.parametrize("policy", Policy)
+def test_a_core_sleeps_where_nothing_overlaps(policy: Policy):
+    slow = replace(case(Plan(policy=policy)), machine=cap_link(calibrated_host(), 1e6))
+    one = amounts(slow.cost.setting, Kind.FORWARD, 0, "+", 0)
+    assert one is not None
+    assert one["cpu.cold_s"] == (policy is Policy.NAIVE)
+
+
 def test_a_core_that_slept_while_a_block_came_is_cold():
     def cold(plan: Plan, bytes_per_s: float, unit: int = 0) -> object:
         one = case(plan)
@@ -188,12 +196,28 @@ def test_only_who_computes_is_woken_by_what_it_waits_for():
     assert (gap(free.cost.setting, Kind.H2D), wake(Kind.H2D)) == ({}, {"cpu.wake_s": 1})
     assert wake(Kind.FORWARD) == {}
     assert woken(free.cost.setting, Kind.H2D) == {"cpu.copy_start_s": 1}
-    single, naive = case(Plan(num_slots=1)), case(Plan(policy=Policy.NAIVE))
-    assert woken(single.cost.setting, Kind.H2D) == {"cpu.wake_s": 1}
-    assert woken(single.cost.setting, Kind.D2H) == {"cpu.copy_start_s": 1}
-    assert woken(naive.cost.setting, Kind.D2H) == {"cpu.wake_s": 1}
     assert woken(limited.cost.setting, Kind.D2H) == {}
     assert woken(free.cost.setting, Kind.FORWARD) == {}
+
+
+@pytest.mark.parametrize(
+    ("plan", "upload", "offload"),
+    [
+        (Plan(), "copy_start", "copy_start"),
+        (Plan(num_slots=1), "wake", "copy_start"),
+        (Plan(overlap=False), "wake", "wake"),
+        (Plan(policy=Policy.NAIVE), "wake", "wake"),
+        (Plan(policy=Policy.DUAL), "copy_start", "copy_start"),
+        (Plan(policy=Policy.DUAL, num_slots=1), "copy_start", "copy_start"),
+        (Plan(policy=Policy.HOST_UPDATE), "copy_start", "copy_start"),
+        (Plan(policy=Policy.HOST_UPDATE, num_slots=1), "wake", "copy_start"),
+        (Plan(policy=Policy.ZO2_REFERENCE), "copy_start", "copy_start"),
+    ],
+)
+def test_a_copy_s_thread_wakes_up_beside_lanes_or_alone(plan: Plan, upload: str, offload: str):
+    setting = case(plan).cost.setting
+    assert woken(setting, Kind.H2D) == {f"cpu.{upload}_s": 1}
+    assert woken(setting, Kind.D2H) == {f"cpu.{offload}_s": 1}
 
 
 def test_the_first_operation_of_each_trip_pays_for_it_where_there_are_several():
@@ -264,6 +288,12 @@ def test_a_narrow_master_is_rounded_after_every_record():
         (Plan(policy=Policy.RESIDENT), 0, 0, 0, 0),
         (Plan(policy=Policy.NAIVE), 0, 0, 0, 0),
         (Plan(policy=Policy.DUAL), 1, 1, 2, 1),
+        (Plan(policy=Policy.DUAL, num_slots=1), 1, 1, 2, 1),
+        (Plan(policy=Policy.DUAL, resident_blocks=1), 2 / 3, 2 / 3, 4 / 3, 2 / 3),
+        (Plan(policy=Policy.HOST_UPDATE), 1, 1, 0, 1),
+        (Plan(policy=Policy.ZO2_REFERENCE), 1, 1, 0, 1),
+        (Plan(deferred_update=False), 1, 1, 0, 1),
+        (Plan(overlap=False), 0, 0, 0, 0),
     ],
 )
 def test_copies_that_start_beside_an_operation_cost_it(
@@ -294,3 +324,16 @@ def test_a_wire_that_recodes_is_encoded_once_and_decoded_for_every_sign(wire: Dt
     assert encoded[f"cpu.encode_{kind}_elements_per_s"] == elements
     assert read[f"cpu.decode_{kind}_elements_per_s"] == 2 * elements
     assert read["cpu.gaussian_perturb_elements_per_s"] == 2 * elements
+
+
+@pytest.mark.parametrize(
+    ("policy", "encoded"),
+    [(Policy.RESIDENT, 2 * OPT.blocks[0].elements), (Policy.HOST_UPDATE, 0)],
+)
+def test_a_block_that_stays_goes_into_its_wire_format_and_out_of_it(policy: Policy, encoded: int):
+    one = case(Plan(policy=policy))
+    recoded = replace(one, recipe=replace(one.recipe, wire_dtype=Dtype.FP8))
+    found = amounts(recoded.cost.setting, Kind.FORWARD, 0, "+-", 0)
+    assert found is not None
+    assert found["cpu.encode_scaled_elements_per_s"] == encoded
+    assert found["cpu.decode_scaled_elements_per_s"] == 2 * OPT.blocks[0].elements
