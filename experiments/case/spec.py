@@ -15,7 +15,7 @@ from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all, scale_link
 from zo2sim.models.presets import resolve as resolve_model
 from zo2sim.models.shapes import Model
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.case import Case
 
 LINK_SCALE = "link.scale"
@@ -45,7 +45,7 @@ class Spec:
     changes: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.plan.policy is Policy.ZO2_REFERENCE:  # the published code knows nothing else
+        if self.plan.policy.traits.published:  # the published code knows nothing else
             recipe = replace(self.recipe, noise="torch", perturbation="in_place")
             object.__setattr__(self, "recipe", recipe)
 
@@ -82,7 +82,7 @@ class Spec:
         """
         model = _model(self.model)
         return Case(
-            model=model.untied() if self.plan.policy is Policy.ZO2_REFERENCE else model,
+            model=model.untied() if self.plan.policy.traits.published else model,
             machine=_machine(self.machine, self.changes),
             plan=self.plan,
             recipe=self.recipe,

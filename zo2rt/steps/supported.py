@@ -1,7 +1,7 @@
 """What the runtime does not execute, each with its reason: one table."""
 
 from zo2rt.model.units import Units
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.schedule.ops import TAIL
 
 FIRST_ORDER_REASON = "first-order baselines are predicted, to compare with, and never executed"
@@ -10,7 +10,7 @@ FIRST_ORDER_REASON = "first-order baselines are predicted, to compare with, and 
 def unsupported(plan: Plan, recipe: Recipe) -> str | None:
     """Why the runtime cannot execute a plan that the simulator can predict, or None."""
     table = (
-        (plan.policy is Policy.ZO2_REFERENCE, "policy=zo2_reference stands for other code"),
+        (plan.policy.traits.published, "policy=zo2_reference stands for other code"),
         (
             recipe.noise == "torch" and recipe.storage_dtype is not recipe.compute_dtype,
             "torch noise is drawn in the weights' dtype; set compute_dtype to storage_dtype",

@@ -15,7 +15,6 @@ from zo2sim.cost.setting import Setting
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Attention
-from zo2sim.plan.choices import Plan, Policy
 from zo2sim.schedule.ops import HEAD, TAIL, Kind
 from zo2sim.simulate.work import Number
 
@@ -35,6 +34,10 @@ NEAR_BYTES = 2 << 20
 
 On an EPYC 7003, which has a quarter of it, predictions are the same with 0.25 to 32 MiB.
 """
+
+TAIL_COPIES = 1.0
+"""Copies that a tail's forward pays for. Empirical: none is seen to start beside one, and counting
+none predicts worse."""
 
 
 def floats(taken: Amounts) -> dict[str, float]:
@@ -80,18 +83,14 @@ def wake(kind: Kind) -> Amounts:
 def woken(s: Setting, kind: Kind) -> Amounts:
     """What a copy begins with: its thread wakes up, beside lanes or alone.
 
-    With a single slot nothing else can run while it is filled. A limit on the link hides it all.
+    With a single slot nothing else can run while it is filled, unless trips of forwards write
+    nothing back. A limit on the link hides it all.
     """
     if kind not in (Kind.H2D, Kind.D2H) or s.machine.link.limit_bytes_per_s is not None:
         return {}
-    single = s.plan.num_slots == 1 and s.plan.policy is not Policy.DUAL
-    beside = _overlaps(s.plan) and not (kind is Kind.H2D and single)
+    single = s.plan.num_slots == 1 and s.plan.policy.traits.defers
+    beside = s.plan.overlaps and not (kind is Kind.H2D and single)
     return {"cpu.copy_start_s" if beside else "cpu.wake_s": 1}
-
-
-def _overlaps(plan: Plan) -> bool:
-    """Copies run while the stream that computes does."""
-    return plan.overlap and plan.policy is not Policy.NAIVE
 
 
 def _turnaround(s: Setting) -> Amounts:
@@ -163,7 +162,7 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
         _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), draws)
         if s.recipe.recoded and unit >= 0:
             _add(total, _codec(s, unit, "decode"), draws)
-            _add(total, _codec(s, unit, "encode"), draws * (s.plan.policy is Policy.RESIDENT))
+            _add(total, _codec(s, unit, "encode"), draws * (not s.plan.policy.traits.streams))
         total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
         total["cpu.build_s"] += draws
         total["cpu.spilled_elements_per_s"] += signs * s.load.microbatches * _spilled(elements)
@@ -179,7 +178,7 @@ def _after_sleep(s: Setting, unit: int) -> float:
 
     On the average over blocks, of which some may be resident.
     """
-    if _overlaps(s.plan) or unit < 0:
+    if s.plan.overlaps or unit < 0:
         return 0.0
     copy_s = s.unit_bytes(unit, s.recipe.wire_dtype) / s.machine.link.h2d_bytes_per_s.value
     return s.streamed_share * (copy_s > _ASLEEP_S)
@@ -189,19 +188,19 @@ def _copies_beside(s: Setting, kind: Kind, unit: int) -> float:
     """Copies that start when an operation does, on the average over a period.
 
     A block goes back while its forward runs, and the slot that then falls free is filled while the
-    next block is updated, or the tail runs. The dual policy loads beside forwards, and moves blocks
-    both ways beside its trip of updates, of which the last comes home beside the next head.
+    next block is updated. A policy that does not defer loads beside forwards, and moves blocks both
+    ways beside its trip of updates, of which the last comes home beside the next head.
     """
     plan, share = s.plan, s.streamed_share
-    if not _overlaps(plan) or (unit < 0 and kind is not Kind.FORWARD):
+    if not plan.overlaps or (unit < 0 and kind is not Kind.FORWARD):
         return 0.0
-    if plan.policy is Policy.DUAL:
+    if unit == TAIL:
+        return share * TAIL_COPIES
+    if not plan.policy.traits.defers:
         return share * (2.0 if unit == HEAD else 1.0)
     if unit == HEAD:
         return 0.0
-    if kind is Kind.FORWARD and unit >= 0:
-        return share / plan.write_back_every
-    return share * (plan.num_slots > 1 or unit == TAIL)
+    return share / plan.write_back_every if kind is Kind.FORWARD else share * (plan.num_slots > 1)
 
 
 def _codec(s: Setting, unit: int, what: str) -> Amounts:

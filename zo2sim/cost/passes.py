@@ -4,7 +4,6 @@ import numpy as np
 
 from zo2sim.cost.setting import Setting
 from zo2sim.dtypes import Dtype
-from zo2sim.plan.choices import Policy
 from zo2sim.simulate.work import Number, Resource, Work
 
 UNFUSED_PERTURB_BYTES = 8
@@ -76,7 +75,7 @@ def _builds_s(s: Setting, unit: int, elements: int, lanes: str) -> Number:
         return builds * _pass_s(s, UNFUSED_PERTURB_BYTES * elements * read, elements, kernels)
     if in_place:
         return builds * _pass_s(s, 2 * elements * read, elements, 1)
-    if s.plan.policy is Policy.RESIDENT and s.recipe.recoded and unit >= 0:
+    if not s.plan.policy.traits.streams and s.recipe.recoded and unit >= 0:
         read += s.recipe.storage_dtype.bytes + read  # the codec, applied on the device
     if s.draws_once(unit, lanes):
         return _pass_s(s, elements * (read + 2 * written), elements, 1)

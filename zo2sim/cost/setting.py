@@ -11,7 +11,7 @@ from zo2sim.dtypes import Dtype
 from zo2sim.machines.cpu import Cpu
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Model, Unit
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.schedule.ops import HEAD, TAIL
 from zo2sim.simulate.work import Number
 
@@ -62,7 +62,7 @@ class Setting:
     @property
     def published(self) -> bool:
         """The published code of ZO2: a copy per tensor."""
-        return self.plan.policy is Policy.ZO2_REFERENCE
+        return self.plan.policy.traits.published
 
     @property
     def unfused(self) -> bool:
@@ -95,7 +95,7 @@ class Setting:
     @property
     def streamed_share(self) -> float:
         """Share of the blocks that stream."""
-        if self.plan.policy is Policy.RESIDENT:
+        if not self.plan.policy.traits.streams:
             return 0.0
         return 1.0 - self.plan.resident_blocks / self.model.num_blocks
 

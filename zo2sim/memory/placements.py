@@ -54,7 +54,7 @@ def _placed_grid(
     model: Model, plan: Plan, recipe: Recipe, residents: tuple[int, ...], slots: tuple[int, ...]
 ) -> Bytes:
     """Shared by plans and recipes that differ in what no placed item depends on."""
-    policy = Policy.RESIDENT if plan.policy is Policy.RESIDENT else Policy.ZO2
+    policy = Policy.ZO2 if plan.policy.traits.streams else Policy.RESIDENT
     plain = Plan(policy=policy, tier=plan.tier, pinning=plan.pinning)
     dtypes = Recipe(storage_dtype=recipe.storage_dtype, wire_dtype=recipe.wire_dtype)
     return _shared_grid(model, plain, dtypes, residents, slots)

@@ -1,7 +1,8 @@
 """What may be chosen. Imports `dtypes` and `checks` only.
 
-`choices` holds Plan (where and when) and Recipe (which bits), `refusals` the combinations that
-are refused with their reasons, `file` reads and writes both as TOML.
+`policy` holds the policies' names and traits, `choices` Plan (where and when) and Recipe (which
+bits), `refusals` the combinations that are refused with their reasons, `file` reads and writes
+both as TOML.
 """
 
 from zo2sim.plan.choices import Plan, Policy, Recipe

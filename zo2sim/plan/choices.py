@@ -6,26 +6,15 @@ combined.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal, get_args
 
 from zo2sim.dtypes import Dtype
+from zo2sim.plan.policy import Policy
 
 Noise = Literal["gaussian", "rademacher", "torch"]
 Perturbation = Literal["scratch", "in_place"]
 Pinning = Literal["auto", "exact", "rounded", "pageable"]
 Tier = Literal["ram", "nvme"]
-
-
-class Policy(StrEnum):
-    """Who decides the order of the operations (DESIGN 4)."""
-
-    RESIDENT = "resident"
-    NAIVE = "naive"
-    DUAL = "dual"
-    ZO2 = "zo2"
-    ZO2_REFERENCE = "zo2_reference"
-    HOST_UPDATE = "host_update"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +115,8 @@ class Plan:
         _check_choice(self, "pinning", get_args(Pinning))
         _check_choice(self, "tier", get_args(Tier))
         if self.pinning == "auto":
-            published = self.policy is Policy.ZO2_REFERENCE
-            object.__setattr__(self, "pinning", "rounded" if published else "exact")
+            rounded = self.policy.traits.published
+            object.__setattr__(self, "pinning", "rounded" if rounded else "exact")
         for field in ("overlap", "reuse_slots", "deferred_update"):
             if not isinstance(getattr(self, field), bool):
                 raise ValueError(f"{field} must be true or false; got {getattr(self, field)!r}")
@@ -139,16 +128,21 @@ class Plan:
             )
 
     @property
+    def overlaps(self) -> bool:
+        """Copies run while the stream that computes does."""
+        return self.overlap and self.policy.traits.overlaps
+
+    @property
     def defers(self) -> bool:
         """An update waits for its block's next visit, and has no trip of its own."""
-        return self.deferred_update and self.policy not in (Policy.NAIVE, Policy.DUAL)
+        return self.deferred_update and self.policy.traits.defers
 
 
 def published_code(plan: Plan, recipe: Recipe) -> Literal["zo2", "mezo"] | None:
     """Whose published code the pair stands for, or None for this project's runtime."""
-    if plan.policy is Policy.ZO2_REFERENCE:
+    if plan.policy.traits.published:
         return "zo2"
-    if plan.policy is Policy.RESIDENT and recipe.perturbation == "in_place":
+    if not plan.policy.traits.streams and recipe.perturbation == "in_place":
         return "mezo"
     return None
 

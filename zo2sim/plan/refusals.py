@@ -18,16 +18,8 @@ def _replays(plan: Plan, _: Recipe) -> bool:
     return plan.write_back_every > 1
 
 
-def _host_updates(plan: Plan) -> bool:
-    return plan.policy is Policy.HOST_UPDATE
-
-
 def _in_place(recipe: Recipe) -> bool:
     return recipe.perturbation == "in_place"
-
-
-def _streams(plan: Plan) -> bool:
-    return plan.policy is not Policy.RESIDENT
 
 
 REFUSALS: tuple[Refusal, ...] = (
@@ -47,16 +39,16 @@ REFUSALS: tuple[Refusal, ...] = (
         "update on the host, in every step; use policy=zo2 or write_back_every=1",
     ),
     Refusal(
-        lambda p, r: _host_updates(p) and (_in_place(r) or r.noise == "torch"),
+        lambda p, r: p.policy.traits.updates_on_host and (_in_place(r) or r.noise == "torch"),
         "policy=host_update updates a pristine host copy from replayable noise; use "
         "perturbation=scratch and noise=gaussian or rademacher",
     ),
     Refusal(
-        lambda p, r: _host_updates(p) and p.tier == "nvme",
+        lambda p, r: p.policy.traits.updates_on_host and p.tier == "nvme",
         "policy=host_update keeps the master weights in host memory; use tier=ram or policy=zo2",
     ),
     Refusal(
-        lambda p, r: _streams(p) and r.recoded and not _host_updates(p),
+        lambda p, r: r.recoded and p.policy.traits.streams and not p.policy.traits.updates_on_host,
         "a wire that differs from storage never brings the master to the device; use "
         "policy=host_update, or set storage_dtype to the wire's for a narrow master",
     ),
@@ -70,7 +62,7 @@ REFUSALS: tuple[Refusal, ...] = (
         "wire_dtype must not be wider than storage_dtype: it would carry no more information",
     ),
     Refusal(
-        lambda p, r: p.policy is Policy.ZO2_REFERENCE and p.tier == "nvme",
+        lambda p, r: p.policy.traits.published and p.tier == "nvme",
         "policy=zo2_reference stands for the published code, whose disk path is unused; use "
         "tier=ram or policy=zo2",
     ),
@@ -99,16 +91,16 @@ REFUSALS: tuple[Refusal, ...] = (
         "the one before left after W-; use samples=1, perturbation=scratch, or another policy",
     ),
     Refusal(
-        lambda p, r: p.policy is Policy.ZO2_REFERENCE and (r.samples > 1 or r.microbatches > 1),
+        lambda p, r: p.policy.traits.published and (r.samples > 1 or r.microbatches > 1),
         "policy=zo2_reference stands for the published code, which has one sample and one "
         "microbatch per step; use policy=zo2",
     ),
     Refusal(
-        lambda p, r: p.policy is Policy.ZO2_REFERENCE and p.resident_blocks > 0,
+        lambda p, r: p.policy.traits.published and p.resident_blocks > 0,
         "policy=zo2_reference is accounted for with every block offloaded; use policy=zo2",
     ),
     Refusal(
-        lambda p, r: p.policy is Policy.ZO2_REFERENCE and r.lora_rank is not None,
+        lambda p, r: p.policy.traits.published and r.lora_rank is not None,
         "policy=zo2_reference updates every weight of every block; use trainable=all or policy=zo2",
     ),
 )

@@ -8,7 +8,7 @@ nothing else.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.refusals import check
 from zo2sim.policies.layout import Layout, Shape
 from zo2sim.policies.reference import reference_ops
@@ -56,11 +56,10 @@ def _schedule(layout: Layout, part: str, ops: Iterable[Op], *, cyclic: bool) -> 
 
 
 def _ordered(layout: Layout) -> Iterator[Op]:
-    if layout.plan.policy is Policy.ZO2_REFERENCE:
+    if layout.plan.policy.traits.published:
         return reference_ops(layout)
     ops = period_ops(layout)
-    serial = layout.plan.policy is Policy.NAIVE or not layout.plan.overlap
-    return _one_after_another(tuple(ops)) if serial else ops
+    return ops if layout.plan.overlaps else _one_after_another(tuple(ops))
 
 
 def _one_after_another(ops: tuple[Op, ...]) -> Iterator[Op]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from zo2sim.models.shapes import Model
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace
 
 
@@ -49,8 +49,8 @@ class Layout:
     @property
     def num_resident(self) -> int:
         """Blocks that stay on the device."""
-        everything = self.plan.policy is Policy.RESIDENT
-        return self.shape.num_blocks if everything else self.plan.resident_blocks
+        streams = self.plan.policy.traits.streams
+        return self.plan.resident_blocks if streams else self.shape.num_blocks
 
     @property
     def streamed(self) -> tuple[int, ...]:
@@ -60,7 +60,7 @@ class Layout:
     @property
     def num_slots(self) -> int:
         """Slots in use: no more than there are streamed blocks."""
-        wanted = 3 if self.plan.policy is Policy.ZO2_REFERENCE else self.plan.num_slots
+        wanted = 3 if self.plan.policy.traits.published else self.plan.num_slots
         return min(wanted, self.shape.num_blocks - self.num_resident)
 
     @property
@@ -71,8 +71,8 @@ class Layout:
     @property
     def in_place(self) -> bool:
         """A FORWARD changes the weights that it reads; the published code always does."""
-        reference = self.plan.policy is Policy.ZO2_REFERENCE
-        return not self.frozen and (reference or self.recipe.perturbation == "in_place")
+        published = self.plan.policy.traits.published
+        return not self.frozen and (published or self.recipe.perturbation == "in_place")
 
     def is_streamed(self, unit: int) -> bool:
         """Resident blocks are spread evenly, so that the link works while they compute."""

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from zo2sim.plan.choices import Policy
 from zo2sim.policies.layout import Layout
 from zo2sim.schedule.ops import HEAD, Buffer, BufferSpace, Kind, Op, Stream, operation
 
@@ -28,7 +27,7 @@ class Visit:
     def ops(self) -> Iterator[Op]:
         """The unit's operations in issue order."""
         streamed = self.layout.is_streamed(self.unit)
-        on_host = streamed and self.layout.plan.policy is Policy.HOST_UPDATE
+        on_host = streamed and self.layout.plan.policy.traits.updates_on_host
         updates = self.records is not None and self.layout.is_trained(self.unit)
         if on_host and updates:
             yield self.host_update()

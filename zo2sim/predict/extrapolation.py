@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from zo2sim.machines.evidence import CHOICES, SIZES, Calibrated, Range
-from zo2sim.plan.choices import Policy
 from zo2sim.predict.case import Case
 
 UNSAID = "every size: the machine file does not say what was calibrated"
@@ -26,7 +25,7 @@ def sizes(case: Case) -> dict[str, float]:
 def choices(case: Case) -> dict[str, str]:
     """The choices of a case, in the order of `CHOICES`."""
     settings = {name: getattr(case.recipe, name, None) for name in CHOICES}
-    where = "host" if case.plan.policy is Policy.HOST_UPDATE else "device"
+    where = "host" if case.plan.policy.traits.updates_on_host else "device"
     settings |= {"pinning": case.plan.pinning, "tier": case.plan.tier, "update_on": where}
     return {name: str(value) for name, value in settings.items()}
 

@@ -8,7 +8,7 @@ from zo2sim.memory.account import Demand, MemoryAccount, fits
 from zo2sim.memory.published.accounts import mezo_account
 from zo2sim.memory.runtime import account
 from zo2sim.models.shapes import Unit
-from zo2sim.plan.choices import Policy, published_code
+from zo2sim.plan.choices import published_code
 from zo2sim.predict.case import Case
 from zo2sim.predict.extrapolation import outside
 from zo2sim.predict.vectorised import walk_of
@@ -112,7 +112,7 @@ def predict(case: Case) -> Prediction:
 
 
 def _published(case: Case, memory: MemoryAccount, context_bytes: int) -> MemoryAccount:
-    if case.plan.policy is not Policy.RESIDENT:
+    if case.plan.policy.traits.streams:
         return memory
     return mezo_account(case.model.untied(), case.recipe, context_bytes=context_bytes)
 
@@ -143,7 +143,7 @@ def _extrapolated(case: Case, unit: Unit) -> Iterator[str]:
 def _assumed(case: Case) -> tuple[str, ...]:
     """Machine constants that nobody measured and that this case's prediction uses."""
     unused = {"nvme"} if case.plan.tier == "ram" else set[str]()
-    unused |= {"host"} if case.plan.policy is Policy.RESIDENT else set[str]()
+    unused |= set[str]() if case.plan.policy.traits.streams else {"host"}
     keys = case.machine.quantities.items()
     return tuple(
         k for k, q in keys if q.provenance == "assumed" and k.partition(".")[0] not in unused

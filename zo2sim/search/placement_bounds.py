@@ -16,7 +16,7 @@ import numpy as np
 
 from zo2sim.cost import CostModel
 from zo2sim.models.shapes import Model
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build
 from zo2sim.predict.case import Case
 from zo2sim.schedule.ops import Buffer, BufferSpace, Op, Stream
@@ -67,7 +67,7 @@ def _totals(case: Case, cost: CostModel, residents: Sequence[int]) -> Floats:
     """Per period, (residents, columns): seconds per stream, bytes per flow, seconds in slots."""
     alike = case.model.first_alike
     classes = sorted(set(alike))
-    streamed = _counts(case.model, tuple(residents), case.plan.policy is Policy.RESIDENT)
+    streamed = _counts(case.model, tuple(residents)) * case.plan.policy.traits.streams
     here = _visited(case.plan, case.recipe, streamed=True)
     stay = _visited(case.plan, case.recipe, streamed=False)
     moving = np.stack([_priced(here.block, cost, block) for block in classes])
@@ -77,13 +77,12 @@ def _totals(case: Case, cost: CostModel, residents: Sequence[int]) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def _counts(model: Model, residents: tuple[int, ...], everything: bool) -> Floats:
-    """Streamed blocks of each kind, (residents, kinds)."""
+def _counts(model: Model, residents: tuple[int, ...]) -> Floats:
+    """Streamed blocks of each kind, (residents, kinds), under a policy that streams."""
     classes = sorted(set(model.first_alike))
-    policy = Policy.RESIDENT if everything else Policy.ZO2
     counts = np.zeros((len(residents), len(classes)))
     for row, number in enumerate(residents):
-        plan = Plan(policy=policy, resident_blocks=number)
+        plan = Plan(resident_blocks=number)
         layout = Layout(shape=Shape.of(model), plan=plan, recipe=Recipe())
         found = Counter(model.first_alike[block] for block in layout.streamed)
         counts[row] = [found[block] for block in classes]
@@ -91,9 +90,8 @@ def _counts(model: Model, residents: tuple[int, ...], everything: bool) -> Float
 
 
 def _visited(plan: Plan, recipe: Recipe, *, streamed: bool) -> Visited:
-    one = replace(plan, num_slots=1, resident_blocks=0 if streamed else 1)
-    if plan.policy is Policy.RESIDENT:
-        one = replace(one, resident_blocks=0)
+    stays = plan.policy.traits.streams and not streamed
+    one = replace(plan, num_slots=1, resident_blocks=int(stays))
     return _visited_once(one, replace(recipe, batch=1, sequence=1, microbatches=1, samples=1))
 
 
