@@ -5,6 +5,7 @@ folder holds, files and folders alike, has an order in which nothing imports wha
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -173,6 +174,16 @@ def test_only_the_commands_parse_arguments_or_print():
             elif isinstance(node, ast.Attribute) and node.attr in ("argv", "stdout", "stderr"):
                 wrong.add((named(path), node.attr))
     assert wrong == set()
+
+
+def test_only_a_policy_s_own_rooms_tell_policies_by_name():
+    elsewhere = {
+        named(path)
+        for path in (*sources("zo2sim"), *sources("zo2rt"))
+        if re.search(r"policy (is|in|not in|[!=]=) ", path.read_text())
+        and path.parent.name not in ("plan", "policies")
+    }
+    assert elsewhere == set()
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, "tests"])
