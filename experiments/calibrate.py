@@ -130,10 +130,10 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
         fitted = fit(rows, START_S)
         return fitted, calibrated(named("this-host"), fitted, room, found.again, source=source)
 
-    fitted, machine = from_rows(found.rows_without())
+    fitted, machine = from_rows(found.all_rows)
     squares: list[float] = []
-    for left_out in (found.runs[i::_FOLDS] for i in range(min(_FOLDS, len(found.runs)))):
-        squares += excess(from_rows(found.rows_without(left_out))[1], left_out)
+    for rows, left_out in found.folds(_FOLDS):
+        squares += excess(from_rows(rows)[1], left_out)
     specs = [*(run.spec for run in found.runs), *reference_runs()]
     ratios = {
         "cpu.misfit_ratio": misfit_ratio(squares),
@@ -155,7 +155,7 @@ def _from_runs(config: Config, source: str) -> tuple[Fit, Machine]:
             "do not tell every constant; calibrate first, without --from-run"
         )
     recorded = [read_recorded(folder) for folder in config.from_run]
-    fitted = fit([row for one in recorded for row in rows_of(one.spec, one.trace)], START_S)
+    fitted = fit([row for one in recorded for row in rows_of(one)], START_S)
     told = [key for key in fitted.keys if _factor(fitted, key) <= _IDENTIFIED]
     refined = with_constants(machine, fitted_quantities(fitted, source, keys=told))
     cases = [case_of(one.spec) for one in recorded]

@@ -15,26 +15,24 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.validation.peak_memory import MemoryCheck, MemoryScores
+from analysis.validation.peak_memory import MemoryScores
 from experiments.campaign.designs import held_out_runs, reference_runs
 from experiments.campaign.recorded_run import case_of
 from experiments.campaign.references import References
 from experiments.campaign.samples import sample_frame
 from experiments.cli import DONE, NO, run, write_json
-from experiments.comparison.compared import Validated, compared, complaints, scores_of
-from experiments.comparison.earlier import MeasuredRun, Measurements, read_measurements
+from experiments.comparison.compared import compared, complaints, scores_of
+from experiments.comparison.earlier import read_measured
 from experiments.comparison.memory import arena_checks, process_checks
 from experiments.comparison.output import record_validation, summary, write_validation
 from experiments.comparison.screen import show
 from experiments.folder.write import write_samples
 from experiments.screen import progress_bar
-from zo2rt.measure.calm import Turn
-from zo2rt.measure.runs import Running, RunSpec, opened
-from zo2rt.measure.turns import TURNS, Rounds, in_turns
+from zo2rt.measure.runs import MeasuredRun, RunSpec, measured, opened
+from zo2rt.measure.turns import TURNS, Rounds
 from zo2rt.sampling.host import HostProbe
 from zo2rt.sampling.sampler import Sampler
 from zo2sim.machines.file import resolve
-from zo2sim.machines.machine import Machine
 from zo2sim.predict.predict import predict
 
 _QUICK = 8
@@ -78,16 +76,17 @@ class Config:
 def main(config: Config) -> int:
     machine = resolve(config.machine)
     sampler = Sampler([HostProbe()], interval_s=_SAMPLED_EVERY_S)
-    if config.measured is None:
-        specs = [*held_out_runs()]
-        specs = specs[:: len(specs) // _QUICK] if config.quick else specs
-        processes = tuple(process_checks(quick=config.quick))
-        found, arenas = _validated(specs, machine, config, sampler)
-        memory = MemoryScores(checks=(*arenas, *processes))
+    before = None if config.measured is None else read_measured(config.measured)
+    specs = _specs(config) if before is None else [run.spec for run in before]
+    predictions = [predict(case_of(spec, machine)) for spec in specs]
+    if before is None:
+        runs, memory = _measured(specs, config, sampler)
     else:
-        before = read_measurements(config.measured)
-        config = replace(config, turns=before.turns, steps=before.steps)
-        found, memory = _measured_before(before, machine, config), MemoryScores()
+        runs, memory = before, MemoryScores()
+        config = replace(config, turns=len(runs[0].turns), steps=len(runs[0].turns[0].steps_s))
+    references = References.of(machine, [run.turns for run in runs])
+    pairs = zip(runs, predictions, strict=True)
+    found = [compared(*pair, references, seed=config.seed) for pair in pairs]
     if config.record:
         record_validation(Path(config.machine), machine, scores_of(found))
     if config.out is not None:
@@ -108,50 +107,24 @@ def _settings(config: Config) -> dict[str, Any]:
     return {name: getattr(config, name) for name in kept}
 
 
-def _validated(
-    specs: Sequence[RunSpec], machine: Machine, config: Config, sampler: Sampler
-) -> tuple[list[Validated], tuple[MemoryCheck, ...]]:
-    """Predictions first; then every configuration in turn, in every round. And their arenas."""
-    predictions = [predict(case_of(spec, machine)) for spec in specs]
+def _specs(config: Config) -> list[RunSpec]:
+    specs = [*held_out_runs()]
+    return specs[:: len(specs) // _QUICK] if config.quick else specs
+
+
+def _measured(
+    specs: Sequence[RunSpec], config: Config, sampler: Sampler
+) -> tuple[list[MeasuredRun], MemoryScores]:
+    """Processes for their memory; then every configuration in turn, in every round."""
+    processes = [*process_checks(quick=config.quick)]
+    rounds = Rounds(turns=config.turns, steps=config.steps)
     with ExitStack() as stack:
         beside = [stack.enter_context(opened(spec)) for spec in reference_runs()]
         running = [stack.enter_context(opened(spec)) for spec in specs]
-        with sampler:
-            turns = _turns(running, beside, config)
-        runs = [
-            MeasuredRun(
-                spec=spec,
-                trace=one.trace(),
-                turns=tuple(own),
-                divergence=one.divergence(prediction.case.program),
-            )
-            for spec, one, own, prediction in zip(specs, running, turns, predictions, strict=True)
-        ]
-        arenas = tuple(arena_checks(specs, running))
-    references = References.of(machine, turns)
-    found = [
-        compared(run, prediction, references, seed=config.seed)
-        for run, prediction in zip(runs, predictions, strict=True)
-    ]
-    return found, arenas
-
-
-def _measured_before(before: Measurements, machine: Machine, config: Config) -> list[Validated]:
-    """This machine's predictions beside what an earlier validation measured."""
-    references = References.of(machine, [run.turns for run in before.runs])
-    return [
-        compared(run, predict(case_of(run.spec, machine)), references, seed=config.seed)
-        for run in before.runs
-    ]
-
-
-def _turns(
-    running: Sequence[Running], beside: Sequence[Running], config: Config
-) -> list[list[Turn]]:
-    rounds = Rounds(turns=config.turns, steps=config.steps)
-    with progress_bar() as bar:
-        task = bar.add_task("measuring", total=config.turns * len(running))
-        return in_turns(running, beside, rounds, lambda: bar.advance(task))
+        with sampler, progress_bar() as bar:
+            task = bar.add_task("measuring", total=config.turns * len(running))
+            runs = measured(running, beside, rounds, lambda: bar.advance(task))
+        return runs, MemoryScores(checks=(*arena_checks(running), *processes))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
@@ -15,15 +15,15 @@ from analysis.fits.machine import Repeated, assumed
 from analysis.fits.trace_rows import Counted, copy_rows, gap_rows, op_rows
 from experiments.campaign.designs import KINDS, calibration_runs, reference_runs
 from experiments.campaign.recorded_run import case_of
-from experiments.campaign.references import References, TimedRun
+from experiments.campaign.references import References
 from experiments.screen import progress_bar
 from zo2rt.backends import HostBackend
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure import codecs, disk, host_work, kernels, links, noise
 from zo2rt.measure.calm import Turn, calm_step
-from zo2rt.measure.runs import Running, RunSpec, opened
+from zo2rt.measure.runs import MeasuredRun, Running, RunSpec, measured, opened
 from zo2rt.measure.timing import Effort, measure
-from zo2rt.measure.turns import TURNS, Rounds, in_turns
+from zo2rt.measure.turns import TURNS, Rounds
 from zo2sim.cost.measured import Measured
 from zo2sim.machines.file import named
 from zo2sim.predict.predict import predict
@@ -55,16 +55,23 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Benchmarks, runs with their rows, and the references' steps and how steps scatter."""
+    """Benchmarks; runs, and per run its rows; the references' steps and how steps scatter."""
 
     benches: tuple[Measured, ...]
-    runs: tuple[TimedRun, ...]
+    runs: tuple[MeasuredRun, ...]
+    rows: tuple[tuple[Measured, ...], ...]
     again: Repeated
 
-    def rows_without(self, left_out: Collection[TimedRun] = ()) -> list[Measured]:
-        """All that was measured, but in these runs."""
-        kept = (run for run in self.runs if run not in left_out)
-        return [*self.benches, *(row for run in kept for row in run.rows)]
+    @property
+    def all_rows(self) -> list[Measured]:
+        """All that was measured."""
+        return [*self.benches, *chain(*self.rows)]
+
+    def folds(self, count: int) -> Iterator[tuple[list[Measured], Sequence[MeasuredRun]]]:
+        """Each of the runs left out in its turn: all that was measured but in them, and they."""
+        for first in range(min(count, len(self.runs))):
+            kept = (rows for number, rows in enumerate(self.rows) if number % count != first)
+            yield [*self.benches, *chain(*kept)], self.runs[first::count]
 
 
 def measure_host(campaign: Campaign) -> Found:
@@ -78,38 +85,33 @@ def measure_host(campaign: Campaign) -> Found:
         for part in parts:
             rows += part()
             done()
-        traces, turns = _in_turns(specs, done)
+        runs = _measured(specs, done)
         rows += file_rows(campaign, time="last")
         done()
-    seen = [turn.references_s for own in turns for turn in own]
+    seen = [turn.references_s for run in runs for turn in run.turns]
     large_s, small_s = (median(own) for own in zip(*seen, strict=True))
     before = assumed(named("this-host"), (large_s, small_s))
-    references = References.of(before, turns)
-    runs: list[TimedRun] = []
+    references = References.of(before, [run.turns for run in runs])
+    run_rows: list[tuple[Measured, ...]] = []
     standard_errors: list[float] = []
-    for spec, trace, own in zip(specs, traces, turns, strict=True):
-        calm = references.calm_step(predict(case_of(spec, before)), own)
-        drift = references.drift_during(own, calm.steps_s)
-        found = [*rows_of(spec, trace, Counted(steps=calm.steps_s, drift=drift))]
-        runs.append(TimedRun(spec=spec, turns=own, rows=found))
+    for run in runs:
+        calm = references.calm_step(predict(case_of(run.spec, before)), run.turns)
+        drift = references.drift_during(run.turns, calm.steps_s)
+        run_rows.append((*rows_of(run, Counted(steps=calm.steps_s, drift=drift)),))
         standard_errors.append(calm.standard_error)
     jitter = fmean(standard_errors) * (_ROUNDS.turns / TURNS) ** 0.5
     again = Repeated(references_s=(large_s, small_s), jitter_ratio=jitter)
-    return Found(benches=tuple(rows), runs=tuple(runs), again=again)
+    return Found(benches=tuple(rows), runs=tuple(runs), rows=tuple(run_rows), again=again)
 
 
-def _in_turns(
-    specs: Sequence[RunSpec], done: Callable[[], None]
-) -> tuple[list[Trace], list[list[Turn]]]:
-    """A trace per run, and its turns."""
+def _measured(specs: Sequence[RunSpec], done: Callable[[], None]) -> list[MeasuredRun]:
     with ExitStack() as stack:
         references = [stack.enter_context(opened(spec)) for spec in reference_runs()]
         running: list[Running] = []
         for spec in specs:
             running.append(stack.enter_context(opened(spec)))
             done()
-        turns = in_turns(running, references, _ROUNDS, done)
-        return [one.trace() for one in running], turns
+        return measured(running, references, _ROUNDS, done)
 
 
 def calm_steps(trace: Trace) -> Collection[int]:
@@ -122,8 +124,9 @@ def calm_steps(trace: Trace) -> Collection[int]:
     return calm_step(turns, period=trace.steps_per_period).steps_s.keys()
 
 
-def rows_of(spec: RunSpec, trace: Trace, counted: Counted | None = None) -> Iterator[Measured]:
+def rows_of(run: MeasuredRun, counted: Counted | None = None) -> Iterator[Measured]:
     """What a run's trace says of the constants: its steps that count, or its calm ones."""
+    spec, trace = run.spec, run.trace
     case, limit = case_of(spec), spec.link_bytes_per_s
     own = Counted(steps=calm_steps(trace)) if counted is None else counted
     yield from op_rows(trace, case, spec.name, own)

@@ -7,33 +7,23 @@ of the link, if the run had one.
 import gzip
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.fits.trace_file import read_trace
 from experiments.cli import read_text, write_file
-from zo2rt.measure.runs import RunSpec
+from zo2rt.measure.runs import MeasuredRun, RunSpec
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import cap_link
 from zo2sim.plan.file import dump, parse
 from zo2sim.predict.case import Case
 from zo2sim.simulate.perfetto import to_json
-from zo2sim.simulate.trace import Trace
 
 _LIMIT = "link_bytes_per_s"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedRun:
-    """What ran, and when each of its operations did."""
-
-    spec: RunSpec
-    trace: Trace
-
-
-def write_recorded(folder: Path, run: RecordedRun, *, metadata: Mapping[str, str]) -> None:
+def write_recorded(folder: Path, run: MeasuredRun, *, metadata: Mapping[str, str]) -> None:
     """The three files of a run; the folder is made."""
     write_spec(folder, run.spec)
     text = to_json(run.trace, name=run.spec.name, metadata=metadata)
@@ -47,8 +37,11 @@ def write_spec(folder: Path, spec: RunSpec) -> None:
     write_file(folder / "plan.toml", dump(spec.plan, spec.recipe).encode())
 
 
-def read_recorded(folder: Path) -> RecordedRun:
-    """The run that a folder holds. Raises ``ValueError`` that names the file which is amiss."""
+def read_recorded(folder: Path) -> MeasuredRun:
+    """The run that a folder holds; its turns, if it took any, lie elsewhere.
+
+    Raises ``ValueError`` that names the file which is amiss.
+    """
     model, plan_file = folder / "model.json", folder / "plan.toml"
     plan, recipe = parse(_text(plan_file), where=str(plan_file))
     fields = _fields(model)
@@ -57,7 +50,7 @@ def read_recorded(folder: Path) -> RecordedRun:
         name=str(folder), config=fields, plan=plan, recipe=recipe, link_bytes_per_s=limit
     )
     case = case_of(spec)
-    return RecordedRun(spec=spec, trace=read_trace(folder / "trace.json.gz", case.program))
+    return MeasuredRun(spec=spec, trace=read_trace(folder / "trace.json.gz", case.program))
 
 
 def case_of(spec: RunSpec, machine: Machine | None = None) -> Case:

@@ -11,8 +11,7 @@ from analysis.fits.machine import LEAST_RATIO
 from experiments.campaign.designs import reference_runs
 from experiments.campaign.recorded_run import case_of
 from zo2rt.measure.calm import CalmStep, Turn, calm_step
-from zo2rt.measure.runs import RunSpec
-from zo2sim.cost.measured import Measured
+from zo2rt.measure.runs import MeasuredRun
 from zo2sim.machines.machine import Machine
 from zo2sim.predict.drift import Drift, Shares, shares
 from zo2sim.predict.predict import Prediction, predict
@@ -69,16 +68,7 @@ class References:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimedRun:
-    """A run that took turns with the references, and what its trace says of the constants."""
-
-    spec: RunSpec
-    turns: Sequence[Turn]
-    rows: Sequence[Measured] = ()
-
-
-def excess(machine: Machine, runs: Sequence[TimedRun]) -> list[float]:
+def excess(machine: Machine, runs: Sequence[MeasuredRun]) -> list[float]:
     """Per run: the square of its predicted step's relative error, less that of its repetition."""
     references = References.of(machine, [run.turns for run in runs])
     found: list[float] = []

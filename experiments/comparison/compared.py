@@ -11,9 +11,8 @@ from analysis.validation.promise import promises
 from analysis.validation.replay import mean_durations_s, replayed_s
 from analysis.validation.scores import Comparison, Scores
 from experiments.campaign.references import References
-from experiments.comparison.earlier import MeasuredRun
-from zo2rt.measure.calm import CalmStep, Turn
-from zo2rt.measure.runs import RunSpec
+from zo2rt.measure.calm import CalmStep
+from zo2rt.measure.runs import MeasuredRun
 from zo2sim.predict.bands import band
 from zo2sim.predict.drift import drifted
 from zo2sim.predict.predict import Prediction, extrapolations
@@ -23,15 +22,12 @@ from zo2sim.simulate.trace import Trace
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Validated:
-    """One configuration: predicted, measured in turns, compared."""
+    """One configuration: its run in turns, what was predicted of it, and both compared."""
 
-    spec: RunSpec
+    run: MeasuredRun
     prediction: Prediction
-    trace: Trace
     comparison: Comparison
     errors: tuple[OpError, ...]
-    divergence: str | None
-    turns: tuple[Turn, ...]
     drawn_step: int
     """Of the undisturbed ones in the trace the one that takes what the configuration is said to."""
 
@@ -43,7 +39,7 @@ class Validated:
     @property
     def settings(self) -> Mapping[str, str]:
         """What sets this configuration apart, for people."""
-        spec, rate = self.spec, self.spec.link_bytes_per_s
+        spec, rate = self.run.spec, self.run.spec.link_bytes_per_s
         return {
             "model": f"{spec.config['model_type']} {spec.config['hidden_size']}",
             "policy": str(spec.plan.policy),
@@ -84,13 +80,10 @@ def compared(
     )
     measured_s = mean_durations_s(trace, calm.steps_s)
     return Validated(
-        spec=run.spec,
+        run=run,
         prediction=prediction,
-        trace=trace,
         comparison=comparison,
         errors=tuple(op_errors(trace, meanwhile, measured_s, run.spec.name)),
-        divergence=run.divergence,
-        turns=turns,
         drawn_step=_drawn_step(trace, calm, last=max(turns[-1].steps_s)),
     )
 
@@ -121,5 +114,9 @@ def complaints(found: Sequence[Validated], memory: MemoryScores) -> list[str]:
     """What exceeds the promise, the constants that are suspect, and runs in another order."""
     broken = [p.sentence for p in promises(scores_of(found)) if not p.kept]
     blamed = [f"suspect: {suspect.sentence}" for suspect in suspects(errors_of(found))]
-    diverged = [f"{one.spec.name}: {one.divergence}" for one in found if one.divergence]
-    return [*broken, *memory.complaints, *blamed, *diverged]
+    return [*broken, *memory.complaints, *blamed, *diverged(found)]
+
+
+def diverged(found: Sequence[Validated]) -> list[str]:
+    """The runs that were in another order than predicted, and how."""
+    return [f"{one.run.spec.name}: {one.run.divergence}" for one in found if one.run.divergence]

@@ -15,10 +15,10 @@ _QUICK = 2  # processes of a quick look
 _MB = 1e6
 
 
-def arena_checks(specs: Sequence[RunSpec], running: Sequence[Running]) -> Iterator[MemoryCheck]:
+def arena_checks(running: Sequence[Running]) -> Iterator[MemoryCheck]:
     """The arenas of runs that share a process."""
-    for spec, one in zip(specs, running, strict=True):
-        yield checked(spec, arena_bytes=one.device_bytes)
+    for one in running:
+        yield checked(one.spec, arena_bytes=one.engine.device_bytes)
 
 
 def process_checks(*, quick: bool) -> Iterator[MemoryCheck]:

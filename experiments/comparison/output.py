@@ -17,9 +17,15 @@ from analysis.validation.op_errors import suspects
 from analysis.validation.peak_memory import MemoryScores
 from analysis.validation.promise import promises
 from analysis.validation.scores import Scores, coverage_interval
-from experiments.campaign.recorded_run import RecordedRun, write_recorded
+from experiments.campaign.recorded_run import write_recorded
 from experiments.cli import read_text, write_file
-from experiments.comparison.compared import Validated, complaints, errors_of, scores_of
+from experiments.comparison.compared import (
+    Validated,
+    complaints,
+    diverged,
+    errors_of,
+    scores_of,
+)
 from experiments.folder.provenance import command, commit, provenance, run_id
 from experiments.folder.write import Run, records, write_run
 from zo2sim.machines.evidence import Validation
@@ -45,21 +51,20 @@ def write_validation(
     source = provenance(seed=settings["seed"], machines=[settings["machine"]])
     for number, one in enumerate(found):
         folder = out / f"{number:02d}"
-        recorded = RecordedRun(spec=one.spec, trace=one.trace)
-        write_recorded(folder, recorded, metadata=source)
+        write_recorded(folder, one.run, metadata=source)
         write_file(folder / "timelines.svg", svg_text(_timelines(one)).encode())
     scores, residuals = scores_of(found), _residuals(settings["machine"])
-    extrapolated = {one.spec.name: _short(one) for one in found if one.extrapolated}
+    extrapolated = {one.run.spec.name: _short(one) for one in found if one.extrapolated}
     findings = Findings(
         scores=scores,
         operations=errors_of(found),
-        settings={one.spec.name: one.settings for one in found},
-        remarks=[f"{one.spec.name}: {one.divergence}." for one in found if one.divergence],
+        settings={one.run.spec.name: one.settings for one in found},
+        remarks=[f"{text}." for text in diverged(found)],
         has_residuals=bool(residuals),
         extra={"beyond calibration": extrapolated} if extrapolated else {},
         memory=memory,
     )
-    by_name = {one.spec.name: one for one in found}
+    by_name = {one.run.spec.name: one for one in found}
     steps = {
         f"timelines-{which}": _timelines(by_name[c.name]) for which, c in drawn(scores).items()
     }
@@ -104,10 +109,10 @@ def _row(one: Validated) -> dict[str, Any]:
         "high_s": c.high_s,
         "measured_s": c.step_s,
         "disturbance": c.disturbance,
-        "turns": [asdict(turn) for turn in one.turns],
+        "turns": [asdict(turn) for turn in one.run.turns],
         "error": c.error,
         "rules_error": c.rules_error,
-        "divergence": one.divergence,
+        "divergence": one.run.divergence,
         "extrapolated": list(one.extrapolated),
         "standard_error": _known(c.standard_error),
         "operations": [
@@ -119,9 +124,9 @@ def _row(one: Validated) -> dict[str, Any]:
 
 def _records(found: Sequence[Validated]) -> Iterator[dict[str, Any]]:
     """A row per number: ``low`` and ``high`` end the 90 % band, or the 95 % interval measured."""
-    identity = run_id(one.spec.name for one in found)
+    identity = run_id(one.run.spec.name for one in found)
     for one in found:
-        c, plan, recipe = one.comparison, asdict(one.spec.plan), asdict(one.spec.recipe)
+        c, plan, recipe = one.comparison, asdict(one.run.spec.plan), asdict(one.run.spec.recipe)
         settings = {"configuration": c.name, **one.settings, **plan, **recipe}
         common = {"run_id": identity, "config_hash": run_id([str(settings)]), **settings}
         reach_s = _SIGMAS * c.step_s * c.standard_error
@@ -157,7 +162,7 @@ def _known(value: float) -> float | None:
 
 def _timelines(one: Validated) -> Figure:
     return paired_timelines(
-        one.prediction.trace, one.trace, step=one.drawn_step, title=one.comparison.name
+        one.prediction.trace, one.run.trace, step=one.drawn_step, title=one.comparison.name
     )
 
 

@@ -85,7 +85,8 @@ def _footprint(spec: RunSpec) -> Footprint:
         running.steps_s(_STEPS, warm_up=0)
         _CLEAR.write_text(_FORGET_PEAK)
         running.steps_s(_STEPS, warm_up=0)
-        return Footprint(arena_bytes=running.device_bytes, grown_bytes=_peak_bytes() - before)
+        arena_bytes = running.engine.device_bytes
+        return Footprint(arena_bytes=arena_bytes, grown_bytes=_peak_bytes() - before)
 
 
 def _small(spec: RunSpec) -> RunSpec:

@@ -1,7 +1,7 @@
-"""Short real runs of the engine: models of random weights, and how long their steps take."""
+"""Short real runs of the engine: what is to run, an open engine, and a run as it went."""
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,10 +15,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from zo2rt.backends import Backend, HostBackend, LinkLimit
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.measure.calm import Turn
+from zo2rt.measure.turns import Rounds, in_turns
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2sim.models.config import from_config
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Program
 from zo2sim.simulate.trace import Trace
 
@@ -45,6 +48,11 @@ class RunSpec:
         return from_config(self.config, name=self.name)
 
     @property
+    def program(self) -> Program:
+        """The schedule as the predictor knows it."""
+        return build(Shape.of(self.model, self.plan), self.plan, self.recipe)
+
+    @property
     def limit(self) -> LinkLimit | None:
         rate = self.link_bytes_per_s
         if rate is None:
@@ -57,14 +65,29 @@ class RunSpec:
         )
 
 
-class Running:
-    """An open engine that is stepped on demand."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeasuredRun:
+    """A run as it went, whether it has just been measured or was read from a folder.
 
-    def __init__(self, engine: Engine, batch: Mapping[str, Tensor], backend: Backend) -> None:
-        self._engine = engine
-        self._batch = batch
-        self._backend = backend
-        self._num_steps = 0
+    ``trace`` is of the latest steps. ``turns`` are those that it took with references, if it did.
+    ``divergence`` is how any of all its steps differs from what was predicted to run; None: none
+    is known to.
+    """
+
+    spec: RunSpec
+    trace: Trace
+    turns: Sequence[Turn] = ()
+    divergence: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Running:
+    """An open engine that is stepped on demand, with the same batch every time."""
+
+    spec: RunSpec
+    engine: Engine
+    batch: Mapping[str, Tensor]
+    backend: Backend
 
     def steps_s(self, count: int, *, warm_up: int = 1) -> dict[int, float]:
         """Durations of ``count`` steps after ``warm_up`` ones, by number: from loss to loss.
@@ -72,34 +95,36 @@ class Running:
         Returns when the last step has ended, so that what runs next runs alone.
         """
         for _ in range(warm_up):
-            self._engine.step(self._batch)
+            self.engine.step(self.batch)
+        first = self.engine.num_steps
         ends_s = [perf_counter()]
         for _ in range(count):
-            self._engine.step(self._batch)
+            self.engine.step(self.batch)
             ends_s.append(perf_counter())
-        self._backend.synchronize()
-        first = self._num_steps + warm_up
-        self._num_steps = first + count
+        self.backend.synchronize()
         return {first + i: end - start for i, (start, end) in enumerate(pairwise(ends_s))}
 
-    def trace(self) -> Trace:
-        """Of the latest steps, as many as the engine keeps."""
-        return self._engine.trace()
+    def measured(self, turns: Sequence[Turn] = ()) -> MeasuredRun:
+        """The run so far. Applies what is pending: what has not been flushed is not checked."""
+        trace = self.engine.trace()
+        return MeasuredRun(spec=self.spec, trace=trace, turns=turns, divergence=self._divergence())
 
-    def divergence(self, program: Program) -> str | None:
-        """How what ran differs from a predicted program, in all steps so far; None: it does not.
-
-        Applies what is pending: only what has been flushed is checked to its end.
-        """
-        if self._engine.program != program:
+    def _divergence(self) -> str | None:
+        if self.engine.program != self.spec.program:
             return "the schedule that was executed is not the one that was predicted"
-        self._engine.flush()
-        return self._engine.divergence
+        self.engine.flush()
+        return self.engine.divergence
 
-    @property
-    def device_bytes(self) -> int:
-        """The runtime's own device buffers."""
-        return self._engine.device_bytes
+
+def measured(
+    running: Sequence[Running],
+    references: Sequence[Running],
+    rounds: Rounds,
+    done: Callable[[], None],
+) -> list[MeasuredRun]:
+    """Each of the runs, after its turns with the references; ``done`` is called after every one."""
+    turns = in_turns(running, references, rounds, done)
+    return [one.measured(own) for one, own in zip(running, turns, strict=True)]
 
 
 @contextmanager
@@ -127,11 +152,11 @@ def opened(spec: RunSpec, make: Callable[[], Backend] | None = None) -> Iterator
             backend=backend,
             optimizer=_OPTIMIZER,
         )
-        running = Running(stack.enter_context(engine), batch, backend)
+        stack.enter_context(engine)
         gc.collect()
         stack.callback(gc.unfreeze)
         gc.freeze()
-        yield running
+        yield Running(spec=spec, engine=engine, batch=batch, backend=backend)
 
 
 def _model(spec: RunSpec) -> Any:

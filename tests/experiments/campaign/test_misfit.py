@@ -7,9 +7,10 @@ import pytest
 
 from experiments.campaign.designs import calibration_runs
 from experiments.campaign.recorded_run import case_of
-from experiments.campaign.references import References, TimedRun, excess, misfit_ratio
+from experiments.campaign.references import References, excess, misfit_ratio
 from tests.calibrated import referenced_host, references_s
 from zo2rt.measure.calm import Turn
+from zo2rt.measure.runs import MeasuredRun
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
 from zo2sim.predict.drift import Drift, drifted
@@ -24,18 +25,19 @@ def machine() -> Machine:
     return referenced_host()
 
 
-def measured(machine: Machine, *, misfit: float, noise: float) -> list[TimedRun]:
+def measured(machine: Machine, *, misfit: float, noise: float) -> list[MeasuredRun]:
     """Runs whose steps are off by ``misfit``, in eight turns that scatter by ``noise``."""
     rng, beside_s = np.random.default_rng(1), references_s(machine)
-    found: list[TimedRun] = []
+    found: list[MeasuredRun] = []
     for spec in calibration_runs(COUNT, seed=0):
-        step_s = predict(case_of(spec, machine)).step_s * np.exp(misfit * rng.standard_normal())
+        trace = predict(case_of(spec, machine)).trace
+        step_s = trace.step_s * np.exp(misfit * rng.standard_normal())
         steps_s = step_s * np.exp(noise * rng.standard_normal((8, 4)))
         turns = [
             Turn(steps_s={4 * i + j: s for j, s in enumerate(own)}, references_s=beside_s)
             for i, own in enumerate(steps_s.tolist())
         ]
-        found.append(TimedRun(spec=spec, turns=turns))
+        found.append(MeasuredRun(spec=spec, trace=trace, turns=turns))
     return found
 
 

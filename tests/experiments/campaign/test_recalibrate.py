@@ -8,11 +8,11 @@ import pytest
 
 from experiments import calibrate, run
 from experiments.campaign.designs import opt, recipe
-from experiments.campaign.recorded_run import RecordedRun, case_of, read_recorded, write_recorded
+from experiments.campaign.recorded_run import case_of, read_recorded, write_recorded
 from tests.calibrated import calibrated_host
 from tests.commands import call
 from tests.tiny_causal import save
-from zo2rt.measure.runs import RunSpec
+from zo2rt.measure.runs import MeasuredRun, RunSpec
 from zo2sim.machines.file import dump, resolve
 from zo2sim.machines.machine import Machine
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -39,7 +39,7 @@ def simulated(folder: Path, machine: Machine, plan: Plan, recipe: Recipe) -> Pat
     spec = RunSpec(name=folder.name, config=opt(64, 6, vocab=300), plan=plan, recipe=recipe)
     case = case_of(spec, machine)
     trace = simulate(case.program, case.cost, case.cost.rates, periods=8)
-    write_recorded(folder, RecordedRun(spec=spec, trace=trace), metadata={})
+    write_recorded(folder, MeasuredRun(spec=spec, trace=trace), metadata={})
     return folder
 
 

@@ -12,10 +12,10 @@ from experiments.campaign.designs import held_out_runs
 from experiments.campaign.recorded_run import case_of
 from experiments.campaign.references import References
 from experiments.comparison.compared import Validated, compared
-from experiments.comparison.earlier import MeasuredRun
 from experiments.comparison.screen import show
 from tests.calibrated import referenced_host, references_s
 from zo2rt.measure.calm import Turn
+from zo2rt.measure.runs import MeasuredRun
 from zo2sim.predict.drift import Drift, drifted
 from zo2sim.predict.predict import predict
 from zo2sim.simulate.events import simulate
@@ -37,7 +37,7 @@ def validated(drift: Drift, *, kept: int = STEPS) -> Validated:
     spans = tuple(span for span in trace.spans if span.step >= STEPS - kept)
     turn = Turn(steps_s=steps_s, references_s=references_s(drifted(machine, drift)))
     held = replace(trace, spans=spans)
-    run = MeasuredRun(spec=spec, trace=held, turns=(turn,), divergence=None)
+    run = MeasuredRun(spec=spec, trace=held, turns=(turn,))
     return compared(run, prediction, References.of(machine, [run.turns]), seed=0)
 
 
@@ -57,7 +57,7 @@ def test_the_step_that_is_drawn_is_one_that_the_trace_holds(kept: int, drawn: in
     """Steps 3 and 4 are the calm third; a step is drawn from the loss before it on."""
     one = validated(Drift(), kept=kept)
     assert one.drawn_step == drawn
-    assert loss_to_loss(one.trace, drawn).length_s == pytest.approx(one.comparison.step_s)
+    assert loss_to_loss(one.run.trace, drawn).length_s == pytest.approx(one.comparison.step_s)
 
 
 def test_a_machine_that_changed_is_said_to_on_the_screen():
