@@ -1,5 +1,5 @@
-"""Benchmarks. Imports `cli` only.
+"""Benchmarks. Imports `cli` and `screen` only.
 
-`turns` measures several things in turn; `simulator`, `runtime`, `card` and `noise` are what is
-measured, `runner` and `workload` the runtime's side, `textbook` MeZO's loop beside it.
+`simulator`, `runtime`, `card` and `noise` are what is measured, `runner` and `workload` the
+runtime's side, `textbook` MeZO's loop beside it.
 """

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from itertools import count
 
 from experiments.speed.runner import runner_on
-from experiments.speed.runtime import OFFLOADED, RESIDENT, Figure
+from experiments.speed.runtime import OFFLOADED, RESIDENT, Figure, spreads
 from experiments.speed.textbook import TextbookMezo
-from experiments.speed.turns import Measure, in_turn, timed_s
 from experiments.speed.workload import Workload
 from zo2rt.backends import Backend, CudaBackend
 from zo2rt.measure.handover import launch_s
+from zo2rt.measure.timing import Measure, timed_s
 
 
 def figures(
@@ -33,7 +33,7 @@ def figures(
         }
         for measure in measures.values():
             measure()  # kernels are compiled, and the allocator has what it needs
-        found = in_turn(measures, pairs)
+        found = spreads(measures, pairs)
     return [
         Figure("speedup_over_mezo_loop", found["mezo"].over(found["resident"])),
         Figure("offloaded_over_resident", found["offloaded"].over(found["resident"])),

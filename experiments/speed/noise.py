@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 
-from experiments.speed.turns import Measure, timed_s
 from zo2rt.backends import Backend
+from zo2rt.measure.timing import Measure, timed_s
 from zo2rt.noise import Distribution, Extent, Record, perturb, perturb_pair, update
 
 _PLACE, _KEY, _EPS = Extent(p=3), 5, 1e-3

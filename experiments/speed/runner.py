@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from experiments.speed.turns import timed_s
 from experiments.speed.workload import Workload
 from zo2rt.backends import Backend, HostBackend, LinkLimit
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.measure.timing import timed_s
 from zo2sim.plan.choices import Plan
 
 _STEPS = 2  # timed in a row

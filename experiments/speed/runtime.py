@@ -6,19 +6,23 @@ Everything computes on one thread: the caller's, or the compute stream of a `hos
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from statistics import median
 
 import torch
 
+from experiments.screen import progress_bar
 from experiments.speed.noise import NoiseSpeed
 from experiments.speed.runner import Runner, open_runner
 from experiments.speed.textbook import TextbookMezo
-from experiments.speed.turns import Measure, Spread, in_turn, timed_s
 from experiments.speed.workload import Workload
 from zo2rt.backends import HostBackend
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure.handover import handover_s, launch_s
+from zo2rt.measure.spread import Spread
+from zo2rt.measure.timing import Measure, timed_s
+from zo2rt.measure.turns import in_turn
 from zo2sim.plan.choices import Plan, Policy
 
 OPT_125M = Workload()
@@ -54,9 +58,17 @@ def figures(workload: Workload, *, pairs: int) -> list[Figure]:
             "launch": lambda: launch_s(idle),
             "handover": lambda: handover_s(idle),
         }
-        found = in_turn(measures, pairs)
+        found = spreads(measures, pairs)
         links_s = {name: runner.link_s for name, runner in runners.items()}
     return [*_wanted(found, links_s), *_explained(found, workload, links_s)]
+
+
+def spreads(measures: Mapping[str, Measure], pairs: int) -> dict[str, Spread]:
+    """Measured in turn: a machine that slows down slows both sides of a ratio."""
+    with progress_bar() as bar:
+        done = partial(bar.advance, bar.add_task("measuring", total=pairs * len(measures)))
+        found = in_turn([*measures.values()], pairs, done=done)
+    return dict(zip(measures, map(Spread.of, found), strict=True))
 
 
 def _runners(stack: ExitStack, workload: Workload) -> dict[str, Runner]:

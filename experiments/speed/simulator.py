@@ -1,14 +1,14 @@
 """How fast the simulator is, and the fast path beside it."""
 
 import random
-import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 from itertools import islice
 
 import numpy as np
 
 from experiments.speed.drawn_plans import random_cases, uncontended
+from zo2rt.measure.spread import Spread
+from zo2rt.measure.timing import timed_s
 from zo2sim.machines.file import named
 from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Plan, Recipe
@@ -32,14 +32,14 @@ def _simulator(repeats: int) -> dict[str, float]:
     program, cost = case.program, case.cost
     rates = cost.rates
     num_ops = len(program.prologue.ops) + PERIODS * len(program.period.ops)
-    seconds = _timed(lambda: simulate(program, cost, rates), repeats)
-    median = statistics.median(seconds)
+    run = partial(simulate, program, cost, rates)
+    run_s = Spread.of(timed_s(run) for _ in range(repeats))
     return {
-        "simulate_opt175b_step_s": median / (PERIODS + 1),
-        "simulate_opt175b_run_s": median,
-        "simulate_opt175b_run_low_s": min(seconds),
-        "simulate_opt175b_run_high_s": max(seconds),
-        "simulate_ops_per_s": num_ops / median,
+        "simulate_opt175b_step_s": run_s.median / (PERIODS + 1),
+        "simulate_opt175b_run_s": run_s.median,
+        "simulate_opt175b_run_low_s": run_s.low,
+        "simulate_opt175b_run_high_s": run_s.high,
+        "simulate_ops_per_s": num_ops / run_s.median,
     }
 
 
@@ -48,24 +48,14 @@ def _fast_path(repeats: int, plans: int, seed: int) -> dict[str, float]:
     draw = random.Random(seed)
     machine = uncontended(named("a100-pcie-80gb"))
     batches = [random_cases(draw, machine, plans) for _ in range(repeats)]
-    remaining = iter(batches)
-    seconds = _timed(lambda: step_s(next(remaining)), repeats)
+    batch_s = Spread.of(timed_s(partial(step_s, batch)) for batch in batches)
     checked = list(islice((case for case in batches[0] if not contends(case)), _CHECKED))
     fast = step_s(checked)
     slow = np.array([simulate(c.program, c.cost, c.cost.rates).step_s for c in checked])
     return {
-        "fast_path_plans_per_s": plans / statistics.median(seconds),
-        "fast_path_plans_per_s_low": plans / max(seconds),
-        "fast_path_plans_per_s_high": plans / min(seconds),
+        "fast_path_plans_per_s": plans / batch_s.median,
+        "fast_path_plans_per_s_low": plans / batch_s.high,
+        "fast_path_plans_per_s_high": plans / batch_s.low,
         "fast_path_max_relative_error": float(np.max(np.abs(fast / slow - 1.0))),
         "fast_path_plans_checked": float(len(checked)),
     }
-
-
-def _timed(work: Callable[[], object], repeats: int) -> list[float]:
-    seconds: list[float] = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return seconds

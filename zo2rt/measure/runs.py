@@ -16,7 +16,7 @@ from zo2rt.backends import Backend, HostBackend, LinkLimit
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.measure.calm import Turn
-from zo2rt.measure.turns import Rounds, in_turns
+from zo2rt.measure.turns import Rounds, with_references
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2sim.models.config import from_config
 from zo2sim.models.shapes import Model
@@ -123,7 +123,7 @@ def measured(
     done: Callable[[], None],
 ) -> list[MeasuredRun]:
     """Each of the runs, after its turns with the references; ``done`` is called after every one."""
-    turns = in_turns(running, references, rounds, done)
+    turns = with_references(running, references, rounds, done)
     return [one.measured(own) for one, own in zip(running, turns, strict=True)]
 
 

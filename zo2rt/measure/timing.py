@@ -1,7 +1,5 @@
-"""How everything here is timed: many things in rounds, so that no disturbance hits one alone."""
+"""Timing a piece of work, and benchmarks in turn: a row of seconds beside what each takes."""
 
-import random
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -9,9 +7,12 @@ from time import perf_counter
 from typing import TypeVar
 
 from zo2rt.measure.calm import calm_s
+from zo2rt.measure.turns import in_turn
 from zo2sim.cost.measured import Measured
 
 Work = Callable[[], object]
+Measure = Callable[[], float]
+"""Measures once and returns the value."""
 T = TypeVar("T")
 _FAR_BYTES = 3e7
 
@@ -53,17 +54,14 @@ def measure(
     are the calm ones of its repeats.
     """
     seconds_of = timed or _calm_s
-    order = random.Random(seed)
-    found_s: defaultdict[int, list[float]] = defaultdict(list)
-    for _ in range(effort.rounds):
-        for number in order.sample(range(len(benches)), len(benches)):
-            found_s[number].append(seconds_of(benches[number].prepare(), effort))
-    for number, bench in enumerate(benches):
+    measures = [lambda bench=bench: seconds_of(bench.prepare(), effort) for bench in benches]
+    found_s = in_turn(measures, effort.rounds, seed=seed)
+    for bench, durations_s in zip(benches, found_s, strict=True):
         yield Measured(
             group=bench.group,
             name=bench.name,
             amounts=bench.amounts,
-            seconds=calm_s(found_s[number]),
+            seconds=calm_s(durations_s),
             in_loop=True,
         )
 
@@ -82,3 +80,11 @@ def repeated(work: Work, effort: Effort) -> list[float]:
         work()
         durations.append(perf_counter() - start_s)
     return durations
+
+
+def timed_s(work: Work, *, times: int = 1) -> float:
+    """Seconds of one call, on average."""
+    start_s = perf_counter()
+    for _ in range(times):
+        work()
+    return (perf_counter() - start_s) / times

@@ -1,11 +1,18 @@
-"""Runs that take turns with references, so that what the machine does meanwhile hits all."""
+"""Things that are measured in turn, so that what the machine does meanwhile hits all of them.
 
+Everything here is timed so: benchmarks, sides of a ratio, and runs with references.
+"""
+
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from itertools import chain
+from typing import Protocol, TypeVar
 
 from zo2rt.measure.calm import Turn, calm_s
 
+T = TypeVar("T")
 TURNS = 12
 """Of a run whose step is compared with a prediction; bands hold for what so many of them tell."""
 _AROUND = 31
@@ -29,28 +36,52 @@ class Rounds:
     warm_up: int = 2
 
 
-def in_turns(
+def in_turn(
+    measures: Sequence[Callable[[], T]],
+    rounds: int,
+    *,
+    seed: int | None = None,
+    done: Callable[[], None] = lambda: None,
+) -> list[list[T]]:
+    """What each of the measures finds, once in every round.
+
+    They have their turns in the order given, or with a seed in one that is drawn for each round.
+    ``done`` is called after every turn.
+    """
+    draw = None if seed is None else random.Random(seed)
+    found: list[list[T]] = [[] for _ in measures]
+    order = range(len(measures))
+    for _ in range(rounds):
+        for number in order if draw is None else draw.sample(order, len(order)):
+            found[number].append(measures[number]())
+            done()
+    return found
+
+
+def with_references(
     running: Sequence[Stepped],
     references: Sequence[Stepped],
     rounds: Rounds,
     done: Callable[[], None] = lambda: None,
 ) -> list[list[Turn]]:
-    """The turns of each run, in the order of the runs; ``done`` is called after every turn."""
-    beside_s: list[list[list[float]]] = [[] for _ in references]
-    steps_s: list[list[Mapping[int, float]]] = [[] for _ in running]
-    for _ in range(rounds.turns):
-        for own, one in zip(steps_s, running, strict=True):
-            for seen, reference in zip(beside_s, references, strict=True):
-                seen.append([*reference.steps_s(_REFERENCE_STEPS).values()])
-            own.append(one.steps_s(rounds.steps, warm_up=rounds.warm_up))
-            done()
-    around_s = [*zip(*map(_rolling, beside_s), strict=True)]
+    """The turns of each run, in the order of the runs; the references step before each of them."""
+
+    def turn(one: Stepped) -> tuple[list[list[float]], Mapping[int, float]]:
+        beside_s = [[*reference.steps_s(_REFERENCE_STEPS).values()] for reference in references]
+        return beside_s, one.steps_s(rounds.steps, warm_up=rounds.warm_up)
+
+    found = in_turn([partial(turn, one) for one in running], rounds.turns, done=done)
+    as_they_ran = chain.from_iterable(zip(*found, strict=True))
+    per_reference = zip(*(beside_s for beside_s, _ in as_they_ran), strict=True)
+    around_s = [*zip(*map(_rolling, per_reference), strict=True)]
     return [
         [
-            Turn(steps_s=turn, references_s=references_s)
-            for turn, references_s in zip(own, around_s[number :: len(running)], strict=True)
+            Turn(steps_s=steps_s, references_s=references_s)
+            for (_, steps_s), references_s in zip(
+                own, around_s[number :: len(running)], strict=True
+            )
         ]
-        for number, own in enumerate(steps_s)
+        for number, own in enumerate(found)
     ]
 
 

@@ -11,11 +11,11 @@ from experiments.speed import card as card_speed
 from experiments.speed import runtime as runtime_speed
 from experiments.speed.runtime import OPT_125M, Figure, figures
 from experiments.speed.textbook import TextbookMezo
-from experiments.speed.turns import Spread, in_turn
 from experiments.speed.workload import Workload
 from tests.commands import call
 from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.measure.spread import Spread
 from zo2rt.model.loss import model_loss
 from zo2rt.model.units import find_units
 from zo2sim.dtypes import Dtype
@@ -78,29 +78,6 @@ def test_no_pairs_are_refused():
 
 
 # ---- What they are made of ----
-
-
-def test_things_are_measured_in_turn():
-    order: list[str] = []
-
-    def measure(name: str, value: float) -> float:
-        order.append(name)
-        return value
-
-    found = in_turn({name: lambda name=name: measure(name, 2.0) for name in "ab"}, rounds=3)
-    assert order == ["a", "b"] * 3
-    assert found["a"] == Spread((2.0, 2.0, 2.0))
-
-
-def test_a_ratio_is_taken_pair_by_pair():
-    ratio = Spread((2.0, 9.0, 8.0)).over(Spread((1.0, 3.0, 2.0)))
-    assert (ratio.median, ratio.low, ratio.high) == (3.0, 2.0, 4.0)
-    assert ratio.times(10.0).figures("x") == {"x": 30.0, "x_low": 20.0, "x_high": 40.0}
-
-
-def test_a_spread_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least 1 value; got none"):
-        Spread(())
 
 
 def test_the_workload_counts_its_own_weights():

@@ -1,11 +1,38 @@
-"""Runs in turns with references: what disturbs a moment is no drift."""
+"""Things in turn, and runs with references: what disturbs a moment is no drift."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import count as counter
 from itertools import cycle
 
 from zo2rt.measure.calm import Turn
-from zo2rt.measure.turns import Rounds, in_turns
+from zo2rt.measure.turns import Rounds, in_turn, with_references
+
+
+def test_things_are_measured_in_turn():
+    order: list[str] = []
+    done: list[None] = []
+
+    def measure(name: str) -> int:
+        order.append(name)
+        return len(order)
+
+    measures = [partial(measure, name) for name in "ab"]
+    assert in_turn(measures, 3, done=lambda: done.append(None)) == [[1, 3, 5], [2, 4, 6]]
+    assert order == ["a", "b"] * 3
+    assert len(done) == 6
+
+
+def test_a_seed_draws_an_order_for_every_round():
+    def order(seed: int) -> list[str]:
+        names: list[str] = []
+        found = in_turn([partial(names.append, name) for name in "abcd"], 6, seed=seed)
+        assert [len(own) for own in found] == [6] * 4
+        return ["".join(names[i : i + 4]) for i in range(0, 24, 4)]
+
+    assert {"".join(sorted(turn)) for turn in order(1)} == {"abcd"}
+    assert len(set(order(1))) > 1
+    assert order(1) == order(1) != order(2)
 
 
 class Scripted:
@@ -21,7 +48,7 @@ class Scripted:
 
 
 def turns_of(run: Scripted, reference: Scripted, rounds: Rounds) -> list[Turn]:
-    (found,) = in_turns([run], [reference], rounds)
+    (found,) = with_references([run], [reference], rounds)
     return found
 
 
@@ -48,7 +75,7 @@ def test_every_run_has_its_turn_in_every_round():
     done: list[None] = []
     rounds = Rounds(turns=2, steps=1)
     references = [Named("large"), Named("small")]
-    found = in_turns([Named("a"), Named("b")], references, rounds, lambda: done.append(None))
+    found = with_references([Named("a"), Named("b")], references, rounds, lambda: done.append(None))
     assert order == ["large", "small", "a", "large", "small", "b"] * 2
     assert [len(turns) for turns in found] == [2, 2]
     assert len(done) == 4
@@ -70,5 +97,5 @@ def test_a_reference_that_stays_slow_is_drift():
 def test_each_reference_has_a_step_of_its_own():
     rounds = Rounds(turns=2, steps=1, warm_up=1)
     large, small = Scripted(cycle([2.0])), Scripted(cycle([0.5]))
-    (found,) = in_turns([Scripted(cycle([5.0]))], [large, small], rounds)
+    (found,) = with_references([Scripted(cycle([5.0]))], [large, small], rounds)
     assert [turn.references_s for turn in found] == [(2.0, 0.5)] * 2
