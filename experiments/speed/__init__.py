@@ -1,5 +1,5 @@
 """Benchmarks. Imports `cli` and `screen` only.
 
-`simulator`, `runtime`, `card` and `noise` are what is measured, `runner` and `workload` the
-runtime's side, `textbook` MeZO's loop beside it.
+`simulator`, `runtime`, `card` and `noise` are what is measured, `textbook` MeZO's loop beside the
+runtime's steps.
 """

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from itertools import count
+from dataclasses import replace
+from functools import partial
 
-from experiments.speed.runner import runner_on
-from experiments.speed.runtime import OFFLOADED, RESIDENT, Figure, spreads
-from experiments.speed.textbook import TextbookMezo
-from experiments.speed.workload import Workload
+from experiments.speed.runtime import OFFLOADED, RESIDENT, Figure, mezo_loop, spreads, step_s
 from zo2rt.backends import Backend, CudaBackend
 from zo2rt.measure.handover import launch_s
-from zo2rt.measure.timing import Measure, timed_s
+from zo2rt.measure.runs import RunSpec, opened
 
 
 def figures(
-    workload: Workload, *, pairs: int, backend: Callable[[], Backend] = CudaBackend
+    spec: RunSpec, *, pairs: int, backend: Callable[[], Backend] = CudaBackend
 ) -> list[Figure]:
     """Figures of one run, each from ``pairs`` values that were measured in turn.
 
@@ -22,13 +20,14 @@ def figures(
     """
     with ExitStack() as stack:
         resident, offloaded = (
-            runner_on(stack, workload, plan, backend()) for plan in (RESIDENT, OFFLOADED)
+            stack.enter_context(opened(replace(spec, plan=plan), backend))
+            for plan in (RESIDENT, OFFLOADED)
         )
         idle = stack.enter_context(backend())
         measures = {
-            "mezo": _mezo_loop(workload, resident.backend),
-            "resident": resident.step_s,
-            "offloaded": offloaded.step_s,
+            "mezo": mezo_loop(spec, resident.batch, resident.backend.device),
+            "resident": partial(step_s, resident),
+            "offloaded": partial(step_s, offloaded),
             "launch": lambda: launch_s(idle),
         }
         for measure in measures.values():
@@ -40,10 +39,3 @@ def figures(
         Figure("launch_us", found["launch"].times(1e6), "<= 200"),
         *(Figure(f"{name}_step_s", found[name]) for name in ("mezo", "resident", "offloaded")),
     ]
-
-
-def _mezo_loop(workload: Workload, backend: Backend) -> Measure:
-    device, seeds = backend.device, count()
-    loop = TextbookMezo(workload.model().to(device))
-    batch = {name: tensor.to(device) for name, tensor in workload.batch().items()}
-    return lambda: timed_s(lambda: loop.step(batch, next(seeds)))

@@ -5,33 +5,52 @@ Everything computes on one thread: the caller's, or the compute stream of a `hos
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from statistics import median
+from statistics import fmean, median
 
 import torch
+from torch import Tensor
 
 from experiments.screen import progress_bar
 from experiments.speed.noise import NoiseSpeed
-from experiments.speed.runner import Runner, open_runner
 from experiments.speed.textbook import TextbookMezo
-from experiments.speed.workload import Workload
 from zo2rt.backends import HostBackend
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure.handover import handover_s, launch_s
+from zo2rt.measure.runs import Running, RunSpec, model_of, opened
 from zo2rt.measure.spread import Spread
 from zo2rt.measure.timing import Measure, timed_s
 from zo2rt.measure.turns import in_turn
-from zo2sim.plan.choices import Plan, Policy
-
-OPT_125M = Workload()
+from zo2sim.dtypes import Dtype
+from zo2sim.models.shapes import Model
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 HIDDEN, EXPOSED = 0.8, 1.5
 """Seconds that the copies of a step take per direction, over those of a resident step."""
 RESIDENT = Plan(policy=Policy.RESIDENT, scratch_copies=2)
 OFFLOADED = Plan(num_slots=6, scratch_copies=2)
 """With fewer slots the link, or over a fast link the compute, idles around head and tail."""
+OPT_125M = RunSpec(
+    name="opt-125m",
+    config={
+        "model_type": "opt",
+        "hidden_size": 768,
+        "ffn_dim": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "vocab_size": 50272,
+        "max_position_embeddings": 2048,
+        "word_embed_proj_dim": 768,
+    },
+    plan=RESIDENT,
+    recipe=Recipe(
+        sequence=64, storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dtype.FP32
+    ),
+)
+"""Fine-tuning in fp32, one sequence per step, of OPT-125m's shape (arXiv:2205.01068)."""
+_STEPS = 2  # timed in a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +62,33 @@ class Figure:
     wanted: str = ""
 
 
-def figures(workload: Workload, *, pairs: int) -> list[Figure]:
+def figures(spec: RunSpec, *, pairs: int) -> list[Figure]:
     """Figures of one run, each from ``pairs`` values that were measured in turn."""
     with intra_op_threads(1), ExitStack() as stack:
-        runners = _runners(stack, workload)
+        runs = _opened(stack, spec)
+        batch = runs["resident"].batch
         idle = stack.enter_context(HostBackend())
-        noise = NoiseSpeed(idle, workload.block_elements)
+        noise = NoiseSpeed(idle, spec.model.blocks[0].elements)
         measures = {
-            "mezo": _mezo_loop(workload, fused=False),
-            "fused mezo": _mezo_loop(workload, fused=True),
-            **{name: runner.step_s for name, runner in runners.items()},
-            "forward": _forward(workload),
+            "mezo": mezo_loop(spec, batch),
+            "fused mezo": mezo_loop(spec, batch, fused=True),
+            **{name: partial(step_s, running) for name, running in runs.items()},
+            "forward": _forward(spec, batch),
             **noise.measures,
             "launch": lambda: launch_s(idle),
             "handover": lambda: handover_s(idle),
         }
         found = spreads(measures, pairs)
-        links_s = {name: runner.link_s for name, runner in runners.items()}
-    return [*_wanted(found, links_s), *_explained(found, workload, links_s)]
+        links_s = {name: _link_s(runs[name]) for name in ("hidden", "exposed")}
+    return [*_wanted(found, links_s), *_explained(found, spec.model, links_s)]
+
+
+def step_s(running: Running) -> float:
+    """Seconds of a step in the steady state.
+
+    An untimed step before prefetches what a step in the middle of a run finds.
+    """
+    return fmean(running.steps_s(_STEPS).values())
 
 
 def spreads(measures: Mapping[str, Measure], pairs: int) -> dict[str, Spread]:
@@ -71,24 +99,46 @@ def spreads(measures: Mapping[str, Measure], pairs: int) -> dict[str, Spread]:
     return dict(zip(measures, map(Spread.of, found), strict=True))
 
 
-def _runners(stack: ExitStack, workload: Workload) -> dict[str, Runner]:
+def mezo_loop(
+    spec: RunSpec,
+    batch: Mapping[str, Tensor],
+    device: torch.device | str = "cpu",
+    *,
+    fused: bool = False,
+) -> Measure:
+    """A step of the textbook's loop on the model of a run."""
+    loop, seeds = TextbookMezo(model_of(spec).to(device), fused=fused), count()
+    there = {name: tensor.to(device) for name, tensor in batch.items()}
+    return lambda: timed_s(lambda: loop.step(there, next(seeds)))
+
+
+def _opened(stack: ExitStack, spec: RunSpec) -> dict[str, Running]:
     """All in memory, over a link that compute hides, and over one that it does not; warm."""
-    resident = open_runner(stack, workload, RESIDENT)
-    compute_s = median(resident.step_s() for _ in range(4))
+    resident = stack.enter_context(opened(replace(spec, plan=RESIDENT)))
+    compute_s = median(step_s(resident) for _ in range(4))
     slow = {
-        name: open_runner(stack, workload, OFFLOADED, link_s=share * compute_s)
+        name: stack.enter_context(opened(_slow(spec, share * compute_s)))
         for name, share in (("hidden", HIDDEN), ("exposed", EXPOSED))
     }
     return {"resident": resident, **slow}
 
 
-def _mezo_loop(workload: Workload, *, fused: bool) -> Measure:
-    loop, batch, seeds = TextbookMezo(workload.model(), fused=fused), workload.batch(), count()
-    return lambda: timed_s(lambda: loop.step(batch, next(seeds)))
+def _slow(spec: RunSpec, link_s: float) -> RunSpec:
+    """Offloaded, over a link on which a step's copies take so long per direction."""
+    elements = sum(block.elements for block in spec.model.blocks)
+    streamed_bytes = elements * spec.recipe.wire_dtype.bytes
+    return replace(spec, plan=OFFLOADED, link_bytes_per_s=streamed_bytes / link_s)
 
 
-def _forward(workload: Workload) -> Measure:
-    model, batch = workload.model(), workload.batch()
+def _link_s(running: Running) -> float:
+    """What a step's copies take per direction over a limited link: its lower bound."""
+    rate = running.spec.link_bytes_per_s
+    assert rate is not None, "the link of a slow run is limited"
+    return running.backend.memory().pinned_bytes / rate
+
+
+def _forward(spec: RunSpec, batch: Mapping[str, Tensor]) -> Measure:
+    model = model_of(spec)
 
     @torch.no_grad()
     def forward() -> None:
@@ -112,10 +162,11 @@ def _wanted(found: Mapping[str, Spread], links_s: Mapping[str, float]) -> list[F
 
 
 def _explained(
-    found: Mapping[str, Spread], workload: Workload, links_s: Mapping[str, float]
+    found: Mapping[str, Spread], model: Model, links_s: Mapping[str, float]
 ) -> list[Figure]:
     """Steps in seconds, and how far the resident one is from the sum of its parts."""
-    built, updated = workload.noise_elements
+    updated = model.elements
+    built = updated + model.shared_elements  # head and tail each build their own
     parts = Spread.of(
         2.0 * forward + built * pair + updated * update
         for forward, pair, update in zip(

@@ -138,8 +138,8 @@ def opened(spec: RunSpec, make: Callable[[], Backend] | None = None) -> Iterator
     """
     with ExitStack() as stack:
         stack.enter_context(intra_op_threads(1))
-        model = _model(spec)
-        batch = _batch(spec)
+        model = model_of(spec)
+        batch = batch_of(spec)
         example = {name: tensor[:1, :_EXAMPLE_TOKENS] for name, tensor in batch.items()}
         backend = stack.enter_context(
             HostBackend(spec.limit, own_core=True) if make is None else make()
@@ -159,14 +159,16 @@ def opened(spec: RunSpec, make: Callable[[], Backend] | None = None) -> Iterator
         yield Running(spec=spec, engine=engine, batch=batch, backend=backend)
 
 
-def _model(spec: RunSpec) -> Any:
+def model_of(spec: RunSpec) -> Any:
+    """What runs, in eval mode; the same random weights at every call."""
     torch.manual_seed(0)
     fields, dtype = dict(spec.config), TORCH_DTYPES[spec.recipe.storage_dtype]
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
 
 
-def _batch(spec: RunSpec) -> dict[str, Tensor]:
+def batch_of(spec: RunSpec) -> dict[str, Tensor]:
+    """What a step takes: random tokens, which are their own labels."""
     recipe = spec.recipe
     shape = recipe.microbatches * recipe.batch, recipe.sequence
     tokens = torch.randint(0, int(spec.config["vocab_size"]), shape)

@@ -1,6 +1,7 @@
 """`bench --runtime`: what is measured, on a workload that takes no time, and what it is made of."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,28 @@ from experiments.speed import card as card_speed
 from experiments.speed import runtime as runtime_speed
 from experiments.speed.runtime import OPT_125M, Figure, figures
 from experiments.speed.textbook import TextbookMezo
-from experiments.speed.workload import Workload
 from tests.commands import call
 from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.measure.runs import batch_of, model_of
 from zo2rt.measure.spread import Spread
 from zo2rt.model.loss import model_loss
 from zo2rt.model.units import find_units
-from zo2sim.dtypes import Dtype
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy
 
-TINY = Workload(num_blocks=6, hidden=32, ffn=64, heads=4, vocab=64, sequence=8)
+TINY = replace(
+    OPT_125M,
+    config={
+        **OPT_125M.config,
+        "num_hidden_layers": 6,
+        "hidden_size": 32,
+        "word_embed_proj_dim": 32,
+        "ffn_dim": 64,
+        "num_attention_heads": 4,
+        "vocab_size": 64,
+    },
+    recipe=replace(OPT_125M.recipe, sequence=8),
+)
 PROMISED = (
     "speedup_over_mezo_loop",
     "offloaded_over_resident",
@@ -49,7 +61,7 @@ def test_the_command_gives_plain_numbers_with_their_range(
 ):
     file = tmp_path / "bench.json"
     made = [Figure(name, Spread((3.0, 1.0, 2.0)), "<= 4") for name in PROMISED]
-    monkeypatch.setattr(runtime_speed, "figures", lambda workload, *, pairs: made)
+    monkeypatch.setattr(runtime_speed, "figures", lambda spec, *, pairs: made)
     lines = call(bench, "--runtime", "--json", str(file)).out.splitlines()
     found = json.loads(file.read_text())
     assert [found[f"launch_us{end}"] for end in ("_low", "", "_high")] == [1.0, 2.0, 3.0]
@@ -80,36 +92,28 @@ def test_no_pairs_are_refused():
 # ---- What they are made of ----
 
 
-def test_the_workload_counts_its_own_weights():
-    units = find_units(TINY.model(), model_loss, TINY.batch())
-    assert TINY.block_elements == sum(p.elements for p in units[0].parameters)
-    trained = sum(p.elements for p in units.parameters)
+def test_a_shape_counts_the_weights_that_a_step_reads_and_updates():
+    shape, units = TINY.model, find_units(model_of(TINY), model_loss, batch_of(TINY))
+    assert shape.blocks[0].elements == sum(p.elements for p in units[0].parameters)
+    assert shape.elements == sum(p.elements for p in units.parameters)
     read_again = sum(p.elements for unit in units.order for p in unit.borrowed)
-    assert TINY.noise_elements == (trained + read_again, trained)
-    assert TINY.streamed_bytes == 4 * 6 * TINY.block_elements
+    assert shape.shared_elements == read_again > 0
 
 
 def test_the_default_is_opt_125m():
-    assert OPT_125M.noise_elements[1] == 125_239_296
+    assert OPT_125M.model.elements == 125_239_296
 
 
 def test_the_loop_is_mezo_to_the_bit():
     """As the engine executes it: in place, with torch's generator, and a seed per step."""
-    batch, fp32 = TINY.batch(), Dtype.FP32
-    how = Recipe(
-        sequence=TINY.sequence,
-        storage_dtype=fp32,
-        wire_dtype=fp32,
-        compute_dtype=fp32,
-        noise="torch",
-        perturbation="in_place",
-    )
-    loop = TextbookMezo(TINY.model(), lr=1e-3, eps=1e-2)
+    batch = batch_of(TINY)
+    how = replace(TINY.recipe, noise="torch", perturbation="in_place")
+    loop = TextbookMezo(model_of(TINY), lr=1e-3, eps=1e-2)
     optimizer = MezoSgd(lr=1e-3, eps=1e-2)
     with (
         HostBackend() as backend,
         Engine(
-            TINY.model(),
+            model_of(TINY),
             Plan(policy=Policy.RESIDENT),
             how,
             Objective(example=batch),
@@ -122,6 +126,6 @@ def test_the_loop_is_mezo_to_the_bit():
 
 
 def test_the_fused_loop_differs_by_roundings_only():
-    batch = TINY.batch()
-    one, other = (TextbookMezo(TINY.model(), fused=fused) for fused in (False, True))
+    batch = batch_of(TINY)
+    one, other = (TextbookMezo(model_of(TINY), fused=fused) for fused in (False, True))
     assert one.step(batch, 5) == pytest.approx(other.step(batch, 5), rel=1e-2)
