@@ -21,9 +21,10 @@ from analysis.fits.machine import START_S, HostSpecs, calibrated, together_ratio
 from analysis.fits.machine import quantities as fitted_quantities
 from analysis.plots.residuals import residuals
 from analysis.plots.style import svg_text
+from experiments.campaign.benchmarks import Campaign
 from experiments.campaign.card import CardCampaign, card_room, open_card, run_rows
 from experiments.campaign.designs import reference_runs
-from experiments.campaign.host import Campaign, measure_host, rows_of
+from experiments.campaign.host import measure_host, rows_of
 from experiments.campaign.recorded_run import case_of, read_recorded
 from experiments.campaign.references import excess, misfit_ratio
 from experiments.cli import DONE, run, write_file, write_json

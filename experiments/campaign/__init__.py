@@ -1,5 +1,5 @@
 """A calibration. Imports nothing of ours but `cli`.
 
-`designs` says which runs, `host` and `card` measure, `recorded_run` keeps one, `references` tell
-how the machine drifts meanwhile, `samples` what it did.
+`designs` says which runs and `benchmarks` what beside them, `host` and `card` measure,
+`recorded_run` keeps one, `references` tell how the machine drifts meanwhile, `samples` what it did.
 """

@@ -7,8 +7,8 @@ from typing import Any
 from analysis.fits.card import CardRoom
 from analysis.validation.op_errors import op_errors
 from analysis.validation.replay import mean_durations_s
+from experiments.campaign.benchmarks import Campaign, file_rows, host_rows
 from experiments.campaign.designs import device_runs
-from experiments.campaign.host import Campaign, file_rows, host_rows
 from experiments.campaign.recorded_run import case_of
 from experiments.screen import progress_bar
 from zo2rt.backends import Backend, CudaBackend
