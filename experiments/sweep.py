@@ -25,11 +25,10 @@ from experiments.folder.write import Run, write_run
 from experiments.jobs.answers import Answers
 from experiments.jobs.grid import expand
 from experiments.jobs.job import Job
-from experiments.jobs.outline import Headline, Outline
 from experiments.jobs.pool import run_jobs
 from experiments.jobs.presets import PRESETS
-from experiments.jobs.record_file import RecordFile
-from experiments.jobs.report import SweepReport
+from experiments.jobs.records import write_records
+from experiments.jobs.report import headline, summary, with_report
 from experiments.jobs.workers import chosen
 from zo2sim.plan.choices import Plan, Recipe
 
@@ -74,29 +73,25 @@ class Config(Target):
 def main(config: Config) -> int:
     base = tuple(replace(job, bands=not config.no_bands) for job in _base(config))
     axes = parse_axes(config.axis)
-    outline = Outline.of(expand(base, axes))
-    crew = chosen(jobs=config.jobs, scheduler=config.scheduler, most=outline.num_jobs)
-    headline, report = Headline(), SweepReport(outline)
-    with Answers(config.out / "answers.jsonl") as store:
-        run_jobs(expand(base, axes), store, crew, total=outline.num_jobs)
-        with RecordFile(config.out, outline) as records:
-            for job in expand(base, axes):
-                answer = store[job.key]
-                for taker in (records, headline, report):
-                    taker.add(job, answer)
-    run = Run(
-        verb="sweep",
-        config={"preset": config.preset, "axes": axes, "base": [_settings(job) for job in base]},
-        summary=headline.summary(outline),
-        provenance=provenance(seed=config.seed, machines=outline.machines),
-    )
-    typeset = not config.no_report
-    write_run(config.out, report.put_into(run) if typeset else run, typeset=typeset)
+    jobs = [*expand(base, axes)]
+    crew = chosen(jobs=config.jobs, scheduler=config.scheduler, most=len(jobs))
+    with Answers(config.out / "answers.jsonl") as answers:
+        run_jobs(jobs, answers, crew, total=len(jobs))
+        write_records(config.out, jobs, answers)
+        table = headline(jobs, answers)
+        run = Run(
+            verb="sweep",
+            config={"preset": config.preset, "axes": axes, "base": [_settings(j) for j in base]},
+            summary=summary(jobs, table),
+            provenance=provenance(seed=config.seed, machines={job.spec.machine for job in jobs}),
+        )
+        run = run if config.no_report else with_report(run, jobs, answers, table)
+    write_run(config.out, run, typeset=not config.no_report)
     if config.json is not None:
         write_json(config.json, run.summary)
     if config.json != "-":
-        print(f"{outline.num_jobs} predictions; report and records in {config.out}")
-        for machine, words in headline.hold_out_errors.items():
+        print(f"{len(jobs)} predictions; report and records in {config.out}")
+        for machine, words in run.summary["hold_out_errors"].items():
             print(f"hold-out error of {machine}: {words}")
     return DONE
 

@@ -1,5 +1,5 @@
 """A sweep's jobs. Imports `case`, `answer` and `folder`.
 
 `grid` and `presets` make jobs, `job` answers one, `pool` and `workers` many at once, `answers`
-keeps them so that a sweep resumes; `record_file`, `tables`, `outline` and `report` sum up.
+keeps them so that a sweep resumes; `tables`, `records` and `report` sum up.
 """

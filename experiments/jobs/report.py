@@ -1,13 +1,14 @@
-"""The report of a sweep, gathered one answer at a time.
+"""What a sweep found: its summary, and its report around one wide table.
 
-Rows of a preset's questions are kept, as figures need all of them. Of a grid, which may have any
-number, only the best are.
+Every row of a preset's questions is shown, as figures need all of them. Of a grid, which may have
+any number, only the best are.
 """
 
-import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import pandas as pd
 
 from analysis.plots.sweep.figures import sweep_figures
 from analysis.report.document import TRACE
@@ -15,65 +16,79 @@ from analysis.report.sweep.document import sweep_document
 from experiments.case.sizes import show_seconds
 from experiments.folder.write import Run
 from experiments.jobs.job import Job
-from experiments.jobs.outline import Outline
 from experiments.jobs.published import kernel_errors, memory_claims
-from experiments.jobs.tables import device_items, wide, wide_row
+from experiments.jobs.tables import device_items, run_id_of, wide, wide_row
 from zo2sim.memory.runtime import slot_bytes
 from zo2sim.predict.predict import Prediction, predict
 from zo2sim.simulate.perfetto import to_json
 
 _MOST_GRID_ROWS = 1000
+_HEADLINE = ("fits", "tokens_per_s", "step_s", "lower_bound_s", "hold_out_error")
+
+Answers = Mapping[str, Mapping[str, Any]]
 
 
-class SweepReport:
-    """Takes answers in the order of the jobs, and puts the report into the run."""
+def headline(jobs: Sequence[Job], answers: Answers) -> pd.DataFrame:
+    """A row per job with the few columns that say how it came off; empty where none is known."""
+    rows = [(j.question, j.spec.machine, *map(answers[j.key].get, _HEADLINE)) for j in jobs]
+    return pd.DataFrame(rows, columns=["question", "machine", *_HEADLINE])
 
-    def __init__(self, outline: Outline) -> None:
-        self._outline = outline
-        self._rows: list[tuple[int, dict[str, Any]]] = []
-        self._best: list[tuple[tuple[float, float, int], dict[str, Any]]] = []
-        self._traced: Job | None = None
-        self._itemised: list[Job] = []
-        self._count = 0
 
-    def add(self, job: Job, answer: Mapping[str, Any]) -> None:
-        """The next job and its numbers."""
-        self._count += 1
-        if job.question == "grid":
-            place = (answer["fits"], answer["tokens_per_s"], -self._count)
-            push = heapq.heappush if len(self._best) < _MOST_GRID_ROWS else heapq.heappushpop
-            push(self._best, (place, wide_row(job, answer)))
-        else:
-            self._rows.append((self._count, wide_row(job, answer)))
-        if self._traced is None and (job.question == "timeline" or self._outline.num_jobs == 1):
-            self._traced = job
-        if job.question == "breakdown":
-            self._itemised.append(job)
+def summary(jobs: Sequence[Job], table: pd.DataFrame) -> dict[str, Any]:
+    """The summary of the run, of a `headline`; None where nothing was predicted.
 
-    def put_into(self, run: Run) -> Run:
-        """The run with words, figures, and the trace of the case that is drawn."""
-        best = [(-place[2], row) for place, row in self._best]
-        table = wide([row for _, row in sorted([*self._rows, *best], key=lambda one: one[0])])
-        traced = None if self._traced is None else predict(self._traced.spec.case())
-        trace = None if traced is None else traced.trace
-        claims = memory_claims()
-        document = sweep_document(
-            table,
-            claims,
-            trace=trace,
-            summary=_glance(run.summary),
-            provenance=run.provenance,
-            kernels=kernel_errors(),
-        )
-        figures = sweep_figures(
-            table,
-            claims,
-            trace=trace,
-            slot_bytes=None if traced is None else _slot_bytes(traced),
-            items=device_items(self._itemised) if self._itemised else None,
-        )
-        traces = {} if traced is None else {TRACE: _perfetto(traced, run.provenance)}
-        return replace(run, document=document, figures=figures, traces=traces)
+    A job without a step time, a mere account of memory, is passed over.
+    """
+    predicted = table.dropna(subset=["step_s"])
+    errors = predicted.drop_duplicates("machine")
+    return {
+        "run_id": run_id_of(jobs),
+        "num_jobs": len(jobs),
+        "num_models": len({job.spec.model for job in jobs}),
+        "num_fitting": float(predicted["fits"].sum()),
+        "fastest_tokens_per_s": _largest(predicted["tokens_per_s"]),
+        "slowest_step_s": _largest(predicted["step_s"]),
+        "largest_gap_to_bound": _largest(predicted["step_s"] / predicted["lower_bound_s"] - 1.0),
+        "hold_out_errors": dict(zip(errors["machine"], errors["hold_out_error"], strict=True)),
+    }
+
+
+def _largest(column: pd.Series) -> float | None:
+    return None if column.empty else float(column.max())
+
+
+def with_report(run: Run, jobs: Sequence[Job], answers: Answers, table: pd.DataFrame) -> Run:
+    """The run with words, figures, and the trace of the case that is drawn."""
+    shown = wide([wide_row(jobs[n], answers[jobs[n].key]) for n in _shown(table)])
+    drawn = (job for job in jobs if job.question == "timeline" or len(jobs) == 1)
+    traced = next((predict(job.spec.case()) for job in drawn), None)
+    trace = None if traced is None else traced.trace
+    itemised = [job for job in jobs if job.question == "breakdown"]
+    claims = memory_claims()
+    document = sweep_document(
+        shown,
+        claims,
+        trace=trace,
+        summary=_glance(run.summary),
+        provenance=run.provenance,
+        kernels=kernel_errors(),
+    )
+    figures = sweep_figures(
+        shown,
+        claims,
+        trace=trace,
+        slot_bytes=None if traced is None else _slot_bytes(traced),
+        items=device_items(itemised) if itemised else None,
+    )
+    traces = {} if traced is None else {TRACE: _perfetto(traced, run.provenance)}
+    return replace(run, document=document, figures=figures, traces=traces)
+
+
+def _shown(table: pd.DataFrame) -> list[int]:
+    """Numbers of the jobs that the report shows, in order; of equal ones the first are best."""
+    grid = table[table["question"] == "grid"]
+    best = grid.sort_values(["fits", "tokens_per_s"], ascending=False, kind="stable")
+    return [int(number) for number in table.index.difference(best.index[_MOST_GRID_ROWS:])]
 
 
 def _perfetto(traced: Prediction, source: Mapping[str, str]) -> str:

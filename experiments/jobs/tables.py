@@ -1,11 +1,12 @@
 """A sweep's answers as tables: wide for figures, long for files, both in the order of the jobs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from experiments.answer.metrics import UNITS
+from experiments.folder.provenance import run_id
 from experiments.folder.write import records
 from experiments.jobs.job import Job
 from zo2sim.memory.account import MemoryAccount, MemoryPlace
@@ -13,6 +14,11 @@ from zo2sim.memory.runtime import account
 
 _PROVENANCE = "predicted"
 _ENDS = ("_low", "_high")
+
+
+def run_id_of(jobs: Iterable[Job]) -> str:
+    """Identifies a sweep by what its jobs ask, and under which names."""
+    return run_id(f"{job.question}/{job.label}/{job.key}" for job in jobs)
 
 
 def wide_row(job: Job, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,20 +36,20 @@ def wide(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def long(
-    jobs: Sequence[Job], answers: Mapping[str, Mapping[str, Any]], run_id: str
+    jobs: Sequence[Job], answers: Mapping[str, Mapping[str, Any]], identity: str
 ) -> pd.DataFrame:
     """One row per job and metric: run_id, config_hash, metric, value, unit, low, high, provenance.
 
     Settings stand beside each row. ``low`` and ``high`` end the 90 % band where one was asked for.
     ``text`` holds what is no number, such as the binding resource.
     """
-    rows = [row for job in jobs for row in _long_rows(job, answers[job.key], run_id)]
+    rows = [row for job in jobs for row in _long_rows(job, answers[job.key], identity)]
     return records(rows).astype({"text": "string"})
 
 
-def _long_rows(job: Job, answer: Mapping[str, Any], run_id: str) -> Iterator[dict[str, Any]]:
+def _long_rows(job: Job, answer: Mapping[str, Any], identity: str) -> Iterator[dict[str, Any]]:
     settings = {
-        "run_id": run_id,
+        "run_id": identity,
         "config_hash": job.spec.config_hash,
         "provenance": _PROVENANCE,
         "question": job.question,
