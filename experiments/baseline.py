@@ -14,7 +14,7 @@ from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
-from experiments.cli import DONE, NO, run, write_json
+from experiments.cli import DONE, Answer, finish, run
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from zo2sim.baselines import (
@@ -92,11 +92,12 @@ def main(config: Config) -> int:
     predicted, hazards = predict(case), _hazards(case)
     if config.out is not None:
         write_run(config.out, _folder(config, predicted, hazards))
-    if config.json is not None:
-        write_json(config.json, _document(predicted, hazards))
-    if config.json != "-":
-        print("\n".join(_lines(predicted, hazards)))
-    return DONE if all(p.fits for p in case.fits) and not hazards else NO
+    answer = Answer(
+        _document(predicted, hazards),
+        lambda: print("\n".join(_lines(predicted, hazards))),
+        yes=all(p.fits for p in case.fits) and not hazards,
+    )
+    return finish(answer, config.json)
 
 
 def _folder(config: Config, predicted: TrainingPrediction, hazards: list[str]) -> Run:

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from experiments.cli import DONE, FAILED, run, write_json
+from experiments.cli import FAILED, Answer, finish, run
 from experiments.speed import simulator as simulator_speed
 
 
@@ -46,12 +46,8 @@ def main(config: Config) -> int:
 
 def _simulator(config: Config) -> int:
     figures = simulator_speed.figures(repeats=config.repeats, plans=config.plans, seed=config.seed)
-    if config.json is not None:
-        write_json(config.json, figures)
-    if config.json != "-":
-        for name, value in figures.items():
-            print(f"{name:32} {value:.4g}")
-    return DONE
+    lines = [f"{name:32} {value:.4g}" for name, value in figures.items()]
+    return finish(Answer(figures, lambda: print("\n".join(lines))), config.json)
 
 
 def _runtime(config: Config) -> int:
@@ -64,15 +60,13 @@ def _runtime(config: Config) -> int:
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
-    if config.json is not None:
-        parts = (figure.spread.figures(figure.name) for figure in figures)
-        write_json(config.json, {name: value for part in parts for name, value in part.items()})
-    if config.json != "-":
-        print(f"{'':26}{'median':>10}{'low':>10}{'high':>10}  wanted")
-        for f in figures:
-            s = f.spread
-            print(f"{f.name:26}{s.median:10.4g}{s.low:10.4g}{s.high:10.4g}  {f.wanted}")
-    return DONE
+    parts = (figure.spread.figures(figure.name) for figure in figures)
+    numbers = {name: value for part in parts for name, value in part.items()}
+    lines = [f"{'':26}{'median':>10}{'low':>10}{'high':>10}  wanted"]
+    for f in figures:
+        s = f.spread
+        lines.append(f"{f.name:26}{s.median:10.4g}{s.low:10.4g}{s.high:10.4g}  {f.wanted}")
+    return finish(Answer(numbers, lambda: print("\n".join(lines))), config.json)
 
 
 if __name__ == "__main__":

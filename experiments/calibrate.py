@@ -27,7 +27,7 @@ from experiments.campaign.designs import reference_runs
 from experiments.campaign.host import measure_host, rows_of
 from experiments.campaign.recorded_run import case_of, read_recorded
 from experiments.campaign.references import excess, misfit_ratio
-from experiments.cli import DONE, run, write_file, write_json
+from experiments.cli import Answer, finish, run, write_file
 from experiments.folder.provenance import commit
 from experiments.screen import headed, right
 from zo2rt.measure.card import read_card
@@ -74,11 +74,10 @@ def main(config: Config) -> int:
     fitted, machine = _calibration(config)(config, source)
     write_file(config.out, dump(machine).encode())
     write_file(config.out.with_suffix(".residuals.svg"), svg_text(residuals(fitted)).encode())
-    if config.json is not None:
-        write_json(config.json, _summary(fitted, machine, source))
-    if config.json != "-":
-        _print(fitted, machine, config.out, Console())
-    return DONE
+    answer = Answer(
+        _summary(fitted, machine, source), lambda: _print(fitted, machine, config.out, Console())
+    )
+    return finish(answer, config.json)
 
 
 def warnings(fitted: Fit, machine: Machine) -> list[str]:

@@ -1,4 +1,4 @@
-"""What every command shares: parsing, one-line errors, exit codes, JSON output.
+"""What every command shares: parsing, one-line errors, answers with exit codes, whole files.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no.
 """
@@ -9,7 +9,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,7 +64,31 @@ def parse(config: Callable[..., C], argv: Sequence[str] | None = None) -> C:
         raise ValueError(_one_line(message.getvalue())) from None
 
 
-def write_json(target: str, content: Any) -> None:
+@dataclass(frozen=True)
+class Answer:
+    """What a command found: ``content`` for ``--json``, and what ``show`` prints for a person.
+
+    ``yes`` is False where the answer is no; ``complaints`` are lines for stderr that say why.
+    """
+
+    content: Mapping[str, Any]
+    show: Callable[[], object]
+    yes: bool = True
+    complaints: Sequence[str] = ()
+
+
+def finish(answer: Answer, json_target: str | None) -> int:
+    """Give the answer as JSON where that was asked for, and in words unless JSON takes stdout."""
+    if json_target is not None:
+        write_json(json_target, answer.content)
+    if json_target != "-":
+        answer.show()
+    for complaint in answer.complaints:
+        print(f"error: {complaint}", file=sys.stderr)
+    return DONE if answer.yes and not answer.complaints else NO
+
+
+def write_json(target: str, content: Mapping[str, Any]) -> None:
     """Write versioned JSON to a file, or to stdout for ``-``; never a half-written file."""
     text = json.dumps({"schema": 1, **content}, indent=2, allow_nan=False) + "\n"
     if not target:

@@ -17,7 +17,7 @@ from analysis.fits.kernels.file import FittedKernel, file_text, fit_kernel
 from analysis.fits.kernels.fit import fit_roofline
 from analysis.fits.kernels.table import KernelTable, read_attention, read_gemm
 from analysis.fits.kernels.validation import device_log_errors, hold_outs, pooled, shape_log_errors
-from experiments.cli import DONE, NO, run, write_file, write_json
+from experiments.cli import Answer, finish, run, write_file
 from zo2sim.cost.kernels.model import HoldOut
 from zo2sim.cost.kernels.roofline import Array
 from zo2sim.cost.kernels.tables import CLASS
@@ -136,18 +136,15 @@ def main(config: Config) -> int:
         "attention": Errors.of(read_attention(config.tables / "attention_prefill_bf16.csv")),
     }
     texts, rows = data_files(errors), records(errors)
-    if config.json != "-":
-        print(table(rows))
-    if config.json is not None:
-        write_json(config.json, {"command": COMMAND, "rows": rows})
     if not config.check:
         for name, text in texts.items():
             write_file(FILES / f"{name}.json", text.encode())
-        return DONE
-    wrong = complaints(errors, texts)
-    for complaint in wrong:
-        print(f"error: {complaint}", file=sys.stderr)
-    return NO if wrong else DONE
+    answer = Answer(
+        {"command": COMMAND, "rows": rows},
+        lambda: print(table(rows)),
+        complaints=complaints(errors, texts) if config.check else (),
+    )
+    return finish(answer, config.json)
 
 
 if __name__ == "__main__":

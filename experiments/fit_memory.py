@@ -12,7 +12,7 @@ from pathlib import Path
 
 import zo2sim
 from analysis.fits.memory import ContextFit, fit_context, published_rows
-from experiments.cli import DONE, NO, run, write_file, write_json
+from experiments.cli import Answer, finish, run, write_file
 from zo2sim.memory.account import load_constants
 
 CONSTANTS = Path(zo2sim.__file__).parent / "data" / "memory_constants.toml"
@@ -126,17 +126,14 @@ def complaints(found: ContextFit) -> list[str]:
 def main(config: Config) -> int:
     """Exit code: 0 done, 3 the check failed."""
     found = fit_context(published_rows())
-    if config.json != "-":
-        print(table(found))
-    if config.json is not None:
-        write_json(config.json, document(found))
     if not config.check:
         write_file(CONSTANTS, constants_toml(found).encode())
-        return DONE
-    wrong = complaints(found)
-    for complaint in wrong:
-        print(f"error: {complaint}", file=sys.stderr)
-    return NO if wrong else DONE
+    answer = Answer(
+        document(found),
+        lambda: print(table(found)),
+        complaints=complaints(found) if config.check else (),
+    )
+    return finish(answer, config.json)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from rich.table import Table
 from experiments.answer.advice import advise
 from experiments.answer.metrics import summary
 from experiments.answer.prices import cheapest
-from experiments.answer.questions import Answer, largest, run_length, target
+from experiments.answer.questions import largest, run_length, target
 from experiments.answer.trust import Trust, band_cell
 from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.case.target import Target
-from experiments.cli import DONE, NO, run, write_file, write_json
+from experiments.cli import Answer, finish, run, write_file
 from experiments.screen import headed, left, pairs, right
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.runtime import streamed_bytes
@@ -57,7 +57,7 @@ class Config(Target):
 
 def main(config: Config) -> int:
     answers = _answers(config)
-    return _predict(config) if answers is None else _give(config, answers)
+    return finish(_predicted(config) if answers is None else _together(answers), config.json)
 
 
 def _answers(config: Config) -> dict[str, Answer] | None:
@@ -78,25 +78,24 @@ def _answers(config: Config) -> dict[str, Answer] | None:
     return {name: ask() for name, ask in asked.items()} or None
 
 
-def _give(config: Config, answers: Mapping[str, Answer]) -> int:
-    if config.json is not None:
-        write_json(config.json, {name: answer.content for name, answer in answers.items()})
-    if config.json != "-":
-        for answer in answers.values():
-            Console().print(answer.table)
-    return DONE if all(answer.yes for answer in answers.values()) else NO
+def _together(answers: Mapping[str, Answer]) -> Answer:
+    return Answer(
+        {name: answer.content for name, answer in answers.items()},
+        lambda: [answer.show() for answer in answers.values()],
+        yes=all(answer.yes for answer in answers.values()),
+    )
 
 
-def _predict(config: Config) -> int:
+def _predicted(config: Config) -> Answer:
     prediction = predict(config.spec.case())
     trust = Trust.of(prediction)
     if config.write_plan is not None:
         write_file(config.write_plan, dump(*config.chosen).encode())
-    if config.json is not None:
-        write_json(config.json, summary(prediction, trust))
-    if config.json != "-":
-        _print(prediction, trust, Console())
-    return DONE if prediction.fit else NO
+    return Answer(
+        summary(prediction, trust),
+        lambda: _print(prediction, trust, Console()),
+        yes=prediction.fit,
+    )
 
 
 def _print(prediction: Prediction, trust: Trust, console: Console) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 from safetensors.torch import save
 
-from experiments.cli import DONE, run, write_file, write_json
+from experiments.cli import Answer, finish, run, write_file
 from experiments.training import result as trained
 from zo2rt.journal import read
 from zo2rt.journal.durable import Disk
@@ -42,18 +42,16 @@ def main(config: Config) -> int:
     content = save({name: tensor.contiguous() for name, tensor in weights.items()})
     if config.out is not None:
         write_file(config.out, content)
-    answer = {
+    sha256 = hashlib.sha256(content).hexdigest()
+    found = {
         "step": step,
         "steps_in_journal": end,
         "parameters": len(weights),
         "elements": sum(tensor.numel() for tensor in weights.values()),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sha256,
     }
-    if config.json is not None:
-        write_json(config.json, answer)
-    if config.json != "-":
-        print(f"step {step} of {end}: {answer['parameters']} parameters, sha256 {answer['sha256']}")
-    return DONE
+    line = f"step {step} of {end}: {len(weights)} parameters, sha256 {sha256}"
+    return finish(Answer(found, lambda: print(line)), config.json)
 
 
 def _with_journal(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 from analysis.report.paper import Part, paper, prefixed
-from experiments.cli import DONE, run, write_json
+from experiments.cli import Answer, finish, run
 from experiments.folder.provenance import provenance
 from experiments.folder.read import FinishedRun
 from experiments.folder.write import Run, write_run
@@ -55,11 +55,8 @@ def main(config: Config) -> int:
         document=paper(parts, title=config.title, provenance=source),
     )
     write_run(config.out, written)
-    if config.json is not None:
-        write_json(config.json, written.summary)
-    if config.json != "-":
-        _print(config, parts)
-    return DONE
+    answer = Answer(written.summary, lambda: _print(config, parts))
+    return finish(answer, config.json)
 
 
 def _source() -> dict[str, str]:

@@ -15,7 +15,7 @@ from analysis.claims.row import Row
 from analysis.plots.claims import claims
 from analysis.plots.style import svg_text
 from analysis.report.commands.claims import claims_document, context_notes
-from experiments.cli import DONE, NO, run, write_file, write_json
+from experiments.cli import Answer, finish, run, write_file
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 
@@ -42,20 +42,21 @@ class Config:
 def main(config: Config) -> int:
     """Exit code: 0 done, 3 the check failed."""
     rows = reproduce()
-    if config.json != "-":
-        print(text(rows))
-    if config.json is not None:
-        write_json(config.json, document(rows))
     if config.figure is not None:
         write_file(config.figure, svg_text(claims(rows)).encode())
     if config.out is not None:
         write_run(config.out, _folder(config, rows))
-    unexplained = [row for row in rows if not row.settled]
-    if not config.check:
-        return DONE
-    for row in unexplained:
-        print(f"error: {row.claim} {row.item}: disagrees, and nothing says why", file=sys.stderr)
-    return NO if unexplained else DONE
+    answer = Answer(
+        document(rows),
+        lambda: print(text(rows)),
+        complaints=_complaints(rows) if config.check else (),
+    )
+    return finish(answer, config.json)
+
+
+def _complaints(rows: Sequence[Row]) -> list[str]:
+    unexplained = [f"{row.claim} {row.item}" for row in rows if not row.settled]
+    return [f"{name}: disagrees, and nothing says why" for name in unexplained]
 
 
 def _folder(config: Config, rows: Sequence[Row]) -> Run:

@@ -10,7 +10,7 @@ to tell code from prose. A run that was stopped or killed goes on with --resume 
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from analysis.report.wording import counted
 from experiments.answer.trust import with_band
 from experiments.campaign.recorded_run import write_spec
 from experiments.case.sizes import show_bytes, show_seconds
-from experiments.cli import DONE, FAILED, NO, run, write_json
+from experiments.cli import FAILED, Answer, finish, run, write_json
 from experiments.folder import write as folder
 from experiments.folder.write import JOURNAL
 from experiments.screen import pairs
@@ -62,17 +62,13 @@ def main(config: Config) -> int:
         write_spec(config.out, _spec(config, prepared))
     finished = trained.num_steps >= config.steps
     folder.write_run(config.out, written, typeset=finished and not config.no_report)
-    if config.json is not None:
-        write_json(config.json, written.summary)
-    if config.json != "-":
-        console = Console()
-        _print(written.summary, trained, config.out, console)
-        for note in observed.notes:
-            console.print(f"not sampled: {note}", markup=False)
-    if not finished:
-        return FAILED
-    good = trained.divergence is None and not written.summary["differs_in"]
-    return DONE if good else NO
+    answer = Answer(
+        written.summary,
+        lambda: _print(written.summary, trained, config.out, observed.notes),
+        yes=trained.divergence is None and not written.summary["differs_in"],
+    )
+    code = finish(answer, config.json)
+    return code if finished else FAILED
 
 
 def _spec(config: Config, prepared: Setup) -> RunSpec:
@@ -125,7 +121,10 @@ def _train(
     return trained, None if stopped() else reference, observed
 
 
-def _print(summary: Mapping[str, Any], trained: Trained, out: Path, console: Console) -> None:
+def _print(
+    summary: Mapping[str, Any], trained: Trained, out: Path, not_sampled: Sequence[str]
+) -> None:
+    console = Console()
     for line in trained.damaged:
         console.print(f"passed over: {line}", markup=False)
     console.print(f"{summary['model']} on {summary['task']}, {summary['policy']}", markup=False)
@@ -137,6 +136,8 @@ def _print(summary: Mapping[str, Any], trained: Trained, out: Path, console: Con
             f"  python -m experiments.run --resume --out {out}",
             markup=False,
         )
+    for note in not_sampled:
+        console.print(f"not sampled: {note}", markup=False)
 
 
 def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,7 @@ from analysis.plots.sensitivity import step_contours, tornado
 from analysis.report.commands.constants import Varied, constants_document
 from experiments.case.sizes import show_seconds
 from experiments.case.target import Target
-from experiments.cli import DONE, run, write_json
+from experiments.cli import Answer, finish, run
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from experiments.screen import headed, right
@@ -71,11 +71,10 @@ def main(config: Config) -> int:
     bands = regimes(case, config.vary, low=value / config.span, high=value * config.span)
     if config.out is not None:
         write_run(config.out, _folder(config, prediction, found, bands))
-    if config.json is not None:
-        write_json(config.json, _content(config, prediction, found, bands))
-    if config.json != "-":
-        _print(config, prediction, found, bands)
-    return DONE
+    answer = Answer(
+        _content(config, prediction, found, bands), lambda: _print(config, prediction, found, bands)
+    )
+    return finish(answer, config.json)
 
 
 def _folder(

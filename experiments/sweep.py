@@ -11,6 +11,7 @@ results are the same on any number of processes or on the workers of a dask clus
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ import tyro
 
 from experiments.case.axes import parse_axes
 from experiments.case.target import Target
-from experiments.cli import DONE, run, write_json
+from experiments.cli import Answer, finish, run
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Run, write_run
 from experiments.jobs.answers import Answers
@@ -87,13 +88,14 @@ def main(config: Config) -> int:
         )
         run = run if config.no_report else with_report(run, jobs, answers, table)
     write_run(config.out, run, typeset=not config.no_report)
-    if config.json is not None:
-        write_json(config.json, run.summary)
-    if config.json != "-":
-        print(f"{len(jobs)} predictions; report and records in {config.out}")
-        for machine, words in run.summary["hold_out_errors"].items():
-            print(f"hold-out error of {machine}: {words}")
-    return DONE
+    answer = Answer(run.summary, lambda: _print(run.summary, config.out))
+    return finish(answer, config.json)
+
+
+def _print(summary: Mapping[str, Any], out: Path) -> None:
+    print(f"{summary['num_jobs']} predictions; report and records in {out}")
+    for machine, words in summary["hold_out_errors"].items():
+        print(f"hold-out error of {machine}: {words}")
 
 
 def _base(config: Config) -> tuple[Job, ...]:

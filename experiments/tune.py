@@ -27,7 +27,7 @@ from experiments.case.axes import Freedom, recipe_part, show_values
 from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.case.spec import Spec
 from experiments.case.target import Site, plan_flags
-from experiments.cli import DONE, NO, run, write_file, write_json
+from experiments.cli import Answer, finish, run, write_file
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from experiments.screen import headed, pairs, right
@@ -70,20 +70,20 @@ def main(config: Config) -> int:
     space = _space(config)
     effort = Effort(tolerance=config.tolerance, simulations=config.simulations, grain=config.grain)
     try:
-        answer = search(space, config.objective, effort=effort)
+        found = search(space, config.objective, effort=effort)
     except NothingFits as error:
-        return _nothing(config, str(error))
-    best = answer.best.case
+        return finish(_nothing(str(error)), config.json)
+    best = found.best.case
     trust = Trust.of(predict(best))
     if config.write_plan is not None:
         write_file(config.write_plan, dump(best.plan, best.recipe).encode())
     if config.out is not None:
-        write_run(config.out, _folder(config, space, answer, trust))
-    if config.json is not None:
-        write_json(config.json, _content(config, space, answer, trust))
-    if config.json != "-":
-        _print(config, space, answer, trust, Console())
-    return DONE
+        write_run(config.out, _folder(config, space, found, trust))
+    answer = Answer(
+        _content(config, space, found, trust),
+        lambda: _print(config, space, found, trust, Console()),
+    )
+    return finish(answer, config.json)
 
 
 def _space(config: Config) -> PlanSpace:
@@ -98,12 +98,12 @@ def _space(config: Config) -> PlanSpace:
     return PlanSpace(base=base, axes=Freedom(free=config.free, axis=config.axis).axes(base))
 
 
-def _nothing(config: Config, reason: str) -> int:
-    if config.json is not None:
-        write_json(config.json, {"best": None, "reason": reason})
-    if config.json != "-":
-        Console().print(escape(reason), soft_wrap=True)
-    return NO
+def _nothing(reason: str) -> Answer:
+    return Answer(
+        {"best": None, "reason": reason},
+        lambda: Console().print(escape(reason), soft_wrap=True),
+        yes=False,
+    )
 
 
 def _content(config: Config, space: PlanSpace, answer: Search, trust: Trust) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from experiments.campaign.designs import held_out_runs, reference_runs
 from experiments.campaign.recorded_run import case_of
 from experiments.campaign.references import References
 from experiments.campaign.samples import sample_frame
-from experiments.cli import DONE, NO, run, write_json
+from experiments.cli import Answer, finish, run
 from experiments.comparison.compared import compared, complaints, scores_of
 from experiments.comparison.earlier import read_measured
 from experiments.comparison.memory import arena_checks, process_checks
@@ -94,11 +94,12 @@ def main(config: Config) -> int:
         write_validation(config.out, found, memory, settings, typeset=typeset)
         if sampler.samples:
             write_samples(config.out, sample_frame(sampler.samples))
-    if config.json is not None:
-        write_json(config.json, summary(found, memory))
-    if config.json != "-":
-        show(found, memory, Console())
-    return NO if config.check and complaints(found, memory) else DONE
+    answer = Answer(
+        summary(found, memory),
+        lambda: show(found, memory, Console()),
+        yes=not (config.check and complaints(found, memory)),
+    )
+    return finish(answer, config.json)
 
 
 def _settings(config: Config) -> dict[str, Any]:

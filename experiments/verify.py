@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.cli import DONE, NO, read_text, run, write_json
+from experiments.cli import Answer, finish, read_text, run
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build
 from zo2sim.schedule.ops import Program, Schedule
@@ -43,11 +43,10 @@ def main(config: Config) -> int:
     hazards = verify(program, num_slots=num_slots)
     if config.file is None:  # a file holds a period alone, and versions need what precedes it
         hazards = (*hazards, *check_versions(program))
-    if config.json is not None:
-        write_json(config.json, _summary(program, hazards))
-    if config.json != "-":
-        _print(config, program, hazards)
-    return NO if hazards else DONE
+    answer = Answer(
+        _summary(program, hazards), lambda: _print(config, program, hazards), yes=not hazards
+    )
+    return finish(answer, config.json)
 
 
 def _program(config: Config) -> tuple[Program, int | None]:

@@ -18,11 +18,11 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.answer.questions import Answer, hours_for
+from experiments.answer.questions import hours_for, told
 from experiments.case.sizes import parse_bytes, show_number
 from experiments.case.spec import Spec
 from experiments.case.target import plan_flags
-from experiments.cli import read_text
+from experiments.cli import Answer, read_text
 from experiments.screen import headed, left
 from zo2sim.checks import positive
 from zo2sim.predict.case import Case
@@ -112,11 +112,7 @@ def cheapest(spec: Spec, path: Path, *, tokens_per_s: float | None, tokens: floa
         "machines": [_content(p, p in fast, tokens) for p in priced],
     }
     others = [p for p in priced if p not in fast]
-    return Answer(
-        yes=best is not None,
-        table=_table([*order, *others], fast, currency, tokens),
-        content=content,
-    )
+    return told(_table([*order, *others], fast, currency, tokens), content, yes=best is not None)
 
 
 def _priced(spec: Spec, offer: Offer) -> Priced:

@@ -5,10 +5,11 @@ and leave the recipe as it is.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,6 +17,7 @@ from experiments.answer.trust import Trust, with_band
 from experiments.case.sizes import show_bytes, show_number
 from experiments.case.spec import Spec
 from experiments.case.target import plan_flags
+from experiments.cli import Answer
 from experiments.screen import headed, pairs
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.models.config.wider import Widths
@@ -32,13 +34,9 @@ GIGA = 1e9
 _POINT = "What is needed is a point prediction; bands are of what it gives."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """``yes`` is False where the answer is no: nothing reaches it, nothing fits."""
-
-    yes: bool
-    table: Table
-    content: Mapping[str, Any]
+def told(table: Table, content: Mapping[str, Any], *, yes: bool) -> Answer:
+    """An answer that is a table on the screen; the answer is no where nothing reaches or fits."""
+    return Answer(content, lambda: Console().print(table), yes=yes)
 
 
 def target(base: Case, tokens_per_s: float) -> Answer:
@@ -57,7 +55,7 @@ def target(base: Case, tokens_per_s: float) -> Answer:
     link = least_link(space, tokens_per_s)
     content["link"] = _link_content(link)
     _add_link(table, link, base)
-    return Answer(yes=yes or isinstance(link, LeastLink), table=table, content=content)
+    return told(table, content, yes=yes or isinstance(link, LeastLink))
 
 
 def largest(spec: Spec) -> Answer:
@@ -83,7 +81,7 @@ def largest(spec: Spec) -> Answer:
         "largest": fitting[-1].model.name if fitting else None,
         **{name: _edge_content(base, edge) for name, edge in edges.items()},
     }
-    return Answer(yes=bool(fitting), table=table, content=content)
+    return told(table, content, yes=bool(fitting))
 
 
 def run_length(prediction: Prediction, tokens: float, watts: float | None) -> Answer:
@@ -108,7 +106,7 @@ def run_length(prediction: Prediction, tokens: float, watts: float | None) -> An
         "kwh": kwh,
         "watts": watts,
     }
-    return Answer(yes=prediction.fit, table=pairs(rows), content=content)
+    return told(pairs(rows), content, yes=prediction.fit)
 
 
 def _hours_band(tokens: float, trust: Trust) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from experiments import bench, fit_memory, plan, sweep, verify
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
-from experiments.cli import write_file, write_json
+from experiments.cli import Answer, finish, write_file, write_json
 from tests import ROOT
 from tests.commands import call
 from tests.thorough import examples
@@ -156,6 +156,34 @@ def test_json_has_a_schema_and_no_number_that_json_lacks(tmp_path: Path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(str(tmp_path / "b.json"), {"x": float("nan")})
     assert not (tmp_path / "b.json").exists()
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "complaint"),
+    [
+        (Answer({"x": 1}, lambda: sys.stdout.write("words\n")), 0, ""),
+        (Answer({"x": 1}, lambda: sys.stdout.write("words\n"), yes=False), 3, ""),
+        (
+            Answer({"x": 1}, lambda: sys.stdout.write("words\n"), complaints=["x is 1"]),
+            3,
+            "error: x is 1\n",
+        ),
+    ],
+)
+def test_an_answer_is_words_or_json_and_an_exit_code(
+    answer: Answer, code: int, complaint: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    assert finish(answer, None) == code
+    assert capsys.readouterr() == ("words\n", complaint)
+    assert finish(answer, str(tmp_path / "a.json")) == code
+    assert capsys.readouterr() == ("words\n", complaint)
+    assert finish(answer, "-") == code
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == ({"schema": 1, "x": 1}, complaint)
+    assert (tmp_path / "a.json").read_text() == out
 
 
 # Sizes
