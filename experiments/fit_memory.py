@@ -8,11 +8,14 @@ when the file does not hold the refitted constant or an error exceeds what the p
 
 import sys
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import starmap
 from pathlib import Path
 
 import zo2sim
 from analysis.fits.memory import ContextFit, fit_context, published_rows
 from experiments.cli import Answer, finish, run, write_file
+from zo2sim import toml
 from zo2sim.memory.account import load_constants
 
 CONSTANTS = Path(zo2sim.__file__).parent / "data" / "memory_constants.toml"
@@ -81,32 +84,27 @@ def document(found: ContextFit) -> dict[str, object]:
 
 def constants_toml(found: ContextFit) -> str:
     """The text of the constants file."""
-    fitted = [
-        (row, error)
-        for row, error in zip(found.rows, found.left_out_errors, strict=True)
-        if row.fitted
-    ]
-    lines = [
-        f"# Written by `{COMMAND}`; edit the command, not this file.",
-        "",
-        "[context]",
-        f"bytes = {found.context_bytes}",
-        f"low_bytes = {found.low_bytes}",
-        f"high_bytes = {found.high_bytes}",
-        'provenance = "fitted"',
-        'source = "zo2-nvml-memory and mezo-memory-fp16 of published.toml, least squares of the '
-        'relative errors, 95 % interval; everything that NVML sees outside the segments"',
-        "",
-        "[context.left_out_errors]",
-        *(f'"{row.claim} {row.model}" = {error:.4f}' for row, error in fitted),
-        "",
-        "[process]",
-        f"bytes = {PROCESS_BYTES}",
-        'provenance = "assumed"',
-        'source = "host memory of a process with PyTorch, CUDA libraries and a context; '
-        'not measured"',
-    ]
-    return "\n".join(lines) + "\n"
+    left_out = zip(found.rows, found.left_out_errors, strict=True)
+    fitted = {f"{row.claim} {row.model}": error for row, error in left_out if row.fitted}
+    tables = {
+        "context": {
+            "bytes": found.context_bytes,
+            "low_bytes": found.low_bytes,
+            "high_bytes": found.high_bytes,
+            "provenance": "fitted",
+            "source": "zo2-nvml-memory and mezo-memory-fp16 of published.toml, least squares of "
+            "the relative errors, 95 % interval; everything that NVML sees outside the segments",
+        },
+        "context.left_out_errors": {k: Decimal(f"{error:.4f}") for k, error in fitted.items()},
+        "process": {
+            "bytes": PROCESS_BYTES,
+            "provenance": "assumed",
+            "source": "host memory of a process with PyTorch, CUDA libraries and a context; "
+            "not measured",
+        },
+    }
+    heading = f"# Written by `{COMMAND}`; edit the command, not this file."
+    return "\n\n".join([heading, *starmap(toml.table, tables.items())]) + "\n"
 
 
 def complaints(found: ContextFit) -> list[str]:

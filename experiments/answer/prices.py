@@ -9,7 +9,6 @@ watts = 400                 # optional, as are device_memory and host_memory
 host_memory = "256GiB"
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from experiments.case.spec import Spec
 from experiments.case.target import plan_flags
 from experiments.cli import Answer, read_text
 from experiments.screen import headed, left
+from zo2sim import toml
 from zo2sim.checks import positive
 from zo2sim.predict.case import Case
 from zo2sim.search.search import Effort, NothingFits, Search, search
@@ -69,10 +69,7 @@ class Priced:
 
 def read_offers(path: Path) -> tuple[str, tuple[Offer, ...]]:
     """Currency and offers of a table. Raises ``ValueError`` that names what is wrong, and where."""
-    try:
-        table = tomllib.loads(read_text(path))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: must be TOML; {error}") from None
+    table = toml.parse(read_text(path), must=f"{path}: must be TOML")
     rows = table.get("machine")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{path}: must have at least one [[machine]]; it has none")

@@ -6,11 +6,10 @@ source
 """
 
 import dataclasses
-import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from zo2sim import toml
 from zo2sim.checks import check_text, shown
 from zo2sim.machines.evidence import CHOICES, SIZES, Calibrated, Range, Validation
 from zo2sim.machines.machine import Machine
@@ -28,15 +27,16 @@ def read(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def dump(machine: Machine) -> Iterator[str]:
     """The sections that the machine has."""
     if machine.calibrated is not None:
-        yield "\n".join(["[calibrated]", *_calibrated_lines(machine.calibrated)])
+        yield toml.table("calibrated", _calibrated_items(machine.calibrated))
     if machine.validation is not None:
-        yield "\n".join(["[validation]", *_validation_lines(machine.validation)])
+        yield toml.table("validation", dataclasses.asdict(machine.validation))
 
 
 def with_validation(text: str, found: Validation) -> str:
     """A machine file's text with this validation in it; everything else stays as it is written."""
-    kept = re.sub(r"(?m)^\[validation\][^\n]*\n(?:(?!\[)[^\n]*\n?)*", "", text).rstrip("\n")
-    return "\n".join([kept, "", "[validation]", *_validation_lines(found)]) + "\n"
+    kept = [piece for piece in toml.headed(text) if "validation" not in toml.parse(piece)]
+    new = toml.table("validation", dataclasses.asdict(found))
+    return "".join(kept).rstrip("\n") + f"\n\n{new}\n"
 
 
 def _calibrated(table: Mapping[str, Any]) -> Calibrated:
@@ -87,20 +87,6 @@ def _validation(table: Mapping[str, Any]) -> Validation:
     return Validation(**table)
 
 
-def _calibrated_lines(found: Calibrated) -> Iterator[str]:
-    yield f"source = {quoted(found.source)}"
-    for name, own in found.ranges:
-        yield f"{name} = [{own.low!r}, {own.high!r}]"
-    for name, words in found.choices:
-        yield f"{name} = [{', '.join(map(quoted, words))}]"
-
-
-def _validation_lines(found: Validation) -> Iterator[str]:
-    for name in _FIELDS:
-        value = getattr(found, name)
-        yield f"{name} = {quoted(value) if isinstance(value, str) else repr(value)}"
-
-
-def quoted(text: str) -> str:
-    """A TOML basic string: JSON's escapes, and DEL, which TOML wants escaped too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _calibrated_items(found: Calibrated) -> dict[str, object]:
+    ranges = {name: (own.low, own.high) for name, own in found.ranges}
+    return {"source": found.source, **ranges, **dict(found.choices)}

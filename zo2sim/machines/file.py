@@ -12,15 +12,14 @@ A number is ``key = { value = 25.5, provenance = "measured", source = "who, what
 """
 
 import dataclasses
-import tomllib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+from zo2sim import toml
 from zo2sim.checks import check_text, positive, shown
 from zo2sim.machines import evidence_file
-from zo2sim.machines.evidence_file import quoted
 from zo2sim.machines.keys import TABLES, closest, key_of
 from zo2sim.machines.machine import PARTS, Machine
 from zo2sim.machines.quantity import Quantity
@@ -40,7 +39,7 @@ def load(text: str, *, where: str) -> Machine:
     says what must hold, what arrived, and where.
     """
     try:
-        return _machine(_toml(text))
+        return _machine(toml.parse(text, must="a machine file must be valid TOML"))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
@@ -79,22 +78,14 @@ def resolve(name_or_path: str | Path) -> Machine:
 
 def dump(machine: Machine) -> str:
     """The machine as a file in SI units; `load` gives an equal machine back."""
-    identity = [f"{key} = {quoted(getattr(machine, name))}" for key, name in _IDENTITY.items()]
-    parts = [_dump_part(name, getattr(machine, name)) for name in PARTS]
-    parts += evidence_file.dump(machine)
-    return "\n\n".join(["\n".join(["[machine]", *identity]), *filter(None, parts)]) + "\n"
-
-
-# Reading
-
-
-def _toml(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        # A deep nest exhausts the parser's stack; anything else is the parser's own complaint.
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise ValueError(f"a machine file must be valid TOML; {reason}") from None
+    identity = {key: getattr(machine, name) for key, name in _IDENTITY.items()}
+    parts = {name: part for name in PARTS if (part := getattr(machine, name)) is not None}
+    tables = [
+        toml.table("machine", identity),
+        *(toml.table(name, dataclasses.asdict(part)) for name, part in parts.items()),
+        *evidence_file.dump(machine),
+    ]
+    return "\n\n".join(tables) + "\n"
 
 
 def _machine(file: dict[str, Any]) -> Machine:
@@ -206,27 +197,3 @@ def _check_complete(name: str, found: dict[str, Any]) -> None:
     for field in dataclasses.fields(PARTS[name]):
         if field.default is dataclasses.MISSING and field.name not in found:
             raise ValueError(f"[{name}] must have {field.name}; it is missing")
-
-
-# Writing
-
-
-def _dump_part(name: str, part: Any) -> str:
-    if part is None:
-        return ""
-    lines = [f"[{name}]"]
-    for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
-        if value is not None:
-            lines.append(f"{field.name} = {_dump_value(value)}")
-    return "\n".join(lines)
-
-
-def _dump_value(value: str | Quantity) -> str:
-    if isinstance(value, str):
-        return quoted(value)
-    pairs = [f"value = {value.value!r}", f"provenance = {quoted(value.provenance)}"]
-    pairs.append(f"source = {quoted(value.source)}")
-    ends = (("low", value.low), ("high", value.high))
-    pairs += [f"{name} = {end!r}" for name, end in ends if end is not None]
-    return f"{{ {', '.join(pairs)} }}"

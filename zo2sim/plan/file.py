@@ -1,11 +1,11 @@
 """One TOML file holds the fields of a recipe and a plan; every command reads and writes it."""
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
+from zo2sim import toml
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 
@@ -21,7 +21,8 @@ T = TypeVar("T", Plan, Recipe)
 
 def dump(plan: Plan, recipe: Recipe) -> str:
     """The text of a plan file: a [recipe] and a [plan] table."""
-    return "\n".join(["[recipe]", *_rows(recipe), "", "[plan]", *_rows(plan), ""])
+    tables = (toml.table("recipe", asdict(recipe)), toml.table("plan", asdict(plan)))
+    return "\n\n".join(tables) + "\n"
 
 
 def parse(text: str, *, where: str = "plan file") -> tuple[Plan, Recipe]:
@@ -29,10 +30,7 @@ def parse(text: str, *, where: str = "plan file") -> tuple[Plan, Recipe]:
 
     Raises ``ValueError`` that names the field: unknown, of the wrong type, or out of range.
     """
-    try:
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # a deep nest exhausts the parser's stack
-        raise ValueError(f"{where}: must be TOML; {error}") from None
+    tables = toml.parse(text, must=f"{where}: must be TOML")
     unknown = sorted(set(tables) - {"recipe", "plan"})
     if unknown:
         raise ValueError(f"{where}: tables must be [recipe] and [plan]; got [{unknown[0]}]")
@@ -43,16 +41,6 @@ def parse(text: str, *, where: str = "plan file") -> tuple[Plan, Recipe]:
 def from_fields(cls: type[T], values: Mapping[str, Any]) -> T:
     """A `Plan` or `Recipe` from plain values. Raises ``ValueError`` naming field and value."""
     return cls(**{key: _value(key, value) for key, value in values.items()})
-
-
-def _rows(owner: Plan | Recipe) -> list[str]:
-    return [f"{f.name} = {_toml(getattr(owner, f.name))}" for f in fields(owner)]
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int) else f'"{value}"'
 
 
 def _filled(cls: type[T], table: object, where: str) -> T:

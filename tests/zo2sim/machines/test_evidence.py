@@ -130,6 +130,16 @@ def test_a_validation_is_written_into_the_text_that_is_there():
     assert text.count("[validation]") == 1
 
 
+def test_a_text_that_only_looks_like_a_validation_stays():
+    description = 'description = """of\n[validation]\nnothing\n"""'
+    lines = dump(calibrated()).splitlines()
+    old = next(line for line in lines if line.startswith("description"))
+    text = "\n".join(lines).replace(old, description)
+    found = validated(calibrated(), n=8).validation
+    assert found is not None
+    assert description in with_validation(text, found)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
