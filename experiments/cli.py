@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import tyro
 
+from zo2sim.checks import shown
+
 DONE, FAILED, USAGE, NO = 0, 1, 2, 3
 
 C = TypeVar("C")
@@ -105,6 +107,17 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: must be text in UTF-8; {error}") from None
+
+
+def json_object(text: str, *, where: str) -> dict[str, Any]:
+    """The object that a text holds. Raises ``ValueError`` that says where there is none."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: must be JSON; {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: must be a JSON object; got {shown(content)}")
+    return content
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -8,10 +8,9 @@ import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from analysis.fits.trace_file import read_trace
-from experiments.cli import read_text, write_file
+from experiments.cli import json_object, read_text, write_file
 from zo2rt.measure.runs import MeasuredRun, RunSpec
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
@@ -44,7 +43,7 @@ def read_recorded(folder: Path) -> MeasuredRun:
     """
     model, plan_file = folder / "model.json", folder / "plan.toml"
     plan, recipe = parse(_text(plan_file), where=str(plan_file))
-    fields = _fields(model)
+    fields = json_object(_text(model), where=str(model))
     limit = fields.pop(_LIMIT, None)
     spec = RunSpec(
         name=str(folder), config=fields, plan=plan, recipe=recipe, link_bytes_per_s=limit
@@ -62,16 +61,6 @@ def case_of(spec: RunSpec, machine: Machine | None = None) -> Case:
     rate = spec.link_bytes_per_s
     limited = own if rate is None else cap_link(own, rate)
     return Case(model=spec.model, machine=limited, plan=spec.plan, recipe=spec.recipe)
-
-
-def _fields(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: must be JSON; {error}") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path}: must be a JSON object; got {type(fields).__name__}")
-    return fields
 
 
 def _text(path: Path) -> str:

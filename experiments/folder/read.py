@@ -4,7 +4,6 @@ Any folder with a summary.json, records.parquet or report.json is a run. One wit
 its own gets a plain one: headline numbers, what was recorded, every figure, every trace.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from analysis.report.document import Document
 from analysis.report.document_file import load
 from analysis.report.plain import plain_document
-from experiments.cli import read_text
+from experiments.cli import json_object, read_text
 
 _MARKS = ("report.json", "summary.json", "records.parquet")
 _FOREIGN = re.compile(
@@ -85,15 +84,7 @@ def _document(
 
 def _json(path: Path) -> dict[str, Any]:
     """An object of JSON; empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: must be JSON; {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must be a JSON object; got {type(content).__name__}")
-    return content
+    return json_object(read_text(path), where=str(path)) if path.is_file() else {}
 
 
 def _num_rows(path: Path) -> int:

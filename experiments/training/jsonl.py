@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from experiments.cli import read_text
+from experiments.cli import json_object, read_text
 from experiments.training.task import Task, candidates_of, split
 from zo2rt.data.examples import Example
 
@@ -64,13 +63,7 @@ class _Line:
 
     def __init__(self, where: str, text: str) -> None:
         self.where = where
-        try:
-            content: Any = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where}: must be JSON; {error}") from None
-        if not isinstance(content, dict):
-            raise ValueError(f"{where}: must be a JSON object; got {_shown(content)}")
-        self._content: Mapping[str, Any] = content
+        self._content = json_object(text, where=where)
 
     @property
     def form(self) -> Callable[["_Line"], Example]:
