@@ -4,7 +4,6 @@ It reads fragments of code and prose as the built-in task has them, without thei
 once per folder, from a seed of its own, so that every run of a given Python begins alike.
 """
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import ByT5Tokenizer, OPTConfig, OPTForCausalLM
 
+from experiments.cli import whole
 from experiments.training.code_or_prose import FRAGMENT, Texts
 from experiments.training.loaded_model import quieten
 from zo2rt.data.examples import Example, batch_of, encode, end_of, pad_of
@@ -34,11 +34,9 @@ def make(folder: Path, texts: Texts) -> Iterator[float]:
     model = _untrained(tokenizer)
     batches = _batches(texts.training, tokenizer)
     yield from pretrain(model, lambda _: next(batches), PRETRAINING)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    partial.rename(folder)
+    with whole(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
 
 
 def _untrained(tokenizer: ByT5Tokenizer) -> OPTForCausalLM:

@@ -176,10 +176,23 @@ def publish(fs: FileSystem, path: Path, data: bytes) -> None:
 
     After an error the old file is untouched and the temporary one is removed.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
-    with removed_on_error(fs, temporary):
+    with published(fs, path) as temporary:
         write_new(fs, temporary, data)
+
+
+@contextmanager
+def published(fs: FileSystem, path: Path) -> Iterator[Path]:
+    """A temporary name: the file or folder that the block makes durable there becomes ``path``.
+
+    When the block fails with ``OSError`` it is removed, and gives its room back.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        yield temporary
         fs.rename(temporary, path)
+    except OSError:
+        _try_to_remove(fs, temporary)
+        raise
     fs.fsync_folder(path.parent)
 
 
@@ -201,16 +214,6 @@ def remove_tree(fs: FileSystem, path: Path) -> None:
             remove_tree(fs, path / name)
     if fs.exists(path):
         fs.remove(path)
-
-
-@contextmanager
-def removed_on_error(fs: FileSystem, temporary: Path) -> Iterator[None]:
-    """Remove ``temporary`` when the block fails with ``OSError``: it gives its room back."""
-    try:
-        yield
-    except OSError:
-        _try_to_remove(fs, temporary)
-        raise
 
 
 def remove_temporary(fs: FileSystem, names: Iterable[Path]) -> None:

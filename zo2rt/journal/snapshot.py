@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zo2rt.journal import durable
 from zo2rt.journal.chain import FIRST, DamageError, Position, seal, unseal
-from zo2rt.journal.durable import TEMPORARY, FileSystem
+from zo2rt.journal.durable import FileSystem
 
 SHARD_BYTES = 2**28
 """Tensors are collected up to this size: what is in memory twice while it is written or read."""
@@ -148,8 +148,7 @@ def read(fs: FileSystem, snapshot: Snapshot) -> Iterator[tuple[str, Tensor]]:
 def _fill(
     fs: FileSystem, target: Path, position: Position, shards: Iterable[Mapping[str, Tensor]]
 ) -> None:
-    temporary = target.with_name(target.name + TEMPORARY)
-    with durable.removed_on_error(fs, temporary):
+    with durable.published(fs, target) as temporary:
         fs.make_folder(temporary)
         files = [_write_shard(fs, temporary, n, shard) for n, shard in enumerate(shards, start=1)]
         manifest = {
@@ -159,8 +158,6 @@ def _fill(
         }
         durable.write_new(fs, temporary / _MANIFEST, seal(FIRST, manifest))
         fs.fsync_folder(temporary)
-        fs.rename(temporary, target)
-    fs.fsync_folder(target.parent)
 
 
 def _write_shard(fs: FileSystem, folder: Path, number: int, tensors: Mapping[str, Tensor]) -> Shard:
