@@ -21,7 +21,7 @@ from analysis.plots.style import (
     styled,
 )
 from zo2sim.schedule.ops import Kind, Stream
-from zo2sim.simulate.trace import COPY_STREAMS, Span, Trace, Window
+from zo2sim.simulate.trace import COPY_STREAMS, Interval, Span, Trace, Window, clipped
 
 ZOOM_BLOCKS = 4
 """Blocks in the enlarged panel."""
@@ -45,8 +45,6 @@ _TITLES = {
     Kind.JOURNAL: "loss, journal",
 }
 _HEIGHT = 0.72
-
-Interval = tuple[float, float]
 
 
 @styled
@@ -83,9 +81,9 @@ def zoom_window(trace: Trace, window: Window) -> Window:
 def exposed(trace: Trace, window: Window) -> tuple[Interval, ...]:
     """Stretches of the window in which the device copies but does not compute."""
     copies = [span for stream in COPY_STREAMS for span in trace.on(stream)]
-    computing = _merged(_clip(trace.on(Stream.COMPUTE), window))
+    computing = _merged(clipped(trace.on(Stream.COMPUTE), window))
     return tuple(
-        gap for copy in _merged(_clip(copies, window)) for gap in _without(copy, computing)
+        gap for copy in _merged(clipped(copies, window)) for gap in _without(copy, computing)
     )
 
 
@@ -107,7 +105,7 @@ def draw_panel(
         axes.axvspan(start, start + length, color=VERMILLION, alpha=0.22, lw=0)
     for row, stream in enumerate(streams):
         for kind, spans in _by_kind(_in(trace.on(stream), window)).items():
-            bars = [seconds(interval) for interval in _clip(spans, window)]
+            bars = [seconds(interval) for interval in clipped(spans, window)]
             colour = _COLOURS.get(kind, GREY)
             axes.broken_barh(
                 bars, (row - _HEIGHT / 2, _HEIGHT), facecolor=colour, edgecolor="white", lw=0.15
@@ -122,7 +120,7 @@ def draw_panel(
 
 def _name(axes: Axes, spans: Sequence[Span], window: Window, row: int, scale: float) -> None:
     """Operation names in the bars that are wide enough for them."""
-    for span, (start, end) in zip(spans, _clip(spans, window), strict=True):
+    for span, (start, end) in zip(spans, clipped(spans, window), strict=True):
         if end - start > 0.035 * window.length_s:
             x = ((start + end) / 2 - window.start_s) * scale
             ink = "white" if span.op.kind in (Kind.FORWARD, Kind.LOSS, Kind.UPDATE) else BLACK
@@ -149,13 +147,7 @@ def _by_kind(spans: Sequence[Span]) -> dict[Kind, list[Span]]:
 
 def _in(spans: Sequence[Span], window: Window) -> list[Span]:
     """Spans that take some time of the window."""
-    return [s for s in spans if min(s.end_s, window.end_s) > max(s.start_s, window.start_s)]
-
-
-def _clip(spans: Sequence[Span], window: Window) -> list[Interval]:
-    return [
-        (max(s.start_s, window.start_s), min(s.end_s, window.end_s)) for s in _in(spans, window)
-    ]
+    return [span for span in spans if clipped([span], window)]
 
 
 def _merged(intervals: Sequence[Interval]) -> list[Interval]:

@@ -8,6 +8,9 @@ from zo2sim.schedule.ops import Kind, Op, Stream
 
 COPY_STREAMS = (Stream.H2D, Stream.D2H)
 
+Interval = tuple[float, float]
+"""Start and end in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -113,24 +116,25 @@ class Breakdown:
 
 def breakdown(trace: Trace, window: Window) -> Breakdown:
     """Busy, exposed and bubble time of a window."""
-    compute = _clipped(trace.on(Stream.COMPUTE), window)
-    copies = _clipped((s for stream in COPY_STREAMS for s in trace.on(stream)), window)
+    compute = clipped(trace.on(Stream.COMPUTE), window)
+    copies = clipped((s for stream in COPY_STREAMS for s in trace.on(stream)), window)
     computing = _covered_s(compute)
     either = _covered_s([*compute, *copies])
     return Breakdown(
         length_s=window.length_s,
-        busy_s={s: _covered_s(_clipped(trace.on(s), window)) for s in trace.streams},
+        busy_s={s: _covered_s(clipped(trace.on(s), window)) for s in trace.streams},
         exposed_s=either - computing,
         bubble_s=window.length_s - either,
     )
 
 
-def _clipped(spans: Iterable[Span], window: Window) -> list[tuple[float, float]]:
+def clipped(spans: Iterable[Span], window: Window) -> list[Interval]:
+    """The part of every span that lies in the window, of those that take some of it."""
     cut = ((max(s.start_s, window.start_s), min(s.end_s, window.end_s)) for s in spans)
     return [(start, end) for start, end in cut if end > start]
 
 
-def _covered_s(intervals: list[tuple[float, float]]) -> float:
+def _covered_s(intervals: list[Interval]) -> float:
     """Total length of a union of intervals."""
     total, reached = 0.0, float("-inf")
     for start, end in sorted(intervals):
