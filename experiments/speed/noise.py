@@ -7,7 +7,7 @@ import torch
 
 from zo2rt.backends import Backend
 from zo2rt.measure.timing import Measure, timed_s
-from zo2rt.noise import Distribution, Extent, Record, perturb, perturb_pair, update
+from zo2rt.noise import Distribution, Draw, Extent, Update, perturb, perturb_pair, update
 
 _PLACE, _KEY, _EPS = Extent(p=3), 5, 1e-3
 
@@ -42,16 +42,9 @@ class NoiseSpeed:
         return self._per_element(partial(work, key=_KEY, coefficient=_EPS))
 
     def _update_s(self) -> Measure:
-        record = Record(
-            step=0,
-            sample_keys=(_KEY,),
-            projected_gradients=(1.0,),
-            lr=1e-6,
-            weight_decay=0.0,
-            eps=_EPS,
-        )
+        one = Update(draws=(Draw(key=_KEY, g=1.0),), lr=1e-6, weight_decay=0.0)
         work = partial(update, self._theta, _PLACE, kind="gaussian")
-        return self._per_element(partial(work, records=[record]))
+        return self._per_element(partial(work, updates=[one]))
 
     def _per_element(self, work: Callable[[], object]) -> Measure:
         return lambda: timed_s(work, times=3) / self._theta.numel()

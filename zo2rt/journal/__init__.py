@@ -10,7 +10,8 @@ from zo2rt.journal.chain import DamageError, Position
 from zo2rt.journal.file import Journal
 from zo2rt.journal.header import Environment, Group, Header, ParameterEntry, check_same
 from zo2rt.journal.reading import Base, Contents, read
-from zo2rt.journal.record import Draw, Rate, Record, must_skip
+from zo2rt.journal.record import Rate, Record, must_skip
+from zo2rt.noise import Draw
 
 __all__ = [
     "Base",

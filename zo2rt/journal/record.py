@@ -5,20 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-_FP32_OVERFLOW = 2.0**128 - 2.0**103
-"""From here on a float64 rounds to an infinite fp32."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
-    """One noise sample: its 64-bit Philox key and its projected gradient ``g`` (DESIGN 3)."""
-
-    key: int
-    g: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.key < 2**64:
-            raise ValueError(f"a noise key must be in 0..2**64-1; got {self.key}")
+from zo2rt.noise import Draw, Update, coefficients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +56,17 @@ class Record:
                 f"step is journalled as skipped; got losses {self.losses}, draws {self.draws}"
             )
 
+    def update(self, group: str) -> Update:
+        """What a step that was not skipped does to the parameters of a group."""
+        rate = next(rate for rate in self.rates if rate.group == group)
+        return Update(draws=self.draws, lr=rate.lr, weight_decay=rate.weight_decay)
+
 
 def must_skip(losses: Sequence[float], draws: Sequence[Draw], rates: Sequence[Rate]) -> bool:
     """Whether a loss, or a coefficient lr g / q of the update in fp32, is NaN or infinite."""
-    coefficients = [rate.lr * draw.g / len(draws) for rate in rates for draw in draws]
-    return not (
-        all(map(isfinite, losses))
-        and all(isfinite(draw.g) for draw in draws)
-        and all(abs(value) < _FP32_OVERFLOW for value in coefficients)
-    )
+    gradients = (draw.g for draw in draws)
+    applied = (a for rate in rates for a in coefficients(draws, rate.lr))
+    return not all(map(isfinite, (*losses, *gradients, *applied)))
 
 
 def to_json(record: Record) -> dict[str, Any]:

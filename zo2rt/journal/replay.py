@@ -32,7 +32,7 @@ def replay(weights: Mapping[str, Tensor], header: Header, records: Sequence[Reco
             noise.update(
                 weights[entry.name].view(-1),
                 Extent(p=entry.p, threshold=entry.threshold),
-                records=groups[entry.group == DECAYED],
+                updates=groups[entry.group == DECAYED],
                 kind=KINDS[header.noise],
                 stochastic_rounding=header.stochastic_rounding,
             )

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zo2rt.backends import Backend
-from zo2rt.measure.noise import records_of
+from zo2rt.measure.noise import updates_of
 from zo2rt.measure.timing import Bench, Work
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.noise import Distribution, Extent, perturb, update
@@ -150,7 +150,7 @@ class DeviceBenches:
     def _pass(self, kind: Distribution, dtype: Dtype, size: int, records: int) -> Work:
         theta, place = self._drawn(dtype, size), Extent(p=3)
         if records > 1:
-            applied = records_of(records)
-            return lambda: update(theta, place, records=applied, kind=kind)
+            updates = updates_of(records)
+            return lambda: update(theta, place, updates=updates, kind=kind)
         out = self._tensor(dtype, size)
         return lambda: perturb(out, theta, place, key=5, coefficient=1e-3, kind=kind)

@@ -10,7 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from zo2rt.measure.noise import records_of
+from zo2rt.measure.noise import updates_of
 from zo2rt.measure.timing import Bench, Work
 from zo2rt.model.codec import WireLayout, encode
 from zo2rt.noise import Distribution, Extent, update
@@ -101,8 +101,8 @@ def _encoding(size: int, source: torch.dtype, wire: Dtype) -> Work:
 
 def _update(kind: Distribution, size: int) -> Work:
     weights = torch.randn(size)
-    records = records_of(1)
-    return lambda: update(weights, Extent(p=3), records=records, kind=kind)
+    updates = updates_of(1)
+    return lambda: update(weights, Extent(p=3), updates=updates, kind=kind)
 
 
 def _ones(nbytes: int) -> Tensor:

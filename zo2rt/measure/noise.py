@@ -11,7 +11,7 @@ from typing import get_args
 import torch
 
 from zo2rt.measure.timing import Bench, Work, far
-from zo2rt.noise import Distribution, Extent, Record, perturb, update
+from zo2rt.noise import Distribution, Draw, Extent, Update, perturb, update
 from zo2sim.cost.cpu import floats, noise_amounts, pass_amounts
 
 SIZES = (1 << 17, 1 << 19, 1 << 20, 3 << 20)
@@ -54,21 +54,15 @@ def _perturb(kind: Distribution, size: int) -> Work:
 
 def _update(kind: Distribution, size: int, count: int, samples: int) -> Work:
     thetas = _weights(size)
-    records = records_of(count, samples)
-    return lambda: update(next(thetas), Extent(p=3), records=records, kind=kind)
+    updates = updates_of(count, samples)
+    return lambda: update(next(thetas), Extent(p=3), updates=updates, kind=kind)
 
 
-def records_of(count: int, samples: int = 1) -> list[Record]:
-    """Records of so many steps, small enough to leave weights finite."""
+def updates_of(count: int, samples: int = 1) -> list[Update]:
+    """Updates of so many steps, small enough to leave weights finite."""
+    draws = [Draw(key=key, g=0.5) for key in range(count + samples)]
     return [
-        Record(
-            step=step,
-            sample_keys=tuple(range(step, step + samples)),
-            projected_gradients=(0.5,) * samples,
-            lr=1e-6,
-            weight_decay=0.0,
-            eps=1e-3,
-        )
+        Update(draws=tuple(draws[step : step + samples]), lr=1e-6, weight_decay=0.0)
         for step in range(count)
     ]
 

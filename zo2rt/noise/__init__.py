@@ -25,22 +25,21 @@ rounded to fp32 (`table`). Variance 0.99998, kurtosis 2.999, magnitude below 4.3
 
 **Arithmetic.** fp32, every product and every sum rounded to nearest even on its own: no fused
 multiply-add, subnormals kept. ``W = rn(theta + c z)`` with c rounded to fp32 first; rn rounds to
-the format of W. One record of q samples updates ``theta = rn(theta d - s)``, with
+the format of W. One update of q draws is ``theta = rn(theta d - s)``, with
 ``d = fp32(1 - lr wd)`` and ``a_i = fp32(lr g_i / q)`` computed in float64 from left to right; s
 starts as ``a_0 z_0`` and adds ``a_i z_i`` in ascending order; rn rounds to the format of theta
-after every record. A skipped record changes nothing: no update and no decay. g = 0 still decays. A
-NaN stays a NaN, of any payload.
+after every update. g = 0 still decays. A NaN stays a NaN, of any payload.
 
 **Sparse-MeZO** (arXiv:2402.15751) trains the small weights only. A parameter may have a threshold
 h, in fp32. The weights with ``|theta| <= h`` are trained; theta is the stored value that W is built
-from, and the value that a record begins with, so of several records each one compares anew. A
-weight that is not trained has ``W = rn(theta)``, and a record leaves it as it is: no update, no
+from, and the value that an update begins with, so of several updates each one compares anew. A
+weight that is not trained has ``W = rn(theta)``, and an update leaves it as it is: no step, no
 decay, no rounding. h = infinity, the default, trains every weight. A NaN is not trained where there
 is a threshold; a NaN stays a NaN in any case.
 
 **Stochastic rounding** (fp16 and bf16 masters; fp32 has nothing to round) replaces the rn of an
 update. Element e draws a 16-bit half r exactly as for gaussian, but with w = 1 and the key of the
-record's first sample. The magnitude is cut to the format's grid, and goes one grid point up when
+update's first draw. The magnitude is cut to the format's grid, and goes one grid point up when
 ``fraction 65536 + r >= 65536``, where fraction is the exact part of a grid step that was cut off.
 Past the largest finite number lies infinity.
 """
@@ -48,9 +47,9 @@ Past the largest finite number lies infinity.
 from zo2rt.noise.devices import Prepared, perturb, perturb_pair, prepared, update
 from zo2rt.noise.extent import Distribution, Extent
 from zo2rt.noise.keys import sample_key
-from zo2rt.noise.record import Record, Updates, flattened
 from zo2rt.noise.sparsity import thresholds
 from zo2rt.noise.threads import split
+from zo2rt.noise.updates import Draw, Update, Updates, coefficients
 
 NOISE_VERSION = 1
 """Goes into every journal header: another version means other bits."""
@@ -58,11 +57,12 @@ NOISE_VERSION = 1
 __all__ = [
     "NOISE_VERSION",
     "Distribution",
+    "Draw",
     "Extent",
     "Prepared",
-    "Record",
+    "Update",
     "Updates",
-    "flattened",
+    "coefficients",
     "perturb",
     "perturb_pair",
     "prepared",

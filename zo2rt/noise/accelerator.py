@@ -15,8 +15,8 @@ from torch import Tensor
 from zo2rt.noise import triton_kernels
 from zo2rt.noise.buffers import format_of
 from zo2rt.noise.extent import Distribution, Extent, check_kind
-from zo2rt.noise.record import Updates
 from zo2rt.noise.table import quantiles
+from zo2rt.noise.updates import Updates
 
 _PERTURB = {1: triton_kernels.perturb, 2: triton_kernels.perturb_pair}
 
@@ -43,7 +43,7 @@ def perturb(taken: Operands, *, key: int, coefficient: float) -> None:
 
 
 def update(taken: Operands, updates: Updates, *, stochastic_rounding: bool = False) -> None:
-    """Every record in one pass over theta."""
+    """Every update in one pass over theta."""
     (theta,) = taken.buffers
     arrays = _on_device(updates, theta.device)
     rounding = stochastic_rounding and theta.dtype != torch.float32
@@ -95,7 +95,7 @@ def _copied(
 ) -> tuple[Tensor, ...]:
     """Tensors for launches on ``stream``, the device's current one.
 
-    Told apart by their bytes: records with g = 0 and g = -0 are equal, but change other signs.
+    Told apart by their bytes: updates with g = 0 and g = -0 are equal, but change other signs.
     """
     pairs = zip(contents, _DTYPES, strict=True)
     arrays = [torch.frombuffer(bytearray(content), dtype=dtype) for content, dtype in pairs]

@@ -11,8 +11,8 @@ import numpy as np
 from zo2rt.noise import kernels
 from zo2rt.noise.buffers import Buffer, bits
 from zo2rt.noise.extent import Distribution, Extent, check_kind
-from zo2rt.noise.record import Updates
 from zo2rt.noise.table import quantiles
+from zo2rt.noise.updates import Updates
 from zo2sim.dtypes import Dtype
 
 _CODES = {Dtype.FP32: kernels.FP32, Dtype.FP16: kernels.FP16, Dtype.BF16: kernels.BF16}
@@ -41,7 +41,7 @@ def perturb(taken: Operands, *, key: int, coefficient: float) -> None:
 
 
 def update(taken: Operands, updates: Updates, *, stochastic_rounding: bool = False) -> None:
-    """Every record in one pass over theta; allocates 52 KiB."""
+    """Every update in one pass over theta; allocates 52 KiB."""
     (theta,) = taken.stored
     kernels.update(theta, taken.source, updates, stochastic_rounding)
 

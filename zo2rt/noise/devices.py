@@ -12,7 +12,7 @@ from typing import Any
 from zo2rt.noise import cpu
 from zo2rt.noise.buffers import Buffer, check_equal_lengths, device_of
 from zo2rt.noise.extent import Distribution, Extent
-from zo2rt.noise.record import Record, Updates, flattened
+from zo2rt.noise.updates import Update, Updates
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Prepared:
         self._kernels.perturb(self._operands, key=key, coefficient=coefficient)
 
     def update(self, updates: Updates, *, stochastic_rounding: bool = False) -> None:
-        """`update` of theta alone, by records that were `flattened`."""
+        """`update` of theta alone."""
         if updates.ends.size:
             self._kernels.update(self._operands, updates, stochastic_rounding=stochastic_rounding)
 
@@ -78,17 +78,17 @@ def update(
     theta: Buffer,
     place: Extent,
     *,
-    records: Sequence[Record],
+    updates: Sequence[Update],
     kind: Distribution,
     stochastic_rounding: bool = False,
 ) -> None:
-    """Apply the records to ``theta`` in the order given, in one pass, rounding after each.
+    """Apply the updates to ``theta`` in the order given, in one pass, rounding after each.
 
-    A pass over several records gives the bits of one pass per record. Skipped records do nothing.
-    ``stochastic_rounding`` concerns fp16 and bf16; fp32 has nothing to round.
+    A pass over several gives the bits of one pass each. ``stochastic_rounding`` concerns fp16 and
+    bf16; fp32 has nothing to round.
     """
     taken = prepared(theta, place=place, kind=kind)
-    taken.update(flattened(records), stochastic_rounding=stochastic_rounding)
+    taken.update(Updates.of(updates), stochastic_rounding=stochastic_rounding)
 
 
 def _kernels(*buffers: Buffer) -> Any:

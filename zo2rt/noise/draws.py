@@ -53,9 +53,9 @@ class Draws(ABC):
 
     @abstractmethod
     def update(
-        self, theta: Tensor, parameter: UnitParameter, records: Sequence[noise.Record]
+        self, theta: Tensor, parameter: UnitParameter, updates: Sequence[noise.Update]
     ) -> None:
-        """Apply the records in order, rounding to theta's format after each."""
+        """Apply the updates in order, rounding to theta's format after each."""
 
 
 @final
@@ -78,7 +78,7 @@ class ElementDraws(Draws):
         self._pool = ThreadPoolExecutor(threads, "noise") if threads > 1 else None
         self._known: MutableMapping[Tensor, dict[tuple[int, ...], noise.Prepared]]
         self._known = WeakIdKeyDictionary()
-        self._updates: dict[bool, tuple[Sequence[noise.Record], noise.Updates]] = {}
+        self._arrays: dict[bool, tuple[Sequence[noise.Update], noise.Updates]] = {}
 
     def begin(self, keys: Sequence[int]) -> None:
         """Nothing to prepare: z is a function of its address."""
@@ -100,15 +100,15 @@ class ElementDraws(Draws):
             self._prepared(parameter, *both, base).perturb(key=key, coefficient=eps)
 
     def update(
-        self, theta: Tensor, parameter: UnitParameter, records: Sequence[noise.Record]
+        self, theta: Tensor, parameter: UnitParameter, updates: Sequence[noise.Update]
     ) -> None:
         rounding = self._stochastic_rounding
         if self._is_split(parameter, theta):
-            known = {"records": records, "stochastic_rounding": rounding}
+            known = {"updates": updates, "stochastic_rounding": rounding}
             self._split(noise.update, parameter, theta, **known)
         else:
-            updates = self._flattened(records, decays=parameter.decays)
-            self._prepared(parameter, theta).update(updates, stochastic_rounding=rounding)
+            arrays = self._arrays_of(updates, decays=parameter.decays)
+            self._prepared(parameter, theta).update(arrays, stochastic_rounding=rounding)
 
     def _is_split(self, parameter: UnitParameter, theta: Tensor) -> bool:
         if self._pool is None or theta.device.type != "cpu":
@@ -138,13 +138,13 @@ class ElementDraws(Draws):
             found = known[where] = noise.prepared(*tensors, place=place, kind=self._kind)
         return found
 
-    def _flattened(self, records: Sequence[noise.Record], *, decays: bool) -> noise.Updates:
-        """An update passes the same records to every parameter of a group."""
-        of, updates = self._updates.get(decays, (None, None))
-        if of is not records or updates is None:
-            updates = noise.flattened(records)
-            self._updates[decays] = records, updates
-        return updates
+    def _arrays_of(self, updates: Sequence[noise.Update], *, decays: bool) -> noise.Updates:
+        """Every parameter of a group gets the same sequence, which is converted once."""
+        of, arrays = self._arrays.get(decays, (None, None))
+        if of is not updates or arrays is None:
+            arrays = noise.Updates.of(updates)
+            self._arrays[decays] = updates, arrays
+        return arrays
 
 
 @final
@@ -181,11 +181,8 @@ class MezoDraws(Draws):
             mezo.perturb(out, base, z, scale=scale, eps=eps)
 
     def update(
-        self, theta: Tensor, parameter: UnitParameter, records: Sequence[noise.Record]
+        self, theta: Tensor, parameter: UnitParameter, updates: Sequence[noise.Update]
     ) -> None:
-        for record in records:
-            if not record.skipped:
-                pairs = zip(record.projected_gradients, record.sample_keys, strict=True)
-                directions = ((g, self._drawn[key].z(parameter.name)) for g, key in pairs)
-                decay = record.weight_decay
-                mezo.update(theta, directions, lr=record.lr, weight_decay=decay)
+        for one in updates:
+            directions = ((d.g, self._drawn[d.key].z(parameter.name)) for d in one.draws)
+            mezo.update(theta, directions, lr=one.lr, weight_decay=one.weight_decay)

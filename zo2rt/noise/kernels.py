@@ -104,7 +104,7 @@ def perturb_pair(plus, minus, theta, source, key, c):
 
 @_compiled
 def update(theta, source, updates, stochastic):
-    """theta = rn(theta d - s) for each record in turn."""
+    """theta = rn(theta d - s) for each in turn."""
     x, s, draws = np.empty(_TILE, np.float32), np.empty(_TILE, np.float32), _new_scratch().z
     kept, scratch = np.empty(_TILE, np.float32), _new_scratch()
     for start in range(0, theta.bits.size, _TILE):

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zo2rt.noise.extent import Distribution, Extent, check_kind
-from zo2rt.noise.record import Record
 from zo2rt.noise.rounding import nearest, stochastic
 from zo2rt.noise.table import quantiles
+from zo2rt.noise.updates import Update
 from zo2sim.dtypes import Dtype
 
 Values = NDArray[np.float32]
@@ -84,32 +84,31 @@ def perturbed(
 def updated(
     theta: Values,
     place: Extent,
-    records: Iterable[Record],
+    updates: Iterable[Update],
     *,
     kind: Distribution,
     dtype: Dtype,
     stochastic_rounding: bool = False,
 ) -> Values:
-    """theta after the records, in order, rounded to ``dtype`` after each."""
-    for record in records:
-        if not record.skipped:
-            exact = _step(theta, place, record, kind)
-            if stochastic_rounding:
-                draws = halves(record.sample_keys[0], place, theta.size, word3=ROUNDING)
-                after = stochastic(exact, draws, dtype)
-            else:
-                after = nearest(exact, dtype)
-            theta = np.where(trained(theta, place), after, theta)
+    """theta after the updates, in order, rounded to ``dtype`` after each."""
+    for update in updates:
+        exact = _step(theta, place, update, kind)
+        if stochastic_rounding:
+            draws = halves(update.draws[0].key, place, theta.size, word3=ROUNDING)
+            after = stochastic(exact, draws, dtype)
+        else:
+            after = nearest(exact, dtype)
+        theta = np.where(trained(theta, place), after, theta)
     return theta
 
 
-def _step(theta: Values, place: Extent, record: Record, kind: Distribution) -> Values:
+def _step(theta: Values, place: Extent, update: Update, kind: Distribution) -> Values:
     products: list[Values] = [
-        np.float32(a) * noise(key, place, theta.size, kind)
-        for a, key in zip(record.coefficients, record.sample_keys, strict=True)
+        np.float32(a) * noise(draw.key, place, theta.size, kind)
+        for a, draw in zip(update.coefficients, update.draws, strict=True)
     ]
     s: Values = products[0]
     for product in products[1:]:
         s = s + product
-    decayed: Values = theta * np.float32(record.decay)
+    decayed: Values = theta * np.float32(update.decay)
     return decayed - s

@@ -26,7 +26,7 @@ def split(
 
     The buffers are of equal length and are cut at the same elements. The work is usually
     ``partial(perturb, key=..., coefficient=..., kind=...)`` with out and theta, or
-    ``partial(update, records=..., kind=...)`` with theta. An error in a range reaches the caller.
+    ``partial(update, updates=..., kind=...)`` with theta. An error in a range reaches the caller.
     """
     if num_ranges < 1:
         raise ValueError(f"num_ranges must be a whole number >= 1; got {num_ranges!r}")

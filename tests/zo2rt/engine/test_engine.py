@@ -16,7 +16,7 @@ from tests.thorough import examples
 from tests.zo2rt.engine.engine_runs import NUM_STEPS, OPTIMIZER, engine, recipe, resident, run, same
 from zo2rt.backends import Backend, HostBackend, VirtualBackend
 from zo2rt.engine.engine import Engine, Objective
-from zo2rt.noise import Extent, Record, perturb, sample_key, update
+from zo2rt.noise import Draw, Extent, Update, perturb, sample_key, update
 from zo2rt.steps.conformance import first_divergence
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -84,15 +84,8 @@ def test_one_step_is_the_textbook_s():
     assert outcome.projected_gradients == (g,)
     for p, (name, tensor) in enumerate(theta.items()):
         decay = OPTIMIZER.weight_decay if tensor.dim() > 1 else 0.0
-        record = Record(
-            step=0,
-            sample_keys=(key,),
-            projected_gradients=(g,),
-            lr=OPTIMIZER.lr,
-            weight_decay=decay,
-            eps=OPTIMIZER.eps,
-        )
-        update(tensor.view(-1), Extent(p=p), records=[record], kind="gaussian")
+        one = Update(draws=(Draw(key=key, g=g),), lr=OPTIMIZER.lr, weight_decay=decay)
+        update(tensor.view(-1), Extent(p=p), updates=[one], kind="gaussian")
         assert torch.equal(model.get_parameter(name), tensor), name
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.families import batch, build
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, Run, engine, recipe, run, same
-from tests.zo2rt.noise.noise_cases import KEY, record
+from tests.zo2rt.noise.noise_cases import KEY, update_of
 from zo2rt.backends import CudaBackend
 from zo2rt.noise import Extent, perturb, perturb_pair, update
 from zo2rt.noise.extent import Distribution
@@ -81,12 +81,12 @@ def test_the_card_has_the_noise_of_the_cpu(kind: Distribution, dtype: torch.dtyp
 
 
 def passes(theta: Tensor, kind: Distribution) -> list[Tensor]:
-    """W+ alone, W+ and W- together, and theta after records of one and of two samples."""
+    """W+ alone, W+ and W- together, and theta after updates of one and of two samples."""
     place, theta = Extent(p=3, first_element=77), theta.clone()
     alone, plus, minus = (torch.empty_like(theta) for _ in range(3))
     perturb(alone, theta, place, key=KEY, coefficient=1e-3, kind=kind)
     perturb_pair(plus, minus, theta, place, key=KEY, coefficient=1e-3, kind=kind)
-    update(theta, place, records=[record(0, 1), record(1, 2)], kind=kind)
+    update(theta, place, updates=[update_of(0, 1), update_of(1, 2)], kind=kind)
     return [alone, plus, minus, theta]
 
 

@@ -29,9 +29,11 @@ from zo2rt.journal import (
     read,
 )
 from zo2rt.journal.durable import Disk
+from zo2rt.journal.groups import DECAYED, UNDECAYED, by_decay
 from zo2rt.journal.header import environment
 from zo2rt.journal.reading import parse
 from zo2rt.journal.record import from_json, to_json
+from zo2rt.noise import Update
 
 PATH = Path("/run/journal.jsonl")
 BASE = Base(position=HEADER.start, snapshot_sha256="0" * 64)
@@ -234,6 +236,18 @@ def test_records_refuse_nonsense(change: dict[str, Any], message: str):
         Draw(key=2**64, g=0.0)
     with pytest.raises(ValueError, match="group x: lr must be finite; got nan"):
         Rate(group="x", lr=float("nan"), weight_decay=0.0)
+
+
+def test_a_skipped_step_updates_nothing_and_vectors_do_not_decay():
+    rates = (
+        Rate(group=DECAYED, lr=0.1, weight_decay=0.5),
+        Rate(group=UNDECAYED, lr=0.1, weight_decay=0.0),
+    )
+    done, skipped = (replace(RECORDS[step], rates=rates) for step in (1, 6))
+    assert by_decay([skipped, done]) == {
+        True: [Update(draws=done.draws, lr=0.1, weight_decay=0.5)],
+        False: [Update(draws=done.draws, lr=0.1, weight_decay=0.0)],
+    }
 
 
 def test_a_diverged_step_is_journalled_as_skipped_and_seed_0_and_g_0_are_kept():

@@ -1,4 +1,4 @@
-"""What the noise tests share: stored weights of every format, and records."""
+"""What the noise tests share: stored weights of every format, and updates."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zo2rt.noise import Extent, Record, reference
+from zo2rt.noise import Draw, Extent, Update, reference
 from zo2rt.noise.extent import Distribution
 from zo2rt.noise.rounding import narrow, widen
 from zo2sim.dtypes import Dtype
@@ -30,22 +30,22 @@ def same_bits(left: NDArray[Any], right: NDArray[Any]) -> bool:
     return left.dtype == right.dtype and left.tobytes() == right.tobytes()
 
 
-def record(step: int, samples: int, *, lr: float = 1e-2, weight_decay: float = 0.1) -> Record:
-    """A record with keys and gradients that depend on step and sample."""
-    return Record(
-        step=step,
-        sample_keys=tuple((KEY + 977 * step + i) % 2**64 for i in range(samples)),
-        projected_gradients=tuple(1.7 * (-0.6) ** i + 0.1 * step for i in range(samples)),
+def update_of(step: int, samples: int, *, lr: float = 1e-2, weight_decay: float = 0.1) -> Update:
+    """An update with keys and gradients that depend on step and sample."""
+    return Update(
+        draws=tuple(
+            Draw(key=(KEY + 977 * step + i) % 2**64, g=1.7 * (-0.6) ** i + 0.1 * step)
+            for i in range(samples)
+        ),
         lr=lr,
         weight_decay=weight_decay,
-        eps=1e-3,
     )
 
 
-def still(samples: int, *, lr: float = 1e-2, weight_decay: float = 0.0) -> Record:
-    """A record whose gradients are all zero."""
-    moving = record(0, samples, lr=lr, weight_decay=weight_decay)
-    return replace(moving, projected_gradients=(0.0,) * samples)
+def still(samples: int, *, lr: float = 1e-2, weight_decay: float = 0.0) -> Update:
+    """An update whose gradients are all zero."""
+    moving = update_of(0, samples, lr=lr, weight_decay=weight_decay)
+    return replace(moving, draws=tuple(replace(draw, g=0.0) for draw in moving.draws))
 
 
 def perturbed(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tests.zo2rt.noise.noise_cases import KEY, record
+from tests.zo2rt.noise.noise_cases import KEY, update_of
 from zo2rt.noise import Extent, perturb, perturb_pair, update
 
 PLACE = Extent(p=3, first_element=5)
@@ -41,17 +41,17 @@ def test_weights_of_an_accelerator_go_to_its_kernels(
     monkeypatch.setitem(sys.modules, "zo2rt.noise.accelerator", recorder)
     plus, minus, theta = on_gpu
     noise: Any = {"key": KEY, "coefficient": 1e-3}
-    records, rounded = [record(0, 1)], {"stochastic_rounding": True}
+    updates, rounded = [update_of(0, 1)], {"stochastic_rounding": True}
     perturb(plus, theta, PLACE, kind="gaussian", **noise)
     perturb_pair(plus, minus, theta, PLACE, kind="gaussian", **noise)
-    update(theta, PLACE, records=records, kind="gaussian", **rounded)
-    *perturbations, (operands, updates, known) = calls
+    update(theta, PLACE, updates=updates, kind="gaussian", **rounded)
+    *perturbations, (operands, arrays, known) = calls
     assert perturbations == [
         (((plus, theta), PLACE, "gaussian"), noise),
         (((plus, minus, theta), PLACE, "gaussian"), noise),
     ]
     assert operands == ((theta,), PLACE, "gaussian")
-    assert updates.ends.tolist() == [len(records[0].sample_keys)]
+    assert arrays.ends.tolist() == [len(updates[0].draws)]
     assert known == rounded
 
 
@@ -59,9 +59,9 @@ def test_a_missing_triton_is_named_and_the_cpu_does_without(
     monkeypatch: pytest.MonkeyPatch, on_gpu: list[torch.Tensor]
 ) -> None:
     forget_triton(monkeypatch)
-    update(torch.zeros(4), PLACE, records=[record(0, 1)], kind="gaussian")
+    update(torch.zeros(4), PLACE, updates=[update_of(0, 1)], kind="gaussian")
     with pytest.raises(RuntimeError, match="weights on cuda:0 needs the package 'triton'"):
-        update(on_gpu[0], PLACE, records=[record(0, 1)], kind="gaussian")
+        update(on_gpu[0], PLACE, updates=[update_of(0, 1)], kind="gaussian")
 
 
 def test_weights_on_two_devices_are_refused(on_gpu: list[torch.Tensor]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.zo2rt.noise.noise_cases import KEY, record
+from tests.zo2rt.noise.noise_cases import KEY, update_of
 from zo2rt import noise
 from zo2rt.model.units import UnitParameter
 from zo2rt.noise import Extent
@@ -60,21 +60,21 @@ def test_both_signs_are_those_of_two_calls():
     assert torch.equal(both.minus, minus)
 
 
-def test_other_records_make_another_update():
+def test_other_updates_are_not_the_last_ones():
     own, theta, want = draws(), weights(2), weights(2)
-    groups = {True: [record(0, 1)], False: [record(0, 1, weight_decay=0.0)]}
-    later = {True: [record(1, 2)], False: [record(1, 2, weight_decay=0.0)]}
-    for records in (groups, later, groups):
+    groups = {True: [update_of(0, 1)], False: [update_of(0, 1, weight_decay=0.0)]}
+    later = {True: [update_of(1, 2)], False: [update_of(1, 2, weight_decay=0.0)]}
+    for updates in (groups, later, groups):
         for p in (parameter(3), parameter(4, decays=False)):
-            own.update(theta, p, records[p.decays])
-            noise.update(want, Extent(p=p.index), records=records[p.decays], kind="gaussian")
+            own.update(theta, p, updates[p.decays])
+            noise.update(want, Extent(p=p.index), updates=updates[p.decays], kind="gaussian")
             assert torch.equal(theta, want)
 
 
 def test_weights_that_go_are_not_kept():
     own, array = draws(), np.zeros(COUNT, dtype=np.float32)
     theta, memory = torch.from_numpy(array), weakref.ref(array)
-    own.update(theta, parameter(3), [record(0, 1)])
+    own.update(theta, parameter(3), [update_of(0, 1)])
     del array
     gc.collect()
     assert memory() is not None

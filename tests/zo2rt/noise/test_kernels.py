@@ -19,12 +19,22 @@ from tests.zo2rt.noise.noise_cases import (
     KEY,
     KINDS,
     perturbed,
-    record,
     same_bits,
     still,
     stored,
+    update_of,
 )
-from zo2rt.noise import Extent, Record, kernels, perturb, perturb_pair, reference, split, update
+from zo2rt.noise import (
+    Draw,
+    Extent,
+    Update,
+    kernels,
+    perturb,
+    perturb_pair,
+    reference,
+    split,
+    update,
+)
 from zo2rt.noise.extent import Distribution
 from zo2rt.noise.rounding import narrow, nearest, widen
 from zo2sim.dtypes import Dtype
@@ -109,29 +119,29 @@ def test_the_product_is_rounded_before_the_sum(kind: Distribution) -> None:
     assert out.tolist() == [0.0] * count
 
 
-RECORDS = st.lists(
+UPDATES = st.lists(
     st.builds(
-        record, st.integers(0, 9), st.integers(1, 3), weight_decay=st.sampled_from((0.0, 0.1))
+        update_of, st.integers(0, 9), st.integers(1, 3), weight_decay=st.sampled_from((0.0, 0.1))
     ),
     max_size=4,
 )
 
 
 @QUICK
-@given(st.sampled_from(FORMATS), st.sampled_from(KINDS), COUNTS, PLACES, RECORDS, st.booleans())
+@given(st.sampled_from(FORMATS), st.sampled_from(KINDS), COUNTS, PLACES, UPDATES, st.booleans())
 def test_update_is_the_reference(
     dtype: Dtype,
     kind: Distribution,
     count: int,
     place: Extent,
-    records: list[Record],
+    updates: list[Update],
     rounding: bool,
 ) -> None:
     theta = stored(dtype, count)
     expected = reference.updated(
-        widen(theta, dtype), place, records, kind=kind, dtype=dtype, stochastic_rounding=rounding
+        widen(theta, dtype), place, updates, kind=kind, dtype=dtype, stochastic_rounding=rounding
     )
-    update(theta, place, records=records, kind=kind, stochastic_rounding=rounding)
+    update(theta, place, updates=updates, kind=kind, stochastic_rounding=rounding)
     assert same_bits(theta, narrow(expected, dtype))
 
 
@@ -143,8 +153,8 @@ def test_update_is_the_reference(
 def test_any_tiling_in_any_order_gives_the_same_bits(
     dtype: Dtype, kind: Distribution, place: Extent, rounding: bool, cuts: list[int]
 ) -> None:
-    records = [record(1, 2), record(2, 1)]
-    work = partial(update, records=records, kind=kind, stochastic_rounding=rounding)
+    updates = [update_of(1, 2), update_of(2, 1)]
+    work = partial(update, updates=updates, kind=kind, stochastic_rounding=rounding)
     whole, pieces = stored(dtype, 3000), stored(dtype, 3000)
     work(whole, place)
     bounds = sorted({0, *cuts, 3000})
@@ -155,13 +165,13 @@ def test_any_tiling_in_any_order_gives_the_same_bits(
 
 @pytest.mark.parametrize("rounding", [False, True])
 @pytest.mark.parametrize("dtype", FORMATS)
-def test_one_pass_over_records_is_one_pass_per_record(dtype: Dtype, rounding: bool) -> None:
-    records = [record(step, 1 + step % 2) for step in range(5)]
+def test_one_pass_over_updates_is_one_pass_each(dtype: Dtype, rounding: bool) -> None:
+    updates = [update_of(step, 1 + step % 2) for step in range(5)]
     work = partial(update, kind="gaussian", stochastic_rounding=rounding)
     replayed, stepped = stored(dtype, 2500), stored(dtype, 2500)
-    work(replayed, Extent(p=1), records=records)
-    for one in records:
-        work(stepped, Extent(p=1), records=[one])
+    work(replayed, Extent(p=1), updates=updates)
+    for one in updates:
+        work(stepped, Extent(p=1), updates=[one])
     assert same_bits(replayed, stepped)
     assert not same_bits(replayed, stored(dtype, 2500))
 
@@ -208,7 +218,7 @@ def test_nan_and_infinity_stay(dtype: Dtype) -> None:
         update(
             theta,
             Extent(p=0),
-            records=[record(0, 1)],
+            updates=[update_of(0, 1)],
             kind="gaussian",
             stochastic_rounding=rounding,
         )
@@ -217,23 +227,11 @@ def test_nan_and_infinity_stay(dtype: Dtype) -> None:
         assert values[1:].tolist() == [np.inf, -np.inf]
 
 
-def _skipped() -> Record:
-    return Record(
-        step=1, sample_keys=(5,), projected_gradients=(float("nan"),), lr=0.1, weight_decay=0.5,
-        eps=1e-3, skipped=True,
-    )  # fmt: skip
-
-
-def test_a_skipped_record_does_nothing_but_a_zero_gradient_decays() -> None:
+def test_a_zero_gradient_decays() -> None:
     theta = np.ones(10, np.float32)
-    update(theta, Extent(p=0), records=[_skipped()], kind="gaussian")
+    update(theta, Extent(p=0), updates=[], kind="gaussian")
     assert theta.tolist() == [1.0] * 10
-    update(
-        theta,
-        Extent(p=0),
-        records=[_skipped(), still(1, lr=0.1, weight_decay=0.5)],
-        kind="gaussian",
-    )
+    update(theta, Extent(p=0), updates=[still(1, lr=0.1, weight_decay=0.5)], kind="gaussian")
     assert theta.tolist() == [float(np.float32(0.95))] * 10
 
 
@@ -243,21 +241,18 @@ def test_signs_of_zeros_are_the_references(kind: Distribution) -> None:
     theta, place = np.full(200, -0.0, np.float32), Extent(p=0)
     expected = reference.updated(theta, place, [still(2)], kind=kind, dtype=Dtype.FP32)
     assert 0 < np.signbit(expected).sum() < 200
-    update(theta, place, records=[still(2)], kind=kind)
+    update(theta, place, updates=[still(2)], kind=kind)
     assert same_bits(theta, expected)
 
 
 def test_subnormal_fp16_goes_up_exactly_when_fraction_and_draw_reach_one() -> None:
     """Half a million elements a quarter above a subnormal: some fractions and draws sum to one."""
     count, place = 2**19, Extent(p=0)
-    nudge = Record(
-        step=1, sample_keys=(KEY,), projected_gradients=(5.25 * 2.0**-24,), lr=1.0,
-        weight_decay=0.0, eps=1e-3,
-    )  # fmt: skip
+    nudge = Update(draws=(Draw(key=KEY, g=5.25 * 2.0**-24),), lr=1.0, weight_decay=0.0)
     draws = reference.halves(KEY, place, count, word3=reference.ROUNDING)
     assert (draws == 65536 * 3 // 4).any()
     theta = np.zeros(count, np.float16)
-    update(theta, place, records=[nudge], kind="rademacher", stochastic_rounding=True)
+    update(theta, place, updates=[nudge], kind="rademacher", stochastic_rounding=True)
     points = np.abs(theta.astype(np.float64)) * 2**24
     assert (points == np.where(draws >= 65536 * 3 // 4, 6, 5)).all()
 
@@ -267,15 +262,12 @@ def test_stochastic_rounding_moves_small_updates_on_average(dtype: Dtype) -> Non
     """A quarter of a grid step: nearest never moves, stochastic moves a quarter of the time."""
     count = 40_000
     step = {Dtype.FP16: 2.0**-10, Dtype.BF16: 2.0**-7}[dtype]
-    shrink = Record(
-        step=1, sample_keys=(KEY,), projected_gradients=(0.0,), lr=1.0,
-        weight_decay=-step / 4, eps=1e-3,
-    )  # fmt: skip
+    shrink = Update(draws=(Draw(key=KEY, g=0.0),), lr=1.0, weight_decay=-step / 4)
 
     def after(rounding: bool) -> NDArray[Any]:
         theta = narrow(np.ones(count, np.float32), dtype)
         update(
-            theta, Extent(p=0), records=[shrink], kind="rademacher", stochastic_rounding=rounding
+            theta, Extent(p=0), updates=[shrink], kind="rademacher", stochastic_rounding=rounding
         )
         return widen(theta, dtype)
 
@@ -307,7 +299,7 @@ def test_unusable_buffers_are_refused(buffer: Any) -> None:
     with pytest.raises(ValueError, match="a buffer must be contiguous, in memory, and fp32"):
         perturb(buffer, buffer, Extent(p=0), key=1, coefficient=1.0, kind="gaussian")
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="must be contiguous"):
-        split(pool, 2, partial(update, records=[record(0, 1)]), Extent(p=0), buffer)
+        split(pool, 2, partial(update, updates=[update_of(0, 1)]), Extent(p=0), buffer)
 
 
 def test_buffers_of_unequal_length_are_refused() -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.thorough import examples
-from tests.zo2rt.noise.noise_cases import FORMATS, KEY, KINDS, record, same_bits, stored
-from zo2rt.noise import Extent, Record, perturb, perturb_pair, thresholds, update
+from tests.zo2rt.noise.noise_cases import FORMATS, KEY, KINDS, same_bits, stored, update_of
+from zo2rt.noise import Draw, Extent, Update, perturb, perturb_pair, thresholds, update
 from zo2rt.noise.extent import Distribution
 from zo2rt.noise.rounding import narrow, widen
 from zo2sim.dtypes import Dtype
 
 COUNT = 3000
-RECORDS = [record(step, 1 + step % 2, lr=0.5) for step in range(4)]
+UPDATES = [update_of(step, 1 + step % 2, lr=0.5) for step in range(4)]
 
 
 def threshold_of(theta: NDArray[Any], sparsity: float) -> float:
@@ -112,8 +112,8 @@ def test_small_weights_are_dense_and_large_ones_stay(dtype: Dtype, kind: Distrib
     for work in (
         partial(_perturbed, kind=kind, coefficient=1e-3),
         partial(_perturbed, kind=kind, coefficient=-1e-3),
-        partial(_updated, kind=kind, records=RECORDS[:1], stochastic_rounding=False),
-        partial(_updated, kind=kind, records=RECORDS[:1], stochastic_rounding=True),
+        partial(_updated, kind=kind, updates=UPDATES[:1], stochastic_rounding=False),
+        partial(_updated, kind=kind, updates=UPDATES[:1], stochastic_rounding=True),
     ):
         assert same_bits(work(theta, sparse), np.where(small, work(theta, dense), theta))
 
@@ -134,7 +134,7 @@ def _updated(theta: NDArray[Any], place: Extent, **change: Any) -> NDArray[Any]:
 @given(
     st.sampled_from(FORMATS), st.sampled_from(KINDS), st.booleans(), st.integers(0, COUNT - 1)
 )  # fmt: skip
-def test_each_record_of_a_replay_compares_anew(
+def test_each_update_of_a_replay_compares_anew(
     dtype: Dtype, kind: Distribution, rounding: bool, rank: int
 ) -> None:
     theta = stored(dtype, COUNT)
@@ -142,19 +142,16 @@ def test_each_record_of_a_replay_compares_anew(
     place = Extent(p=1, threshold=h if math.isfinite(h) else 1.0)
     work = partial(_updated, place=place, kind=kind, stochastic_rounding=rounding)
     stepped = theta
-    for one in RECORDS:
-        stepped = work(stepped, records=[one])
-    assert same_bits(work(theta, records=RECORDS), stepped)
+    for one in UPDATES:
+        stepped = work(stepped, updates=[one])
+    assert same_bits(work(theta, updates=UPDATES), stepped)
 
 
 def test_a_weight_may_leave_the_small_ones_but_not_come_back() -> None:
-    """Growth by 10 % a record: 1.0 passes the threshold with the third and then stays."""
-    grow = Record(
-        step=1, sample_keys=(KEY,), projected_gradients=(0.0,), lr=1.0,
-        weight_decay=-0.1, eps=1e-3,
-    )  # fmt: skip
+    """Growth by 10 % an update: 1.0 passes the threshold with the third and then stays."""
+    grow = Update(draws=(Draw(key=KEY, g=0.0),), lr=1.0, weight_decay=-0.1)
     theta = np.array([1.0, 0.1, 1.3], np.float32)
-    update(theta, Extent(p=0, threshold=1.25), records=[grow] * 5, kind="rademacher")
+    update(theta, Extent(p=0, threshold=1.25), updates=[grow] * 5, kind="rademacher")
     assert [round(float(x), 4) for x in theta] == [1.331, 0.1611, 1.3]
 
 
@@ -164,7 +161,7 @@ def test_nan_is_not_trained_and_infinity_stays(dtype: Dtype) -> None:
     place = Extent(p=0, threshold=0.0)
     plus, minus = np.empty_like(theta), np.empty_like(theta)
     perturb_pair(plus, minus, theta, place, key=KEY, coefficient=1e-3, kind="gaussian")
-    update(theta, place, records=RECORDS, kind="gaussian")
+    update(theta, place, updates=UPDATES, kind="gaussian")
     for after in (widen(plus, dtype), widen(minus, dtype), widen(theta, dtype)):
         assert np.isnan(after[0])
         assert after[[1, 2, 4]].tolist() == [np.inf, -np.inf, 0.5]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.thorough import examples
-from tests.zo2rt.noise.noise_cases import FORMATS, KEY, KINDS, record, same_bits, stored
+from tests.zo2rt.noise.noise_cases import FORMATS, KEY, KINDS, same_bits, stored, update_of
 from zo2rt.noise import Extent, perturb, perturb_pair, split, update
 from zo2rt.noise.extent import Distribution
 from zo2sim.dtypes import Dtype
@@ -47,7 +47,7 @@ class _Job:
         work: dict[str, Callable[..., None]] = {
             "perturb": partial(perturb, key=KEY, coefficient=1e-3, kind=kind),
             "perturb_pair": partial(perturb_pair, key=KEY, coefficient=1e-3, kind=kind),
-            "update": partial(update, records=[record(1, 2), record(2, 1)], kind=kind),
+            "update": partial(update, updates=[update_of(1, 2), update_of(2, 1)], kind=kind),
         }
         self._work, self._place = work[name], Extent(p=p, first_element=2**35 - 1001)
 
@@ -91,5 +91,5 @@ def test_calls_at_once_in_any_order_give_the_bits_of_one_call_each(
 
 
 def test_an_error_in_a_range_reaches_the_caller() -> None:
-    with ThreadPoolExecutor(2) as pool, pytest.raises(TypeError, match="records"):
+    with ThreadPoolExecutor(2) as pool, pytest.raises(TypeError, match="updates"):
         split(pool, 2, partial(update, kind="gaussian"), Extent(p=0), torch.zeros(1000))

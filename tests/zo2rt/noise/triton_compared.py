@@ -17,12 +17,12 @@ from tests.zo2rt.noise.noise_cases import (
     KEY,
     KINDS,
     perturbed,
-    record,
     same_bits,
     still,
     stored,
+    update_of,
 )
-from zo2rt.noise import Extent, Prepared, Record, accelerator, flattened, reference
+from zo2rt.noise import Extent, Prepared, Update, Updates, accelerator, reference
 from zo2rt.noise.extent import Distribution
 from zo2rt.noise.rounding import narrow, widen
 from zo2sim.dtypes import Dtype
@@ -32,7 +32,7 @@ _TORCH = {Dtype.FP32: torch.float32, Dtype.FP16: torch.float16, Dtype.BF16: torc
 _PLACE = Extent(p=2**32 - 9, first_element=2**35 - 77)
 _SPARSE = replace(_PLACE, threshold=1e-2)
 _COUNT = 1500
-_RECORDS = [record(0, 1), record(1, 3), record(2, 2)]
+_UPDATES = [update_of(0, 1), update_of(1, 3), update_of(2, 2)]
 
 
 def _tensor(weights: NDArray[Any], dtype: Dtype) -> torch.Tensor:
@@ -61,17 +61,17 @@ def _perturbs_equally(
 def _updates_equally(
     dtype: Dtype,
     kind: Distribution,
-    records: list[Record],
+    updates: list[Update],
     *,
     rounding: bool = False,
     place: Extent = _PLACE,
 ) -> bool:
     theta = stored(dtype, _COUNT)
     tensor = _tensor(theta, dtype)
-    taken, updates = accelerator.operands([tensor], place, kind), flattened(records)
-    Prepared(accelerator, taken).update(updates, stochastic_rounding=rounding)
+    taken = accelerator.operands([tensor], place, kind)
+    Prepared(accelerator, taken).update(Updates.of(updates), stochastic_rounding=rounding)
     expected = reference.updated(
-        widen(theta, dtype), place, records, kind=kind, dtype=dtype, stochastic_rounding=rounding
+        widen(theta, dtype), place, updates, kind=kind, dtype=dtype, stochastic_rounding=rounding
     )
     return _holds(tensor, narrow(expected, dtype))
 
@@ -83,14 +83,14 @@ def main() -> None:
         results = {
             "perturb": _perturbs_equally(dtype, kind, (1e-3,)),
             "perturb both ways": _perturbs_equally(dtype, kind, (1e-3, -1e-3)),
-            "update": _updates_equally(dtype, kind, _RECORDS),
+            "update": _updates_equally(dtype, kind, _UPDATES),
             "update by nothing": _updates_equally(dtype, kind, [still(2)]),
-            "update stochastically": _updates_equally(dtype, kind, _RECORDS, rounding=True),
+            "update stochastically": _updates_equally(dtype, kind, _UPDATES, rounding=True),
             "perturb, sparse": _perturbs_equally(dtype, kind, (1e-3,), _SPARSE),
             "perturb both ways, sparse": _perturbs_equally(dtype, kind, (1e-3, -1e-3), _SPARSE),
-            "update, sparse": _updates_equally(dtype, kind, _RECORDS, place=_SPARSE),
+            "update, sparse": _updates_equally(dtype, kind, _UPDATES, place=_SPARSE),
             "update stochastically, sparse": _updates_equally(
-                dtype, kind, _RECORDS, rounding=True, place=_SPARSE
+                dtype, kind, _UPDATES, rounding=True, place=_SPARSE
             ),
         }
         for name, equal in results.items():
