@@ -12,23 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepLine:
-    """One step. ``g`` is the projected gradient of its first sample; None where it was skipped."""
-
-    step: int
-    loss: float | None
-    g: float | None
-    lr: float
-    skipped: bool
-    tokens: int
-    wall_s: float
-    exposed_s: float
-
-    @property
-    def tokens_per_s(self) -> float:
-        return self.tokens / self.wall_s
+from zo2rt.steps.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +24,7 @@ class Evaluation:
     accuracy: float | None
 
 
-_KINDS = {"step": StepLine, "evaluation": Evaluation}
+_KINDS = {"step": Outcome, "evaluation": Evaluation}
 
 
 @dataclass(slots=True)
@@ -48,7 +32,7 @@ class History:
     """Steps and evaluations in order; with ``path``, each is appended as it comes."""
 
     path: Path | None = None
-    steps: list[StepLine] = field(default_factory=list[StepLine])
+    steps: list[Outcome] = field(default_factory=list[Outcome])
     evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
 
     @classmethod
@@ -65,11 +49,11 @@ class History:
             kept.add(line)
         return kept
 
-    def add(self, line: StepLine | Evaluation) -> None:
+    def add(self, line: Outcome | Evaluation) -> None:
         """Append a line, durably enough for a kill of this process."""
         self._keep(line)
         if self.path is not None:
-            kind = "step" if isinstance(line, StepLine) else "evaluation"
+            kind = "step" if isinstance(line, Outcome) else "evaluation"
             with self.path.open("a") as file:
                 file.write(json.dumps({"kind": kind, **asdict(line)}) + "\n")
 
@@ -77,13 +61,13 @@ class History:
         return any(e.step == step for e in self.evaluations)
 
     def step_table(self) -> pd.DataFrame:
-        return pd.DataFrame([asdict(line) for line in self.steps], columns=_columns(StepLine))
+        return pd.DataFrame([asdict(line) for line in self.steps], columns=_columns(Outcome))
 
     def evaluation_table(self) -> pd.DataFrame:
         return pd.DataFrame([asdict(e) for e in self.evaluations], columns=_columns(Evaluation))
 
-    def _keep(self, line: StepLine | Evaluation) -> None:
-        if isinstance(line, StepLine):
+    def _keep(self, line: Outcome | Evaluation) -> None:
+        if isinstance(line, Outcome):
             self.steps.append(line)
         else:
             self.evaluations.append(line)
@@ -97,5 +81,5 @@ class History:
             return  # torn by a kill
 
 
-def _columns(kind: type[StepLine] | type[Evaluation]) -> list[str]:
+def _columns(kind: type[Outcome] | type[Evaluation]) -> list[str]:
     return list(kind.__dataclass_fields__)

@@ -1,12 +1,11 @@
 """The loop of `run`: steps, evaluations and snapshots, each where the course has it."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from experiments.training.batches import Batches, Weighted
 from experiments.training.course import Course
-from experiments.training.history import Evaluation, History, StepLine
+from experiments.training.history import Evaluation, History
 from zo2rt.data.ranking import error_rate
 from zo2rt.engine.engine import Engine
 from zo2rt.model.loss import LossFn, model_loss
@@ -17,7 +16,7 @@ from zo2rt.steps.outcome import Outcome
 class Watch:
     """Who looks on: ``show`` is told of every step, ``stopped`` says when to stop after one."""
 
-    show: Callable[[StepLine], None]
+    show: Callable[[Outcome], None]
     stopped: Callable[[], bool] = lambda: False
 
 
@@ -34,10 +33,9 @@ def fine_tune(
             engine.snapshot()
         if step >= course.steps or watch.stopped():
             return
-        lr = course.lr_at(step)
-        line = _line(engine.step(reading.step(engine.cursor), lr=lr), lr)
-        history.add(line)
-        watch.show(line)
+        outcome = engine.step(reading.step(engine.cursor), lr=course.lr_at(step))
+        history.add(outcome)
+        watch.show(outcome)
 
 
 def evaluate(engine: Engine, reading: Batches) -> Evaluation:
@@ -56,22 +54,3 @@ def _mean(engine: Engine, batches: Iterator[Weighted], loss_fn: LossFn) -> float
         total += examples * engine.evaluate(batch, loss_fn)
         count += examples
     return total / count if count else None
-
-
-def _line(outcome: Outcome, lr: float) -> StepLine:
-    g = outcome.projected_gradients[0]
-    return StepLine(
-        step=outcome.step,
-        loss=_finite(outcome.loss),
-        g=_finite(g),
-        lr=lr,
-        skipped=outcome.skipped,
-        tokens=outcome.tokens,
-        wall_s=outcome.wall_s,
-        exposed_s=outcome.exposed_s,
-    )
-
-
-def _finite(value: float) -> float | None:
-    """JSON and tables have no NaN."""
-    return value if math.isfinite(value) else None

@@ -10,13 +10,13 @@ import pandas as pd
 
 from analysis.energy import energy_j
 from experiments.campaign.samples import sample_frame
-from experiments.training.history import StepLine
 from experiments.training.settings import BackendName
 from zo2rt.sampling.card import current_card
 from zo2rt.sampling.host import HostProbe
 from zo2rt.sampling.nvml import open_nvml
 from zo2rt.sampling.sample import Probe, Sample
 from zo2rt.sampling.sampler import Sampler
+from zo2rt.steps.outcome import Outcome
 
 INTERVAL_S = 0.5
 """Between two samples of a run, which may last for days."""
@@ -75,10 +75,10 @@ class Observation(Sampler):
         self._missing = () if note is None else (note,)
         self._steps: dict[int, tuple[float, float]] = {}
 
-    def seeing(self, show: Callable[[StepLine], None]) -> Callable[[StepLine], None]:
+    def seeing(self, show: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
         """``show``, and a note of when the step began and ended."""
 
-        def shown(line: StepLine) -> None:
+        def shown(line: Outcome) -> None:
             end_s = self.now_s
             self._steps[line.step] = (end_s - line.wall_s, end_s)
             show(line)

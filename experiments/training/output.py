@@ -17,11 +17,12 @@ from experiments.answer.trust import Trust
 from experiments.folder import write as folder
 from experiments.folder.provenance import provenance, run_id
 from experiments.folder.write import Run
-from experiments.training.history import Evaluation, StepLine
+from experiments.training.history import Evaluation
 from experiments.training.observation import Observed
 from experiments.training.result import Trained, differences
 from experiments.training.settings import PREDICTED_THREADS, Config, settings_of
 from experiments.training.setup import Setup
+from zo2rt.steps.outcome import Outcome
 from zo2sim.predict.predict import Prediction
 from zo2sim.simulate.perfetto import to_json
 from zo2sim.simulate.trace import Trace, Window
@@ -169,7 +170,7 @@ def _records(
 
 
 def _numbers(
-    common: dict[str, str], line: StepLine | Evaluation, units: dict[str, str]
+    common: dict[str, str], line: Outcome | Evaluation, units: dict[str, str]
 ) -> Iterator[dict[str, Any]]:
     for metric, unit in units.items():
         value = getattr(line, metric)
@@ -196,11 +197,11 @@ def _shown(trace: Trace) -> Window | None:
     return Window(losses[-2], losses[-1]) if len(losses) > 1 else None
 
 
-def _share(steps: list[StepLine]) -> int:
+def _share(steps: list[Outcome]) -> int:
     return max(1, len(steps) // _EARLY_AND_LATE)
 
 
-def _mean_loss(steps: list[StepLine]) -> float | None:
+def _mean_loss(steps: list[Outcome]) -> float | None:
     losses = [s.loss for s in steps if s.loss is not None]
     return statistics.fmean(losses) if losses else None
 

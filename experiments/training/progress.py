@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from experiments.training.history import StepLine
+from zo2rt.steps.outcome import Outcome
 
 _SMOOTHING = 0.95  # weight of what came before in the loss that is shown
 
@@ -37,12 +37,12 @@ def progress() -> Iterator[Progress]:
         yield bar
 
 
-def watcher(bar: Progress, title: str, *, total: int, done: int) -> Callable[[StepLine], None]:
+def watcher(bar: Progress, title: str, *, total: int, done: int) -> Callable[[Outcome], None]:
     """Shows each step as it ends: loss (smoothed), g, tokens per second, exposed share."""
     task = bar.add_task(title, total=total, completed=done, numbers="")
     smooth: float | None = None
 
-    def watch(line: StepLine) -> None:
+    def watch(line: Outcome) -> None:
         nonlocal smooth
         if line.loss is not None:
             smooth = line.loss if smooth is None else _blend(smooth, line.loss)
@@ -88,7 +88,7 @@ def _blend(before: float, now: float) -> float:
     return _SMOOTHING * before + (1.0 - _SMOOTHING) * now
 
 
-def _numbers(line: StepLine, smooth: float | None) -> str:
+def _numbers(line: Outcome, smooth: float | None) -> str:
     loss = "none" if smooth is None else f"{smooth:.3f}"
     g = "skipped" if line.g is None else f"{line.g:+.2f}"
     exposed = line.exposed_s / line.wall_s

@@ -91,7 +91,6 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
         layout=layout,
         weights=_lane_weights(layout)(backend, units, arena, layout, draws),
         draws=draws,
-        estimator=settings.optimizer.estimator,
         store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
     )
     return Parts(

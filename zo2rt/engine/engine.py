@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from zo2rt.backends import Backend
 from zo2rt.engine.assembly import Settings, assemble
+from zo2rt.journal import Record
 from zo2rt.journal.run import RunFolder
 from zo2rt.lanes.traversal import Traversal
 from zo2rt.model.loss import LossFn
@@ -27,8 +28,9 @@ from zo2rt.model.units import Units
 from zo2rt.noise import sample_key
 from zo2rt.optimizer import MezoSgd, Objective
 from zo2rt.steps.executor import Executor
-from zo2rt.steps.operations import Step, lane_batches
-from zo2rt.steps.outcome import Outcome, StepSettings
+from zo2rt.steps.operations import lane_batches
+from zo2rt.steps.outcome import Outcome, finite
+from zo2rt.steps.step import Step
 from zo2rt.steps.timeline import Timeline
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
@@ -97,6 +99,11 @@ class Engine:
         return self.num_steps * self._recipe.microbatches
 
     @property
+    def record(self) -> Record:
+        """What a journal keeps of the latest step: every lane's loss, and every sample's draw."""
+        return self._parts.operations.kept[self.num_steps - 1]
+
+    @property
     def swallowed(self) -> float:
         """Fraction of sampled weights that their updates left as they were; 0 for fp32 masters."""
         return self._parts.operations.swallowed.fraction
@@ -119,22 +126,21 @@ class Engine:
         ``lr`` and ``seed`` hold for this step alone; 0 is a seed and a learning rate.
         """
         start_s, number = perf_counter(), self.num_steps
-        settings = self._settings(number, lr, seed)
         microbatches = split(batch, self._recipe.microbatches)
         with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
-            self._parts.operations.draws.begin(settings.keys)
-            now = self._parts.operations.steps[number] = Step(
-                settings=settings, traversal=traversal
-            )
+            now = self._begun(traversal, lr, seed)
             self._backend.synchronize(self._executor.enqueue_step(number))
         wall_s = perf_counter() - start_s
         self._forget(number)
         self.num_steps += 1
         self._timeline.add(self._executor.ended())
-        assert now.record is not None, "the loss has been synchronised with"
+        losses = self.record.losses
         return Outcome(
-            record=now.record,
-            projected_gradients=now.projected_gradients,
+            step=number,
+            loss=finite(math.fsum(losses) / len(losses)),
+            g=finite(now.projected_gradients[0]),
+            lr=now.optimizer.lr,
+            skipped=self.record.skipped,
             tokens=_tokens(batch),
             wall_s=wall_s,
             exposed_s=max(0.0, wall_s - self._timeline.computed_s(number)),
@@ -153,8 +159,8 @@ class Engine:
             torch.no_grad(),
             self._traversal(microbatches, len(microbatches), loss_fn) as traversal,
         ):
-            settings = self._settings(_EVALUATION, None, None)
-            self._parts.operations.steps[_EVALUATION] = Step(settings=settings, traversal=traversal)
+            step = Step(optimizer=self.optimizer, traversal=traversal)
+            self._parts.operations.steps[_EVALUATION] = step
             while traversal.unfinished:
                 self._run(trip, _EVALUATION)
             losses = [float(loss) for loss in traversal.losses()]
@@ -227,23 +233,23 @@ class Engine:
         ops = (replace(op, records=min(op.records, done)) for op in schedule.ops)
         return replace(schedule, ops=tuple(ops))
 
-    def _settings(self, step: int, lr: float | None, seed: int | None) -> StepSettings:
-        optimizer = self.optimizer
-        samples = range(self._recipe.samples) if step != _EVALUATION else range(0)
-        return StepSettings(
-            step=max(step, 0),
-            keys=tuple(self._key(max(step, 0), sample, seed) for sample in samples),
-            lr=optimizer.lr if lr is None else lr,
-            eps=optimizer.eps,
-            weight_decay=optimizer.weight_decay,
+    def _begun(self, traversal: Traversal, lr: float | None, seed: int | None) -> Step:
+        optimizer, operations = self.optimizer, self._parts.operations
+        step = operations.steps[self.num_steps] = Step(
+            optimizer=optimizer if lr is None else replace(optimizer, lr=lr),
+            traversal=traversal,
+            keys=tuple(self._key(sample, seed) for sample in range(self._recipe.samples)),
             cursor=self.cursor + self._recipe.microbatches,
         )
+        operations.draws.begin(step.keys)
+        return step
 
-    def _key(self, step: int, sample: int, seed: int | None) -> int:
+    def _key(self, sample: int, seed: int | None) -> int:
         """MeZO's own noise takes the seed of a step as it is; a sample's seed is one further."""
         if self._recipe.noise == "torch" and seed is not None:
             return seed + sample
-        return sample_key(self.optimizer.seed if seed is None else seed, step, sample)
+        seed = self.optimizer.seed if seed is None else seed
+        return sample_key(seed, self.num_steps, sample)
 
     def _traversal(
         self, microbatches: Sequence[Any], num_lanes: int, loss_fn: LossFn | None = None

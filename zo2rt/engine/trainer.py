@@ -14,6 +14,7 @@ from 0. A run that is resumed from a checkpoint has a new engine, so every step 
 under which the engine's step draws what the Trainer's step draws: splitmix64 can be undone.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from functools import reduce
@@ -91,7 +92,7 @@ class ZerothOrderTrainer(Trainer):
         engine = self._engine = self._engine or self._opened(batch)
         lr = self.optimizer.param_groups[0]["lr"]
         self.outcome = engine.step(batch, lr=lr, seed=self._seed(engine))
-        return torch.tensor(self.outcome.loss, device=self.args.device)
+        return torch.tensor(_number(self.outcome.loss), device=self.args.device)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """What carries the learning rate between the schedule and the engine."""
@@ -138,7 +139,7 @@ class ZerothOrderTrainer(Trainer):
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
         """As ever; the projected gradient stands where the norm of a gradient would."""
         if logs.pop("grad_norm", None) is not None and self.outcome is not None:
-            logs["projected_gradient"] = self.outcome.projected_gradients[0]
+            logs["projected_gradient"] = _number(self.outcome.g)
             logs["tokens_per_s"] = self.outcome.tokens_per_s
         super().log(logs, *arguments, **named)
 
@@ -289,6 +290,10 @@ def check_arguments(
     reason = next((text for wrong, text in table if wrong), None)
     if reason is not None:
         raise ValueError(reason)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _parts(inputs: Mapping[str, Any], count: int) -> list[dict[str, Any]]:

@@ -10,30 +10,19 @@ from torch import Tensor
 from zo2rt.backends import Backend, Work
 from zo2rt.journal import Journal, Record
 from zo2rt.journal.groups import by_decay
-from zo2rt.lanes.traversal import Traversal
 from zo2rt.lanes.weights import LaneWeights
 from zo2rt.model.binding import bound
 from zo2rt.model.codec import encode
 from zo2rt.model.units import Unit, Units
 from zo2rt.noise.draws import Draws
-from zo2rt.optimizer import Estimator, projected_gradients
-from zo2rt.steps.outcome import StepSettings, recorded
+from zo2rt.optimizer import projected_gradients
+from zo2rt.steps.step import Step
 from zo2rt.steps.supported import FIRST_ORDER_REASON
 from zo2rt.weights.arena import Arena
 from zo2rt.weights.block_store import BlockStore
 from zo2rt.weights.swallowed import Swallowed
 from zo2sim.policies import Layout
 from zo2sim.schedule.ops import FIRST_ORDER, Buffer, BufferSpace, Kind, Op, Stream
-
-
-@dataclass(slots=True, kw_only=True)
-class Step:
-    """One step in the making: its settings, its lanes, and what they gave."""
-
-    settings: StepSettings
-    traversal: Traversal
-    record: Record | None = None
-    projected_gradients: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +43,6 @@ class Operations:
     layout: Layout
     weights: LaneWeights
     draws: Draws
-    estimator: Estimator
     store: Lasting
     steps: dict[int, Step] = field(default_factory=lambda: {})
     kept: dict[int, Record] = field(default_factory=lambda: {})
@@ -151,8 +139,7 @@ class Operations:
         if lanes == "0":
             self._advance(now, unit, self.weights.unperturbed(unit), now.traversal.unfinished)
             return
-        settings = now.settings
-        for built in self.weights.perturbed(unit, lanes, settings.keys, settings.eps):
+        for built in self.weights.perturbed(unit, lanes, now.keys, now.optimizer.eps):
             self._advance(now, unit, built.tensors, self._lanes(built.sample, built.sign))
 
     def _advance(
@@ -171,15 +158,14 @@ class Operations:
     def _loss(self, step: int) -> None:
         now = self.steps[step]
         losses = tuple(float(loss) for loss in now.traversal.losses())
-        now.projected_gradients = gradients = projected_gradients(
+        now.projected_gradients = projected_gradients(
             losses,
             samples=self.layout.recipe.samples,
             microbatches=self.layout.recipe.microbatches,
-            eps=now.settings.eps,
+            eps=now.optimizer.eps,
         )
         self.backend.touch(writes=(Buffer(BufferSpace.RECORD, step),))
-        applied_g = tuple(map(self.estimator.applied, gradients))
-        now.record = self.kept[step] = recorded(now.settings, losses, applied_g)
+        self.kept[step] = now.record(step, losses)
 
     def _journal(self, step: int) -> None:
         """Returns when the step's record is durable; nothing to do where nobody keeps a journal."""

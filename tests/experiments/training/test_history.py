@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from experiments.training.course import Course
-from experiments.training.history import Evaluation, History, StepLine
+from experiments.training.history import Evaluation, History
+from zo2rt.steps.outcome import Outcome
 
-STEP = StepLine(
+STEP = Outcome(
     step=0, loss=1.5, g=-0.25, lr=0.1, skipped=False, tokens=8, wall_s=0.5, exposed_s=0.1
 )
 JUDGED = Evaluation(step=0, held_out_loss=2.0, accuracy=None)

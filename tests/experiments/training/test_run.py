@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from experiments import run
 from experiments.training import output as run_output
 from experiments.training.batches import Batches
-from experiments.training.history import StepLine
 from experiments.training.jsonl import read_task
 from experiments.training.result import digest
 from experiments.training.settings import RECIPE, Config, resumed
@@ -159,7 +158,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def watcher(*arguments: Any, **named: Any) -> Any:
         show = made(*arguments, **named)
 
-        def watch(line: StepLine) -> None:
+        def watch(line: Any) -> None:
             show(line)
             if line.step in steps:
                 signal.raise_signal(signal.SIGINT)

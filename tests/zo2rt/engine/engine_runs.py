@@ -1,6 +1,6 @@
 """Runs of the engine on tiny models, and whether two of them are the same to the bit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -52,9 +52,9 @@ def run(
     gradients: list[tuple[float, ...]] = []
     with engine(model, plan, how, data[0], backend) as trained:
         for number, one in enumerate(data):
-            outcome = trained.step(one)
-            losses.append(outcome.losses)
-            gradients.append(outcome.projected_gradients)
+            trained.step(one)
+            losses.append(trained.record.losses)
+            gradients.append(tuple(draw.g for draw in trained.record.draws))
             if number == flush_after:
                 trained.flush()
         trace = trained.trace()
@@ -67,6 +67,15 @@ def run(
 def resident(family: str, how: Recipe) -> Run:
     """The run that every plan is compared with; nobody changes it."""
     return run(family, Plan(policy=Policy.RESIDENT), how)
+
+
+def losses_of(trained: Engine, data: Iterable[dict[str, Tensor]]) -> list[tuple[float, ...]]:
+    """Every lane's, of a step on each batch."""
+    found: list[tuple[float, ...]] = []
+    for one in data:
+        trained.step(one)
+        found.append(trained.record.losses)
+    return found
 
 
 @contextmanager

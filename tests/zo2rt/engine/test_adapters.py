@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.families import batch, build
-from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, recipe
+from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of, recipe
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import MemoryPlace
@@ -50,7 +50,7 @@ def trained(family: str, plan: Plan, how: Recipe, backend: Any = HostBackend) ->
     model = adapted(family)
     data = [batch(family, seed=s) for s in range(3)]
     with engine(model, plan, how, data[0], backend) as running:
-        losses = [running.step(one).losses for one in data]
+        losses = losses_of(running, data)
     return losses, dict(model.state_dict())
 
 

@@ -16,7 +16,6 @@ from analysis.plots.style import svg_text
 from experiments.campaign.samples import sample_frame
 from experiments.folder.write import write_samples
 from experiments.training import observation
-from experiments.training.history import StepLine
 from experiments.training.observation import Observation, Observed, probes_of
 from tests.zo2rt.sampling.fake_nvml import FakeNvml
 from zo2rt.sampling import nvml
@@ -25,6 +24,7 @@ from zo2rt.sampling.host import HostProbe
 from zo2rt.sampling.nvml import NvmlProbe, open_nvml
 from zo2rt.sampling.sample import FIELDS, Probe, Reading, Sample
 from zo2rt.sampling.sampler import Sampler
+from zo2rt.steps.outcome import Outcome
 
 ONE = Card(index=0, uuid="one", pci="00000000:3B:00.0")
 
@@ -297,14 +297,14 @@ def test_a_run_goes_on_and_says_once_what_was_not_read(
     assert (found.summary["device_memory_bytes"] is None) == (answers == "no_driver")
 
 
-def line(step: int, wall_s: float) -> StepLine:
-    return StepLine(
+def line(step: int, wall_s: float) -> Outcome:
+    return Outcome(
         step=step, loss=1.0, g=1.0, lr=1.0, skipped=False, tokens=1, wall_s=wall_s, exposed_s=0.0
     )
 
 
 def test_a_step_is_noted_from_its_beginning_to_its_end():
-    shown = list[StepLine]()
+    shown = list[Outcome]()
     with Observation("host") as observing:
         sleep(0.02)
         observing.seeing(shown.append)(line(7, 0.01))
