@@ -5,8 +5,8 @@ that it waits for has ended. So does, in the times that are reported, everything
 stream; the wake-up of its thread is part of it. Where a limit paces the link, none of it is left.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 
@@ -20,6 +20,27 @@ from zo2rt.backends.threads import Failure, Gate, StreamThread
 from zo2rt.backends.throttle import LinkLimit, Throttle
 from zo2rt.backends.timing_log import TimingLog
 from zo2sim.schedule.ops import Stream
+
+
+@dataclass(slots=True, kw_only=True)
+class HostStream:
+    """One stream: its thread, and times of its work by `perf_counter`."""
+
+    stream: Stream
+    thread: StreamThread
+    awaited: list[Gate] = field(default_factory=list[Gate])
+    """What its next launch comes after."""
+    asked_s: float | None = None
+    """When what runs was asked for; None once it has copied."""
+    ended_s: float = 0.0
+
+    def start(self, launched_s: float, awaited: Sequence[Gate]) -> float:
+        """When the work that now runs has started. See [Note: asked]."""
+        opened_s = (gate.opened_s for gate in awaited)
+        is_compute = self.stream is Stream.COMPUTE
+        now_s = perf_counter() if is_compute else max(launched_s, self.ended_s, *opened_s)
+        self.asked_s = now_s
+        return now_s
 
 
 class HostBackend(Backend):
@@ -36,10 +57,7 @@ class HostBackend(Backend):
         self._memory = HostMemory()
         self._log = TimingLog()
         self._failure = Failure()
-        self._threads: dict[Stream, StreamThread] = {}
-        self._awaited: defaultdict[Stream, list[Gate]] = defaultdict(list)
-        self._asked_s: dict[Stream, float] = {}
-        self._ended_s: dict[Stream, float] = {}
+        self._streams: dict[Stream, HostStream] = {}
 
     @property
     def device(self) -> torch.device:
@@ -54,42 +72,37 @@ class HostBackend(Backend):
     def launch(self, stream: Stream, work: Work, *, label: str) -> None:
         self._failure.check()
         ambient, entry, log = Ambient.current(), self._log.open(stream, label), self._log
-        launched_s, awaited = perf_counter(), self._awaited.pop(stream, ())
+        own, launched_s = self._stream(stream), perf_counter()
+        awaited, own.awaited = own.awaited, []
 
         def timed() -> None:
             with ambient.entered():
-                started_s = self._started_s(stream, launched_s, awaited)
-                entry.start_s = log.at_s(started_s)
-                self._asked_s[stream] = started_s
+                entry.start_s = log.at_s(own.start(launched_s, awaited))
                 work()
-                ended_s = self._ended_s[stream] = perf_counter()
-                entry.end_s = log.at_s(ended_s)
+                own.ended_s = perf_counter()
+                entry.end_s = log.at_s(own.ended_s)
 
-        self._thread(stream).put(lambda: self._failure.guard(stream, label, timed))
-
-    def _started_s(self, stream: Stream, launched_s: float, awaited: Sequence[Gate]) -> float:
-        """See [Note: asked]; by `perf_counter`."""
-        if stream is Stream.COMPUTE:
-            return perf_counter()
-        ended_s = self._ended_s.get(stream, 0.0)
-        return max(launched_s, ended_s, *(gate.opened_s for gate in awaited))
+        own.thread.put(lambda: self._failure.guard(stream, label, timed))
 
     def transfer(self, stream: Stream, target: torch.Tensor, source: torch.Tensor) -> None:
         check_copy(target, source)
-        self._throttle.copy(stream, target, source, self._asked_s.pop(stream, None))
+        own = self._stream(stream)
+        asked_s, own.asked_s = own.asked_s, None
+        self._throttle.copy(stream, target, source, asked_s)
 
     def record(self, stream: Stream, event: Event | None = None) -> Event:
         self._failure.check()
         gate = Gate()
-        self._thread(stream).put(gate.open)
+        self._stream(stream).thread.put(gate.open)
         return Event.marked(event, stream, gate)
 
     def wait(self, stream: Stream, event: Event) -> None:
         self._failure.check()
         gate: Gate = event.ticket
-        self._awaited[stream].append(gate)
+        own = self._stream(stream)
+        own.awaited.append(gate)
         if not gate.is_open and event.stream is not stream:
-            self._thread(stream).put(gate.wait)
+            own.thread.put(gate.wait)
 
     def query(self, event: Event) -> bool:
         self._failure.check()
@@ -102,7 +115,7 @@ class HostBackend(Backend):
         self._failure.check()
 
     def _ends(self) -> list[Callable[[], None]]:
-        return [self.record(stream).ticket.wait for stream in self._threads]
+        return [self.record(stream).ticket.wait for stream in self._streams]
 
     def ended(self) -> tuple[Timing, ...]:
         self._failure.check()
@@ -117,11 +130,12 @@ class HostBackend(Backend):
 
     def close(self) -> None:
         if self._failure.close():
-            for thread in self._threads.values():
-                thread.close()
+            for own in self._streams.values():
+                own.thread.close()
 
-    def _thread(self, stream: Stream) -> StreamThread:
-        if stream not in self._threads:
+    def _stream(self, stream: Stream) -> HostStream:
+        if stream not in self._streams:
             bind = partial(keep_apart, stream) if self._own_core else lambda: None
-            self._threads[stream] = StreamThread(stream, bind)
-        return self._threads[stream]
+            thread = StreamThread(stream, bind)
+            self._streams[stream] = HostStream(stream=stream, thread=thread)
+        return self._streams[stream]
