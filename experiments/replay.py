@@ -13,7 +13,7 @@ import tyro
 from safetensors.torch import save
 
 from experiments.cli import Answer, finish, run, write_file
-from experiments.training import result as trained
+from experiments.folder import write
 from zo2rt.journal import read
 from zo2rt.journal.durable import Disk
 from zo2rt.journal.recovery import JOURNAL
@@ -56,7 +56,7 @@ def main(config: Config) -> int:
 
 def _with_journal(folder: Path) -> Path:
     """An engine's own folder, or the one inside what `experiments.run` wrote."""
-    for candidate in (folder, folder / trained.JOURNAL):
+    for candidate in (folder, folder / write.JOURNAL):
         if (candidate / JOURNAL).exists():
             return candidate
     raise ValueError(f"{folder}: a run's folder must hold a journal, {JOURNAL}; there is none")

@@ -27,11 +27,10 @@ from experiments.folder import write as folder
 from experiments.folder.write import JOURNAL
 from experiments.screen import pairs
 from experiments.training.history import History
-from experiments.training.loop import Watch
 from experiments.training.observation import Observation, Observed
 from experiments.training.output import config_of, output
 from experiments.training.progress import counter, interruptible, progress, watcher
-from experiments.training.result import Trained, TrainingRun
+from experiments.training.result import Trained, TrainingRun, Watch
 from experiments.training.settings import PREDICTED_THREADS, Config, check_data, resumed
 from experiments.training.setup import Setup, prepare
 from experiments.training.tiny_model import PRETRAINING

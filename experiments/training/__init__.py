@@ -1,5 +1,5 @@
 """A training run. Imports `case`, `answer`, `campaign` and `folder`.
 
-`settings` are its flags, `setup` makes model, task and plan of them, `loop` trains and `result` is
+`settings` are its flags, `setup` makes model, `batches` and plan of them, `result` trains and keeps
 what came of it; `history` and `observation` are kept meanwhile, `output` writes the folder.
 """

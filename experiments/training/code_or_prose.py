@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from experiments.training.task import Task
+from experiments.training.batches import Task
 from zo2rt.data.examples import Example
 
 FRAGMENT = 48

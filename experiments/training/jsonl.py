@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from experiments.cli import json_object, read_text
-from experiments.training.task import Task, candidates_of, split
+from experiments.training.batches import Task, candidates_of, split
 from zo2rt.data.examples import Example
 
 _PREVIEW = 40  # characters of a wrong value that an error shows

@@ -1,7 +1,7 @@
-"""One fine-tuning, from the engine's construction to what it leaves behind."""
+"""One fine-tuning, from the engine's construction, step by step, to what it leaves behind."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from experiments.folder.write import JOURNAL
-from experiments.training.course import Course
-from experiments.training.history import History
-from experiments.training.loop import Watch, fine_tune
-from experiments.training.settings import BackendName
+from experiments.training.batches import Batches, Weighted
+from experiments.training.history import Evaluation, History
+from experiments.training.settings import BackendName, Course
 from experiments.training.setup import Setup, opened
 from zo2rt.backends import Backend
+from zo2rt.data.ranking import error_rate
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.model.loss import LossFn, model_loss
+from zo2rt.steps.outcome import Outcome
 from zo2sim.plan.choices import Plan
 from zo2sim.simulate.trace import Trace
 
@@ -31,6 +33,14 @@ class Trained:
     divergence: str | None
     damaged: tuple[str, ...]
     trace: Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who looks on: ``show`` is told of every step, ``stopped`` says when to stop after one."""
+
+    show: Callable[[Outcome], None]
+    stopped: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +97,42 @@ class TrainingRun:
             optimizer=self.optimizer,
             folder=None if self.folder is None else self.folder / JOURNAL,
         )
+
+
+def fine_tune(
+    engine: Engine, reading: Batches, course: Course, history: History, *, watch: Watch
+) -> None:
+    """Run the steps that are left, or as many as come before ``watch`` says stop."""
+    first = engine.num_steps
+    while True:
+        step = engine.num_steps
+        if course.is_judged(step) and not history.evaluated(step):
+            history.add(evaluate(engine, reading))
+        if course.is_saved(step) and step > first:
+            engine.snapshot()
+        if step >= course.steps or watch.stopped():
+            return
+        outcome = engine.step(reading.step(engine.cursor), lr=course.lr_at(step))
+        history.add(outcome)
+        watch.show(outcome)
+
+
+def evaluate(engine: Engine, reading: Batches) -> Evaluation:
+    """Loss and accuracy on what was held out."""
+    error = _mean(engine, reading.questions(), error_rate)
+    loss = _mean(engine, reading.judged(), model_loss)
+    assert loss is not None, "something is always held out"
+    accuracy = None if error is None else 1.0 - error
+    return Evaluation(step=engine.num_steps, held_out_loss=loss, accuracy=accuracy)
+
+
+def _mean(engine: Engine, batches: Iterator[Weighted], loss_fn: LossFn) -> float | None:
+    """Mean over the examples, or None where there are none."""
+    total, count = 0.0, 0
+    for examples, batch in batches:
+        total += examples * engine.evaluate(batch, loss_fn)
+        count += examples
+    return total / count if count else None
 
 
 def digest(model: nn.Module) -> str:

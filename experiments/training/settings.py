@@ -9,7 +9,6 @@ import torch
 import tyro
 
 from experiments.cli import read_text
-from experiments.training.course import Course, Schedule
 from experiments.training.tiny_model import NAME as TINY
 from zo2rt.engine.engine import MezoSgd
 from zo2rt.optimizer import Estimator, Rule
@@ -19,6 +18,7 @@ from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.file import from_fields, parse
 
 BackendName = Literal["host", "virtual", "cuda"]
+Schedule = Literal["constant", "linear"]
 AUTO = "auto"
 PLAN = Plan()
 RECIPE = Recipe(
@@ -37,6 +37,44 @@ USUAL: dict[str, float | None] = {"lr": 1e-6, "eps": 1e-3, "clip": None}
 PREDICTED_THREADS = 1
 """A machine that computes on its host is described, and calibrated, by what one core takes."""
 _OF_THIS_CALL = ("out", "resume", "json", "no_report")  # no part of a run's settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How many steps, at which learning rate, judged and saved when.
+
+    Step counts; 0 for ``eval_every`` or ``save_every`` leaves only the beginning and the end.
+    """
+
+    steps: int
+    lr: float
+    schedule: Schedule
+    eval_every: int
+    save_every: int
+    snapshots: bool = True
+    """Off for a run that is kept nowhere."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("eval_every", 0), ("save_every", 0)):
+            value = getattr(self, name)
+            if value < least:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} must be >= {least}; got {value}")
+
+    def lr_at(self, step: int) -> float:
+        """Constant, or from ``lr`` in the first step down to 0 after the last one."""
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * (1.0 - step / self.steps)
+
+    def is_judged(self, step: int) -> bool:
+        """Whether weights after ``step`` steps are evaluated."""
+        return step in (0, self.steps) or (self.eval_every > 0 and step % self.eval_every == 0)
+
+    def is_saved(self, step: int) -> bool:
+        """Whether weights after ``step`` steps become a snapshot."""
+        due = self.save_every > 0 and step % self.save_every == 0
+        return self.snapshots and step > 0 and (due or step == self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)

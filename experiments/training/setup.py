@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.case.sizes import parse_bytes
-from experiments.training.batches import Batches
+from experiments.training.batches import Batches, Task
 from experiments.training.code_or_prose import Texts, code_or_prose, read_texts
 from experiments.training.jsonl import read_task
 from experiments.training.loaded_model import LoadedModel, load
 from experiments.training.settings import AUTO, BackendName, Config
-from experiments.training.task import Task
 from experiments.training.tiny_model import NAME as TINY
 from experiments.training.tiny_model import make
 from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.training.course import Course
 from experiments.training.history import Evaluation, History
+from experiments.training.settings import Course
 from zo2rt.steps.outcome import Outcome
 
 STEP = Outcome(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.training.batches import Task
 from experiments.training.jsonl import read_task
-from experiments.training.task import Task
 
 
 def read(tmp_path: Path, *rows: object) -> Task:
