@@ -65,26 +65,6 @@ class HandedOut:
         )
 
 
-class HostMemory:
-    """Buffers of a machine whose device is the host: all alike, told apart in the account."""
-
-    def __init__(self) -> None:
-        self._ledger = HandedOut()
-
-    def device(self, nbytes: int) -> torch.Tensor:
-        buffer = aligned_buffer(nbytes)
-        self._ledger.device_bytes += nbytes
-        return buffer
-
-    def host(self, nbytes: int, *, pinned: bool) -> torch.Tensor:
-        buffer = aligned_buffer(nbytes)
-        self._ledger.add_host(nbytes, pinned=pinned)
-        return buffer
-
-    def figures(self) -> MemoryFigures:
-        return self._ledger.figures(device_peak_bytes=self._ledger.device_bytes)
-
-
 _PORTABLE = 1  # cudaHostRegisterPortable: locked for every context
 
 

@@ -13,12 +13,11 @@ from time import perf_counter
 import torch
 
 from zo2rt.backends.ambient import Ambient
-from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work, check_copy
-from zo2rt.backends.buffers import HostMemory
+from zo2rt.backends.base import Event, Work, check_copy
+from zo2rt.backends.on_host import OnHost
 from zo2rt.backends.process import keep_apart, keep_freed_memory
-from zo2rt.backends.threads import Failure, Gate, StreamThread
+from zo2rt.backends.threads import Gate, StreamThread
 from zo2rt.backends.throttle import LinkLimit, Throttle
-from zo2rt.backends.timing_log import TimingLog
 from zo2sim.schedule.ops import Stream
 
 
@@ -43,7 +42,7 @@ class HostStream:
         return now_s
 
 
-class HostBackend(Backend):
+class HostBackend(OnHost):
     """One thread per stream; times are wall-clock. With ``limit`` the memcpy is a slow link.
 
     ``own_core`` gives copies a core of their own (`cores`); it helps where nothing else runs.
@@ -51,23 +50,11 @@ class HostBackend(Backend):
     """
 
     def __init__(self, limit: LinkLimit | None = None, *, own_core: bool = False) -> None:
+        super().__init__()
         keep_freed_memory()
         self._own_core = own_core
         self._throttle = Throttle(limit)
-        self._memory = HostMemory()
-        self._log = TimingLog()
-        self._failure = Failure()
         self._streams: dict[Stream, HostStream] = {}
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def device_buffer(self, nbytes: int) -> torch.Tensor:
-        return self._memory.device(nbytes)
-
-    def host_buffer(self, nbytes: int, *, pinned: bool = True) -> torch.Tensor:
-        return self._memory.host(nbytes, pinned=pinned)
 
     def launch(self, stream: Stream, work: Work, *, label: str) -> None:
         self._failure.check()
@@ -116,17 +103,6 @@ class HostBackend(Backend):
 
     def _ends(self) -> list[Callable[[], None]]:
         return [self.record(stream).ticket.wait for stream in self._streams]
-
-    def ended(self) -> tuple[Timing, ...]:
-        self._failure.check()
-        return self._log.ended()
-
-    def timings(self) -> tuple[Timing, ...]:
-        self.synchronize()
-        return self._log.ended()
-
-    def memory(self) -> MemoryFigures:
-        return self._memory.figures()
 
     def close(self) -> None:
         if self._failure.close():

@@ -11,6 +11,7 @@ lanes, and what they do in Python takes a tenth longer.
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from time import perf_counter, sleep
+from typing import Self
 
 import numpy as np
 import torch
@@ -36,6 +37,11 @@ class LinkLimit:
         for field in fields(self):
             if not getattr(self, field.name) > 0:
                 raise ValueError(f"{field.name} must be > 0; got {getattr(self, field.name)!r}")
+
+    @classmethod
+    def everywhere(cls, bytes_per_s: float) -> Self:
+        """One rate for both directions, alone and at once."""
+        return cls(**{field.name: bytes_per_s for field in fields(cls)})
 
     def bytes_per_s(self, stream: Stream, *, both_ways: bool) -> float:
         """Rate of the direction of ``stream``."""

@@ -18,10 +18,9 @@ from random import Random
 import torch
 
 from zo2rt.backends.ambient import Ambient
-from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Work, check_copy
-from zo2rt.backends.buffers import HostMemory
-from zo2rt.backends.threads import Failure
-from zo2rt.backends.timing_log import Entry, TimingLog
+from zo2rt.backends.base import Event, Work, check_copy
+from zo2rt.backends.on_host import OnHost
+from zo2rt.backends.timing_log import Entry
 from zo2sim.schedule.ops import Stream
 
 CHANGE_PROBABILITY = 1 / 8
@@ -82,7 +81,7 @@ class _Queue:
                 return None
 
 
-class VirtualBackend(Backend):
+class VirtualBackend(OnHost):
     """Times are virtual: an operation starts when all that it waits for has ended.
 
     ``duration_s`` maps stream and label to seconds; by default everything takes one. Times do not
@@ -90,24 +89,12 @@ class VirtualBackend(Backend):
     """
 
     def __init__(self, seed: int = 0, *, duration_s: Duration = _one_second) -> None:
+        super().__init__()
         self._random = Random(seed)
         self._duration_s = duration_s
-        self._memory = HostMemory()
-        self._log = TimingLog()
-        self._failure = Failure()
         self._queues: dict[Stream, _Queue] = {}
         self._ranks: dict[Stream, float] = {}
         self._caller_s = 0.0
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def device_buffer(self, nbytes: int) -> torch.Tensor:
-        return self._memory.device(nbytes)
-
-    def host_buffer(self, nbytes: int, *, pinned: bool = True) -> torch.Tensor:
-        return self._memory.host(nbytes, pinned=pinned)
 
     def launch(self, stream: Stream, work: Work, *, label: str) -> None:
         self._failure.check()
@@ -143,17 +130,6 @@ class VirtualBackend(Backend):
             while ticket.end_s is None:
                 self._advance()
             self._caller_s = max(self._caller_s, ticket.end_s)
-
-    def ended(self) -> tuple[Timing, ...]:
-        self._failure.check()
-        return self._log.ended()
-
-    def timings(self) -> tuple[Timing, ...]:
-        self.synchronize()
-        return self._log.ended()
-
-    def memory(self) -> MemoryFigures:
-        return self._memory.figures()
 
     def close(self) -> None:
         self._failure.close()

@@ -15,7 +15,6 @@ another, read-only traversal of the units: the same calls, from the head on.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor, nn
@@ -62,12 +61,7 @@ class Traversal:
     def __enter__(self) -> "Traversal":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property

@@ -33,13 +33,7 @@ def both_ways(backend: Backend, size: int = SIZES[-1]) -> Iterator[Measured]:
 
 def limited(bytes_per_s: float, sizes: Sequence[int] = SIZES[1:4]) -> Iterator[Measured]:
     """A link slower than the memory: what a copy takes beyond its bytes at the limit."""
-    rate = LinkLimit(
-        h2d_bytes_per_s=bytes_per_s,
-        d2h_bytes_per_s=bytes_per_s,
-        both_h2d_bytes_per_s=bytes_per_s,
-        both_d2h_bytes_per_s=bytes_per_s,
-    )
-    with HostBackend(rate, own_core=True) as backend:
+    with HostBackend(LinkLimit.everywhere(bytes_per_s), own_core=True) as backend:
         for size in sizes:
             for timing in _copies(backend, WAYS, size):
                 yield _row(

@@ -55,14 +55,7 @@ class RunSpec:
     @property
     def limit(self) -> LinkLimit | None:
         rate = self.link_bytes_per_s
-        if rate is None:
-            return None
-        return LinkLimit(
-            h2d_bytes_per_s=rate,
-            d2h_bytes_per_s=rate,
-            both_h2d_bytes_per_s=rate,
-            both_d2h_bytes_per_s=rate,
-        )
+        return None if rate is None else LinkLimit.everywhere(rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from threading import Event, Thread
 from time import perf_counter
-from types import TracebackType
 from typing import Self
 
 from zo2rt.sampling.sample import Probe, Reading, Sample
@@ -64,12 +63,7 @@ class Sampler:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join(_JOIN_S)
 
