@@ -9,8 +9,7 @@ from experiments.answer.metrics import UNITS
 from experiments.folder.provenance import run_id
 from experiments.folder.write import records
 from experiments.jobs.job import Job
-from zo2sim.memory.account import MemoryAccount, MemoryPlace
-from zo2sim.memory.runtime import account
+from zo2sim.memory.account import MemoryPlace
 
 _PROVENANCE = "predicted"
 _ENDS = ("_low", "_high")
@@ -76,12 +75,6 @@ def device_items(jobs: Sequence[Job]) -> pd.DataFrame:
     rows = [
         {"label": job.label, "item": item, "bytes": float(nbytes)}
         for job in jobs
-        for item, nbytes in _account(job).itemised(MemoryPlace.DEVICE).items()
+        for item, nbytes in job.spec.case().memory.itemised(MemoryPlace.DEVICE).items()
     ]
     return pd.DataFrame(rows)
-
-
-def _account(job: Job) -> MemoryAccount:
-    case = job.spec.case()
-    context_bytes = int(case.machine.device.context_bytes.value)
-    return account(case.model, case.plan, case.recipe, context_bytes=context_bytes)

@@ -10,7 +10,7 @@ from torch import nn
 from zo2rt.backends import Backend
 from zo2rt.engine.self_test import explore
 from zo2rt.journal.run import JournalledRun, RunFolder, header
-from zo2rt.lanes.weights import InPlaceWeights, LaneWeights, ScratchWeights
+from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.units import UnitParameter, Units
 from zo2rt.noise import thresholds
@@ -84,12 +84,13 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     blocks = _block_store(settings, arena, units)
     residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
     draws = _draws(settings, trained, backend)
+    lane_weights = InPlaceWeights if layout.in_place else ScratchWeights
     operations = Operations(
         backend=backend,
         units=units,
         arena=arena,
         layout=layout,
-        weights=_lane_weights(layout)(backend, units, arena, layout, draws),
+        weights=lane_weights(backend, units, arena, layout, draws),
         draws=draws,
         store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
     )
@@ -140,10 +141,6 @@ def _draws(settings: Settings, trained: Mapping[UnitParameter, float], backend: 
         threads=torch.get_num_threads(),
         stochastic_rounding=settings.optimizer.stochastic_rounding,
     )
-
-
-def _lane_weights(layout: Layout) -> type[LaneWeights]:
-    return InPlaceWeights if layout.in_place else ScratchWeights
 
 
 def _check_dtype(model: nn.Module, recipe: Recipe) -> None:

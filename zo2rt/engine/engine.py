@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -215,13 +214,8 @@ class Engine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: object, *error: object) -> None:
+        if kind is None:
             self.close()
         else:
             self._let_go()
@@ -254,7 +248,8 @@ class Engine:
     def _traversal(
         self, microbatches: Sequence[Any], num_lanes: int, loss_fn: LossFn | None = None
     ) -> Traversal:
-        there = [_on(self._backend.device, batch) for batch in microbatches]
+        device = self._backend.device
+        there = [{name: t.to(device) for name, t in batch.items()} for batch in microbatches]
         function = self._loss_fn if loss_fn is None else loss_fn
         lanes = lane_batches(there, num_lanes)
         return Traversal(self._model, self._parts.units, function, lanes)
@@ -284,10 +279,6 @@ def split(batch: Mapping[str, Tensor], microbatches: int) -> list[dict[str, Tens
             )
     parts = {name: tensor.chunk(microbatches) for name, tensor in batch.items()}
     return [{name: chunks[i] for name, chunks in parts.items()} for i in range(microbatches)]
-
-
-def _on(device: torch.device, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def _tokens(batch: Mapping[str, Tensor]) -> int:

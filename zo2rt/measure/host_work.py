@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import get_args
 
 import torch
-from torch import Tensor
 
 from zo2rt.measure.noise import updates_of
 from zo2rt.measure.timing import Bench, Work
@@ -51,7 +50,8 @@ def updates(sizes: Sequence[int]) -> Iterator[Bench]:
 
 def contention(num_threads: int, *, nbytes: int = 1 << 25, count: int = 6) -> Iterator[Measured]:
     """Copies by every core at once: what memory gives, reads and writes counted."""
-    pairs = [(torch.zeros(nbytes, dtype=torch.uint8), _ones(nbytes)) for _ in range(num_threads)]
+    ends = (torch.zeros, torch.ones)
+    pairs = [[new(nbytes, dtype=torch.uint8) for new in ends] for _ in range(num_threads)]
     with ThreadPoolExecutor(num_threads) as pool:
         for number in range(count + 1):
             start_s = perf_counter()
@@ -103,7 +103,3 @@ def _update(kind: Distribution, size: int) -> Work:
     weights = torch.randn(size)
     updates = updates_of(1)
     return lambda: update(weights, Extent(p=3), updates=updates, kind=kind)
-
-
-def _ones(nbytes: int) -> Tensor:
-    return torch.ones(nbytes, dtype=torch.uint8)

@@ -53,7 +53,7 @@ def measure(
     In every round each bench has its turn, in an order of that round. By default a turn's seconds
     are the calm ones of its repeats.
     """
-    seconds_of = timed or _calm_s
+    seconds_of = timed or (lambda work, effort: calm_s(repeated(work, effort)))
     measures = [lambda bench=bench: seconds_of(bench.prepare(), effort) for bench in benches]
     found_s = in_turn(measures, effort.rounds, seed=seed)
     for bench, durations_s in zip(benches, found_s, strict=True):
@@ -64,10 +64,6 @@ def measure(
             seconds=calm_s(durations_s),
             in_loop=True,
         )
-
-
-def _calm_s(work: Work, effort: Effort) -> float:
-    return calm_s(repeated(work, effort))
 
 
 def repeated(work: Work, effort: Effort) -> list[float]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zo2sim.dtypes import Dtype
-from zo2sim.models.shapes import TENSOR_GRAIN_BYTES
+from zo2sim.models.shapes import aligned
 
 TORCH_DTYPES = {
     Dtype.FP32: torch.float32,
@@ -119,7 +119,7 @@ def views(buffer: Tensor, layout: WireLayout) -> tuple[Tensor, ...]:
 def _piece(dtype: Dtype, shape: tuple[int, ...], start: int) -> Piece:
     values_end = start + prod(shape) * dtype.bytes
     scale_bytes = prod(shape[:-1]) * dtype.row_scale_bytes
-    end = -(-(values_end + scale_bytes) // TENSOR_GRAIN_BYTES) * TENSOR_GRAIN_BYTES
+    end = aligned(values_end + scale_bytes)
     return Piece(
         shape=shape, start=start, end=end, values_end=values_end, scales_start=end - scale_bytes
     )

@@ -41,26 +41,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     streamed through. A loss function that passes ``use_cache`` itself gets what it asks for.
     """
     trained = [module for module in model.modules() if module.training]
-    caching = {id(config): config for config in map(_config, model.modules()) if _caches(config)}
+    configs = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
+    caching = [c for c in configs.values() if getattr(c, "use_cache", False) is True]
     try:
         for module in trained:
             module.training = False
-        for config in caching.values():
+        for config in caching:
             config.use_cache = False
         yield
     finally:
         for module in trained:
             module.training = True
-        for config in caching.values():
+        for config in caching:
             config.use_cache = True
-
-
-def _config(module: nn.Module) -> Any:
-    return getattr(module, "config", None)
-
-
-def _caches(config: Any) -> bool:
-    return getattr(config, "use_cache", False) is True
 
 
 def refuse_dropout(model: nn.Module) -> None:

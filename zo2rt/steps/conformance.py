@@ -69,15 +69,6 @@ class Conformance:
                     yield _Difference(span.start_s, text)
 
 
-def first_divergence(program: Program, spans: Iterable[Span]) -> str | None:
-    """`Conformance` of a whole run from step 0 on, without a flush in between."""
-    ran = [*spans]
-    check = Conformance(program)
-    check.add(ran)
-    check.finish(1 + max((s.step for s in ran if s.op.stream is Stream.COMPUTE), default=-1))
-    return check.divergence
-
-
 def _misplaced(
     schedule: Schedule, first: int, ran: Sequence[Span], end: int | None
 ) -> Iterator[_Difference]:

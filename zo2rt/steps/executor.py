@@ -103,16 +103,13 @@ class Executor:
                 break
             if item.op.stream in stopped:
                 continue
-            if item.op.kind in ARRIVALS and self._is_ready(item):
+            if item.op.kind in ARRIVALS and all(key in self._events for key in _edges(item)):
                 self._enqueue(item)
                 taken.append(item)
             else:
                 stopped.add(item.op.stream)
         for item in taken:
             self._ahead.remove(item)
-
-    def _is_ready(self, item: Item) -> bool:
-        return all(key in self._events for key in _edges(item))
 
     def _enqueue(self, item: Item) -> None:
         for key in _edges(item):

@@ -24,7 +24,7 @@ class BlockStore:
         self._path = path
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         self._offsets: dict[int, int] = {}
-        self._halves = {unit: _HEADER + _pages(size) for unit, size in sizes.items()}
+        self._halves = {unit: _HEADER * (1 + -(-size // _HEADER)) for unit, size in sizes.items()}
         self._current = dict.fromkeys(sizes, 1)
         end = 0
         for unit, half in self._halves.items():
@@ -80,7 +80,3 @@ class BlockStore:
 
 def _title(unit: int, version: int) -> bytes:
     return f"unit {unit:<8d} version {version:<12d}\n".encode()
-
-
-def _pages(num_bytes: int) -> int:
-    return -(-num_bytes // _HEADER) * _HEADER

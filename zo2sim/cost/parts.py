@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 
 from zo2sim.cost import CostModel, cost_key, cpu
 from zo2sim.cost.setting import Setting
-from zo2sim.plan.choices import Noise
 from zo2sim.schedule.ops import Kind, Op
 from zo2sim.simulate.work import Resource, Work
 
@@ -91,18 +90,13 @@ def _rate(cost: CostModel, work: Work, kind: Kind) -> str:
     times = {r: float(amount / cost.rates.of(r)) for r, amount in work.amounts.items()}
     slowest = max(times, key=lambda r: times[r], default=Resource.COMPUTE)
     pageable = "pageable_" if cost.setting.pageable else ""
+    update = f"{cost.setting.recipe.noise}_update_elements_per_s"
     return {
         Resource.COMPUTE: KERNELS,
         Resource.LINK_H2D: f"link.{pageable}h2d_bytes_per_s",
         Resource.LINK_D2H: f"link.{pageable}d2h_bytes_per_s",
         Resource.DRAM: "host.dram_bytes_per_s",
-        Resource.CPU: _core_rate(kind, cost.setting.recipe.noise),
+        Resource.CPU: f"host.{'encode_bytes_per_s' if kind is Kind.ENCODE else update}",
         Resource.NVME_READ: "nvme.read_bytes_per_s",
         Resource.NVME_WRITE: "nvme.write_bytes_per_s",
     }[slowest]
-
-
-def _core_rate(kind: Kind, noise: Noise) -> str:
-    return (
-        "host.encode_bytes_per_s" if kind is Kind.ENCODE else f"host.{noise}_update_elements_per_s"
-    )

@@ -16,7 +16,7 @@ from zo2sim.memory.pinned import host_bytes, whole_pages
 from zo2sim.memory.published.accounts import context_item, mezo_account, zo2_reference_account
 from zo2sim.memory.published.allocator import LARGE_GRAIN_BYTES, round_up
 from zo2sim.memory.workspace import workspace_items
-from zo2sim.models.shapes import TENSOR_GRAIN_BYTES, Model
+from zo2sim.models.shapes import Model, aligned
 from zo2sim.plan.choices import Pinning, Plan, Recipe, published_code
 from zo2sim.policies import Layout, Shape
 
@@ -165,8 +165,7 @@ def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
 
 def _shared_bytes(model: Model, dtype: Dtype) -> int:
     """The embedding where the tail reads it too, as one tensor of a buffer."""
-    grain = TENSOR_GRAIN_BYTES
-    return -(-model.shared_elements * dtype.bytes // grain) * grain
+    return aligned(model.shared_elements * dtype.bytes)
 
 
 def _noise_temporaries(model: Model, recipe: Recipe) -> Item:

@@ -104,7 +104,7 @@ class Unit:
     def buffer_bytes(self, dtype: Dtype) -> int:
         """The unit as one flat buffer: its tensors and row scales, each at a multiple of 256."""
         sizes = (p.elements * dtype.bytes + p.rows * dtype.row_scale_bytes for p in self.parameters)
-        return sum(map(_aligned, sizes))
+        return sum(map(aligned, sizes))
 
     def lora_elements(self, rank: int) -> int:
         """Elements of rank-``rank`` adapters on every linear layer: rank x (out + in) each."""
@@ -113,7 +113,7 @@ class Unit:
     def lora_bytes(self, rank: int, dtype: Dtype) -> int:
         """The adapters in a flat buffer: two tensors each, at multiples of 256."""
         sides = (side for shape in self.linear_shapes for side in shape)
-        return sum(_aligned(rank * side * dtype.bytes) for side in sides)
+        return sum(aligned(rank * side * dtype.bytes) for side in sides)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,5 +182,6 @@ def deeper(model: Model, num_blocks: int) -> Model:
     return replace(model, name=f"{model.name} with {num_blocks} blocks", blocks=blocks)
 
 
-def _aligned(num_bytes: int) -> int:
+def aligned(num_bytes: int) -> int:
+    """The bytes with what is left free before the next tensor."""
     return -(-num_bytes // TENSOR_GRAIN_BYTES) * TENSOR_GRAIN_BYTES

@@ -5,7 +5,7 @@ A recipe fixes the bits; a plan fixes only placement and order. Every plan gives
 combined.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from zo2sim.dtypes import Dtype
@@ -76,6 +76,11 @@ class Recipe:
     def tokens_per_step(self) -> int:
         """Tokens read from the data in one step."""
         return self.microbatches * self.batch * self.sequence
+
+    @property
+    def without_load(self) -> "Recipe":
+        """The recipe with the least data in a step: recipes of one load have one program."""
+        return replace(self, batch=1, sequence=1, microbatches=1, samples=1)
 
     @property
     def num_lanes(self) -> int:

@@ -12,6 +12,7 @@ host thread until it ends, which is what the first step does.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from zo2sim.policies.layout import Layout
 from zo2sim.policies.visit import Visit, close_step
@@ -21,7 +22,8 @@ from zo2sim.schedule.ops import HEAD, TAIL, Op, Stream
 def reference_ops(layout: Layout) -> Iterator[Op]:
     """The operations of one step, each waiting for what the host thread had waited for."""
     host = _HostThread()
-    visits = {unit: _visit(layout, unit) for unit in layout.units}
+    whole = partial(Visit, layout=layout, records=1, record_step=-1, lanes="+-", save=True)
+    visits = {unit: whole(unit=unit) for unit in layout.units}
     last = layout.shape.num_blocks - 1
     yield from host.compute(visits[HEAD])
     yield from host.upload(visits[0])
@@ -38,10 +40,6 @@ def reference_ops(layout: Layout) -> Iterator[Op]:
     host.wait(*Stream)
     for op in close_step(layout, 0, journal=False):
         yield replace(op, after=host.waited())
-
-
-def _visit(layout: Layout, unit: int) -> Visit:
-    return Visit(layout=layout, unit=unit, records=1, record_step=-1, lanes="+-", save=True)
 
 
 @dataclass(slots=True)

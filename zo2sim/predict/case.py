@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from zo2sim.cost import CostModel
 from zo2sim.machines.machine import Machine
+from zo2sim.memory.account import MemoryAccount
+from zo2sim.memory.runtime import account
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
@@ -23,6 +25,12 @@ class Case:
     def program(self) -> Program:
         """The schedules of the plan; raises ``ValueError`` where the combination is refused."""
         return build(Shape.of(self.model), self.plan, self.recipe)
+
+    @property
+    def memory(self) -> MemoryAccount:
+        """What it needs at its peak, with the machine's context."""
+        context_bytes = int(self.machine.device.context_bytes.value)
+        return account(self.model, self.plan, self.recipe, context_bytes=context_bytes)
 
     @property
     def cost(self) -> CostModel:

@@ -6,7 +6,6 @@ from functools import cached_property
 
 from zo2sim.memory.account import Demand, MemoryAccount, fits
 from zo2sim.memory.published.accounts import mezo_account
-from zo2sim.memory.runtime import account
 from zo2sim.models.shapes import Unit
 from zo2sim.plan.choices import published_code
 from zo2sim.predict.case import Case
@@ -99,21 +98,21 @@ def predict(case: Case) -> Prediction:
             f"got {case.plan.write_back_every}"
         )
     walk, cost = walk_of(case), case.cost
-    context_bytes = int(case.machine.device.context_bytes.value)
-    memory = account(case.model, case.plan, case.recipe, context_bytes=context_bytes)
+    memory = case.memory
     return Prediction(
         case=case,
         trace=simulate(walk.program, cost, cost.rates),
         bound=bound(walk.program, cost, cost.rates, chain=walk),
         memory=memory,
-        published=_published(case, memory, context_bytes),
+        published=_published(case, memory),
         fits=fits(memory, case.machine),
     )
 
 
-def _published(case: Case, memory: MemoryAccount, context_bytes: int) -> MemoryAccount:
+def _published(case: Case, memory: MemoryAccount) -> MemoryAccount:
     if case.plan.policy.traits.streams:
         return memory
+    context_bytes = int(case.machine.device.context_bytes.value)
     return mezo_account(case.model.untied(), case.recipe, context_bytes=context_bytes)
 
 

@@ -100,8 +100,7 @@ def _grouped(keys: Iterable[object]) -> dict[object, list[int]]:
 
 def walk_of(case: Case) -> Walk:
     """The case's program as arithmetic, shared as `shared_program` is."""
-    one = replace(case.recipe, batch=1, sequence=1, microbatches=1, samples=1)
-    return _shared_walk(case.model, case.plan, one)
+    return _shared_walk(case.model, case.plan, case.recipe.without_load)
 
 
 @lru_cache(maxsize=512)

@@ -114,7 +114,7 @@ class Candidates:
     def kin(self) -> Numbers:
         """Equal numbers for plans whose programs are equal: they differ in load only."""
         first: dict[object, int] = {}
-        keys = ((c.plan, _without_load(c.recipe)) for c in self.cores)
+        keys = ((c.plan, c.recipe.without_load) for c in self.cores)
         family = np.array([first.setdefault(key, len(first)) for key in keys], dtype=np.int64)
         place = self.residents * (int(self.slots.max()) + 1) + self.slots
         return family[self.core] * (int(place.max()) + 1) + place
@@ -154,7 +154,3 @@ def _distinct(
             layout = Layout(shape=shape, plan=plan, recipe=Recipe())
             first.setdefault((layout.num_resident, layout.num_slots), (row, column))
     return [row for row, _ in first.values()], [column for _, column in first.values()]
-
-
-def _without_load(recipe: Recipe) -> Recipe:
-    return replace(recipe, batch=1, sequence=1, microbatches=1, samples=1)

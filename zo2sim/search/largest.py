@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from zo2sim.memory.account import fits, room
-from zo2sim.memory.runtime import account
 from zo2sim.models.config.wider import Widths
 from zo2sim.models.shapes import Model, Unit, deeper
 from zo2sim.plan.choices import Plan, Policy
@@ -62,9 +61,7 @@ def room_for(base: Case) -> Feasibility:
     }
     candidates = Candidates.of(PlanSpace(base=small, axes=axes))
     case = candidates.case(int(_missing_bytes(candidates, base).argmin()))
-    context_bytes = int(base.machine.device.context_bytes.value)
-    memory = account(case.model, case.plan, case.recipe, context_bytes=context_bytes)
-    short = (place.sentence for place in fits(memory, base.machine) if not place.fits)
+    short = (place.sentence for place in fits(case.memory, base.machine) if not place.fits)
     return Feasibility(case=case, missing=tuple(short))
 
 
@@ -125,10 +122,8 @@ def _kinds(model: Model) -> tuple[Unit, ...]:
 
 
 def _device_bytes(small: Case, residents: int) -> int:
-    plan = replace(small.plan, resident_blocks=residents)
-    context_bytes = int(small.machine.device.context_bytes.value)
-    memory = account(small.model, plan, small.recipe, context_bytes=context_bytes)
-    return memory.device_bytes
+    case = replace(small, plan=replace(small.plan, resident_blocks=residents))
+    return case.memory.device_bytes
 
 
 def _missing_bytes(candidates: Candidates, base: Case) -> Floats:

@@ -2,10 +2,9 @@
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,23 +163,20 @@ class AttentionTable(KernelTable):
         return AttentionShape(Mask(), batch, seq, heads, heads, head_dim)
 
 
+T = TypeVar("T", bound=KernelTable)
+
+
 def read_gemm(path: Path) -> list[GemmTable]:
     """One table per device, from columns gpu, m, n, k, latency_us."""
-    return [
-        GemmTable(gpu=gpu, sizes=sizes, seconds=seconds)
-        for gpu, sizes, seconds in _read(path, ("m", "n", "k"))
-    ]
+    return _read(GemmTable, path, ("m", "n", "k"))
 
 
 def read_attention(path: Path) -> list[AttentionTable]:
     """One table per device, from columns gpu, batch, seq, heads, head_dim, latency_us."""
-    return [
-        AttentionTable(gpu=gpu, sizes=sizes, seconds=seconds)
-        for gpu, sizes, seconds in _read(path, ("batch", "seq", "heads", "head_dim"))
-    ]
+    return _read(AttentionTable, path, ("batch", "seq", "heads", "head_dim"))
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> list[tuple[str, tuple[Array, ...], Array]]:
+def _read(kind: type[T], path: Path, columns: tuple[str, ...]) -> list[T]:
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         rows = list(reader)
@@ -190,16 +186,14 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[tuple[str, tuple[Array, 
     devices = sorted({row["gpu"] for row in rows})
     if not set(devices) <= set(TABLE_RATES):
         raise ValueError(f"{path.name} must name devices of {list(TABLE_RATES)}; got {devices}")
-    return [_device(gpu, [row for row in rows if row["gpu"] == gpu], columns) for gpu in devices]
-
-
-def _device(
-    gpu: str, rows: Sequence[Mapping[str, str]], columns: tuple[str, ...]
-) -> tuple[str, tuple[Array, ...], Array]:
-    def column(name: str) -> Array:
-        return np.array([float(row[name]) for row in rows])
-
-    return gpu, tuple(column(name) for name in columns), column("latency_us") * 1e-6
+    found: list[T] = []
+    for gpu in devices:
+        own = [row for row in rows if row["gpu"] == gpu]
+        *sizes, us = (
+            np.array([float(row[name]) for row in own]) for name in (*columns, "latency_us")
+        )
+        found.append(kind(gpu=gpu, sizes=tuple(sizes), seconds=us * 1e-6))
+    return found
 
 
 def _numbered(first: Array, second: Array) -> NDArray[np.int64]:

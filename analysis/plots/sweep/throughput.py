@@ -37,7 +37,7 @@ def throughput_against_size(table: Table) -> Figure:
     for label, mine in by_label(rows, "model_elements"):
         _series(panels[0], label, mine)
         if not base.empty:
-            _relative(panels[1], label, mine, base)
+            _marked(panels[1], label, mine, speedups(mine, base))
     for axes in panels:
         size_axis.draw(axes, rows)
     panels[0].set_ylabel("throughput (tokens/s)")
@@ -67,10 +67,6 @@ def _series(axes: Axes, label: str, rows: Table) -> None:
         bars = error_bars(y, tokens / ends[1], tokens / ends[0])
         x, colour = size_axis.billions(rows), series(label).colour
         axes.errorbar(x, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
-
-
-def _relative(axes: Axes, label: str, rows: Table, base: Table) -> None:
-    _marked(axes, label, rows, speedups(rows, base))
 
 
 def _marked(axes: Axes, label: str, rows: Table, y: Floats) -> None:

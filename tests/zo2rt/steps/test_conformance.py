@@ -1,5 +1,6 @@
 """What ran is compared with what was scheduled, as it ends."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machines import costs, rates
-from zo2rt.steps.conformance import Conformance, first_divergence
+from zo2rt.steps.conformance import Conformance
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Program, Stream
 from zo2sim.schedule.unroll import unroll
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.trace import Span
@@ -22,6 +23,15 @@ def spans(periods: int = 3) -> list[Span]:
     """Every operation in issue order, one second each."""
     items = unroll(PROGRAM, periods=periods)
     return [Span(item.op, item.step, float(n), n + 1.0) for n, item in enumerate(items)]
+
+
+def first_divergence(program: Program, spans: Iterable[Span]) -> str | None:
+    """Of a whole run from step 0 on, without a flush in between."""
+    ran = [*spans]
+    check = Conformance(program)
+    check.add(ran)
+    check.finish(1 + max((s.step for s in ran if s.op.stream is Stream.COMPUTE), default=-1))
+    return check.divergence
 
 
 def place(ran: list[Span], name: str, step: int) -> int:

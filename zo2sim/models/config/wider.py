@@ -11,7 +11,7 @@ from math import exp, gcd, log
 import numpy as np
 
 from zo2sim.models.config import from_config
-from zo2sim.models.shapes import Model, deeper
+from zo2sim.models.shapes import Attention, Model, deeper
 
 _WIDTHS = (
     *("hidden_size", "n_embd", "ffn_dim", "n_inner", "intermediate_size", "word_embed_proj_dim"),
@@ -34,17 +34,19 @@ class Widths:
     @property
     def group(self) -> int:
         """Heads come in multiples of this."""
-        return self._heads // gcd(self._heads, self._kv_heads)
+        own = self._attention
+        return own.heads // gcd(own.heads, own.kv_heads)
 
     def of(self, groups: int) -> Model:
         """The model with that many groups of heads, as deep as the family would make it."""
-        heads = groups * self.group
+        own, heads = self._attention, groups * self.group
         grown = {
-            key: max(1, round(value * heads / self._heads))
+            key: max(1, round(value * heads / own.heads))
             for key in _WIDTHS
             if isinstance(value := self.config.get(key), int)
         }
-        grown |= {} if "n_head" in self.config else {"num_key_value_heads": self._kv(heads)}
+        if "n_head" not in self.config:
+            grown["num_key_value_heads"] = heads * own.kv_heads // own.heads
         model = from_config({**self.config, **grown}, name=self.model.name)
         depth = self.depth(model.hidden)
         name = f"{self.model.name} with {depth} blocks of {model.hidden}"
@@ -66,21 +68,10 @@ class Widths:
         logs = np.interp(log(nearest), np.log(widths), np.log(depths))
         return exp(float(logs)) * hidden / nearest
 
-    def _kv(self, heads: int) -> int:
-        return heads * self._kv_heads // self._heads
-
     @property
-    def _heads(self) -> int:
-        return self._attention[0]
-
-    @property
-    def _kv_heads(self) -> int:
-        return self._attention[1]
-
-    @property
-    def _attention(self) -> tuple[int, int]:
+    def _attention(self) -> Attention:
         (attention,) = self.model.blocks[0].attentions
-        return attention.heads, attention.kv_heads
+        return attention
 
 
 def _deepest_by_width(models: Iterable[Model]) -> dict[int, int]:
