@@ -13,17 +13,9 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Key = TypeVar("Key", bound=Hashable)
-
-
-def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that MeZO perturbs, by name and in its order: as registered, shared ones once.
-
-    That is not the order in which they run: OPT registers its final norm before its blocks.
-    """
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 class StepDraws(Generic[Key]):
@@ -32,9 +24,10 @@ class StepDraws(Generic[Key]):
     def __init__(self, seed: int, parameters: Mapping[Key, Tensor], *, device: str = "cpu") -> None:
         """Draw everything once. Of the parameters, only order, shape and dtype are used.
 
-        They are those that are trained, in MeZO's order (`trained`), under any keys; they may be
-        on the ``meta`` device. The noise is drawn on ``device``, whose generator decides its bits.
-        Takes 5 KB per parameter, and the time of drawing every z once.
+        They are those that are trained, under any keys, in MeZO's order: as registered, shared ones
+        once. That is not the order in which they run: OPT registers its final norm before its
+        blocks. They may be on the ``meta`` device. The noise is drawn on ``device``, whose
+        generator decides its bits. Takes 5 KB per parameter, and the time of drawing every z once.
         """
         self._device = torch.device(device)
         self._draws: dict[Key, tuple[Tensor, Tensor]] = {}

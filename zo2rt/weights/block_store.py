@@ -7,7 +7,6 @@ filled anew at every start.
 
 import os
 from pathlib import Path
-from typing import Self
 
 from torch import Tensor
 
@@ -62,12 +61,6 @@ class BlockStore:
             os.close(self._handle)
             self._path.unlink(missing_ok=True)
             self._handle = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _start(self, unit: int, half: int) -> int:
         return self._offsets[unit] + half * self._halves[unit]

@@ -69,7 +69,7 @@ class Unit:
     each linear layer, which is where LoRA adapters attach.
     """
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...] = ()
     gemms: tuple[Gemm, ...] = ()
     attentions: tuple[Attention, ...] = ()
     elementwise: int = 0

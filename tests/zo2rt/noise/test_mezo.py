@@ -28,6 +28,11 @@ def weights(dtype: torch.dtype) -> dict[int, Tensor]:
 # ---- A whole model, as MeZO trains it ----
 
 
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that MeZO perturbs, by name and in its order."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
 def textbook_draws(model: nn.Module, seed: int) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
     """MeZO, Algorithm 1: the global generator, seeded, and one draw per trained parameter."""
     torch.manual_seed(seed)
@@ -67,7 +72,7 @@ def textbook_step(model: nn.Module, family: str, seed: int) -> list[float]:
 
 def our_step(model: nn.Module, family: str, seed: int, pool: ThreadPoolExecutor) -> list[float]:
     """The same: parameters in another order for every pass, each in whatever thread is free."""
-    parameters = mezo.trained(model)
+    parameters = trained(model)
     draws, order = mezo.StepDraws(seed, parameters), random.Random(seed)
 
     def shuffled() -> list[str]:
@@ -109,11 +114,11 @@ def test_steps_are_the_textbooks_bit_for_bit(family: str, dtype: torch.dtype) ->
 
 def test_mezos_order_is_that_of_registration() -> None:
     """OPT runs its final norm last and registers it before its blocks; GPT-2 ties its LM head."""
-    opt = list(mezo.trained(build("opt")))
+    opt = list(trained(build("opt")))
     assert opt.index("model.decoder.final_layer_norm.weight") < min(
         i for i, name in enumerate(opt) if ".layers." in name
     )
-    gpt2 = list(mezo.trained(build("gpt2")))
+    gpt2 = list(trained(build("gpt2")))
     assert [name for name in gpt2 if "wte" in name or "lm_head" in name] == [
         "transformer.wte.weight"
     ]

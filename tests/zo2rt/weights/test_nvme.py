@@ -1,5 +1,6 @@
 """Blocks on NVMe: the same bits as in memory, and two whole versions on disk."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_blocks_on_nvme_have_the_bits_of_resident(
 
 
 def test_a_write_leaves_the_version_before_it_whole(tmp_path: Path):
-    with BlockStore(tmp_path / "blocks.bin", {0: 5000, 3: 100}) as store:
+    with closing(BlockStore(tmp_path / "blocks.bin", {0: 5000, 3: 100})) as store:
         first, second = (torch.full((5000,), value, dtype=torch.uint8) for value in (1, 2))
         store.write(0, first, 0)
         before = (tmp_path / "blocks.bin").read_bytes()

@@ -17,7 +17,7 @@ The loss is not counted here: it depends on what the user asks for.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from zo2sim.models.shapes import Attention, Gemm, Parameter, Unit
 
@@ -38,17 +38,8 @@ POSITION_KERNELS = 2  # position numbers: range, offset
 MASK_KERNELS = 8  # the check for packed sequences, once per kind of mask
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A layer: its parameters, matrix kernels and traffic. Parts add up to a unit."""
-
-    parameters: tuple[Parameter, ...] = ()
-    gemms: tuple[Gemm, ...] = ()
-    elementwise: int = 0
-    cast_elements: int = 0
-    kernels: int = 0
-    cast_kernels: int = 0
-    linear_shapes: tuple[tuple[int, int], ...] = ()
+Part = Unit
+"""A layer: parts add up to a unit."""
 
 
 def unit(*parts: Part, attention: Attention | None = None) -> Unit:
