@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import tyro
 
 from zo2sim.checks import shown
+from zo2sim.memory.account import DoesNotFit
 
 DONE, FAILED, USAGE, NO = 0, 1, 2, 3
 
@@ -34,6 +35,8 @@ def run(
         code = main(parse(config, argv))
         sys.stdout.flush()
         return code
+    except DoesNotFit as error:
+        return _fail(str(error), NO)
     except ValueError as error:
         return _fail(str(error), USAGE)
     except OverflowError:

@@ -36,7 +36,7 @@ from experiments.training.setup import Setup, prepare
 from experiments.training.tiny_model import PRETRAINING
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure.runs import RunSpec
-from zo2sim.plan.choices import Plan
+from zo2rt.memory.room import UNLIMITED
 
 
 def main(config: Config) -> int:
@@ -92,6 +92,7 @@ def _train(
         optimizer=config.optimizer,
         course=config.course,
         folder=config.out,
+        limit=config.limit,
     )
     observation = Observation(config.backend)
     with interruptible() as stopped:
@@ -107,13 +108,14 @@ def _train(
         with observation:
             trained = training.run(prepared, lambda done: History.resumed(file, done), observing)
         observed = observation.observed
-        if config.against is None or stopped():
+        if config.reference is None or stopped():
             return trained, None, observed
         other = replace(
             training,
-            plan=Plan(policy=config.against),
+            plan=config.reference,
             course=replace(config.course, snapshots=False),
             folder=None,
+            limit=UNLIMITED,
         )
         against = str(config.against)
         reference = other.run(prepared, lambda _: History(), lambda _: watching(against, 0))

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zo2sim.memory.account import CACHED, CONTEXT, MemoryAccount, MemoryPlace
+from zo2sim.memory.account import MemoryAccount, MemoryPlace
+from zo2sim.memory.runtime import AROUND_A_RUN
 
 ARENA = ("resident units", "resident blocks", "slots", "scratch")
 """Items of the account that the runtime allocates as buffers of its own."""
 MOST_RSS_ERROR = 0.05
 """What is promised of a process whose device is the host's memory."""
-_NOT_ON_A_HOST = (CONTEXT, CACHED, "cuBLAS workspace", "process")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,7 @@ class MemoryCheck:
     @property
     def predicted_grown_bytes(self) -> int:
         """Device and host together, as both are one process's memory; libraries apart."""
-        places = (self.account.itemised(place) for place in (MemoryPlace.DEVICE, MemoryPlace.HOST))
-        items = (item for place in places for item in place.items())
-        return sum(num_bytes for name, num_bytes in items if name not in _NOT_ON_A_HOST)
+        return self.account.without(AROUND_A_RUN).on_one_memory.host_bytes
 
     @property
     def rss_error(self) -> float | None:

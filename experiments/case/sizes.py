@@ -2,6 +2,10 @@
 
 import re
 
+from zo2sim.memory.account import show_bytes
+
+__all__ = ["parse_bytes", "show_bytes", "show_number", "show_seconds"]
+
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {p + "B": 1000**i for i, p in enumerate("KMGT", 1)}
 _UNITS |= {p + "iB": 1024**i for i, p in enumerate("KMGT", 1)}
@@ -14,14 +18,6 @@ def parse_bytes(text: str, *, flag: str) -> float:
     if match is None or match[2] not in _UNITS or float(match[1]) == 0.0:
         raise ValueError(f"{flag} must be a size above 0 such as 18GB or 64GiB; got {text!r}")
     return float(match[1]) * _UNITS[match[2]]
-
-
-def show_bytes(nbytes: float) -> str:
-    """Three significant digits, in the unit that suits."""
-    for unit, size, digits in (("GiB", 1 << 30, 2), ("MiB", 1 << 20, 1), ("KiB", 1 << 10, 1)):
-        if nbytes >= size:
-            return f"{nbytes / size:.{digits}f} {unit}"
-    return f"{nbytes:.0f} B"
 
 
 def show_seconds(seconds: float) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -60,3 +61,13 @@ def load(name: str, source: str | Path, dtype: Dtype) -> LoadedModel:
             f"got {name!r}: {str(error).splitlines()[0]}"
         ) from None
     return LoadedModel(name=name, model=model.eval(), tokenizer=tokenizer)
+
+
+def described(source: str | Path) -> dict[str, Any] | None:
+    """The fields of its config.json, before a weight is read; None where `load` alone can tell."""
+    quieten()
+    try:
+        config = AutoConfig.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError):  # no model, or an adapter's folder
+        return None
+    return config.get_text_config().to_dict()

@@ -15,7 +15,7 @@ from experiments.training.settings import BackendName, Course
 from experiments.training.setup import Setup, opened
 from zo2rt.backends import Backend
 from zo2rt.data.ranking import error_rate
-from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.engine import Engine, MezoSgd, Objective, Room
 from zo2rt.model.loss import LossFn, model_loss
 from zo2rt.steps.outcome import Outcome
 from zo2sim.plan.choices import Plan
@@ -48,7 +48,7 @@ class TrainingRun:
     """How to fine-tune: on which backend, with which plan, and where it is kept.
 
     ``own_core`` keeps the host's copies off the core that computes, as in calibration.
-    Without ``folder`` nothing is journalled or saved.
+    Without ``folder`` nothing is journalled or saved. Buffers stay within ``limit``.
     """
 
     backend: BackendName
@@ -57,6 +57,7 @@ class TrainingRun:
     optimizer: MezoSgd
     course: Course
     folder: Path | None = None
+    limit: Room
 
     def run(
         self,
@@ -96,6 +97,7 @@ class TrainingRun:
             backend=backend,
             optimizer=self.optimizer,
             folder=None if self.folder is None else self.folder / JOURNAL,
+            limit=self.limit,
         )
 
 

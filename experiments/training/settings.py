@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
+from experiments.case.sizes import parse_bytes
 from experiments.cli import read_text
 from experiments.training.tiny_model import NAME as TINY
-from zo2rt.engine.engine import MezoSgd
+from zo2rt.engine.engine import MezoSgd, Room
 from zo2rt.optimizer import Estimator, Rule
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import resolve
@@ -96,7 +97,7 @@ class Config:
     machine: str = "this-host"
     """Machine of the catalogue, or a TOML file, on which the step is predicted."""
     device_memory: str | None = None
-    """Device memory within which --plan auto stays, e.g. 18GB or 24GiB."""
+    """Device memory within which the run stays, and --plan auto chooses, e.g. 18GB or 24GiB."""
     backend: BackendName = "host"
     """Where it runs: threads and memory copies, virtual time, or an accelerator."""
     threads: int | None = None
@@ -182,6 +183,18 @@ class Config:
             stochastic_rounding=self.stochastic_rounding,
             sparsity=self.sparsity,
         )
+
+    @property
+    def limit(self) -> Room:
+        """What the run may take at most."""
+        if self.device_memory is None:
+            return Room()
+        return Room(device_bytes=parse_bytes(self.device_memory, flag="--device-memory"))
+
+    @property
+    def reference(self) -> Plan | None:
+        """The plan of the run that this one is compared with."""
+        return None if self.against is None else Plan(policy=self.against)
 
     @property
     def chosen(self) -> tuple[Plan, Recipe]:

@@ -6,22 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.case.sizes import parse_bytes
 from experiments.training.batches import Batches, Task
 from experiments.training.code_or_prose import Texts, code_or_prose, read_texts
 from experiments.training.jsonl import read_task
-from experiments.training.loaded_model import LoadedModel, load
+from experiments.training.loaded_model import LoadedModel, described, load
 from experiments.training.settings import AUTO, BackendName, Config
 from experiments.training.tiny_model import NAME as TINY
+from experiments.training.tiny_model import described as tiny_described
 from experiments.training.tiny_model import make
 from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
+from zo2rt.memory.room import UNLIMITED, Room, check_room
 from zo2rt.steps import supported
 from zo2rt.steps.supported import unsupported
 from zo2sim.machines.file import resolve
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all
+from zo2sim.memory.account import MemoryAccount
+from zo2sim.memory.runtime import AROUND_A_RUN, account
 from zo2sim.models.config import from_config
-from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe, published_code
 from zo2sim.plan.refusals import check
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, predict
@@ -66,14 +69,20 @@ class Setup:
 def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
     """Load and check everything; ``pretraining`` is told of every step of the tiny model's.
 
-    Raises ``ValueError`` for whatever in the settings cannot be.
+    Raises ``ValueError`` for whatever in the settings cannot be, and `DoesNotFit` where there is
+    not the memory for it, before a weight is read or trained.
     """
     plan, recipe = config.chosen
     check(plan, recipe)
     supported.check(plan, recipe)
-    _ = config.course, config.optimizer  # what they refuse is refused before anything is written
+    # What they refuse is refused before anything is written.
+    _ = config.course, config.optimizer, config.limit
     texts = read_texts() if config.data is None or config.model == TINY else None
     task = _task(config, texts)
+    fields = tiny_described() if config.model == TINY else described(config.model)
+    if fields is not None:
+        plan = _chosen_plan(config, fields)
+        _check_room(config, fields, plan)
     if config.model == TINY and not (base := _base(config)).exists():
         assert texts is not None, "the tiny model has read them"
         for loss in make(base, texts):
@@ -85,8 +94,8 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
 
     loaded = load_again()
     loaded.check_length(recipe.sequence)
-    if config.plan_from == AUTO:
-        plan = _chosen_plan(config, loaded, recipe)
+    if fields is None:
+        plan = _chosen_plan(config, loaded.config)
     return Setup(
         load=load_again,
         model_config=loaded.config,
@@ -143,9 +152,39 @@ def _prediction(config: Config, loaded: LoadedModel, plan: Plan) -> Prediction |
         return None
 
 
-def _chosen_plan(config: Config, loaded: LoadedModel, recipe: Recipe) -> Plan:
-    machine = resolve(config.machine)
-    if config.device_memory is not None:
-        room = parse_bytes(config.device_memory, flag="--device-memory")
+def _chosen_plan(config: Config, fields: Mapping[str, Any]) -> Plan:
+    """Where nobody has chosen one, the plan for a model with this config.json."""
+    plan, recipe = config.chosen
+    if config.plan_from != AUTO:
+        return plan
+    machine, room = resolve(config.machine), config.limit.device_bytes
+    if room is not None:
         machine = replace_all(machine, {"device.memory_bytes": room}, source="--device-memory")
-    return choose(loaded.config, machine, recipe, name=config.model)
+    return choose(fields, machine, recipe, name=config.model)
+
+
+def _check_room(config: Config, fields: Mapping[str, Any], plan: Plan) -> None:
+    """For the run, and for the one that it is compared with, which has no limit.
+
+    Nothing is foreseen of a model that the predictor does not know: the engine refuses then.
+    """
+    limits: list[tuple[Plan, Room]] = [(plan, config.limit)]
+    if config.reference is not None:
+        limits.append((config.reference, UNLIMITED))
+    with opened(config.backend) as backend:
+        for one, limit in limits:
+            needed = _needed(config, fields, one)
+            if needed is not None:
+                check_room(needed, backend, limit=limit)
+
+
+def _needed(config: Config, fields: Mapping[str, Any], plan: Plan) -> MemoryAccount | None:
+    """Weights, buffers and activations, libraries apart; None where no account is of our runs."""
+    recipe = config.chosen[1]
+    if published_code(plan, recipe) is not None:
+        return None
+    try:
+        model = from_config(fields, name=config.model)
+        return account(model, plan, recipe).without(AROUND_A_RUN)
+    except ValueError:
+        return None

@@ -6,6 +6,7 @@ once per folder, from a seed of its own, so that every run of a given Python beg
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,8 +40,13 @@ def make(folder: Path, texts: Texts) -> Iterator[float]:
         tokenizer.save_pretrained(partial)
 
 
-def _untrained(tokenizer: ByT5Tokenizer) -> OPTForCausalLM:
-    config = OPTConfig(
+def described() -> dict[str, Any]:
+    """The fields of its config.json, before there is one."""
+    return _config(ByT5Tokenizer(extra_ids=0)).to_dict()
+
+
+def _config(tokenizer: ByT5Tokenizer) -> OPTConfig:
+    return OPTConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
         word_embed_proj_dim=64,
@@ -53,9 +59,12 @@ def _untrained(tokenizer: ByT5Tokenizer) -> OPTForCausalLM:
         bos_token_id=end_of(tokenizer),
         eos_token_id=end_of(tokenizer),
     )
+
+
+def _untrained(tokenizer: ByT5Tokenizer) -> OPTForCausalLM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        return OPTForCausalLM(config)
+        return OPTForCausalLM(_config(tokenizer))
 
 
 def _batches(texts: Texts, tokenizer: ByT5Tokenizer) -> Iterator[Mapping[str, Tensor]]:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from experiments import bench, fit_memory, plan, sweep, verify
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
-from experiments.cli import Answer, finish, write_file, write_json
+from experiments.cli import Answer, finish, run, write_file, write_json
 from tests import ROOT
 from tests.commands import call
 from tests.thorough import examples
+from zo2sim.memory.account import DoesNotFit
 
 SMALL = ("--model", "opt-125m")
 
@@ -66,7 +67,15 @@ def test_a_reader_that_goes_away_is_no_error():
     pipe.stderr.close()
 
 
-# Wrong usage
+# Answers and usage
+
+
+def test_what_does_not_fit_is_the_answer_no(capsys: pytest.CaptureFixture[str]):
+    def refuses(_: object) -> int:
+        raise DoesNotFit("it needs 2 B")
+
+    assert run(refuses, plan.Config, []) == 3
+    assert capsys.readouterr().err == "error: it needs 2 B\n"
 
 
 @pytest.mark.parametrize("command", [plan, sweep, verify, bench, fit_memory])

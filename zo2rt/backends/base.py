@@ -158,6 +158,13 @@ class Backend(ABC):
         """Bytes in use. Costs nothing on the device."""
 
     @abstractmethod
+    def free_device_bytes(self) -> int | None:
+        """Bytes that `device_buffer` may still hand out, at most.
+
+        None where nobody knows, and where they are host memory.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Wait for what runs, end threads, release page locks. Safe to call twice, never raises."""
 

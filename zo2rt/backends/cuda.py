@@ -250,6 +250,18 @@ class CudaBackend(Backend):
         peak = torch.accelerator.max_memory_allocated(self._device)
         return self._ledger.figures(device_peak_bytes=peak)
 
+    def free_device_bytes(self) -> int | None:
+        """With what PyTorch's allocator keeps and nobody uses. Told from PyTorch 2.10 on."""
+        ask = getattr(torch.accelerator, "get_memory_info", None)
+        if ask is None:
+            return None
+        try:
+            free, _ = ask(self._device)
+        except RuntimeError:  # not every accelerator tells
+            return None
+        kept = torch.accelerator.memory_reserved(self._device)
+        return int(free) + kept - torch.accelerator.memory_allocated(self._device)
+
     def close(self) -> None:
         if self._failure.close():
             for thread in self._threads.values():

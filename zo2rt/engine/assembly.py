@@ -11,6 +11,8 @@ from zo2rt.backends import Backend
 from zo2rt.engine.self_test import explore
 from zo2rt.journal.run import JournalledRun, RunFolder, header
 from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
+from zo2rt.memory.demand import demand
+from zo2rt.memory.room import Room, check_room
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.units import UnitParameter, Units
 from zo2rt.noise import thresholds
@@ -18,7 +20,7 @@ from zo2rt.noise.draws import Draws, ElementDraws, MezoDraws
 from zo2rt.optimizer import MezoSgd, Objective
 from zo2rt.steps.operations import Lasting, Operations
 from zo2rt.steps.supported import check, check_model
-from zo2rt.weights.arena import Arena
+from zo2rt.weights.arena import Arena, Formats
 from zo2rt.weights.block_store import BlockStore
 from zo2rt.weights.residence import Residence
 from zo2sim.plan.choices import Plan, Recipe
@@ -27,13 +29,17 @@ from zo2sim.policies import Layout, Shape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a run is to do; ``folder`` keeps its journal, snapshots and blocks on NVMe."""
+    """What a run is to do; ``folder`` keeps its journal, snapshots and blocks on NVMe.
+
+    The runtime's buffers stay within ``limit``, where it has one.
+    """
 
     plan: Plan
     recipe: Recipe
     objective: Objective
     optimizer: MezoSgd
     folder: RunFolder | None
+    limit: Room
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be combined or executed."""
@@ -78,6 +84,8 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     check_model(plan, recipe, units, forwards)
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
+    weights = [p.tensor for p in units.parameters]
+    check_room(demand(Formats(units, layout)), backend, limit=settings.limit, weights=weights)
     trained = _trained(settings, units)
     run = _journalled(settings, trained, backend)
     arena = Arena(backend, units, layout)

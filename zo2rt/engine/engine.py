@@ -22,6 +22,7 @@ from zo2rt.engine.assembly import Settings, assemble
 from zo2rt.journal import Record
 from zo2rt.journal.run import RunFolder
 from zo2rt.lanes.traversal import Traversal
+from zo2rt.memory.room import UNLIMITED, Room
 from zo2rt.model.loss import LossFn
 from zo2rt.model.units import Units
 from zo2rt.noise import sample_key
@@ -31,12 +32,13 @@ from zo2rt.steps.operations import lane_batches
 from zo2rt.steps.outcome import Outcome, finite
 from zo2rt.steps.step import Step
 from zo2rt.steps.timeline import Timeline
+from zo2sim.memory.account import DoesNotFit
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
 from zo2sim.schedule.ops import Kind, Program, Schedule
 from zo2sim.simulate.trace import Trace
 
-__all__ = ["Engine", "MezoSgd", "Objective"]
+__all__ = ["DoesNotFit", "Engine", "MezoSgd", "Objective", "Room"]
 
 _EVALUATION = -1  # the step number under which an evaluation's lanes run
 
@@ -50,7 +52,8 @@ class Engine:
 
     Raises ``ValueError`` where plan and recipe cannot be combined or executed, the model has
     another dtype, its lanes in lockstep do not give the bits of its whole forward, or the run in
-    ``folder`` is another one.
+    ``folder`` is another one. Raises `DoesNotFit`, with nothing allocated or written, where its
+    buffers need more memory than can become free, or more than ``limit``.
     """
 
     def __init__(  # noqa: PLR0913 - each is one decision of the caller's
@@ -63,6 +66,7 @@ class Engine:
         backend: Backend,
         optimizer: MezoSgd,
         folder: Path | RunFolder | None = None,
+        limit: Room = UNLIMITED,
     ) -> None:
         self.optimizer = optimizer
         self._model, self._recipe, self._backend = model, recipe, backend
@@ -73,6 +77,7 @@ class Engine:
             objective=objective,
             optimizer=optimizer,
             folder=RunFolder(folder) if isinstance(folder, Path) else folder,
+            limit=limit,
         )
         self._parts = parts = assemble(model, settings, backend)
         self.program: Program = build(parts.layout.shape, plan, recipe)

@@ -128,6 +128,9 @@ class Checked(Backend):
     def memory(self) -> MemoryFigures:
         return self._inner.memory()
 
+    def free_device_bytes(self) -> int | None:
+        return self._inner.free_device_bytes()
+
     def close(self) -> None:
         self._inner.close()
 

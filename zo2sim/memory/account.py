@@ -1,7 +1,8 @@
 """A memory account: named amounts by place, and whether they fit."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
@@ -11,6 +12,11 @@ from zo2sim.machines.machine import Machine
 GIB = 1 << 30
 CONTEXT = "CUDA context"
 CACHED = "reserved by the allocator, not in use"
+_MOST_PARTS = 3  # that a refusal lists
+
+
+class DoesNotFit(ValueError):
+    """More memory is needed than there is: the message says for what, and how much is missing."""
 
 
 class MemoryPlace(StrEnum):
@@ -20,6 +26,15 @@ class MemoryPlace(StrEnum):
     HOST = "host"
     NVME = "nvme"
     DISK = "disk"
+
+
+_REMEDIES = {
+    MemoryPlace.DEVICE: "try fewer slots, resident blocks or scratch copies, or a smaller batch",
+    MemoryPlace.HOST: "try tier=nvme, fewer slots, a narrower storage_dtype or a smaller batch, "
+    "or end what else takes memory",
+    MemoryPlace.NVME: "try tier=ram, or make room on the drive",
+    MemoryPlace.DISK: "make room on the disk",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +90,24 @@ class MemoryAccount:
     def disk_bytes(self) -> int:
         return self._sum(MemoryPlace.DISK)
 
+    @property
+    def on_one_memory(self) -> "MemoryAccount":
+        """The same where the device computes in the host's memory: both needs add up there."""
+        moved = (
+            replace(i, place=MemoryPlace.HOST) if i.place is MemoryPlace.DEVICE else i
+            for i in self.items
+        )
+        return replace(self, items=tuple(moved))
+
+    def without(self, names: Container[str]) -> "MemoryAccount":
+        """The same less the items of these names."""
+        return replace(self, items=tuple(i for i in self.items if i.name not in names))
+
+    def largest(self, place: MemoryPlace) -> tuple[str, ...]:
+        """Names of the items at one place, those that take most first."""
+        parts = self.itemised(place)
+        return tuple(sorted(parts, key=parts.__getitem__, reverse=True))
+
     def _sum(self, place: MemoryPlace) -> int:
         return sum(i.num_bytes for i in self.items if i.place is place)
 
@@ -114,12 +147,11 @@ def fit(account: MemoryAccount, place: MemoryPlace, available_bytes: float) -> D
     """Compare one place with the bytes that are there; raises ``ValueError`` below 0."""
     if available_bytes < 0:
         raise ValueError(f"{place}: available bytes must be >= 0; got {available_bytes}")
-    parts = account.itemised(place)
     return Demand(
         place=place,
-        needed_bytes=sum(parts.values()),
+        needed_bytes=sum(account.itemised(place).values()),
         available_bytes=int(available_bytes),
-        largest=max(parts, key=parts.__getitem__, default="nothing"),
+        largest=next(iter(account.largest(place)), "nothing"),
     )
 
 
@@ -137,14 +169,30 @@ def fits(account: MemoryAccount, machine: Machine) -> tuple[Demand, ...]:
     return tuple(fit(account, place, available) for place, available in room(machine).items())
 
 
-def require(account: MemoryAccount, machine: Machine) -> None:
-    """Raise ``ValueError`` that names every place that is too small, and by how much."""
-    short = [f.sentence for f in fits(account, machine) if not f.fits]
+def require(account: MemoryAccount, available: Mapping[MemoryPlace, float]) -> None:
+    """Raise `DoesNotFit` that names every place that is too small, and by how much."""
+    compared = (fit(account, place, num_bytes) for place, num_bytes in available.items())
+    short = [_complaint(account, found) for found in compared if not found.fits]
     if short:
-        raise ValueError(
-            f"{account.title} must fit {machine.name}: {'; '.join(short)}; "
-            f"try a smaller batch or fewer slots, resident blocks or lanes"
-        )
+        raise DoesNotFit(f"{account.title} {'; '.join(short)}")
+
+
+def _complaint(account: MemoryAccount, short: Demand) -> str:
+    parts = account.itemised(short.place)
+    most = [f"{n} ({show_bytes(parts[n])})" for n in account.largest(short.place)[:_MOST_PARTS]]
+    return (
+        f"needs {show_bytes(short.needed_bytes)} on the {short.place}, mostly for "
+        f"{', '.join(most)}, and {show_bytes(short.available_bytes)} are free for it: "
+        f"{show_bytes(short.missing_bytes)} are missing; {_REMEDIES[short.place]}"
+    )
+
+
+def show_bytes(num_bytes: float) -> str:
+    """Three significant digits, in the unit that suits."""
+    for unit, size, digits in (("GiB", 1 << 30, 2), ("MiB", 1 << 20, 1), ("KiB", 1 << 10, 1)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.{digits}f} {unit}"
+    return f"{num_bytes:.0f} B"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from zo2sim.dtypes import Dtype
-from zo2sim.memory.account import CACHED, Item, MemoryAccount, MemoryPlace, load_constants
+from zo2sim.memory.account import CACHED, CONTEXT, Item, MemoryAccount, MemoryPlace, load_constants
 from zo2sim.memory.pinned import host_bytes, whole_pages
 from zo2sim.memory.published.accounts import context_item, mezo_account, zo2_reference_account
 from zo2sim.memory.published.allocator import LARGE_GRAIN_BYTES, round_up
@@ -28,6 +28,8 @@ JOURNAL_RECORD_BYTES = 64
 """Key, coefficient and bookkeeping of one sample's record on the device, padded."""
 JOURNAL_BUFFER_BYTES = 1 << 20
 """Lines that wait for an fsync; a record has well under 1 KiB."""
+AROUND_A_RUN = (CONTEXT, CACHED, "cuBLAS workspace", "process")
+"""Items that libraries and their allocators take, and that a device of host memory lacks."""
 
 
 def account(

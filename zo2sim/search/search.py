@@ -17,7 +17,7 @@ import numpy as np
 
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import with_device_memory, with_host_memory
-from zo2sim.memory.account import GIB
+from zo2sim.memory.account import GIB, DoesNotFit
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.case import Case
@@ -33,7 +33,7 @@ SAME = 1e-9
 """Relative difference that is rounding."""
 
 
-class NothingFits(ValueError):
+class NothingFits(DoesNotFit):
     """No plan of a space has room on the machine."""
 
 

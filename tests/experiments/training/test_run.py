@@ -13,12 +13,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from experiments import run
 from experiments.training import output as run_output
+from experiments.training import setup as prepared
 from experiments.training.batches import Batches
 from experiments.training.jsonl import read_task
 from experiments.training.result import digest
 from experiments.training.settings import RECIPE, Config, resumed
 from tests.commands import Outcome, call
 from tests.tiny_causal import POSITIONS, save
+from zo2rt.memory import room
 from zo2sim.machines.file import named
 from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -261,10 +263,56 @@ def test_an_automatic_plan_is_as_fast_as_any(tmp_path: Path, small: tuple[str, .
 
 
 def test_an_automatic_plan_says_what_does_not_fit(tmp_path: Path, small: tuple[str, ...]):
-    room = ("--plan", "auto", "--device-memory", "2MB")
-    outcome = call(run, *small, "--out", str(tmp_path), *room)
-    assert outcome.code == 2
+    limit = ("--plan", "auto", "--device-memory", "2MB")
+    outcome = call(run, *small, "--out", str(tmp_path), *limit)
+    assert outcome.code == 3
     assert "no plan of the space fits this-host" in outcome.complaint
+
+
+# Memory
+
+
+def test_what_does_not_fit_is_the_answer_no_and_leaves_nothing(
+    tmp_path: Path, small: tuple[str, ...]
+):
+    out = tmp_path / "run"
+    outcome = call(run, *small, "--out", str(out), "--device-memory", "10KiB")
+    assert outcome.code == 3
+    assert "with policy=zo2 needs " in outcome.complaint
+    assert "on the device, mostly for " in outcome.complaint
+    assert "and 10.0 KiB are free for it: " in outcome.complaint
+    assert not out.exists()
+
+
+def test_it_is_refused_before_a_model_is_trained_for_it(tmp_path: Path):
+    out = tmp_path / "run"
+    outcome = call(run, "--out", str(out), "--device-memory", "1MB")
+    assert outcome.code == 3
+    assert outcome.complaint.startswith("tiny with policy=zo2 needs ")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("--plan", "auto"), ("--backend", "virtual")], ids=str)
+def test_what_the_host_has_free_is_asked_before_anything_is_read(
+    tmp_path: Path, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+):
+    monkeypatch.setattr(prepared, "load", None)
+    monkeypatch.setattr(room, "free_host_bytes", lambda: 1000)
+    outcome = call(run, *small, "--out", str(tmp_path / "run"), *flags)
+    assert outcome.code == 3
+    assert "on the host, mostly for " in outcome.complaint
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_is_not_for_the_run_that_it_is_compared_with(
+    tmp_path: Path, small: tuple[str, ...]
+):
+    """A slot holds one of two blocks, and the limit leaves no room for the other."""
+    few = ("--batch", "1", "--sequence", "4", "--num-slots", "1")  # activations are small
+    limited = (*small, *few, "--device-memory", "63000")
+    assert call(run, *limited, "--policy", "resident", "--out", str(tmp_path / "a")).code == 3
+    outcome = call(run, *limited, "--against", "resident", "--out", str(tmp_path / "b"))
+    assert (outcome.code, summary(tmp_path / "b")["differs_in"]) == (0, [])
 
 
 def test_a_plan_file_gives_plan_and_recipe(tmp_path: Path, model: Path, data: Path):

@@ -110,6 +110,8 @@ class FakeAccelerator:
         self.record_error: RuntimeError | None = None
         self.register_error = 0
         self.is_behind = False  # the device has not come to what it was asked about
+        self.free_bytes = 1 << 40  # of the device, and what PyTorch's allocator keeps beside
+        self.kept_bytes = 0
         self.slept_s = 0.0  # that the device's clock is ahead, as after a long run
         self._number = 0
         self._gates: dict[Gate, int] = {}
@@ -230,8 +232,17 @@ class FakeAccelerator:
                 "set_stream": lambda stream: setattr(self, "current", stream),
                 "synchronize": self.synchronize,
                 "max_memory_allocated": lambda device: sum(self.on_device.values()),
+                "memory_allocated": lambda device: sum(self.on_device.values()),
+                "memory_reserved": lambda device: sum(self.on_device.values()) + self.kept_bytes,
+                "get_memory_info": self.memory_info,
             },
         )
+
+    def memory_info(self, device: torch.device) -> tuple[int, int]:
+        """Free and total bytes."""
+        if self.device_error is not None:
+            raise self.device_error
+        return self.free_bytes, self.free_bytes + sum(self.on_device.values())
 
     def _gate_number(self, gate: Gate) -> int:
         """Gates are kept, or another one would get the place of one that is gone."""

@@ -62,6 +62,12 @@ def test_memory_counts_what_was_handed_out(backend: Backend):
     assert figures.device_peak_bytes >= 100
 
 
+def test_a_device_of_its_own_tells_what_it_has_left(backend: Backend):
+    left = backend.free_device_bytes()
+    assert (left is None) == (backend.device.type == "cpu")
+    assert left is None or left > 0
+
+
 @pytest.mark.parametrize("nbytes", [0, -1])
 def test_a_buffer_without_bytes_is_refused(backend: Backend, nbytes: int):
     for allocate in (backend.device_buffer, backend.host_buffer):

@@ -247,6 +247,22 @@ def test_new_device_memory_is_idle_before_other_streams_use_it(
     assert [c.name for c in fake.log[-2:]] == ["empty", "synchronize"]
 
 
+def test_what_pytorch_keeps_for_later_is_free_too(fake: FakeAccelerator, backend: CudaBackend):
+    fake.free_bytes, fake.kept_bytes = 100, 20
+    backend.device_buffer(8)
+    assert backend.free_device_bytes() == 120
+
+
+def test_an_accelerator_that_does_not_tell_what_is_free_has_no_bound(
+    fake: FakeAccelerator, backend: CudaBackend, monkeypatch: pytest.MonkeyPatch
+):
+    fake.device_error = NotImplementedError("no memory info")
+    assert backend.free_device_bytes() is None
+    monkeypatch.delattr(torch.accelerator, "get_memory_info")
+    assert backend.free_device_bytes() is None
+    fake.device_error = None
+
+
 # ---- Failures of the device ----
 
 
@@ -302,6 +318,7 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> None:
             assert len(backend.timings()) >= len(unrolled)
             assert backend.query(backend.record(COMPUTE))
             assert backend.memory().device_bytes > 0
+            assert backend.free_device_bytes()
     test_another_accelerator_uses_pytorchs_own_page_locked_memory(monkeypatch)
     test_copies_from_pageable_memory_are_refused_unless_asked_for(
         FakeAccelerator().install(monkeypatch)

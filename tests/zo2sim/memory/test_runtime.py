@@ -1,5 +1,6 @@
 """The memory account: items, sums, and what fits where."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import with_device_memory, with_host_memory
-from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace, fit, fits, require
+from zo2sim.memory.account import DoesNotFit, Item, MemoryAccount, MemoryPlace, fit, fits, require
 from zo2sim.memory.published.accounts import mezo_account
 from zo2sim.memory.runtime import account
 from zo2sim.memory.workspace import block_workspace_elements
@@ -232,9 +233,29 @@ def test_a_machine_without_nvme_has_none():
 
 
 def test_require_names_every_place_that_is_too_small():
-    require(_items(device=2, host=2), machine(2, 2, nvme=False))
-    with pytest.raises(ValueError, match=r"m must fit box: device: .* 1\.0 GiB missing.*; host: "):
-        require(_items(device=3, host=3), machine(2, 2, nvme=False))
+    two = {MemoryPlace.DEVICE: 2 * GIB, MemoryPlace.HOST: 2 * GIB}
+    require(_items(device=2, host=2), two)
+    message = r"m needs 3\.00 GiB on the device, .* 1\.00 GiB are missing; .*; needs .* on the host"
+    with pytest.raises(DoesNotFit, match=message):
+        require(_items(device=3, host=3), two)
+    require(_items(device=3, host=3), {MemoryPlace.NVME: 0})
+
+
+def test_a_refusal_lists_the_largest_parts_first():
+    parts = {"a": 1, "b": 4 << 10, "c": 3 << 20, "d": 2 << 30}
+    items = tuple(
+        Item(place=MemoryPlace.HOST, name=n, num_bytes=b, cause="") for n, b in parts.items()
+    )
+    account = MemoryAccount(title="m", items=items)
+    largest = re.escape("mostly for d (2.00 GiB), c (3.0 MiB), b (4.0 KiB), and 7 B are free")
+    with pytest.raises(DoesNotFit, match=largest):
+        require(account, {MemoryPlace.HOST: 7})
+
+
+def test_where_the_device_is_the_host_everything_is_on_the_host():
+    found = _items(device=2, host=3, nvme=4).on_one_memory
+    assert (found.device_bytes, found.host_bytes, found.nvme_bytes) == (0, 5 * GIB, 4 * GIB)
+    assert found.without(["the device part"]).host_bytes == 3 * GIB
 
 
 def test_amounts_are_not_negative():
