@@ -3,12 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: sweep test lint validate gpu clean
+.PHONY: sweep test thorough lint validate gpu clean
 sweep: $(STAMP)  ## predict the OPT family and write the report to runs/sweep
 	$(BIN)/python -m experiments.sweep
 
 test: $(STAMP)  ## the test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+thorough: $(STAMP)  ## the same tests with eight times the examples, over whole spaces
+	THOROUGH=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -12,7 +12,10 @@ from tests.commands import call
 
 OPT_175B = ("--model", "opt-175b", "--machine", "rtx-4090-24gb", "--device-memory", "18GB")
 SMALL = ("--model", "opt-125m", "--machine", "rtx-4090-24gb")
-FEW = (*SMALL, "--axis", "resident-blocks=0,4", "--axis", "tier=ram", "--simulations", "4")
+FEW = (
+    *(*SMALL, "--axis", "resident-blocks=0,4", "--axis", "tier=ram", "--simulations", "4"),
+    *("--axis", "write-back-every=1,4"),
+)
 
 
 def answer(*arguments: str) -> Any:
