@@ -124,7 +124,7 @@ def run_rows(machine: Machine) -> list[Measured]:
         for spec in specs:
             with opened(spec, open_card) as running:
                 steps = running.steps_s(_STEPS, warm_up=_WARM_UP).keys()
-                trace = running.trace()
+                trace = running.engine.trace()
             case = case_of(spec, machine)
             for error in op_errors(trace, case, mean_durations_s(trace, steps), spec.name):
                 kind = str(error.kind).lower()
