@@ -130,6 +130,8 @@ def _print(
         console.print(f"passed over: {line}", markup=False)
     console.print(f"{summary['model']} on {summary['task']}, {summary['policy']}", markup=False)
     console.print(pairs(_rows(summary)))
+    if summary["swallowed_note"] is not None:
+        console.print(summary["swallowed_note"], markup=False)
     console.print(f"written to {out}", markup=False)
     if summary["steps"] < summary["steps_wanted"]:
         console.print(

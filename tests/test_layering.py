@@ -49,7 +49,7 @@ ARROWS = {
         "backends": "",
         "noise": "model",
         "races": "backends",
-        "weights": "backends model",
+        "weights": "backends model noise",
         "data": "model noise",
         "journal": "model noise",
         "lanes": "backends model noise weights",

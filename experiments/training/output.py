@@ -23,6 +23,7 @@ from experiments.training.result import Trained, differences
 from experiments.training.settings import PREDICTED_THREADS, Config, settings_of
 from experiments.training.setup import Setup
 from zo2rt.steps.outcome import Outcome
+from zo2rt.weights.swallowed import told
 from zo2sim.predict.predict import Prediction
 from zo2sim.simulate.perfetto import to_json
 from zo2sim.simulate.trace import Trace, Window
@@ -113,6 +114,8 @@ def summary_of(
         "exposed_share": exposed_s / wall_s if wall_s else None,
         "predicted": _predicted(prepared.prediction, config.num_threads),
         "device_bytes": run.device_bytes,
+        "swallowed": run.swallowed,
+        "swallowed_note": _swallowed(config, run),
         "weights_sha256": run.weights_sha256,
         "executed_as_scheduled": run.divergence is None,
         "divergence": run.divergence,
@@ -135,6 +138,14 @@ def _predicted(prediction: Prediction | None, num_threads: int) -> dict[str, Any
         "high_s": trust.band.high_step_s,
         **trust.words,
     }
+
+
+def _swallowed(config: Config, run: Trained) -> str | None:
+    """What is lost to rounding; nothing is where it is random, as it is right in the mean."""
+    if config.stochastic_rounding:
+        return None
+    remedy = "try --stochastic-rounding, or an fp32 master (--storage-dtype fp32)"
+    return told(run.swallowed, remedy=remedy)
 
 
 def _before_and_after(evaluations: list[Evaluation]) -> dict[str, float | None]:

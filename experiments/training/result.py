@@ -30,6 +30,8 @@ class Trained:
     num_steps: int
     weights_sha256: str
     device_bytes: int
+    swallowed: float | None
+    """Fraction of updates that rounding lost, in the steps since it was begun or resumed."""
     divergence: str | None
     damaged: tuple[str, ...]
     trace: Trace
@@ -83,6 +85,7 @@ class TrainingRun:
             num_steps=engine.num_steps,
             weights_sha256=digest(loaded.model),
             device_bytes=engine.device_bytes,
+            swallowed=engine.swallowed,
             divergence=engine.divergence,
             damaged=engine.damaged,
             trace=trace,

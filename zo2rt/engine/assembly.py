@@ -23,6 +23,7 @@ from zo2rt.steps.supported import check, check_model
 from zo2rt.weights.arena import Arena, Formats
 from zo2rt.weights.block_store import BlockStore
 from zo2rt.weights.residence import Residence
+from zo2rt.weights.swallowed import Swallowed
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape
 
@@ -100,6 +101,7 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
         layout=layout,
         weights=lane_weights(backend, units, arena, layout, draws),
         draws=draws,
+        swallowed=Swallowed(thresholds={p.name: threshold for p, threshold in trained.items()}),
         store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
     )
     return Parts(

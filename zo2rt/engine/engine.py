@@ -108,8 +108,11 @@ class Engine:
         return self._parts.operations.kept[self.num_steps - 1]
 
     @property
-    def swallowed(self) -> float:
-        """Fraction of sampled weights that their updates left as they were; 0 for fp32 masters."""
+    def swallowed(self) -> float | None:
+        """Fraction of sampled weights that their updates left as they were.
+
+        None where none was looked at: of fp32 masters, and of updates on an accelerator.
+        """
         return self._parts.operations.swallowed.fraction
 
     @property

@@ -130,8 +130,9 @@ class Operations:
         for parameter, tensor in zip(unit.parameters, theta, strict=True):
             if parameter.trainable:
                 self.backend.touch(reads=(tensor,), writes=(tensor,))
-                with self.swallowed.watching(parameter, tensor):
-                    self.draws.update(tensor, parameter, groups[parameter.decays])
+                applied = groups[parameter.decays]
+                with self.swallowed.watching(parameter, tensor, applied):
+                    self.draws.update(tensor, parameter, applied)
 
     def _forward(self, unit: Unit, lanes: str, step: int) -> None:
         """Build the weights of every sign and sample, and run their lanes through the unit."""

@@ -96,6 +96,8 @@ def _learned(summary: Mapping[str, Any]) -> Iterator[Block]:
         key="learning",
         caption="Training loss, and loss and accuracy on held-out examples, over the steps.",
     )
+    if summary.get("swallowed_note") is not None:
+        yield Paragraph((_sentence(summary["swallowed_note"]),))
 
 
 def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:
@@ -175,6 +177,10 @@ def _settings(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> TableBlock:
         header=("setting", "value"),
         rows=tuple(rows),
     )
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}."
 
 
 def _shown(value: float | None, show: Any = number) -> str:

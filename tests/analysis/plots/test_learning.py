@@ -109,6 +109,16 @@ def test_the_report_sets_the_prediction_beside_the_step():
     assert "from what was measured" not in words
 
 
+def test_the_report_says_what_rounding_swallowed():
+    found = SUMMARY | {"swallowed_note": "rounding swallowed about 89% of the updates; try this"}
+    how = {"plan": {}, "recipe": {}, "provenance": {}, "has_timeline": False}
+    assert "Rounding swallowed about 89% of the updates; try this." in str(
+        finetuning_document(found, **how)
+    )
+    for nothing in (SUMMARY, SUMMARY | {"swallowed_note": None}):
+        assert "swallowed" not in str(finetuning_document(nothing, **how))
+
+
 def test_the_report_says_what_differs():
     summary = SUMMARY | {"differs_in": ["weights"], "divergence": "F1 ran twice"}
     document = finetuning_document(

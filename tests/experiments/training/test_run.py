@@ -315,6 +315,33 @@ def test_a_limit_is_not_for_the_run_that_it_is_compared_with(
     assert (outcome.code, summary(tmp_path / "b")["differs_in"]) == (0, [])
 
 
+# Rounding
+
+
+def test_updates_that_rounding_swallows_are_told(tmp_path: Path, small: tuple[str, ...]):
+    narrow = [f"--{name}-dtype=bf16" for name in ("storage", "wire", "compute")]
+    outcome = call(run, *small, *narrow, "--lr", "1e-7", "--out", str(tmp_path / "a"))
+    found = summary(tmp_path / "a")
+    assert found["swallowed"] > 0.5
+    assert found["swallowed_note"] == (
+        f"rounding swallowed about {found['swallowed']:.0%} of the updates, which were smaller "
+        "than half the grid of their weights; try --stochastic-rounding, or an fp32 master "
+        "(--storage-dtype fp32)"
+    )
+    assert found["swallowed_note"] in " ".join(outcome.out.split())
+    random = (*small, *narrow, "--lr", "1e-7", "--stochastic-rounding")
+    assert call(run, *random, "--out", str(tmp_path / "b")).code == 0
+    assert summary(tmp_path / "b")["swallowed"] > 0.1
+    assert summary(tmp_path / "b")["swallowed_note"] is None
+
+
+def test_of_fp32_weights_nothing_is_told(tmp_path: Path, small: tuple[str, ...]):
+    outcome = call(run, *small, "--lr", "1e-12", "--out", str(tmp_path))
+    found = summary(tmp_path)
+    assert (found["swallowed"], found["swallowed_note"]) == (None, None)
+    assert "swallowed" not in outcome.out
+
+
 def test_a_plan_file_gives_plan_and_recipe(tmp_path: Path, model: Path, data: Path):
     file = tmp_path / "plan.toml"
     dtypes = "".join(f'{name}_dtype = "fp32"\n' for name in ("storage", "wire", "compute"))

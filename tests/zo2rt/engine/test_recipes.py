@@ -132,5 +132,6 @@ def test_stochastic_rounding_moves_what_rounding_to_nearest_leaves():
             for _ in range(8):  # some of the matrices are looked at
                 trained.step(data)
             trained.flush()
+            assert trained.swallowed is not None
             swallowed.append(trained.swallowed)
     assert 0.5 < swallowed[1] < swallowed[0] <= 1.0
