@@ -99,3 +99,12 @@ def test_each_reference_has_a_step_of_its_own():
     large, small = Scripted(cycle([2.0])), Scripted(cycle([0.5]))
     (found,) = with_references([Scripted(cycle([5.0]))], [large, small], rounds)
     assert [turn.references_s for turn in found] == [(2.0, 0.5)] * 2
+
+
+def test_of_several_runs_each_turn_has_the_references_of_its_own_time():
+    """Three steps of the reference a turn, one of which does not count; it slows down half-way."""
+    reference = Scripted(iter([2.0] * 300 + [3.0] * 300))
+    runs = [Scripted(cycle([5.0])), Scripted(cycle([7.0]))]
+    rounds = Rounds(turns=100, steps=1, warm_up=1)
+    for turns in with_references(runs, [reference], rounds):
+        assert [turns[0].references_s, turns[-1].references_s] == [(2.0,), (3.0,)]
