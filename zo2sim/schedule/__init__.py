@@ -5,18 +5,14 @@ end to end, `text` prints and reads. `verify` proves order (its findings are `ha
 that every read sees the records that it should.
 """
 
-from zo2sim.schedule.hazard import Hazard
 from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, Schedule, Stream
-from zo2sim.schedule.verify import verify
 
 __all__ = [
     "Buffer",
-    "Hazard",
+    "BufferSpace",
     "Kind",
     "Op",
     "Program",
     "Schedule",
-    "BufferSpace",
     "Stream",
-    "verify",
 ]
