@@ -137,10 +137,15 @@ class ZerothOrderTrainer(Trainer):
         return _joined([found[number] for number in range(len(parts))], [*map(_rows, parts)])
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
-        """As ever; the projected gradient stands where the norm of a gradient would."""
+        """As ever; the projected gradient stands where the norm of a gradient would.
+
+        ``swallowed`` is the share of updates that rounding lost, of masters in half precision.
+        """
         if logs.pop("grad_norm", None) is not None and self.outcome is not None:
             logs["projected_gradient"] = _number(self.outcome.g)
             logs["tokens_per_s"] = self.outcome.tokens_per_s
+            if self._engine is not None and self._engine.swallowed is not None:
+                logs["swallowed"] = self._engine.swallowed
         super().log(logs, *arguments, **named)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

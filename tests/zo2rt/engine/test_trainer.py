@@ -16,8 +16,10 @@ from tests.zo2rt.engine.test_engine import recipe
 from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.engine.trainer import ZerothOrderTrainer
+from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.noise import sample_key
 from zo2rt.noise.keys import seed_shifted
+from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Recipe
 
 ROWS, STEPS = 2, 6
@@ -122,6 +124,17 @@ def test_its_steps_are_those_of_an_engine_by_hand(tmp_path: Path, microbatches: 
     assert seen.losses == pytest.approx(losses, rel=1e-6)  # the Trainer adds them up in fp32
     assert seen.rates == rates
     assert same(weights(model), weights(twin))
+
+
+@pytest.mark.parametrize(("dtype", "told"), [(Dtype.BF16, True), (Dtype.FP32, False)])
+def test_its_log_tells_what_rounding_swallows(tmp_path: Path, dtype: Dtype, told: bool):
+    model = build("opt", dtype=TORCH_DTYPES[dtype])
+    how = recipe(dtype, batch=ROWS, sequence=SEQUENCE)
+    with trainer(model, arguments(tmp_path, learning_rate=1e-7), how) as mine:
+        mine.train()
+    lost = [logs["swallowed"] for logs in mine.state.log_history if "swallowed" in logs]
+    assert bool(lost) is told
+    assert all(0.5 < share <= 1.0 for share in lost)
 
 
 def test_a_resumed_training_is_an_undisturbed_one(tmp_path: Path):
