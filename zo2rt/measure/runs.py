@@ -50,7 +50,7 @@ class RunSpec:
     @property
     def program(self) -> Program:
         """The schedule as the predictor knows it."""
-        return build(Shape.of(self.model, self.plan), self.plan, self.recipe)
+        return build(Shape.of(self.model), self.plan, self.recipe)
 
     @property
     def limit(self) -> LinkLimit | None:

@@ -31,7 +31,6 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 NARROW = replace(recipe(), wire_dtype=Dtype.FP8)
 CASES: dict[str, tuple[Plan, Recipe]] = {
     "zo2": (Plan(num_slots=3, scratch_copies=2, resident_blocks=1), recipe()),
-    "larger units": (Plan(blocks_per_unit=2), recipe()),
     "resident": (Plan(policy=Policy.RESIDENT), recipe()),
     "narrow wire": (Plan(policy=Policy.HOST_UPDATE), NARROW),
     "in place": (Plan(), recipe(perturbation="in_place")),
@@ -53,7 +52,7 @@ def needs(**num_bytes: int) -> MemoryAccount:
 
 
 def demand_of(model: nn.Module, plan: Plan, how: Recipe) -> MemoryAccount:
-    blocks = find_blocks(model, per_unit=plan.blocks_per_unit)
+    blocks = find_blocks(model)
     units = find_units(model, model_loss, batch("opt"), blocks=blocks)
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied)
     return demand(Formats(units, Layout(shape=shape, plan=plan, recipe=how)))

@@ -77,7 +77,7 @@ def test_text_round_trips():
         ("schedule x steps=1\nH0 pcie", r"f:2: .*'pcie' is not a valid Stream"),
         ("schedule x steps=1\nH0", r"f:2: must be 'NAME STREAM"),
         ("schedule x steps=1\nH0 h2d slots=1", r"'slots=1' is neither slot="),
-        ("schedule x steps=1\nH0 h2d reads disk:1", r"'disk' is not a valid Space"),
+        ("schedule x steps=1\nH0 h2d reads disk:1", r"'disk' is not a valid BufferSpace"),
     ],
 )
 def test_a_malformed_text_names_its_line(text: str, message: str):
