@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +118,15 @@ def test_the_last_update_is_not_lost():
         trained.step(data)
     changed = [k for k, v in model.state_dict().items() if not torch.equal(v, before[k])]
     assert set(changed) == set(before)
+
+
+def test_what_is_saved_holds_every_pending_update(tmp_path: Path):
+    model, data = build("opt"), batch("opt")
+    with engine(model, Plan(), recipe(), data) as trained:
+        trained.step(data)
+        trained.save(tmp_path)
+    saved = type(model).from_pretrained(tmp_path).state_dict()  # type: ignore[attr-defined]
+    assert [k for k, v in model.state_dict().items() if not torch.equal(v, saved[k])] == []
 
 
 def test_a_step_with_nan_changes_no_weight():
