@@ -39,8 +39,8 @@ def summary(jobs: Sequence[Job], table: pd.DataFrame) -> dict[str, Any]:
 
     A job without a step time, a mere account of memory, is passed over.
     """
-    predicted = table.dropna(subset=["step_s"])
-    errors = predicted.drop_duplicates("machine")
+    predicted: Any = table.dropna(subset=["step_s"])
+    errors: Any = predicted.drop_duplicates("machine")
     return {
         "run_id": run_id_of(jobs),
         "num_jobs": len(jobs),
@@ -86,7 +86,7 @@ def with_report(run: Run, jobs: Sequence[Job], answers: Answers, table: pd.DataF
 
 def _shown(table: pd.DataFrame) -> list[int]:
     """Numbers of the jobs that the report shows, in order; of equal ones the first are best."""
-    grid = table[table["question"] == "grid"]
+    grid: Any = table[table["question"] == "grid"]
     best = grid.sort_values(["fits", "tokens_per_s"], ascending=False, kind="stable")
     return [int(number) for number in table.index.difference(best.index[_MOST_GRID_ROWS:])]
 

@@ -97,7 +97,7 @@ def _learned(summary: Mapping[str, Any]) -> Iterator[Block]:
         caption="Training loss, and loss and accuracy on held-out examples, over the steps.",
     )
     if summary.get("swallowed_note") is not None:
-        yield Paragraph((_sentence(summary["swallowed_note"]),))
+        yield Paragraph(_sentence(summary["swallowed_note"]))
 
 
 def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:
