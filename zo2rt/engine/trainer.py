@@ -14,6 +14,7 @@ from 0. A run that is resumed from a checkpoint has a new engine, so every step 
 under which the engine's step draws what the Trainer's step draws: splitmix64 can be undone.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
@@ -28,9 +29,13 @@ from transformers.trainer_pt_utils import nested_concat
 
 from zo2rt.backends import Backend, StreamFailed
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.memory.room import UNLIMITED, Room
 from zo2rt.noise.keys import seed_shifted
 from zo2rt.steps.outcome import Outcome
+from zo2rt.weights.swallowed import told
 from zo2sim.plan.choices import Plan, Recipe
+
+_LOG = logging.getLogger(__name__)
 
 Prediction = tuple[Tensor | None, Any, Any]
 """Loss, logits and labels of a batch; None for what it does not have."""
@@ -42,10 +47,12 @@ class ZerothOrderTrainer(Trainer):
     Learning rate, weight decay, seed and batch size are those of ``args``; the rate of the
     schedule holds for every parameter. The backend stays open: whoever made it closes it.
 
-    Raises ``ValueError`` for arguments that a zeroth-order step cannot follow.
+    Raises ``ValueError`` for arguments that a zeroth-order step cannot follow. `train` and whatever
+    else runs the model raise `DoesNotFit`, before a step, where an engine's buffers need more
+    memory than can become free, or more than ``limit``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one decision of the caller's
         self,
         model: nn.Module,
         args: TrainingArguments,
@@ -54,11 +61,15 @@ class ZerothOrderTrainer(Trainer):
         plan: Plan,
         recipe: Recipe,
         eps: float = 1e-3,
+        stochastic_rounding: bool = False,
+        limit: Room = UNLIMITED,
         **others: Any,
     ) -> None:
         check_arguments(args, plan, recipe, backend=backend, others=others)
-        self._backend, self._plan, self._recipe, self._eps = backend, plan, recipe, eps
+        self._backend, self._plan, self._recipe, self._limit = backend, plan, recipe, limit
+        self._eps, self._stochastic_rounding = eps, stochastic_rounding
         self._engine: Engine | None = None
+        self._has_told = False
         self.outcome: Outcome | None = None
         super().__init__(model, args, **others)
         self.accelerator.device_placement = False
@@ -69,6 +80,7 @@ class ZerothOrderTrainer(Trainer):
         After an error its weights are those of some step before: resume from a checkpoint.
         """
         self._check_last_batch()
+        self._has_told = False
         try:
             result = super().train(*arguments, **named)
         except BaseException as error:
@@ -139,14 +151,25 @@ class ZerothOrderTrainer(Trainer):
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
         """As ever; the projected gradient stands where the norm of a gradient would.
 
-        ``swallowed`` is the share of updates that rounding lost, of masters in half precision.
+        Where rounding swallows many updates, ``swallowed`` says what fraction, and a warning what
+        to do.
         """
         if logs.pop("grad_norm", None) is not None and self.outcome is not None:
             logs["projected_gradient"] = _number(self.outcome.g)
             logs["tokens_per_s"] = self.outcome.tokens_per_s
-            if self._engine is not None and self._engine.swallowed is not None:
-                logs["swallowed"] = self._engine.swallowed
+            self._tell_swallowed(logs)
         super().log(logs, *arguments, **named)
+
+    def _tell_swallowed(self, logs: dict[str, float]) -> None:
+        """Random rounding loses nothing in the mean."""
+        fraction = None if self._engine is None else self._engine.swallowed
+        note = told(fraction, remedy="set stochastic_rounding, or Recipe.storage_dtype to fp32")
+        if note is None or fraction is None or self._stochastic_rounding:
+            return
+        logs["swallowed"] = fraction
+        if not self._has_told:
+            _LOG.warning(note)
+        self._has_told = True
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As ever, with every pending update."""
@@ -199,7 +222,9 @@ class ZerothOrderTrainer(Trainer):
                 eps=self._eps,
                 weight_decay=self.args.weight_decay,
                 seed=self.args.seed,
+                stochastic_rounding=self._stochastic_rounding,
             ),
+            limit=self._limit,
         )
 
     def _loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ from transformers import TrainerCallback, TrainingArguments
 from tests.families import SEQUENCE, VOCAB, build
 from tests.zo2rt.engine.test_engine import recipe
 from zo2rt.backends import HostBackend
-from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.engine import DoesNotFit, Engine, MezoSgd, Objective, Room
 from zo2rt.engine.trainer import ZerothOrderTrainer
-from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.noise import sample_key
 from zo2rt.noise.keys import seed_shifted
 from zo2sim.dtypes import Dtype
@@ -25,6 +25,7 @@ from zo2sim.plan.choices import Plan, Recipe
 ROWS, STEPS = 2, 6
 HOW = recipe(batch=ROWS, sequence=SEQUENCE)
 PLAN = Plan(write_back_every=2)
+BF16, DTYPES = Dtype.BF16, ("storage_dtype", "wire_dtype", "compute_dtype")
 
 
 class Tokens(Dataset[dict[str, Tensor]]):
@@ -124,17 +125,6 @@ def test_its_steps_are_those_of_an_engine_by_hand(tmp_path: Path, microbatches: 
     assert seen.losses == pytest.approx(losses, rel=1e-6)  # the Trainer adds them up in fp32
     assert seen.rates == rates
     assert same(weights(model), weights(twin))
-
-
-@pytest.mark.parametrize(("dtype", "told"), [(Dtype.BF16, True), (Dtype.FP32, False)])
-def test_its_log_tells_what_rounding_swallows(tmp_path: Path, dtype: Dtype, told: bool):
-    model = build("opt", dtype=TORCH_DTYPES[dtype])
-    how = recipe(dtype, batch=ROWS, sequence=SEQUENCE)
-    with trainer(model, arguments(tmp_path, learning_rate=1e-7), how) as mine:
-        mine.train()
-    lost = [logs["swallowed"] for logs in mine.state.log_history if "swallowed" in logs]
-    assert bool(lost) is told
-    assert all(0.5 < share <= 1.0 for share in lost)
 
 
 def test_a_resumed_training_is_an_undisturbed_one(tmp_path: Path):
@@ -279,6 +269,59 @@ def test_a_last_batch_that_does_not_split_is_refused_before_the_first(tmp_path: 
     ):
         mine.train()
     assert seen.calls == []
+
+
+def test_what_has_no_room_is_refused_before_the_first_step(tmp_path: Path):
+    seen, model = Seen(), build("opt")
+    before = weights(model)
+    with (
+        trainer(model, arguments(tmp_path), callbacks=[seen], limit=Room(device_bytes=1)) as mine,
+        pytest.raises(DoesNotFit, match="and 1 B are free for it"),
+    ):
+        mine.train()
+    assert seen.calls == []
+    assert same(weights(model), before)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_swallowed_updates_are_logged_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, random: bool
+):
+    class Logs(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            found.append(logs.get("swallowed"))
+
+    found: list[float | None] = []
+    model, how = build("opt", dtype=torch.bfloat16), replace(HOW, **dict.fromkeys(DTYPES, BF16))
+    args = arguments(tmp_path, learning_rate=1e-7)
+    others: dict[str, Any] = {"callbacks": [Logs()], "stochastic_rounding": random}
+    with trainer(model, args, how, **others) as mine:
+        mine.train()
+    *steps, summary = found
+    assert summary is None
+    assert len(steps) == STEPS
+    told = [line for line in caplog.messages if "set stochastic_rounding, or Recipe.sto" in line]
+    assert (len(told), steps[-1] is None) == ((0, True) if random else (1, False))
+    assert all(fraction is None or 0.5 < fraction <= 1.0 for fraction in steps)
+
+
+def test_of_fp32_weights_no_log_tells_of_swallowed_updates(tmp_path: Path):
+    class Logs(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            assert "swallowed" not in logs
+
+    with trainer(build("opt"), arguments(tmp_path), callbacks=[Logs()]) as mine:
+        mine.train()
+
+
+def test_random_rounding_is_the_engine_s(tmp_path: Path):
+    mine, nearest = (build("opt", dtype=torch.bfloat16) for _ in range(2))
+    how = replace(HOW, **dict.fromkeys(DTYPES, BF16))
+    for model, random in ((mine, True), (nearest, False)):
+        with trainer(model, arguments(tmp_path), how, stochastic_rounding=random) as one:
+            one.train()
+    assert not same(weights(mine), weights(nearest))
 
 
 def test_blocks_on_nvme_are_refused(tmp_path: Path):
