@@ -137,7 +137,7 @@ class Backend(ABC):
         self, *, reads: tuple[Touched, ...] = (), writes: tuple[Touched, ...] = ()
     ) -> None:
         """Say what the running work touches where PyTorch does not see it: in kernels of our own,
-        or outside of tensors. Called by that work; nobody listens but `checked.Checked`."""
+        or outside of tensors. Called by that work; nobody listens but `zo2rt.races`."""
 
     @abstractmethod
     def ended(self) -> tuple[Timing, ...]:

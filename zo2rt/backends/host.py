@@ -45,8 +45,8 @@ class HostStream:
 class HostBackend(OnHost):
     """One thread per stream; times are wall-clock. With ``limit`` the memcpy is a slow link.
 
-    ``own_core`` gives copies a core of their own (`cores`); it helps where nothing else runs.
-    The process keeps what lanes free (`freed_memory`).
+    ``own_core`` gives copies a core of their own; it helps where nothing else runs.
+    The process keeps what lanes free, see [Note: freed memory].
     """
 
     def __init__(self, limit: LinkLimit | None = None, *, own_core: bool = False) -> None:

@@ -1,8 +1,8 @@
 """What memory a run takes: its arena, and by how much a process of its own grows.
 
-The runtime and libraries keep what lanes have freed or may need again (`freed_memory` in
-`zo2rt.backends`), up to a half more than a run with long sequences needs. That is no part of the
-account, so the process is told to give back at once what it frees.
+The runtime and libraries keep what lanes have freed or may need again ([Note: freed memory] in
+`zo2rt.backends.process`), up to a half more than a run with long sequences needs. That is no part
+of the account, so the process is told to give back at once what it frees.
 """
 
 import os

@@ -82,7 +82,7 @@ def for_dtype(machine: Machine, dtype: Dtype) -> KernelModel:
 
 
 def model_from_json(content: Mapping[str, Any], rates: Rates, *, measured: bool) -> KernelModel:
-    """The inverse of `analysis.fits.kernels.file.model_to_json`, at the given rates."""
+    """The inverse of `analysis.fits.kernels.file.file_text`, at the given rates."""
     gemm, attention = content["gemm"], content["attention"]
     return KernelModel(
         name=content["name"],
