@@ -6,13 +6,12 @@ from importlib.resources import files
 import pandas as pd
 
 from zo2sim.cost.kernels import table_model
+from zo2sim.machines.machine import KERNEL_TABLES
 
 GIB = 1 << 30
 MEMORY_CLAIMS = ("zo2-nvml-memory", "zo2-allocated-memory-fp16", "mezo-memory-fp16", "adamw-memory")
-TABLES = ("a100-sxm-80gb", "h100-sxm-80gb", "l40s-48gb")
-
 REGIONS = {"GEMM": ("main", "large"), "attention": ("all",)}
-"""Which shapes a reader asks about; `python -m experiments.fit_kernels --check` has all of them."""
+"""Which shapes a reader asks about; `python -m experiments.fit_kernels ` prints all of them."""
 
 
 def memory_claims() -> pd.DataFrame:
@@ -39,7 +38,7 @@ def kernel_errors() -> pd.DataFrame:
             "median error": error.median,
             "90th percentile error": error.p90,
         }
-        for name in TABLES
+        for name in KERNEL_TABLES
         for kind, kernel in (
             ("GEMM", table_model(name).gemm),
             ("attention", table_model(name).attention),

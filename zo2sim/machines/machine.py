@@ -19,7 +19,14 @@ from zo2sim.plan.choices import Noise
 
 Architecture = Literal["ampere", "hopper", "ada", "volta", "turing", "host"]
 
-KERNEL_TABLES = ("a100-sxm-80gb", "h100-sxm-80gb", "l40s-48gb")
+KERNEL_TABLES = (
+    "a100-sxm-80gb",
+    "h100-sxm-80gb",
+    "h200-sxm-141gb",
+    "l40s-48gb",
+    "rtx-4090-24gb",
+    "rtx-pro-6000-96gb",
+)
 """Devices whose matrix kernels were measured shape by shape."""
 
 

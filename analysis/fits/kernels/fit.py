@@ -1,31 +1,31 @@
 """Fit kernel times: a roofline by pattern search, then a robust Gaussian process on what is left.
 
-Both are deterministic. The search only compares losses of parameters on a fixed lattice, and
-weights are rounded, so the last bits of a processor's arithmetic do not reach the result.
+Both are deterministic. The search only compares losses of parameters on a fixed lattice, the
+process is solved in a fixed number of steps, and its values are rounded, so the last bits of a
+processor's arithmetic do not reach the result.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import (  # pyright: ignore[reportMissingTypeStubs]
-    cho_factor,  # pyright: ignore[reportUnknownVariableType]
-    cho_solve,  # pyright: ignore[reportUnknownVariableType]
-)
 
-from analysis.fits.kernels.table import SOFTMAX_DEPTH, KernelTable
-from zo2sim.cost.kernels.residual import GridResidual, correlation, squared_octaves
+from analysis.fits.kernels.table import SOFTMAX_DEPTH, Component, KernelTable, Rows
+from zo2sim.cost.kernels.residual import GridResidual
 from zo2sim.cost.kernels.roofline import Array
-from zo2sim.cost.kernels.tables import CLASS, WEIGHT_UNIT
+from zo2sim.cost.kernels.tables import CLASS, VALUE_UNIT
 
 STEPS = (0.4, 0.2, 0.1, 0.05)  # in the logarithm of a parameter
 MAX_SWEEPS = 8  # per step
 CORNER = 0.03  # log error below which the loss is quadratic
 PRIOR = 3e-4  # pull towards the start, per squared log
-DEGREES = 3.0  # of freedom of Student's t: how heavy the tails of measurements are
-REWEIGHTINGS = 4
+ROOFLINE_ROWS = 1200  # drawn from a larger table
+DEGREES = 1.0  # of freedom of Student's t: how heavy the tails of measurements are
+REWEIGHTINGS = 3
+SOLVER_STEPS = 200  # of conjugate gradients, per reweighting
 
 
 def fit_roofline(tables: Sequence[KernelTable]) -> Any:
@@ -33,17 +33,21 @@ def fit_roofline(tables: Sequence[KernelTable]) -> Any:
 
     Minimises the mean absolute log error (rounded near 0), which a few outliers do not move.
     """
-    start = tables[0].start(SOFTMAX_DEPTH[tables[0].gpu if len(tables) == 1 else CLASS])
+    alone = len(tables) == 1
+    start = tables[0].start(SOFTMAX_DEPTH[tables[0].gpu if alone else CLASS])
     names = [field.name for field in dataclasses.fields(start)]
+    if alone:  # a power of an SM's rate needs several devices
+        names = [name for name in names if not name.endswith("_power")]
     origin = np.log([getattr(start, name) for name in names])
+    drawn = [_drawn(table) for table in tables]
 
     def roofline(logs: Array) -> Any:
         values = (float(f"{value:.4g}") for value in np.exp(logs))
-        return type(start)(**dict(zip(names, values, strict=True)))
+        return dataclasses.replace(start, **dict(zip(names, values, strict=True)))
 
     def loss(logs: Array) -> float:
         found = roofline(logs)
-        error = np.mean([_robust_mean(_log_error(table, found)) for table in tables])
+        error = np.mean([_robust_mean(_log_error(table, found)) for table in drawn])
         return float(error + PRIOR * np.sum((logs - origin) ** 2))
 
     return roofline(pattern_search(loss, origin))
@@ -68,22 +72,26 @@ def pattern_search(loss: Callable[[Array], float], start: Array) -> Array:
 
 
 def fit_residual(table: KernelTable, roofline: Any) -> GridResidual:
-    """Gaussian process of log(measured / roofline), reweighted so that outliers count little."""
+    """Posterior mean of a Gaussian process of log(measured / roofline), at every point of a grid.
+
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, equation 2.25. Noise has
+    Student's t distribution, by reweighting, so that outliers count little.
+    """
     axes, cells = _grid(table)
-    covariance = _covariance(table, axes, cells)
-    target = -_log_error(table, roofline)
-    noise = np.full(target.size, table.noise_variance)
-    weights = np.zeros(target.size)
-    for _ in range(REWEIGHTINGS):
-        weights = _solve(covariance, noise, target)
+    measured = np.zeros([axis.size for axis in axes], dtype=bool)
+    target = np.zeros(measured.shape)
+    measured[cells], target[cells] = True, -_log_error(table, roofline)
+    covariance = partial(_covariance, _factors(table.components, axes))
+    noise = np.full(target.shape, table.noise_variance)
+    weights = np.zeros(target.shape)
+    for _ in range(REWEIGHTINGS + 1):
+        weights = _solve(covariance, noise, target, weights, measured)
         error = noise * weights  # target minus posterior mean
         noise = table.noise_variance * (
             (DEGREES + error**2 / table.noise_variance) / (DEGREES + 1.0)
         )
-    grid = np.zeros([axis.size for axis in axes])
-    np.add.at(grid, cells, weights)
-    grid = np.round(grid / WEIGHT_UNIT) * WEIGHT_UNIT
-    return GridResidual(axes=axes, components=table.components, weights=grid)
+    values = np.rint(covariance(weights) / VALUE_UNIT) * VALUE_UNIT
+    return GridResidual(axes=axes, values=values)
 
 
 def predicted_s(table: KernelTable, roofline: Any, residual: GridResidual | None) -> Array:
@@ -100,24 +108,59 @@ def _grid(
     return (x, y, z), (i, j, k)
 
 
-def _covariance(
-    table: KernelTable, axes: Sequence[Array], cells: Sequence[NDArray[np.intp]]
-) -> Array:
-    gaps = [squared_octaves(axis, axis) for axis in axes]
-    total = np.zeros((table.seconds.size, table.seconds.size))
-    for variance, lengths in table.components:
-        part = np.full_like(total, variance)
-        for gap, length, cell in zip(gaps, lengths, cells, strict=True):
-            part *= correlation(gap, length)[np.ix_(cell, cell)]
-        total += part
+def _factors(components: Sequence[Component], axes: Sequence[Array]) -> list[list[Array]]:
+    """Matrices of every component, one per axis, the variance in the first."""
+    found = [
+        [c.correlation(axis, length) for axis, length in zip(axes, c.lengths, strict=True)]
+        for c in components
+    ]
+    for component, factors in zip(components, found, strict=True):
+        factors[0] = factors[0] * component.variance
+    return found
+
+
+def _covariance(factors: Sequence[Sequence[Array]], weights: Array) -> Array:
+    """Covariance of all points of the grid times weights there: a product over the axes."""
+    total = np.zeros_like(weights)
+    for a, b, c in factors:
+        total += np.tensordot(a, b @ (weights @ c), axes=1)
     return total
 
 
-def _solve(covariance: Array, noise: Array, target: Array) -> Array:
-    matrix = covariance + np.diag(noise)
-    factor = cast(Any, cho_factor(matrix, overwrite_a=True, check_finite=False))
-    solution = cast(Any, cho_solve(factor, target, check_finite=False))
-    return np.asarray(solution, dtype=np.float64)
+def _solve(
+    covariance: Callable[[Array], Array], noise: Array, target: Array, start: Array, measured: Rows
+) -> Array:
+    """Weights with covariance(weights) + noise weights = target where measured, 0 elsewhere.
+
+    Conjugate gradients in the scaled unknown sqrt(noise) weights, from ``start``.
+    """
+    scale = measured / np.sqrt(noise)
+
+    def system(unknown: Array) -> Array:
+        return scale * covariance(scale * unknown) + unknown
+
+    unknown = start * np.sqrt(noise)
+    rest = scale * target - system(unknown)
+    direction, size = rest, float(np.sum(rest**2))
+    solved = np.finfo(np.float64).eps ** 2 * size
+    for _ in range(SOLVER_STEPS):
+        if size <= solved:
+            break
+        image = system(direction)
+        step = size / float(np.sum(direction * image))
+        unknown, rest = unknown + step * direction, rest - step * image
+        before, size = size, float(np.sum(rest**2))
+        direction = rest + size / before * direction
+    return scale * unknown
+
+
+def _drawn(table: KernelTable) -> Any:
+    """Rows that stand for a large table."""
+    count = table.seconds.size
+    if count <= ROOFLINE_ROWS:
+        return table
+    chosen = np.random.default_rng(0).permutation(count) < ROOFLINE_ROWS
+    return table.rows(chosen)
 
 
 def _log_error(table: KernelTable, roofline: Any) -> Array:

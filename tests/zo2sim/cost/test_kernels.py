@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from zo2sim.cost.kernels import KernelModel, for_machine, scaled_model, table_model
 from zo2sim.cost.kernels.attention import AttentionShape, Mask
 from zo2sim.cost.kernels.gemm import GemmRoofline
-from zo2sim.cost.kernels.residual import Component, GridResidual
+from zo2sim.cost.kernels.residual import GridResidual
 from zo2sim.cost.kernels.roofline import Rates, memory_s, smooth_maximum
 from zo2sim.cost.kernels.shapes import over_distinct
 from zo2sim.dtypes import Dtype
-from zo2sim.machines.file import named
+from zo2sim.machines.file import named, names
 from zo2sim.machines.machine import KERNEL_TABLES
 
 A100 = table_model("a100-sxm-80gb")
@@ -25,11 +25,14 @@ MODELS = [*map(table_model, KERNEL_TABLES), RTX_4090]
 WITHOUT_COSTS = GemmRoofline(
     launch_s=0,
     setup_depth=0,
+    split_depth=9,
     overhead_128x256=9,
-    overhead_256x128=9,
     overhead_128x128=0,
     overhead_64x128=9,
-    split_overhead=9,
+    overhead_64x64=9,
+    last_wave_overlap=0,
+    overlap_power=1,
+    idle_speedup=0,
     memory_overhead=0,
     l2_bytes=1e-9,
     l2_speedup=1,
@@ -99,8 +102,7 @@ def test_the_peak_holds_where_a_correction_would_break_it():
     grid = np.array([1.0, 1e6])
     tenfold = GridResidual(
         axes=(grid, grid, grid),
-        components=(Component(1.0, (inf, inf, inf)),),
-        weights=np.full((2, 2, 2), -np.log(10) / 8),
+        values=np.full((2, 2, 2), -np.log(10)),
     )
     faster = replace(
         A100,
@@ -116,8 +118,9 @@ def test_the_peak_holds_where_a_correction_would_break_it():
 
 @pytest.mark.parametrize("shape", [(4096, 4096), (49152, 12288), (12288, 49152)])
 def test_more_tokens_hardly_ever_take_less_time(model: KernelModel, shape: tuple[int, int]):
+    """Measured times fall, too, where the library goes over to another kernel."""
     seconds = np.asarray(model.gemm_s(np.geomspace(1, 1e5, 300), *shape))
-    assert np.min(seconds / np.maximum.accumulate(seconds)) > 0.85
+    assert np.min(seconds / np.maximum.accumulate(seconds)) > 0.8
 
 
 @pytest.mark.parametrize("shape", [(49152, 12288), (12288, 49152), (50272, 12288)])
@@ -125,8 +128,8 @@ def test_products_of_opt_175b_reach_a_steady_efficiency(model: KernelModel, shap
     tokens = np.array([2048.0, 8192.0, 65536.0])
     efficiency = 2 * tokens * np.prod(shape) / model.rates.flops_per_s
     efficiency = efficiency / model.gemm_s(tokens, *shape)
-    assert np.all((efficiency > 0.65) & (efficiency < 1))
-    assert np.ptp(efficiency) < 0.1
+    assert np.all((efficiency > 0.65) & (efficiency <= 1))
+    assert np.ptp(efficiency) < 0.15
 
 
 def test_arrays_and_numbers_agree_and_repeats_do_not_matter():
@@ -248,9 +251,9 @@ def test_provenance_states_source_and_hold_out_errors():
 
 
 def test_errors_on_a_device_left_out_exceed_those_on_shapes_left_out():
-    for name in KERNEL_TABLES:
-        assert table_model(name).gemm.errors["main"].log_sigma < 0.1
-    assert 0.1 < RTX_4090.gemm.errors["main"].log_sigma < 0.3
+    sigmas = {name: table_model(name).gemm.errors["main"].log_sigma for name in KERNEL_TABLES}
+    few_pairs = sigmas.pop("rtx-4090-24gb")
+    assert max(sigmas.values()) < 0.1 < RTX_4090.gemm.errors["main"].log_sigma < few_pairs < 0.2
 
 
 # Devices
@@ -269,22 +272,20 @@ def test_a_device_of_the_same_rates_is_the_measured_one():
     assert A100.with_rates(replace(A100.rates, bytes_per_s=bytes_per_s)) is A100
 
 
-@pytest.mark.parametrize("name", KERNEL_TABLES)
+@pytest.mark.parametrize("name", sorted({*KERNEL_TABLES} & {*names()}))
 def test_a_measured_machine_gets_its_table(name: str):
     machine = named(name)
     assert for_machine(machine) is table_model(name)
 
 
-def test_h200_is_a_sibling_of_h100():
-    machine = named("h200-sxm-141gb")
-    model, h100 = for_machine(machine), table_model("h100-sxm-80gb")
-    assert (model.name, model.measured) == ("h100-sxm-80gb", False)
-    assert model is for_machine(machine)
-    assert model.gemm_s(8, 16384, 16384) < 0.8 * h100.gemm_s(8, 16384, 16384)
+def test_a_sibling_names_the_table_of_its_chip():
+    model = for_machine(named("a100-pcie-80gb"))
+    assert (model.name, model.measured) == ("a100-sxm-80gb", False)
+    assert model is for_machine(named("a100-pcie-80gb"))
 
 
 def test_a_machine_without_a_table_gets_its_class():
-    machine = named("rtx-4090-24gb")
+    machine = named("rtx-3090-24gb")
     assert for_machine(machine).name == "class"
 
 
@@ -303,6 +304,32 @@ def test_a_wave_costs_the_same_full_or_not():
     rows = np.array([128.0, 512.0, 513.0, 1024.0])
     one, k = np.full(4, 128.0), np.ones(4)
     assert WITHOUT_COSTS.time_s(rows, one, k, rates) == pytest.approx([1, 1, 2, 2])
+
+
+def test_a_last_wave_overlaps_more_on_a_faster_sm():
+    """5 of 4 SMs' tiles: a quarter of the last wave is full, and takes 1 / (1 + overlap) of it."""
+    roofline = replace(WITHOUT_COSTS, last_wave_overlap=0.5, overlap_power=2.0)
+    one, rows = np.ones(1), np.array([5 * 128.0])
+    waves: list[float] = []
+    for speed in (1, 2):
+        rates = Rates(flops_per_s=speed * 16e12, bytes_per_s=1e30, num_sms=4)
+        wave_s = 2.0 * 128 * 128 * 4 / rates.flops_per_s
+        waves.append(float(roofline.time_s(rows, 128 * one, one, rates)[0]) / wave_s)
+    assert waves == pytest.approx([1 + 1 / 1.5, 1 + 1 / 3])
+
+
+def test_tiles_run_faster_where_the_device_is_not_full():
+    rates = Rates(flops_per_s=2.0 * 128 * 128 * 4, bytes_per_s=1e18, num_sms=4)
+    roofline = replace(WITHOUT_COSTS, idle_speedup=1.0)
+    rows, one = np.array([128.0, 384.0, 512.0]), np.ones(3)
+    assert roofline.time_s(rows, 128 * one, one, rates) == pytest.approx([0.5, 0.75, 1])
+
+
+def test_a_deep_product_is_split_where_that_fills_the_device():
+    rates = Rates(flops_per_s=2.0 * 128 * 128 * 4, bytes_per_s=1e18, num_sms=4)
+    roofline = replace(WITHOUT_COSTS, split_depth=10.0)
+    rows, depth = np.full(2, 128.0), np.array([8.0, 800.0])
+    assert roofline.time_s(rows, rows, depth, rates) == pytest.approx([8, 200 + 10])
 
 
 def test_memory_bounds_thin_products():
@@ -326,19 +353,27 @@ def test_a_smooth_maximum_lies_between_maximum_and_sum():
 # The correction
 
 
+def grid(*axis: float) -> GridResidual:
+    """Values count the points: the last axis in ones, the first two in hundreds and tens."""
+    axes = (np.array(axis),) * 3
+    first, second, third = np.indices((len(axis),) * 3)
+    return GridResidual(axes=axes, values=100.0 * first + 10 * second + third)
+
+
+def test_the_correction_is_linear_in_octaves():
+    x, y, z = np.array([2.0, 8.0]), np.array([8.0, 16.0]), np.array([32.0, 2.0**1.5])
+    assert grid(2, 8, 32)(x, y, z) == pytest.approx([12, 100 + 15 + 0.25])
+
+
 def test_the_correction_saturates_outside_its_grid():
-    axis = np.array([1.0, 2.0, 4.0])
-    residual = GridResidual(
-        axes=(axis, axis, axis),
-        components=(Component(0.5, (1.0, 1.0, 1.0)),),
-        weights=np.arange(27.0).reshape(3, 3, 3),
-    )
+    residual = grid(1, 2, 4)
     inside, outside = (residual(*(np.array([x]),) * 3) for x in (4.0, 400.0))
-    assert inside == pytest.approx(outside)
-    corner = GridResidual(axes=residual.axes, components=residual.components, weights=np.eye(27)[0])
-    corner = replace(corner, weights=corner.weights.reshape(3, 3, 3))
-    one_octave_each = corner(*(np.array([2.0]),) * 3)
-    assert one_octave_each == pytest.approx([0.5 * np.exp(-1.5)])
+    assert inside == outside == 222
+
+
+def test_values_lie_on_the_grid():
+    with pytest.raises(ValueError, match=r"shape of axes, \(3, 3, 3\); got \(2, 2, 2\)"):
+        replace(grid(1, 2, 4), values=np.zeros((2, 2, 2)))
 
 
 # Errors

@@ -190,7 +190,8 @@ def test_an_interval_is_in_the_unit_of_its_key():
         (
             "kernel_table",
             'kernel_table = "b200"',
-            "device.kernel_table must be one of a100-sxm-80gb, h100-sxm-80gb, l40s-48gb; "
+            "device.kernel_table must be one of a100-sxm-80gb, h100-sxm-80gb, "
+            "h200-sxm-141gb, l40s-48gb, rtx-4090-24gb, rtx-pro-6000-96gb; "
             "got 'b200'",
         ),
         (

@@ -104,13 +104,17 @@ class AttentionRoofline:
 
     ``row_keys`` is what starting and ending a row of tiles costs, in keys; ``softmax_depth`` what
     exponentials cost, in columns of the head: time grows with head_dim + softmax_depth.
-    Overheads are times beyond the peak rate, relative to it.
+    Overheads are times beyond the peak rate, relative to it. What does not get faster with the
+    tensor cores weighs more on a faster SM: ``row_keys`` and the longest row's overhead grow with
+    its rate, to the powers given.
     """
 
     launch_s: float
     overhead: float
     row_keys: float
+    row_keys_power: float
     longest_row_overhead: float
+    longest_row_power: float
     memory_overhead: float
     l2_bytes: float
     l2_speedup: float
@@ -127,14 +131,16 @@ class AttentionRoofline:
             l2_speedup=self.l2_speedup,
         )
         tile_flops = 4.0 * TILE * TILE * self._columns(shape.head_dim)
-        row_tiles = self.row_keys / TILE
+        speed = rates.sm_speed
+        row_tiles = self.row_keys / TILE * speed**self.row_keys_power
         tiles = shape.sequences * (shape.tile_pairs + shape.tile_rows * row_tiles)
         computing_s = tiles * tile_flops * (1 + self.overhead) / rates.flops_per_s
         parts = [computing_s, moving_s]
         if rates.num_sms is not None:
             longest = shape.longest_row + row_tiles
+            overhead = self.longest_row_overhead * speed**self.longest_row_power
             sm_flops_per_s = rates.flops_per_s / rates.num_sms
-            parts.append(longest * tile_flops * (1 + self.longest_row_overhead) / sm_flops_per_s)
+            parts.append(longest * tile_flops * (1 + overhead) / sm_flops_per_s)
         return self.launch_s + smooth_maximum(parts, self.sharpness)
 
     def _columns(self, head_dim: Array) -> Array:

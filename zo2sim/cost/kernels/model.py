@@ -27,19 +27,24 @@ class HoldOut:
 
     The spread is 1.4826 x the median absolute error of log time, a standard deviation where
     errors are normal; outliers (interrupted or throttled measurements) do not widen it.
+    ``level`` is the device's median log(predicted / measured) over all shapes, and the shape
+    errors are what remains once it is taken out: what a device's own clocks would not explain.
     """
 
     count: int
     median: float
     p90: float
     log_sigma: float
+    level: float
+    shape_median: float
+    shape_p90: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Kernel(Generic[R]):
     """One kind of kernel: its roofline, the correction to it, and its errors out of sample.
 
-    ``errors`` are by region of shapes: ``main``, ``large`` and ``all``
+    ``errors`` are by region of shapes: ``main``, ``large`` (if measured) and ``all``
     (`analysis.fits.kernels.validation`).
     """
 

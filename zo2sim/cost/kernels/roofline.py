@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 ELEMENT_BYTES = 2  # bf16 and fp16
+SM_FLOPS_PER_S = 4e12  # of the SM that speeds are relative to, between an A100's and an H100's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,11 @@ class Rates:
                 raise ValueError(f"{field} must be finite and > 0; got {value!r}")
         if self.num_sms is not None and self.num_sms < 1:
             raise ValueError(f"num_sms must be >= 1, or None if unknown; got {self.num_sms!r}")
+
+    @property
+    def sm_speed(self) -> float:
+        """Arithmetic of one SM, relative to `SM_FLOPS_PER_S`; 1 if the count is unknown."""
+        return 1.0 if self.num_sms is None else self.flops_per_s / self.num_sms / SM_FLOPS_PER_S
 
     def near(self, other: "Rates") -> bool:
         """Whether both are the same device's, up to the rounding of units."""

@@ -15,12 +15,12 @@ import numpy as np
 from zo2sim.cost.kernels.attention import AttentionRoofline
 from zo2sim.cost.kernels.gemm import GemmRoofline
 from zo2sim.cost.kernels.model import HoldOut, Kernel, KernelModel, R
-from zo2sim.cost.kernels.residual import Component, GridResidual
+from zo2sim.cost.kernels.residual import GridResidual
 from zo2sim.cost.kernels.roofline import Array, Rates
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.machine import KERNEL_TABLES, Machine
 
-WEIGHT_UNIT = 1e-4  # weights are stored as whole multiples of it
+VALUE_UNIT = 1e-3  # corrections of log time are stored as whole multiples of it
 CLASS = "class"
 
 
@@ -123,12 +123,13 @@ def _kernel(roofline: R, content: Mapping[str, Any]) -> Kernel[R]:
 
 
 def _residual(content: Mapping[str, Any]) -> GridResidual:
-    first, second, third = (np.array(axis, dtype=np.float64) for axis in content["axes"])
-    planes = [np.array(plane.split(), dtype=np.float64) for plane in content["weights"]]
-    weights: Array = np.stack(planes) * WEIGHT_UNIT
-    components = (Component(c["variance"], tuple(c["lengths"])) for c in content["components"])
+    first, second, third = (_numbers(axis) for axis in content["axes"])
+    values: Array = np.concatenate([_numbers(plane) for plane in content["values"]]) * VALUE_UNIT
     return GridResidual(
         axes=(first, second, third),
-        components=tuple(components),
-        weights=weights.reshape(first.size, second.size, third.size),
+        values=values.reshape(first.size, second.size, third.size),
     )
+
+
+def _numbers(text: str) -> Array:
+    return np.array(text.split(), dtype=np.float64)
