@@ -87,7 +87,7 @@ def test_prices_say_that_they_are_point_predictions(tmp_path: Path):
 def test_plan_shows_the_band_and_what_it_holds():
     screen = call(plan, *SMALL, "--policy", "resident").out
     assert " ms (90 %: " in screen
-    assert "holds scatter around kernel tables of a sibling card (2.8%)" in screen
+    assert "holds scatter around kernel tables of a sibling card (2.2%)" in screen
     found = call(plan, *SMALL, "--policy", "resident", "--json", "-").json
     low, high = found["band"]["step_s"]
     assert low < found["step_s"] < high

@@ -98,7 +98,7 @@ def test_a_band_says_what_it_holds_and_what_it_lacks():
     model = preset("opt-1.3b")
     one = Case(model=model, machine=named("a100-pcie-80gb"), plan=Plan(), recipe=Recipe())
     found = banded(one)
-    assert found.holds == ("scatter around kernel tables of a sibling card (2.8%)",)
+    assert found.holds == ("scatter around kernel tables of a sibling card (2.2%)",)
     assert set(found.lacks[:2]) == {"link.h2d_bytes_per_s", "link.d2h_bytes_per_s"}
     assert found.fits_share == 1.0
     host = banded(spread(1.2))
