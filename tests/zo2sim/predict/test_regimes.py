@@ -115,7 +115,7 @@ def test_of_a_count_the_ends_prove_nothing():
         found = limits_at(case, key, end)
         assert found["compute"] > max(found[name] for name in found if name != "compute")
     names = [one.binding for one in regimes(case, key, low=low, high=high)]
-    assert names == ["compute", "link_both_ways", "compute"]
+    assert names == ["compute", "dependencies", "compute"]
 
 
 def limits_at(case: Case, key: str, value: float) -> Mapping[str, float]:
