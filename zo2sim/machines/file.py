@@ -12,6 +12,7 @@ A number is ``key = { value = 25.5, provenance = "measured", source = "who, what
 """
 
 import dataclasses
+from collections.abc import Collection
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,12 +20,13 @@ from typing import Any, cast
 
 from zo2sim import toml
 from zo2sim.checks import check_text, positive, shown
-from zo2sim.machines import evidence_file
+from zo2sim.machines import catalogue, evidence_file
 from zo2sim.machines.keys import TABLES, closest, key_of
 from zo2sim.machines.machine import PARTS, Machine
 from zo2sim.machines.quantity import Quantity
 from zo2sim.machines.units import Unit, units_of, written
 
+THIS_HOST = "this-host"
 _OPTIONAL = ("nvme", "cpu")
 _SECTIONS = ("machine", *PARTS, *evidence_file.SECTIONS)
 _IDENTITY = {"name": "name", "description": "description", "class": "architecture"}
@@ -49,16 +51,21 @@ def named(name: str) -> Machine:
     """A machine of the catalogue."""
     if name not in names():
         raise ValueError(f"a machine must be one of {', '.join(names())}; got {name!r}")
-    text = (files("zo2sim") / "machines" / f"{name}.toml").read_text(encoding="utf-8")
+    if name != THIS_HOST:
+        return without(name, ())
+    text = files("zo2sim").joinpath(f"data/machines/{name}.toml").read_text(encoding="utf-8")
     return load(text, where=f"{name}.toml")
+
+
+def without(name: str, sources: Collection[str]) -> Machine:
+    """A machine of the catalogue as it would be had some sources never measured."""
+    return _machine(catalogue.machine_table(name, without=sources))
 
 
 @cache
 def names() -> tuple[str, ...]:
     """The machines of the catalogue."""
-    folder = files("zo2sim") / "machines"
-    found = (entry.name for entry in folder.iterdir())
-    return tuple(sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml")))
+    return tuple(sorted((*catalogue.names(), THIS_HOST)))
 
 
 def resolve(name_or_path: str | Path) -> Machine:

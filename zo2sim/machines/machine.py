@@ -14,10 +14,10 @@ from zo2sim.checks import check_choice, check_text
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.cpu import Cpu
 from zo2sim.machines.evidence import Calibrated, Validation
-from zo2sim.machines.quantity import Quantity, check_part, quantities_of, within
+from zo2sim.machines.quantity import PASS_RATIO, Quantity, check_part, quantities_of, within
 from zo2sim.plan.choices import Noise
 
-Architecture = Literal["ampere", "hopper", "ada", "volta", "turing", "host"]
+Architecture = Literal["volta", "turing", "ampere", "ada", "hopper", "blackwell", "host"]
 
 KERNEL_TABLES = (
     "a100-sxm-80gb",
@@ -34,12 +34,17 @@ KERNEL_TABLES = (
 class Device:
     """What computes. Rates of a format that the card lacks are None.
 
-    ``context_bytes`` is what the driver's context and the libraries occupy; ``launch_s`` is the
-    time per kernel launch when the host runs ahead; ``alloc_s`` one fresh allocation and its
-    release. Noise rates are those of fused generation and use, limited by arithmetic alone.
-    ``kernel_table`` names the measured kernel times that apply, if any do; without one,
-    ``gemm_flops_per_s`` is what a product of matrices of 8192 x 8192 reaches in half
-    precision, where somebody measured it.
+    ``context_bytes`` is what the driver's context and the libraries occupy; ``launch_s`` is what
+    the host takes per kernel that it launches, dispatch and Python included; ``alloc_s`` one fresh
+    allocation and its release. Noise rates are those of fused generation and use, limited by
+    arithmetic alone. ``pass_ratio`` is the share of ``memory_bytes_per_s`` that element-wise
+    kernels reach.
+
+    ``kernel_table`` names the measured kernel times that apply, if any do. ``gemm_flops_per_s`` is
+    what a product of matrices of 8192 x 8192 of random numbers reaches in half precision, in a
+    short run; ``sustained_ratio`` the share of it that is left in long work, where power and heat
+    lower the clock and products have the shapes of a model; ``fp32_gemm_flops_per_s`` what the
+    product reaches in fp32. What is not known is as in the table, or as the class has it.
     """
 
     name: str
@@ -53,9 +58,12 @@ class Device:
     fp16_flops_per_s: Quantity | None = field(default=None, metadata=within(1e8, 1e17))
     bf16_flops_per_s: Quantity | None = field(default=None, metadata=within(1e8, 1e17))
     gemm_flops_per_s: Quantity | None = field(default=None, metadata=within(1e8, 1e17))
+    sustained_ratio: Quantity | None = field(default=None, metadata=within(0.05, 1.5))
+    fp32_gemm_flops_per_s: Quantity | None = field(default=None, metadata=within(1e8, 1e17))
     gaussian_noise_elements_per_s: Quantity = field(metadata=within(1e5, 1e15))
     rademacher_noise_elements_per_s: Quantity = field(metadata=within(1e5, 1e15))
     torch_noise_elements_per_s: Quantity = field(metadata=within(1e5, 1e15))
+    pass_ratio: Quantity = field(default=PASS_RATIO, metadata=within(0.05, 1.5))
     kernel_table: str | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +85,11 @@ class Device:
         """The rate of bf16, of fp16 where the card lacks bf16, of fp32 where it lacks both."""
         rates = (self.bf16_flops_per_s, self.fp16_flops_per_s)
         return next((rate for rate in rates if rate is not None), self.fp32_flops_per_s)
+
+    @property
+    def pass_bytes_per_s(self) -> float:
+        """Bytes of its memory per second that element-wise kernels move."""
+        return self.memory_bytes_per_s.value * self.pass_ratio.value
 
     def noise_elements_per_s(self, noise: Noise) -> Quantity:
         """Elements per second of fused noise generation and use."""
@@ -100,7 +113,8 @@ class Link:
     """Copies between host and device: a direction alone, and (``both_``) with the other one busy.
 
     A copy of n bytes alone takes latency_s + (half_size_bytes + n) / rate: latency apart, a copy
-    of ``half_size_bytes`` reaches half of the rate.
+    of ``half_size_bytes`` reaches half of the rate. From ``pageable`` memory one thread copies,
+    from ``staged`` memory several do, through page-locked buffers of their own.
 
     ``limit_bytes_per_s`` is there where a throttle or a quota sets the link's pace: what is let
     through each way, in every state. The numbers are those that are reached with it: a rate that
@@ -116,13 +130,15 @@ class Link:
     both_d2h_bytes_per_s: Quantity = field(metadata=within(1e6, 1e13, start_s=3e-10))
     pageable_h2d_bytes_per_s: Quantity = field(metadata=within(1e6, 1e13, start_s=2e-10))
     pageable_d2h_bytes_per_s: Quantity = field(metadata=within(1e6, 1e13, start_s=2e-10))
+    staged_h2d_bytes_per_s: Quantity | None = field(default=None, metadata=within(1e6, 1e13))
+    staged_d2h_bytes_per_s: Quantity | None = field(default=None, metadata=within(1e6, 1e13))
     limit_bytes_per_s: Quantity | None = field(default=None, metadata=within(1e6, 1e13))
 
     def __post_init__(self) -> None:
         check_part("link", self)
         known = dict(quantities_of(self))
         for rate, most, why in CEILINGS:
-            if most in known and known[rate].value > known[most].value:
+            if {rate, most} <= known.keys() and known[rate].value > known[most].value:
                 raise ValueError(
                     f"link.{rate} must not exceed link.{most} ({why}); "
                     f"got {known[rate].value:g} and {known[most].value:g} B/s"
@@ -134,7 +150,7 @@ CEILINGS = (
     *((f"both_{way}", way, "a direction is no faster with the other one busy") for way in _WAYS),
     *(
         (f"{state}{way}", "limit_bytes_per_s", "no more is let through")
-        for state in ("", "both_", "pageable_")
+        for state in ("", "both_", "pageable_", "staged_")
         for way in _WAYS
     ),
 )

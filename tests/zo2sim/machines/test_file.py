@@ -197,7 +197,8 @@ def test_an_interval_is_in_the_unit_of_its_key():
         (
             "class",
             'class = "pascal"',
-            "machine.class must be one of ampere, hopper, ada, volta, turing, host; got 'pascal'",
+            "machine.class must be one of volta, turing, ampere, ada, hopper, blackwell, host; "
+            "got 'pascal'",
         ),
         ("class", "class = 8", "machine.class must be a non-empty string; got 8"),
         ("class", "", "machine.class must be a non-empty string; got ''"),
@@ -251,9 +252,9 @@ def test_resolve_takes_a_name_or_a_path(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["a100", "", "nul\0byte", "x" * 5000])
 def test_an_unknown_machine_lists_the_catalogue(name: str):
-    with pytest.raises(ValueError, match=r"must be one of a100-pcie-80gb, .*v100-sxm-32gb"):
+    with pytest.raises(ValueError, match=r"must be one of a10-24gb, .*v100-sxm-32gb"):
         resolve(name)
-    with pytest.raises(ValueError, match=r"must be one of a100-pcie-80gb, .*v100-sxm-32gb"):
+    with pytest.raises(ValueError, match=r"must be one of a10-24gb, .*v100-sxm-32gb"):
         named(name)
 
 

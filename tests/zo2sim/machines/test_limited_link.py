@@ -30,7 +30,7 @@ MACHINES = {
     "a card": CARD,
     "a card, limited": cap_link(CARD, 5e9),
 }
-RATES = {key for key in HOST.quantities if re.fullmatch(r"link\..*_bytes_per_s", key)}
+RATES = {key for key in CARD.quantities if re.fullmatch(r"link\..*_bytes_per_s", key)}
 
 
 def case(machine: Machine) -> Case:

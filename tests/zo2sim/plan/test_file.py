@@ -80,7 +80,10 @@ def test_what_is_left_out_takes_its_default():
         ("[plan]\npolicy = []", "policy must be one of resident, naive, dual, zo2"),
         ("[plan]\npolicy = {}", "policy must be one of resident, naive, dual, zo2"),
         ('[plan]\ntier = "disk"', "tier must be one of ram, nvme; got 'disk'"),
-        ("[plan]\npinning = []", "pinning must be one of auto, exact, rounded, pageable; got []"),
+        (
+            "[plan]\npinning = []",
+            "pinning must be one of auto, exact, rounded, pageable, staged; got []",
+        ),
         ("[recipe]\nbatch = nan", "p.toml: [recipe] batch must be a whole number >= 1; got nan"),
         ("[recipe]\nbatch = inf", "p.toml: [recipe] batch must be a whole number >= 1; got inf"),
         (
