@@ -55,6 +55,8 @@ def calibrated_card(
 ) -> Machine:
     """``machine`` with the fitted constants, and the card and the room that are really there."""
     found = {k: q for k, q in quantities(fit, source).items() if not k.startswith("bench.")}
+    if "device.memory_bytes_per_s" in found:  # which is the rate of a copy, and its passes
+        found["device.pass_ratio"] = Quantity(1.0, "measured", source)
     counted = {
         "device.memory_bytes": Quantity(card.memory_bytes, "measured", source),
         "device.num_sms": Quantity(card.num_sms, "measured", source),

@@ -24,6 +24,7 @@ from zo2sim.baselines.traffic import (
 from zo2sim.baselines.training import Method, Training
 from zo2sim.cost.forward import (
     attention_s,
+    eager_s,
     gemm_rows,
     gemms_s,
     launches,
@@ -43,10 +44,6 @@ CPU_ADAM_ELEMENTS_PER_S = 11.6e9 / 8.2
 735, February 2021; the host is not named)."""
 FUSED_BACKWARD = 2.5
 """Backward over forward of fused attention."""
-REACHED_MEMORY_SHARE = 0.85
-"""Share of the data sheet's memory rate that PyTorch's element-wise kernels reach: the median of
-0.79 (A100), 0.85 (A6000, RTX 3090 Ti), 0.87 (V100) and 0.93 (RTX 4090), a vector times a number, 8
-bytes per operation (mli/transformers-benchmarks at 3370b2b)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +163,7 @@ class TrainingCost:
         shape, training = self.setting.unit(unit), self.training
         if unit < 0 or not has_dense_layers(shape):
             inference_s = float(moving_s(self.setting, unit, eager=self._eager))
-            return inference_s / REACHED_MEMORY_SHARE, 2 * inference_s / REACHED_MEMORY_SHARE
+            return inference_s, 2 * inference_s
         code = self.code or Code(training.attention)
         moved = traffic(shape, hidden=self.model.hidden, sequence=training.sequence, code=code)
         ways = (moved.forward_bytes, moved.backward_bytes)
@@ -175,7 +172,7 @@ class TrainingCost:
 
     def _passes_s(self, nbytes: float) -> float:
         """Element-wise kernels over so many bytes of the device's memory."""
-        return nbytes / (REACHED_MEMORY_SHARE * self.machine.device.memory_bytes_per_s.value)
+        return nbytes / self.machine.device.pass_bytes_per_s
 
     def _attention_s(self, shape: Unit) -> tuple[float, float]:
         """Attention, forward and backward: one kernel each, or products that move the scores.
@@ -186,15 +183,8 @@ class TrainingCost:
         if not self._eager:
             fused_s = float(attention_s(self.setting, shape))
             return fused_s, FUSED_BACKWARD * fused_s
-        t, gemm_s = self.training, self.setting.kernels.gemm_s
-        forward_s = backward_s = 0.0
-        for a in shape.attentions:
-            rows = float(t.batch * a.heads * t.sequence)
-            scores_s = float(gemm_s(rows, t.sequence, a.head_dim))
-            result_s = float(gemm_s(rows, a.head_dim, t.sequence))
-            forward_s += scores_s + result_s
-            backward_s += scores_s + 3 * result_s
-        return forward_s, backward_s
+        scores_s, result_s = map(float, eager_s(self.setting, shape))
+        return scores_s + result_s, scores_s + 3 * result_s
 
     @property
     def _tokens(self) -> int:

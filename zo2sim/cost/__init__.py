@@ -14,10 +14,12 @@ from zo2sim.cost.setting import Load, Setting
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.workload import STEP, Workload
 from zo2sim.schedule.ops import Kind, Op
 from zo2sim.simulate.work import Rates, Resource, Work
 
 __all__ = ["CostModel", "Key", "Load", "Setting", "cost_key"]
+
 
 _MOST = 1e100  # clocks that add such times stay finite
 
@@ -43,11 +45,23 @@ class CostModel:
     setting: Setting
 
     @classmethod
-    def of(cls, model: Model, machine: Machine, plan: Plan, recipe: Recipe) -> "CostModel":
-        load = Load.of(recipe)
-        return cls(
-            setting=Setting(model=model, machine=machine, plan=plan, recipe=recipe, load=load)
+    def of(
+        cls,
+        model: Model,
+        machine: Machine,
+        plan: Plan,
+        recipe: Recipe,
+        workload: Workload = STEP,
+    ) -> "CostModel":
+        setting = Setting(
+            model=model,
+            machine=machine,
+            plan=plan,
+            recipe=recipe,
+            load=Load.of(recipe),
+            workload=workload,
         )
+        return cls(setting=setting)
 
     @property
     def rates(self) -> Rates:

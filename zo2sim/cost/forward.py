@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from zo2sim.cost.kernels.model import POWER
 from zo2sim.cost.passes import build_s, decode_s
 from zo2sim.cost.setting import Setting
 from zo2sim.models.shapes import Attention, Gemm, Unit
@@ -30,32 +31,31 @@ def forward(s: Setting, unit: int, lanes: str) -> Work:
 def lane_s(s: Setting, unit: int) -> Number:
     """One lane through one unit: its kernels, or what the host does where that takes longer.
 
+    Where both take about as long, the device waits now and then for a launch, so it is a smooth
+    maximum (`POWER`).
+
     The tail's lane ends with its loss. In this project's runtime each lane hands over to the next
     at a unit's boundary; the published codes run lane after lane in one thread.
     """
     shape, device = s.unit(unit), s.machine.device
-    seconds = moving_s(s, unit, eager=s.eager) + matrix_s(s, shape) + _adapters_s(s, shape)
-    handover_s = 0.0 if s.eager else s.machine.host.stream_handover_s.value
-    return np.maximum(seconds, launches(s, shape) * device.launch_s.value + handover_s)
+    matrix_s = gemms_s(s, shape) + (sum(eager_s(s, shape)) if s.eager else attention_s(s, shape))
+    seconds = moving_s(s, unit, eager=s.eager) + matrix_s + _adapters_s(s, shape)
+    handover_s = 0.0 if s.published_arithmetic else s.machine.host.stream_handover_s.value
+    launched_s = launches(s, shape) * device.launch_s.value + handover_s
+    return (seconds**POWER + launched_s**POWER) ** (1.0 / POWER)
 
 
 def moving_s(s: Setting, unit: int, *, eager: bool) -> Number:
-    """What a pass through a unit takes beside matrix kernels: bytes at the memory's full rate.
-
-    Training counts the same rate at 85 % (`zo2sim.baselines.cost`), from measurements of PyTorch's
-    kernels. Nothing of the kind was measured for a forward pass here, whose matrix kernels are
-    fitted with the full rate, and a share would lengthen compute by no more than 0.2 % (OPT-175B)
-    to 0.9 % (OPT-1.3B), less than those kernels are off.
-    """
+    """What a pass through a unit takes beside matrix kernels: bytes at the rate of such passes."""
     shape, tokens = s.unit(unit), s.load.lane_tokens
     size = s.recipe.compute_dtype.bytes
     nbytes = shape.elementwise * tokens * size
-    if unit == TAIL:
+    if unit == TAIL and not s.workload.once:
         nbytes = nbytes + s.model.vocab * tokens * (size + LOSS_BYTES_PER_LOGIT)
     for attention in shape.attentions if eager else ():
         scores = attention.heads * tokens * s.load.sequence
         nbytes = nbytes + EAGER_BYTES_PER_SCORE * scores
-    return nbytes / s.machine.device.memory_bytes_per_s.value
+    return nbytes / s.machine.device.pass_bytes_per_s
 
 
 def launches(s: Setting, unit: Unit) -> int:
@@ -75,7 +75,7 @@ def _adapters_s(s: Setting, unit: Unit) -> Number:
             seconds + s.kernels.gemm_s(tokens, rank, inp) + s.kernels.gemm_s(tokens, out, rank)
         )
     nbytes = 3 * sum(out for out, _ in unit.linear_shapes) * s.recipe.compute_dtype.bytes
-    return seconds + tokens * nbytes / s.machine.device.memory_bytes_per_s.value
+    return seconds + tokens * nbytes / s.machine.device.pass_bytes_per_s
 
 
 def loss(s: Setting) -> Work:
@@ -85,17 +85,18 @@ def loss(s: Setting) -> Work:
     return Work(fixed_s=sum(q.value for q in waits), amounts={})
 
 
-def matrix_s(s: Setting, unit: Unit) -> Number:
-    """The unit's matrix products and attention, forward."""
-    return gemms_s(s, unit) + attention_s(s, unit)
-
-
 def gemms_s(s: Setting, unit: Unit) -> Number:
     """The unit's matrix products with weights, forward."""
     seconds: Number = 0.0
     for gemm in unit.gemms:
-        seconds = seconds + gemm.count * s.kernels.gemm_s(gemm_rows(s, gemm), gemm.n, gemm.k)
+        rows = s.load.batch if _last_only(s, gemm) else gemm_rows(s, gemm)
+        seconds = seconds + gemm.count * s.kernels.gemm_s(rows, gemm.n, gemm.k)
     return seconds
+
+
+def _last_only(s: Setting, gemm: Gemm) -> bool:
+    """The LM head, where it sees the last token of every sequence alone."""
+    return s.workload.logits == "last" and gemm.n == s.model.vocab
 
 
 def gemm_rows(s: Setting, gemm: Gemm) -> Number:
@@ -109,6 +110,16 @@ def attention_s(s: Setting, unit: Unit) -> Number:
     for attention in unit.attentions:
         seconds = seconds + _attention_s(s, attention)
     return seconds
+
+
+def eager_s(s: Setting, unit: Unit) -> tuple[Number, Number]:
+    """Both products of attention operator by operator, all pairs of them: scores, and result."""
+    scores_s = result_s = 0.0
+    for a in unit.attentions:
+        rows = s.load.batch * a.heads * s.load.sequence
+        scores_s = scores_s + s.kernels.gemm_s(rows, s.load.sequence, a.head_dim)
+        result_s = result_s + s.kernels.gemm_s(rows, a.head_dim, s.load.sequence)
+    return scores_s, result_s
 
 
 def _attention_s(s: Setting, a: Attention) -> Number:

@@ -1,15 +1,27 @@
 """What an operation's time rests on: its seconds by constant of the machine."""
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import get_args
 
 from zo2sim.cost import CostModel, cost_key, cpu
 from zo2sim.cost.setting import Setting
+from zo2sim.machines.what_if import replace
+from zo2sim.plan.choices import Noise
 from zo2sim.schedule.ops import Kind, Op
 from zo2sim.simulate.work import Resource, Work
 
 KERNELS = "device"
-"""Stands for what runs on a device that is no CPU: kernel tables, and the rates of the card."""
+"""Stands for the arithmetic of a device that is no CPU: its kernel model, and how fast it is in
+long work."""
+_DEVICE = (
+    *("device.memory_bytes_per_s", "device.launch_s", "host.stream_handover_s"),
+    *(f"device.{noise}_noise_elements_per_s" for noise in get_args(Noise)),
+)
+"""What else a device's operations rest on."""
+_SLOWER = 1e-4
 
 _FIXED: Mapping[Kind, str] = {
     Kind.H2D: "link.latency_s",
@@ -82,19 +94,44 @@ def _elsewhere(cost: CostModel, op: Op) -> Iterator[tuple[str, float]]:
         yield rate, fixed_s - waits_s  # the ramp of a copy is bytes at the link's rate
     else:
         yield _FIXED.get(op.kind, KERNELS), fixed_s
-    yield rate, float(work.flow_s(cost.rates))
+    flow_s = float(work.flow_s(cost.rates))
+    yield from _on_device(cost, op, flow_s) if rate == KERNELS else ((rate, flow_s),)
+
+
+def _on_device(cost: CostModel, op: Op, whole_s: float) -> Iterator[tuple[str, float]]:
+    """By how much longer the operation takes where a constant does (Euler's theorem, as times are
+    of the first degree in the times of the constants); the rest is arithmetic."""
+    found = {
+        key: max(float(slower(op).flow_s(slower.rates)) - whole_s, 0.0) / _SLOWER
+        for key, slower in _slower(cost.setting).items()
+    }
+    found[KERNELS] = max(whole_s - sum(found.values()), 0.0)
+    scale = whole_s / (sum(found.values()) or 1.0)  # a step so small is not infinitely small
+    for key, taken_s in found.items():
+        yield key, taken_s * scale
+
+
+@lru_cache(maxsize=8)
+def _slower(s: Setting) -> Mapping[str, CostModel]:
+    """The same setting with one constant slower, for each of them."""
+    found: dict[str, CostModel] = {}
+    for key in _DEVICE:
+        factor = 1.0 / (1.0 + _SLOWER) if key.endswith("_per_s") else 1.0 + _SLOWER
+        machine = replace(s.machine, key, s.machine.quantity(key).value * factor)
+        found[key] = CostModel(setting=dataclasses.replace(s, machine=machine))
+    return found
 
 
 def _rate(cost: CostModel, work: Work, kind: Kind) -> str:
     """The constant behind the resource that the operation's flow is limited by."""
     times = {r: float(amount / cost.rates.of(r)) for r, amount in work.amounts.items()}
     slowest = max(times, key=lambda r: times[r], default=Resource.COMPUTE)
-    pageable = "pageable_" if cost.setting.pageable else ""
+    copies = cost.setting.copies
     update = f"{cost.setting.recipe.noise}_update_elements_per_s"
     return {
         Resource.COMPUTE: KERNELS,
-        Resource.LINK_H2D: f"link.{pageable}h2d_bytes_per_s",
-        Resource.LINK_D2H: f"link.{pageable}d2h_bytes_per_s",
+        Resource.LINK_H2D: f"link.{copies}h2d_bytes_per_s",
+        Resource.LINK_D2H: f"link.{copies}d2h_bytes_per_s",
         Resource.DRAM: "host.dram_bytes_per_s",
         Resource.CPU: f"host.{'encode_bytes_per_s' if kind is Kind.ENCODE else update}",
         Resource.NVME_READ: "nvme.read_bytes_per_s",

@@ -88,7 +88,7 @@ def _pass_s(s: Setting, nbytes: Number, draws: Number, kernels: Number) -> Numbe
     noise = "torch" if s.unfused else s.recipe.noise
     return np.maximum(
         np.maximum(
-            nbytes / device.memory_bytes_per_s.value,
+            nbytes / device.pass_bytes_per_s,
             draws / device.noise_elements_per_s(noise).value,
         ),
         kernels * device.launch_s.value,

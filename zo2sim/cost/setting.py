@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from zo2sim.machines.cpu import Cpu
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Model, Unit
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.workload import STEP, Workload
 from zo2sim.schedule.ops import HEAD, TAIL
 from zo2sim.simulate.work import Number
 
@@ -58,6 +60,7 @@ class Setting:
     plan: Plan
     recipe: Recipe
     load: Load
+    workload: Workload = STEP
 
     @property
     def published(self) -> bool:
@@ -71,13 +74,26 @@ class Setting:
 
     @property
     def eager(self) -> bool:
-        """The published codes of ZO2 and MeZO compute attention operator by operator."""
+        """Attention operator by operator, as the published codes of ZO2 and MeZO compute it."""
+        if self.workload.attention == "auto":
+            return self.published_arithmetic
+        return self.workload.attention == "eager"
+
+    @property
+    def published_arithmetic(self) -> bool:
+        """The published codes of ZO2 and MeZO, which run lane after lane in one thread."""
         return self.unfused and self.recipe.perturbation == "in_place"
 
     @property
-    def pageable(self) -> bool:
-        """Host weights are not page-locked."""
-        return self.plan.pinning == "pageable"
+    def copies(self) -> Literal["", "pageable_", "staged_"]:
+        """Prefix of the link's rates for host weights that are not page-locked."""
+        match self.plan.pinning:
+            case "pageable":
+                return "pageable_"
+            case "staged":
+                return "staged_"
+            case _:
+                return ""
 
     @property
     def cpu(self) -> Cpu | None:

@@ -4,16 +4,17 @@ from zo2sim.cost.setting import Setting
 from zo2sim.simulate.work import Number, Rates, Resource, Work
 
 PAGEABLE_DRAM_PASSES = 3
-"""Read the source, write the driver's bounce buffer, read it again."""
+"""Read the source, write the bounce buffer, read it again."""
 
 
 def rates(s: Setting) -> Rates:
-    """Capacities under this plan; pageable copies go at the pageable rate in every state."""
+    """Capacities under this plan; copies that pass a bounce buffer go at their own rate in every
+    state. Raises ``ValueError`` where the machine does not say what staged copies reach."""
     link, host, nvme = s.machine.link, s.machine.host, s.machine.nvme
     h2d, d2h = link.h2d_bytes_per_s.value, link.d2h_bytes_per_s.value
     both = link.both_h2d_bytes_per_s.value, link.both_d2h_bytes_per_s.value
-    if s.pageable:
-        h2d, d2h = link.pageable_h2d_bytes_per_s.value, link.pageable_d2h_bytes_per_s.value
+    if s.copies:
+        h2d, d2h = _bounced(s, "h2d"), _bounced(s, "d2h")
         both = min(both[0], h2d), min(both[1], d2h)
     return Rates(
         link_h2d=h2d,
@@ -27,6 +28,17 @@ def rates(s: Setting) -> Rates:
     )
 
 
+def _bounced(s: Setting, way: str) -> float:
+    key = f"{s.copies}{way}_bytes_per_s"
+    rate = getattr(s.machine.link, key)
+    if rate is None:
+        raise ValueError(
+            f"{s.machine.name}: pinning={s.plan.pinning} needs link.{key} in the machine file; it "
+            "has none; use pinning=pageable"
+        )
+    return rate.value
+
+
 def copy(s: Setting, unit: int, resource: Resource) -> Work:
     """One copy of the flat block; a copy per tensor in the published code."""
     copies = len(s.unit(unit).parameters) if s.published else 1
@@ -37,7 +49,7 @@ def over_link(s: Setting, nbytes: Number, resource: Resource, *, copies: int = 1
     """Bytes between device and host; each copy has its latency and its ramp-up."""
     link = s.machine.link
     ramp_s = link.half_size_bytes.value / rates(s).of(resource)
-    dram = nbytes * (PAGEABLE_DRAM_PASSES if s.pageable else 1)
+    dram = nbytes * (PAGEABLE_DRAM_PASSES if s.copies else 1)
     return Work(
         fixed_s=copies * (link.latency_s.value + ramp_s),
         amounts={resource: nbytes, Resource.DRAM: dram},

@@ -3,7 +3,7 @@
 import pytest
 
 from zo2sim.baselines import Method, Training, TrainingCase, predict
-from zo2sim.baselines.cost import CPU_ADAM_ELEMENTS_PER_S, REACHED_MEMORY_SHARE, TrainingCost
+from zo2sim.baselines.cost import CPU_ADAM_ELEMENTS_PER_S, TrainingCost
 from zo2sim.baselines.traffic import Code, traffic
 from zo2sim.cost import CostModel
 from zo2sim.machines.file import named
@@ -34,7 +34,7 @@ def seconds(priced: TrainingCost, kind: Kind, trip: int = 1) -> float:
 
 def passes_s(nbytes: float) -> float:
     """Element-wise kernels over so many bytes."""
-    return nbytes / (REACHED_MEMORY_SHARE * A100.device.memory_bytes_per_s.value)
+    return nbytes / A100.device.pass_bytes_per_s
 
 
 def test_backward_takes_about_twice_as_long_as_forward():

@@ -274,8 +274,9 @@ def test_a_device_of_the_same_rates_is_the_measured_one():
 
 @pytest.mark.parametrize("name", sorted({*KERNEL_TABLES} & {*names()}))
 def test_a_measured_machine_gets_its_table(name: str):
-    machine = named(name)
-    assert for_machine(machine) is table_model(name)
+    model = for_machine(named(name))
+    assert (model.name, model.measured) == (name, True)
+    assert model.gemm.residual is table_model(name).gemm.residual
 
 
 def test_a_sibling_names_the_table_of_its_chip():

@@ -61,6 +61,6 @@ def memory_s(
 def smooth_maximum(times: Iterable[Array], sharpness: float) -> Array:
     """Between the maximum (large ``sharpness``) and the sum (0): how far the parts overlap."""
     power = 1.0 + sharpness
-    parts = np.stack([np.asarray(t, dtype=np.float64) for t in times])
+    parts = np.stack(np.broadcast_arrays(*(np.asarray(t, dtype=np.float64) for t in times)))
     top = parts.max(axis=0)
     return top * ((parts / top) ** power).sum(axis=0) ** (1.0 / power)

@@ -52,17 +52,22 @@ def scaled_model(
 def for_machine(machine: Machine) -> KernelModel:
     """The machine's table (or the one it names) at the machine's own rates, or its class's.
 
-    The class's products are slowed down to what the machine's large product takes, if known.
+    Arithmetic takes as much longer as the machine's large product does, in long work if that is
+    known (`Device.gemm_flops_per_s`, `Device.sustained_ratio`).
     """
     device = machine.device
-    flops_per_s = device.half_flops_per_s.value
-    bytes_per_s, num_sms = device.memory_bytes_per_s.value, int(device.num_sms.value)
-    if device.kernel_table is None:
-        large = device.gemm_flops_per_s
-        reached = None if large is None else large.value
-        return _scaled(flops_per_s, bytes_per_s, num_sms, reached)
-    rates = Rates(flops_per_s=flops_per_s, bytes_per_s=bytes_per_s, num_sms=num_sms)
-    return _sibling(device.kernel_table, rates)
+    rates = Rates(
+        flops_per_s=device.half_flops_per_s.value,
+        bytes_per_s=device.memory_bytes_per_s.value,
+        num_sms=int(device.num_sms.value),
+    )
+    gemm, ratio = device.gemm_flops_per_s, device.sustained_ratio
+    return _levelled(
+        device.kernel_table,
+        rates,
+        None if gemm is None else gemm.value,
+        1.0 if ratio is None else ratio.value,
+    )
 
 
 def for_dtype(machine: Machine, dtype: Dtype) -> KernelModel:
@@ -74,11 +79,13 @@ def for_dtype(machine: Machine, dtype: Dtype) -> KernelModel:
     if dtype is not Dtype.FP32:
         _ = device.flops_per_s(dtype)
         return for_machine(machine)
-    return scaled_model(
-        device.fp32_flops_per_s.value,
-        device.memory_bytes_per_s.value / 2,  # tables count 2 bytes per element
-        int(device.num_sms.value),
+    rates = Rates(
+        flops_per_s=device.fp32_flops_per_s.value,
+        bytes_per_s=device.memory_bytes_per_s.value / 2,  # tables count 2 bytes per element
+        num_sms=int(device.num_sms.value),
     )
+    gemm = device.fp32_gemm_flops_per_s
+    return _levelled(None, rates, None if gemm is None else gemm.value, 1.0)
 
 
 def model_from_json(content: Mapping[str, Any], rates: Rates, *, measured: bool) -> KernelModel:
@@ -95,18 +102,15 @@ def model_from_json(content: Mapping[str, Any], rates: Rates, *, measured: bool)
 
 
 @cache
-def _scaled(
-    flops_per_s: float, bytes_per_s: float, num_sms: int, reached: float | None
-) -> KernelModel:
-    """One model per device, as below."""
-    model = scaled_model(flops_per_s, bytes_per_s, num_sms)
-    return model if reached is None else model.with_large_gemm(reached)
-
-
-@cache
-def _sibling(gpu: str, rates: Rates) -> KernelModel:
+def _levelled(table: str | None, rates: Rates, reached: float | None, ratio: float) -> KernelModel:
     """One model per device, so that cached times are found again."""
-    return table_model(gpu).with_rates(rates)
+    if table is None:
+        model = scaled_model(rates.flops_per_s, rates.bytes_per_s, rates.num_sms)
+    else:
+        model = table_model(table).with_rates(rates)
+    if reached is not None:
+        model = model.with_large_gemm(reached)
+    return model if ratio == 1.0 else model.in_long_work(ratio)
 
 
 def _read(name: str) -> dict[str, Any]:
