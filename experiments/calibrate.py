@@ -22,7 +22,7 @@ from analysis.fits.machine import quantities as fitted_quantities
 from analysis.plots.residuals import residuals
 from analysis.plots.style import svg_text
 from experiments.campaign.benchmarks import Campaign
-from experiments.campaign.card import CardCampaign, card_room, open_card, run_rows
+from experiments.campaign.card import CardCampaign, PartName, card_room, open_card, run_rows
 from experiments.campaign.designs import reference_runs
 from experiments.campaign.host import measure_host, rows_of
 from experiments.campaign.recorded_run import case_of, read_recorded
@@ -59,6 +59,9 @@ class Config:
     """With --from-run: the machine whose other constants stay as they are."""
     effort: float = 1.0
     """How much to measure: 0.1 for a quick look, 1 for a calibration."""
+    only: tuple[PartName, ...] = ()
+    """Parts of a card's calibration to measure; the rest stays as in the catalogue. All, if none
+    is named."""
     seed: int = 0
     """Of the shapes that are drawn."""
     json: str | None = None
@@ -67,6 +70,11 @@ class Config:
     def __post_init__(self) -> None:
         if not 0.0 < self.effort <= 10.0:
             raise ValueError(f"--effort must be above 0 and at most 10; got {self.effort}")
+        if self.only and (self.backend != "cuda" or self.from_run):
+            raise ValueError(
+                "--only must stand beside --backend cuda: constants of a host, and of runs, are "
+                "fitted together"
+            )
 
 
 def main(config: Config) -> int:
@@ -109,10 +117,13 @@ def _measured_card(config: Config, source: str) -> tuple[Fit, Machine]:
     card = read_card()
     source = f"{source}, --backend cuda on {card.name}"
     base = base_machine(card.name, card.architecture)
-    rows = CardCampaign(campaign=_campaign(config), machine=base).rows()
+    own = CardCampaign(campaign=_campaign(config), machine=base)
+    rows = (replace(own, only=config.only) if config.only else own).rows()
     fitted = _fit_card(rows, base)
     room = _room(config.out.parent)
     machine = calibrated_card(base, fitted, card_room(card), room, source=source)
+    if config.only:
+        return fitted, machine
     return _fit_card([*rows, *run_rows(machine)], base), machine
 
 

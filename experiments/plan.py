@@ -8,7 +8,7 @@ python -m experiments.plan --model opt-30b --cheapest prices.toml --tokens 1e9
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +27,7 @@ from experiments.screen import headed, left, pairs, right
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.runtime import streamed_bytes
 from zo2sim.plan.file import dump
+from zo2sim.plan.workload import STEP, Workload
 from zo2sim.predict.predict import Prediction, predict
 
 _LISTS = ("assumed", "extrapolated")
@@ -38,6 +39,7 @@ _SHOWN_BYTES = 1 << 20  # smaller items are summed up
 class Config(Target):
     """Will it fit, how fast, what limits it, what to change first. Exit code 3: it does not fit."""
 
+    workload: Workload
     write_plan: Path | None = None
     """Write plan and recipe to this TOML file, which --plan reads."""
     target_tokens_per_s: float | None = None
@@ -75,6 +77,11 @@ def _answers(config: Config) -> dict[str, Answer] | None:
         asked["run"] = lambda: run_length(predict(spec.case()), tokens, config.watts)
     if config.largest_model:
         asked["largest_model"] = lambda: largest(spec)
+    if asked and config.workload != STEP:
+        raise ValueError(
+            "--work, --logits and --attention must be left out where a question is asked "
+            f"backwards ({', '.join(asked)}), which is about training steps"
+        )
     return {name: ask() for name, ask in asked.items()} or None
 
 
@@ -87,7 +94,7 @@ def _together(answers: Mapping[str, Answer]) -> Answer:
 
 
 def _predicted(config: Config) -> Answer:
-    prediction = predict(config.spec.case())
+    prediction = predict(replace(config.spec.case(), workload=config.workload))
     trust = Trust.of(prediction)
     if config.write_plan is not None:
         write_file(config.write_plan, dump(*config.chosen).encode())
@@ -119,16 +126,16 @@ def _room(prediction: Prediction) -> Table:
 
 
 def _speed(prediction: Prediction, trust: Trust) -> Table:
-    bound = prediction.bound
+    bound, work = prediction.bound, prediction.case.workload.work
     gap = round(prediction.gap, 4) + 0.0  # never "-0.0%"
     rows = (
-        *trust.speed(prediction.step_s, prediction.tokens_per_s),
-        ("lower bound", f"{show_seconds(bound.step_s)}; the step is {gap:.1%} above it"),
+        *trust.speed(prediction.step_s, prediction.tokens_per_s, work=work),
+        ("lower bound", f"{show_seconds(bound.step_s)}; the {work} is {gap:.1%} above it"),
         ("binds", bound.binding),
-        ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the step"),
-        ("first step", show_seconds(prediction.trace.first_step_s)),
+        ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the {work}"),
     )
-    return pairs(rows)
+    first = ("first step", show_seconds(prediction.trace.first_step_s))
+    return pairs((*rows, *(() if work == "forward" else (first,))))
 
 
 def _share(prediction: Prediction, seconds: float) -> str:

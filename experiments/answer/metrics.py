@@ -1,5 +1,6 @@
 """Predictions as records: the flat metrics that tables, JSON and reports are made of."""
 
+from dataclasses import asdict
 from typing import Any
 
 from experiments.answer.trust import Trust
@@ -71,6 +72,9 @@ def summary(prediction: Prediction, trust: Trust) -> dict[str, Any]:
         "model": prediction.case.model.name,
         "machine": prediction.case.machine.name,
         "fits": prediction.fit,
+        **asdict(prediction.case.workload),
+        "seconds": prediction.step_s,
+        "seconds_band": [trust.band.low_step_s, trust.band.high_step_s],
         "step_s": prediction.step_s,
         "first_step_s": prediction.trace.first_step_s,
         "tokens_per_s": prediction.tokens_per_s,

@@ -6,12 +6,28 @@ from typing import Any
 
 from analysis.report.wording import span
 from experiments.case.sizes import show_number, show_seconds
+from zo2sim.cost.parts import KERNELS
 from zo2sim.machines.machine import Machine
-from zo2sim.predict.bands import COVERAGE, Band, band
+from zo2sim.predict.bands import COVERAGE, MISFIT, Band, band
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, extrapolations
 
 _NONE = "nothing"
+COMMAND = "python -m experiments.calibrate --backend cuda"
+_MOSTLY = 0.2
+"""Share of a band's width from which its cause is worth telling."""
+_MEASURED_BY = {
+    "link.both_": ("the link's rate with both ways busy", "link"),
+    "link.": ("the link's rate", "link"),
+    KERNELS: ("how fast the card computes in long work", "products"),
+    MISFIT: ("how far kernels are from their model", "products"),
+    "device.memory_": ("the rate of element-wise passes", "moves"),
+    "device.launch_s": ("what launching a kernel takes", "launches"),
+    "device.": ("the rate of noise", "noise"),
+    "host.": ("the host", "host"),
+    "nvme.": ("the drive", "files"),
+}
+"""By the start of a constant's key: what it is, and the part of a calibration that measures it."""
 _NARROW = 0.005
 """Relative width below which a band only shows that what binds was not drawn."""
 
@@ -55,6 +71,8 @@ class Trust:
                 "tokens_per_s": list(self.tokens_per_s_band),
                 "fits_share": own.fits_share,
                 "draws": own.draws,
+                "widest": own.widest,
+                "widest_share": own.widest_share,
                 "holds": list(own.holds),
                 "lacks": list(own.lacks),
             },
@@ -73,12 +91,27 @@ class Trust:
             "fits_share": self.band.fits_share,
         }
 
-    def speed(self, step_s: float, tokens_per_s: float) -> Iterator[tuple[str, str]]:
+    def speed(
+        self, step_s: float, tokens_per_s: float, *, work: str = "step"
+    ) -> Iterator[tuple[str, str]]:
         """For the screen: step and throughput with their bands, and the hold-out error."""
         own = self.band
-        yield "step", with_band(step_s, own.low_step_s, own.high_step_s, show_seconds)
+        yield work, with_band(step_s, own.low_step_s, own.high_step_s, show_seconds)
         yield "tokens/s", with_band(tokens_per_s, *self.tokens_per_s_band, show_number)
         yield "hold-out error", hold_out_words(self.machine)
+
+    @property
+    def _narrower(self) -> str | None:
+        """What makes the band wide, and which measurement would narrow it."""
+        own = self.band
+        if own.width < _NARROW or own.widest_share < _MOSTLY or self.machine.cpu is not None:
+            return None
+        names, part = next(
+            (found for key, found in _MEASURED_BY.items() if own.widest.startswith(key)),
+            (own.widest, None),
+        )
+        wide = f"{own.widest_share:.0%} of its width is {names}"
+        return wide if part is None else f"{wide}; measure yours: {COMMAND} --only {part}"
 
     @property
     def tokens_per_s_band(self) -> tuple[float, float]:
@@ -88,6 +121,9 @@ class Trust:
     def rows(self) -> Iterator[tuple[str, str]]:
         """For the screen, below the prediction: what the band is made of."""
         yield "90 % band", f"holds {self.words['band_holds']}"
+        narrower = self._narrower
+        if narrower is not None:
+            yield "", narrower
         if self.band.lacks:
             yield "", f"lacks the error of {summed(self.band.lacks)}: no interval is known"
 

@@ -1,8 +1,8 @@
 """A card's calibration: benchmarks on it and on its host, then short runs of the engine."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from analysis.fits.card import CardRoom
 from analysis.validation.op_errors import op_errors
@@ -28,7 +28,9 @@ _WARM_UP, _STEPS = 3, 10  # of a run
 _SIZES = Sizes()
 _SHAPES = 40  # of products per dtype, in a whole calibration
 
-Part = tuple[str, Callable[[], list[Measured]]]
+PartName = Literal["products", "moves", "noise", "launches", "link", "host", "files"]
+Part = tuple[PartName, str, Callable[[], list[Measured]]]
+"""What is measured, for a person, and how."""
 
 
 def open_card() -> Backend:
@@ -61,6 +63,7 @@ class CardCampaign:
     campaign: Campaign
     machine: Machine
     sizes: Sizes = _SIZES
+    only: Collection[PartName] = get_args(PartName)
     copy_sizes: Sequence[int] = COPY_SIZES
     both_ways_bytes: int = _BOTH_WAYS
 
@@ -68,9 +71,10 @@ class CardCampaign:
         """Everything that constants of the machine are fitted from."""
         rows: list[Measured] = []
         with open_card() as backend, progress_bar() as bar:
-            parts = [*self._on_card(backend), *self._on_host()]
+            everything = (*self._on_card(backend), *self._on_host())
+            parts = [part for part in everything if part[0] in self.only]
             task = bar.add_task("measuring", total=len(parts))
-            for name, part in parts:
+            for _, name, part in parts:
                 bar.update(task, description=name)
                 rows += part()
                 bar.advance(task)
@@ -83,17 +87,17 @@ class CardCampaign:
         for dtype in known:
             gemms = [*own.gemms(dtype, count, seed=seed)]
             attentions = [*own.attentions(dtype, max(2, count // 2), seed=seed)]
-            yield f"products in {dtype}", self._timed(backend, gemms + attentions)
-        yield "moves", self._timed(backend, [*own.moves()])
-        yield "noise", self._timed(backend, [*own.noise(known)])
-        yield "launches", lambda: [*on_device.launches(backend, own.small())]
-        yield "hand-overs of streams", lambda: [*on_device.event_handovers(backend)]
-        yield "copies", lambda: [*self._copies(backend)]
+            yield "products", f"products in {dtype}", self._timed(backend, gemms + attentions)
+        yield "moves", "moves", self._timed(backend, [*own.moves()])
+        yield "noise", "noise", self._timed(backend, [*own.noise(known)])
+        yield "launches", "launches", lambda: [*on_device.launches(backend, own.small())]
+        yield "launches", "hand-overs of streams", lambda: [*on_device.event_handovers(backend)]
+        yield "link", "copies", lambda: [*self._copies(backend)]
 
     def _on_host(self) -> Iterator[Part]:
-        yield "hand-overs of threads", lambda: [*host_work.handovers()]
-        yield "work of the host", lambda: host_rows(self.campaign)
-        yield "files", lambda: file_rows(self.campaign)
+        yield "host", "hand-overs of threads", lambda: [*host_work.handovers()]
+        yield "host", "work of the host", lambda: host_rows(self.campaign)
+        yield "files", "files", lambda: file_rows(self.campaign)
 
     def _timed(self, backend: Backend, benches: list[Bench]) -> Callable[[], list[Measured]]:
         effort, seed = self.campaign.rounds, self.campaign.seed

@@ -105,7 +105,13 @@ class Arena:
         self._views: dict[Hashable, tuple[Tensor, ...]] = {}
 
     def _host(self, nbytes: int) -> Tensor:
-        return self._backend.host_buffer(nbytes, pinned=self._layout.plan.pinning != "pageable")
+        pinning = self._layout.plan.pinning
+        if pinning == "staged":
+            raise ValueError(
+                "pinning must be exact, rounded or pageable in a run; got staged, which is "
+                "predicted for codes that copy through page-locked buffers of several threads"
+            )
+        return self._backend.host_buffer(nbytes, pinned=pinning != "pageable")
 
     @property
     def device_bytes(self) -> int:

@@ -13,7 +13,7 @@ from zo2sim.plan.policy import Policy
 
 Noise = Literal["gaussian", "rademacher", "torch"]
 Perturbation = Literal["scratch", "in_place"]
-Pinning = Literal["auto", "exact", "rounded", "pageable"]
+Pinning = Literal["auto", "exact", "rounded", "pageable", "staged"]
 Tier = Literal["ram", "nvme"]
 
 
@@ -103,8 +103,10 @@ class Plan:
     resident_blocks: int = 0
     """Blocks that stay on the device, evenly spread."""
     pinning: Pinning = "auto"
-    """Host weights: 'exact' or 'rounded' (to powers of two, as PyTorch does) page-locked memory,
-    or 'pageable'; 'auto' becomes rounded for the published code, exact otherwise."""
+    """Host weights: 'exact' or 'rounded' (to powers of two, as PyTorch does) page-locked memory;
+    'pageable', which one thread of the driver copies; or 'staged', pageable memory that threads
+    copy through page-locked buffers of their own (predicted, not executed). 'auto' becomes rounded
+    for the published code, exact otherwise."""
     tier: Tier = "ram"
     """Where the streamed blocks live."""
     overlap: bool = True

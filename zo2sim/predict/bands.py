@@ -5,20 +5,23 @@ made narrower by how much the errors of constants that were fitted together canc
 two spreads are drawn on top: how far runs are from the cost law (one factor per draw for
 everything that computes, as the blocks of a model are alike), and how far a run is from its
 repetition. Constants without an interval stay as they are: a band does not cover an assumption.
-So do those that calibration could not tell (an interval wider than `UNKNOWN`): their errors cancel
-against those of other constants, and what is left of them is in the spread around the law.
+So do those of a calibrated host that calibration could not tell (an interval wider than
+`UNKNOWN`): their errors cancel against those of other constants, and what is left of them is in the
+spread around the law.
 
 [Note: matched walk] Drawing 200 machines and simulating each would cost 200 predictions. An
 operation's time is a sum of parts, one per constant, so the durations of all draws are one matrix
 product, and the program is walked once for all of them (`zo2sim.simulate.uncontended`). A walk
 knows no contention; where operations slow each other, everything beside the device is first slowed
-by the one factor with which the walk gives the simulated step.
+by the one factor with which the walk gives the simulated step. What a link gives with both ways
+busy is no part of an operation: the step is simulated at both ends of that, too.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import log
+from math import hypot, log
 from statistics import NormalDist
 
 import numpy as np
@@ -32,12 +35,17 @@ from zo2sim.memory.account import MemoryPlace
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction
 from zo2sim.predict.vectorised import walk_of
+from zo2sim.simulate.bounds import BOTH_WAYS
+from zo2sim.simulate.events import simulate
 from zo2sim.simulate.uncontended import Walk
-from zo2sim.simulate.work import Resource
+from zo2sim.simulate.work import Rates, Resource
 
 Floats = NDArray[np.float64]
 
 COVERAGE = 0.9
+BOTH = "link.both_h2d_bytes_per_s"
+MISFIT = "law"
+"""Stands for how far runs are from the cost law, in `Band.widest`."""
 UNKNOWN = 3.0
 """Highest over lowest of an interval from which on a constant is not drawn."""
 _SIGMAS = 2.0 * NormalDist().inv_cdf(0.975)  # standard deviations in a 95 % interval
@@ -57,7 +65,8 @@ class Band:
 
     ``fits_share`` is the share of the draws in which everything has room. ``holds`` says what was
     drawn; ``lacks`` names the constants behind the step of which no interval is known, those that
-    take most time first.
+    take most time first. ``widest`` is what was drawn that explains most of the width, and
+    ``widest_share`` how much of it.
     """
 
     draws: int
@@ -68,6 +77,8 @@ class Band:
     fits_share: float
     holds: tuple[str, ...]
     lacks: tuple[str, ...]
+    widest: str
+    widest_share: float
 
     @property
     def width(self) -> float:
@@ -88,10 +99,13 @@ def band(prediction: Prediction, *, draws: int = 200, seed: int = 0) -> Band:
     parts = _Parts.of(case)
     machine, misfit = case.machine, _misfit(case)
     factors = np.array([_factors(key, machine, normal) for key in parts.keys])
+    drawn = dict(zip(parts.keys, factors, strict=True))
     slower = np.exp(misfit * normal.scores())
-    factors[[_computes(key) for key in parts.keys]] *= slower
+    factors = factors * np.where([[_computes(key)] for key in parts.keys], slower, 1.0)
     jitter = np.exp(_jitter(machine) * normal.scores())
-    steps = parts.steps_s(factors, prediction.step_s) * jitter
+    both = _both_ways(prediction, normal)
+    steps = parts.steps_s(factors, prediction.step_s) * jitter * both
+    widest, share = _widest({**drawn, BOTH: both, MISFIT: slower}, steps)
     low, high = (float(np.quantile(steps, q)) for q in ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2))
     tokens = case.recipe.tokens_per_step
     return Band(
@@ -103,17 +117,35 @@ def band(prediction: Prediction, *, draws: int = 200, seed: int = 0) -> Band:
         fits_share=_fits_share(prediction, normal),
         holds=_holds(case, parts),
         lacks=tuple(key for key in parts.by_weight if not _has_interval(machine, key)),
+        widest=widest,
+        widest_share=share,
     )
+
+
+def _widest(drawn: Mapping[str, Floats], steps: Floats) -> tuple[str, float]:
+    """What explains most of the steps' variance, and its share: the squared correlation."""
+    logs = np.log(steps) - np.log(steps).mean()
+    shares = {name: _explained(np.log(factors), logs) for name, factors in drawn.items()}
+    widest = max(shares, key=lambda name: shares[name])
+    return widest, shares[widest]
+
+
+def _explained(cause: Floats, effect: Floats) -> float:
+    centred = cause - cause.mean()
+    both = float(centred @ centred) * float(effect @ effect)
+    return float(centred @ effect) ** 2 / both if both > 0.0 else 0.0
 
 
 def drawn_sigma(machine: Machine, key: str) -> float:
     """Log standard deviation by which a constant is drawn, were its error independent of others;
     0 where nothing, or too little, is known of it."""
-    quantity = _quantity(machine, key)
-    if quantity is None or quantity.low is None or quantity.high is None:
-        return 0.0
-    wide = quantity.high / quantity.low
-    return log(wide) / _SIGMAS if wide <= UNKNOWN else 0.0
+    calibrated = machine.cpu is not None
+    return hypot(*(_sigma(q, calibrated=calibrated) for q in _quantities(machine, key)))
+
+
+def _sigma(quantity: Quantity, *, calibrated: bool) -> float:
+    low, high = quantity.interval
+    return 0.0 if calibrated and high > UNKNOWN * low else log(high / low) / _SIGMAS
 
 
 def step_slopes(case: Case) -> dict[str, float]:
@@ -206,6 +238,30 @@ class _Parts:
         return float(np.interp(simulated_s, self.walk.step_s(durations, alike), tried))
 
 
+def _both_ways(prediction: Prediction, normal: _Normal) -> Floats:
+    """What the step is multiplied by in every draw of a link with both ways busy."""
+    case, machine = prediction.case, prediction.case.machine
+    sigma = drawn_sigma(machine, BOTH)
+    both_s = prediction.bound.limits_s.get(BOTH_WAYS, 0.0)
+    if sigma == 0.0 or both_s * np.exp(_SIGMAS / 2.0 * sigma) < prediction.step_s:
+        return np.ones(len(normal.scores()))
+    cost, program = case.cost, walk_of(case).program
+    scores = np.array([-_SIGMAS / 2.0, 0.0, _SIGMAS / 2.0])
+    ends = (simulate(program, cost, _busier(cost.rates, sigma * z)).step_s for z in scores[::2])
+    slowest, fastest = (log(step_s / prediction.step_s) for step_s in ends)
+    return np.exp(np.interp(normal.scores(), scores, [slowest, 0.0, fastest]))
+
+
+def _busier(rates: Rates, exponent: float) -> Rates:
+    """The link with other rates both ways; no direction is faster than with the link to itself."""
+    factor = float(np.exp(exponent))
+    return replace(
+        rates,
+        both_h2d=min(rates.both_h2d * factor, rates.link_h2d),
+        both_d2h=min(rates.both_d2h * factor, rates.link_d2h),
+    )
+
+
 def _outside(cost: CostModel, walk: Walk) -> NDArray[np.bool_]:
     device = {Resource.COMPUTE}
     return np.array([bool(set(cost(op).amounts) - device) for op in walk.classes])
@@ -217,17 +273,24 @@ def _factors(key: str, machine: Machine, normal: _Normal) -> Floats:
     return np.exp(together * drawn_sigma(machine, key) * normal.scores())
 
 
-def _quantity(machine: Machine, key: str) -> Quantity | None:
-    return None if key == KERNELS else machine.quantity(key)
+_BEHIND = {
+    KERNELS: ("device.gemm_flops_per_s", "device.sustained_ratio"),
+    "device.memory_bytes_per_s": ("device.memory_bytes_per_s", "device.pass_ratio"),
+}
+"""Constants behind the seconds that `zo2sim.cost.parts` finds for one name."""
+
+
+def _quantities(machine: Machine, key: str) -> tuple[Quantity, ...]:
+    found = (machine.quantity(one) for one in _BEHIND.get(key, (key,)))
+    return tuple(quantity for quantity in found if quantity is not None)
 
 
 def _has_interval(machine: Machine, key: str) -> bool:
-    quantity = _quantity(machine, key)
-    return quantity is None or quantity.low is not None
+    return key == KERNELS or any(q.low is not None for q in _quantities(machine, key))
 
 
 def _computes(key: str) -> bool:
-    return key == KERNELS or key.startswith("cpu.")
+    return key.startswith((KERNELS, "cpu."))
 
 
 def _misfit(case: Case) -> float:

@@ -8,6 +8,7 @@ from zo2sim.memory.account import MemoryAccount
 from zo2sim.memory.runtime import account
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.workload import STEP, Workload
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Program
 
@@ -20,11 +21,16 @@ class Case:
     machine: Machine
     plan: Plan
     recipe: Recipe
+    workload: Workload = STEP
 
     @property
     def program(self) -> Program:
-        """The schedules of the plan; raises ``ValueError`` where the combination is refused."""
-        return build(Shape.of(self.model), self.plan, self.recipe)
+        """The schedules of the plan; raises ``ValueError`` where the combination is refused.
+
+        A forward alone is the read-only traversal, in the place of the period.
+        """
+        program = build(Shape.of(self.model), self.plan, self.recipe)
+        return program.evaluation if self.workload.once else program
 
     @property
     def memory(self) -> MemoryAccount:
@@ -35,4 +41,4 @@ class Case:
     @property
     def cost(self) -> CostModel:
         """What its operations cost."""
-        return CostModel.of(self.model, self.machine, self.plan, self.recipe)
+        return CostModel.of(self.model, self.machine, self.plan, self.recipe, self.workload)

@@ -1,7 +1,7 @@
 """The answer to one case: time, bound, memory, whether it fits, and where the numbers come from."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from zo2sim.memory.account import Demand, MemoryAccount, fits
@@ -11,6 +11,7 @@ from zo2sim.plan.choices import published_code
 from zo2sim.predict.case import Case
 from zo2sim.predict.extrapolation import outside
 from zo2sim.predict.vectorised import walk_of
+from zo2sim.schedule.ops import Program
 from zo2sim.simulate.bounds import Bound, bound
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.trace import Breakdown, Trace, breakdown
@@ -101,12 +102,19 @@ def predict(case: Case) -> Prediction:
     memory = case.memory
     return Prediction(
         case=case,
-        trace=simulate(walk.program, cost, cost.rates),
+        trace=_trace(case, walk.program),
         bound=bound(walk.program, cost, cost.rates, chain=walk),
         memory=memory,
         published=_published(case, memory),
         fits=fits(memory, case.machine),
     )
+
+
+def _trace(case: Case, program: Program) -> Trace:
+    cost = case.cost
+    if case.workload.once:
+        return replace(simulate(program, cost, cost.rates, periods=1), once=True)
+    return simulate(program, cost, cost.rates)
 
 
 def _published(case: Case, memory: MemoryAccount) -> MemoryAccount:

@@ -132,7 +132,11 @@ def _within_bounds(known: Mapping[str, Quantity], key: str, value: float) -> dic
     """The value, no more than its bounds; and what it bounds, no more than the value."""
     bounds = [(f"link.{rate}", f"link.{most}") for rate, most, _ in CEILINGS]
     value = min([value, *(known[m].value for rate, m in bounds if rate == key and m in known)])
-    below = {rate: min(value, known[rate].value) for rate, most in bounds if most == key}
+    below = {
+        rate: min(value, known[rate].value)
+        for rate, most in bounds
+        if most == key and rate in known
+    }
     return {key: value} | below
 
 

@@ -73,8 +73,11 @@ def _structures(cases: Sequence[Case]) -> list[object]:
     models = _numbers(case.model for case in cases)
     recipes = (case.recipe for case in cases)
     return [
-        (m, p, r.trainable, r.storage_dtype, r.wire_dtype, r.compute_dtype, r.noise, r.perturbation)
-        for m, p, r in zip(models, plans, recipes, strict=True)
+        (
+            *(m, p, case.workload.once, r.trainable, r.noise, r.perturbation),
+            *(r.storage_dtype, r.wire_dtype, r.compute_dtype),
+        )
+        for m, p, r, case in zip(models, plans, recipes, cases, strict=True)
     ]
 
 
@@ -100,14 +103,14 @@ def _grouped(keys: Iterable[object]) -> dict[object, list[int]]:
 
 def walk_of(case: Case) -> Walk:
     """The case's program as arithmetic, shared as `shared_program` is."""
-    return _shared_walk(case.model, case.plan, case.recipe.without_load)
+    return _shared_walk(case.model, case.plan, case.recipe.without_load, case.workload.once)
 
 
 @lru_cache(maxsize=512)
-def _shared_walk(model: Model, plan: Plan, recipe: Recipe) -> Walk:
+def _shared_walk(model: Model, plan: Plan, recipe: Recipe, once: bool) -> Walk:
     """The walk of every case that differs in numbers only."""
     program = build(Shape.of(model), plan, recipe)
-    return Walk(program, partial(cost_key, model))
+    return Walk(program.evaluation if once else program, partial(cost_key, model), once=once)
 
 
 def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats]:

@@ -11,7 +11,7 @@ Edges point only backwards, so a schedule cannot deadlock; the constructor check
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -242,6 +242,11 @@ class Program:
     period: Schedule
     flush: Schedule
     evaluate: Schedule
+
+    @property
+    def evaluation(self) -> "Program":
+        """The program that only evaluates."""
+        return replace(self, prologue=self.evaluate, period=self.evaluate)
 
 
 def _first_twice(ops: Iterable[Op]) -> str:

@@ -54,8 +54,8 @@ def bound(
     *,
     chain: Walk | None = None,
 ) -> Bound:
-    """The lower bound of a program's steady step; ``chain`` is its `chain_of`, or any
-    walk of it whose operations of a class cost the same, if known.
+    """The lower bound of a program's steady step, or of a program that runs once; ``chain`` is its
+    `chain_of`, or any walk of it whose operations of a class cost the same, if known.
 
     Streams run one operation at a time, so each is busy for the sum of its durations; both
     directions of a link share what the link gives both ways; DRAM serves every byte once;

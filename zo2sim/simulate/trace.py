@@ -43,13 +43,15 @@ class Trace:
     """Spans in issue order of a program that ran for some periods of ``steps_per_period`` steps.
 
     In the steady state the program repeats itself every ``cycle`` periods; ``trailing`` periods at
-    the end do not count, because nothing follows them that would contend with them.
+    the end do not count, because nothing follows them that would contend with them. What runs
+    ``once`` has no steady state: the whole trace counts.
     """
 
     name: str
     steps_per_period: int
     cycle: int = 1
     trailing: int = 0
+    once: bool = False
     spans: tuple[Span, ...]
 
     @property
@@ -70,6 +72,8 @@ class Trace:
     @property
     def steady(self) -> Window:
         """The last cycle, from loss to loss; ``ValueError`` for a trace that is too short."""
+        if self.once:
+            return Window(0.0, self.makespan_s)
         k = self.steady_steps
         losses = self.losses_s[: len(self.losses_s) - self.trailing * self.steps_per_period]
         if len(losses) <= k:

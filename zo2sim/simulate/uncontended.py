@@ -29,11 +29,13 @@ _CHUNK = 2048  # plans per pass: the ends of a period then stay in cache
 class Walk:
     """A program reduced to arithmetic: what each operation waits for, and its cost class.
 
-    ``like`` maps operations of equal cost to equal keys.
+    ``like`` maps operations of equal cost to equal keys. What runs ``once`` has no steady state:
+    its step is the first period, from start to end.
     """
 
     program: Program
     like: Callable[[Op], object]
+    once: bool = False
 
     @cached_property
     def classes(self) -> tuple[Op, ...]:
@@ -71,8 +73,9 @@ class Walk:
 
     def step_s(self, durations: Floats, late: Floats) -> Floats:
         """Mean step time of the steady state, (plans,); takes what `periods` takes."""
+        step_s = self._first_s if self.once else self._settled_s
         chunks = _chunks(durations.shape[1])
-        found = [self._settled_s(durations[:, own], late[:, own]) for own in chunks]
+        found = [step_s(durations[:, own], late[:, own]) for own in chunks]
         return np.concatenate(found)
 
     def periods(self, durations: Floats, late: Floats) -> Iterator[Floats]:
@@ -94,6 +97,9 @@ class Walk:
                     befores = _seen(befores, late_classes, lates)
                 _end(row, costs[cost], befores)
             yield ring[first : first + self._size]
+
+    def _first_s(self, durations: Floats, late: Floats) -> Floats:
+        return next(self.periods(durations, late)).max(axis=0)
 
     def _settled_s(self, durations: Floats, late: Floats) -> Floats:
         """Run ever more periods until every plan repeats itself."""

@@ -8,12 +8,12 @@ import pytest
 from tests.calibrated import calibrated_host, quantity
 from tests.zo2sim.cost.test_cpu import case
 from zo2sim.cost.parts import KERNELS, parts_s
-from zo2sim.machines.file import named
+from zo2sim.machines.file import named, names
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all
 from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Plan, Policy, Recipe
-from zo2sim.predict.bands import Band, band
+from zo2sim.predict.bands import BOTH, MISFIT, Band, band
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import predict
 
@@ -81,12 +81,17 @@ def slowed(machine: Machine, factor: float) -> Machine:
     return replace_all(machine, {**rates, **launch})
 
 
+def exact(machine: Machine) -> Machine:
+    """The machine with no doubt about any of its numbers."""
+    return replace_all(machine, {key: q.value for key, q in machine.quantities.items()})
+
+
 @pytest.mark.parametrize(("microbatches", "every"), [(1, 1), (4, 1), (8, 2)])
 def test_where_copies_slow_each_other_the_band_is_that_of_the_simulation(
     microbatches: int, every: int
 ):
     plan, recipe = Plan(write_back_every=every), Recipe(microbatches=microbatches)
-    machine, model = named("rtx-4090-24gb"), preset("opt-1.3b")
+    machine, model = exact(named("rtx-4090-24gb")), preset("opt-1.3b")
     one = Case(model=model, machine=machine, plan=plan, recipe=recipe)
     found, sigma = banded(one), one.cost.setting.kernels.gemm.errors["main"].log_sigma
     factors = (exp(-1.645 * sigma), exp(1.645 * sigma))
@@ -98,15 +103,68 @@ def test_a_band_says_what_it_holds_and_what_it_lacks():
     model = preset("opt-1.3b")
     one = Case(model=model, machine=named("a100-pcie-80gb"), plan=Plan(), recipe=Recipe())
     found = banded(one)
-    assert found.holds == ("scatter around kernel tables of a sibling card (2.2%)",)
-    assert set(found.lacks[:2]) == {"link.h2d_bytes_per_s", "link.d2h_bytes_per_s"}
+    assert found.holds[1] == "scatter around kernel tables of a sibling card (2.2%)"
+    assert set(found.lacks) == {"host.fsync_s", "host.stream_handover_s"}
     assert found.fits_share == 1.0
+    nothing = banded(replace(one, machine=exact(one.machine)))
+    assert nothing.holds == ("scatter around kernel tables of a sibling card (2.2%)",)
+    assert set(nothing.lacks[:2]) == {"link.h2d_bytes_per_s", "link.d2h_bytes_per_s"}
     host = banded(spread(1.2))
     assert set(host.lacks) == {"host.fsync_s", "host.stream_handover_s"}
     assert host.holds[1:] == (
         "scatter of runs around their prediction (2.0%)",
         "scatter of repeated runs (0.5%)",
     )
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != "this-host"])
+@pytest.mark.parametrize("plan", [Plan(), Plan(policy=Policy.RESIDENT), Plan(pinning="staged")])
+def test_every_machine_of_the_catalogue_has_a_band(name: str, plan: Plan):
+    one = Case(model=preset("opt-1.3b"), machine=named(name), plan=plan, recipe=Recipe())
+    found = banded(one)
+    assert found.low_step_s < predict(one).step_s < found.high_step_s
+    assert found.width > 0.02
+
+
+def test_where_the_link_binds_both_ways_its_own_interval_makes_the_band():
+    one = Case(
+        model=preset("opt-13b"),
+        machine=named("rtx-4090-24gb"),
+        plan=Plan(),
+        recipe=Recipe(sequence=32),
+    )
+    found, link = banded(one), one.machine.link
+    assert (found.widest, found.widest_share > 0.7) == (BOTH, True)
+    ends = [
+        both_ways(one, end / link.both_h2d_bytes_per_s.value)
+        for end in link.both_h2d_bytes_per_s.interval
+    ]
+    slow, fast = (predict(replace(one, machine=machine)).step_s for machine in ends)
+    assert fast < found.low_step_s < predict(one).step_s < found.high_step_s < slow
+    assert found.high_step_s / found.low_step_s > (slow / fast) ** 0.7
+
+
+def both_ways(one: Case, factor: float) -> Machine:
+    """Its machine with other rates while both ways are busy, none above that of one way."""
+    link = one.machine.link
+    return replace_all(
+        one.machine,
+        {
+            f"link.both_{way}_bytes_per_s": min(
+                factor * one.machine.quantity(f"link.both_{way}_bytes_per_s").value,
+                getattr(link, f"{way}_bytes_per_s").value,
+            )
+            for way in ("h2d", "d2h")
+        },
+    )
+
+
+def test_what_makes_a_band_wide_is_named():
+    resident = Case(
+        model=preset("opt-1.3b"), machine=named("a100-sxm-80gb"), plan=RESIDENT, recipe=Recipe()
+    )
+    assert banded(resident).widest == KERNELS
+    assert banded(replace(resident, machine=exact(resident.machine))).widest == MISFIT
 
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(tier="nvme"), Plan(pinning="pageable")])

@@ -105,22 +105,37 @@ def test_a_scale_between_those_of_the_proof_would_miss_what_binds_in_the_middle(
 
 def test_of_a_count_the_ends_prove_nothing():
     """Work goes over multiprocessors in waves: more of them may be slower than fewer."""
-    key, low, high = "device.num_sms", 60.0, 80.0
-    case = replace(CASE, machine=named("rtx-3090-24gb"), recipe=Recipe())
-    limits_s = bound(case.program, case.cost, case.cost.rates).limits_s
-    ends_s = limits_at(case, key, low)["compute"]
-    link = value_of(case.machine, LINK) * limits_s["link_both_ways"] / (0.985 * ends_s)
+    key, machine = "device.num_sms", named("rtx-3090-24gb")
+    device = replace(machine.device, gemm_flops_per_s=None, sustained_ratio=None)
+    case = replace(CASE, machine=replace(machine, device=device), recipe=Recipe())
+    counts = [float(number) for number in range(60, 260, 4)]
+    compute = [limits_at(case, key, count)["compute"] for count in counts]
+    dip = max(range(1, len(counts) - 1), key=lambda i: drop(compute, i))
+    low = max(range(dip), key=lambda i: compute[i])
+    high = max(range(dip + 1, len(counts)), key=lambda i: compute[i])
+    between_s = 0.5 * (compute[dip] + min(compute[low], compute[high]))
+    copies_s = bound(case.program, case.cost, case.cost.rates).limits_s["link_both_ways"]
+    link = value_of(case.machine, LINK) * copies_s / between_s
     case = replace(case, machine=with_value(case.machine, LINK, link))
-    for end in (low, high):
-        found = limits_at(case, key, end)
-        assert found["compute"] > max(found[name] for name in found if name != "compute")
-    names = [one.binding for one in regimes(case, key, low=low, high=high)]
-    assert names == ["compute", "dependencies", "compute"]
+    ends = {"low": counts[low], "high": counts[high]}
+    assert all(bound_at(case, key, end).binding == "compute" for end in ends.values())
+    names = [one.binding for one in regimes(case, key, **ends)]
+    assert names[0] == names[-1] == "compute"
+    assert len(names) >= 3
+
+
+def drop(times: list[float], place: int) -> float:
+    """How far a time lies below the largest before it, and below the largest after it."""
+    return min(max(times[:place]), max(times[place + 1 :])) - times[place]
+
+
+def bound_at(case: Case, key: str, value: float) -> Bound:
+    cost = replace(case, machine=with_value(case.machine, key, value)).cost
+    return bound(case.program, cost, cost.rates)
 
 
 def limits_at(case: Case, key: str, value: float) -> Mapping[str, float]:
-    cost = replace(case, machine=with_value(case.machine, key, value)).cost
-    return bound(case.program, cost, cost.rates).limits_s
+    return bound_at(case, key, value).limits_s
 
 
 def test_proof_takes_few_looks():

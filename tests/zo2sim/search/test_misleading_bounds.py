@@ -38,7 +38,7 @@ UNEVEN = replace(MODEL, name="uneven", blocks=(MODEL.blocks[0], WIDE.blocks[0]))
 
 def machine(name: str, *, link: float = 1.0, both: float = 1.0, dram_gb_per_s: float) -> Machine:
     """A machine of the catalogue with its link scaled, both ways by ``both`` more, and its DRAM."""
-    scaled = scale_link(named(name), link)
+    scaled = scale_link(steady(name), link)
     return replace_all(
         scaled,
         {
@@ -47,6 +47,22 @@ def machine(name: str, *, link: float = 1.0, both: float = 1.0, dram_gb_per_s: f
             "link.both_d2h_bytes_per_s": both * scaled.link.d2h_bytes_per_s.value,
         },
     )
+
+
+def steady(name: str) -> Machine:
+    """The machine with round numbers where the catalogue's may change: its spaces were chosen so
+    that they mislead."""
+    one = named(name)
+    ampere = replace(one.device, gemm_flops_per_s=None, sustained_ratio=None)
+    fixed = {"device.launch_us": 3, "device.pass_ratio": 1.0}
+    ways = {"rtx-4090-24gb": (25.5, 26.77), "t4-16gb": (11.5, 12.2)}[name]
+    both = {"rtx-4090-24gb": (11.24, 24.0), "t4-16gb": (5.6, 11.5)}[name]
+    rates = {
+        f"link.{state}{way}_gb_per_s": rate
+        for state, pair in (("", ways), ("both_", both), ("pageable_", (5, 5)), ("staged_", (5, 5)))
+        for way, rate in zip(("h2d", "d2h"), pair, strict=True)
+    }
+    return replace_all(replace(one, device=ampere), {**fixed, **rates})
 
 
 def space(model: Model, where: Machine, recipe: Recipe, **axes: tuple[object, ...]) -> PlanSpace:
@@ -102,7 +118,7 @@ def test_the_first_by_bound_is_not_the_fastest(asked: PlanSpace):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (BOTH_WAYS, (Policy.ZO2, 3, Dtype.FP16)),
+        (BOTH_WAYS, (Policy.ZO2, 2, Dtype.FP16)),
         (SLOW_DRAM, (Policy.ZO2, 4, Dtype.FP16)),
         (NARROW_WIRE, (Policy.ZO2, 3, Dtype.FP16)),
     ],
