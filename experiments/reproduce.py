@@ -6,7 +6,7 @@ python -m experiments.reproduce [--check] [--json FILE|-] [--figure FILE.svg] [-
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -15,6 +15,10 @@ from analysis.claims.row import Row
 from analysis.plots.claims import claims
 from analysis.plots.style import svg_text
 from analysis.report.commands.claims import claims_document, context_notes
+from analysis.scores.score import Score
+from analysis.scores.summary import Summary, all_scores, summaries
+from analysis.scores.summary import complaints as score_complaints
+from analysis.scores.times import time_scores, unscored
 from experiments.cli import Answer, finish, run, write_file
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
@@ -22,6 +26,10 @@ from experiments.folder.write import Number, Run, number_records, settings, writ
 COMMAND = "python -m experiments.reproduce"
 _WIDTH = 80
 _LABEL = 36
+GPUS = (
+    "Measured by others on real GPUs, beside predictions that owe nothing to the source of the "
+    "measurement: errors are relative, bands those of 90 %."
+)
 _MARKS = {"fitted": "*", "used": "+"}
 
 
@@ -56,7 +64,10 @@ def main(config: Config) -> int:
 
 def _complaints(rows: Sequence[Row]) -> list[str]:
     unexplained = [f"{row.claim} {row.item}" for row in rows if not row.settled]
-    return [f"{name}: disagrees, and nothing says why" for name in unexplained]
+    return [
+        *(f"{name}: disagrees, and nothing says why" for name in unexplained),
+        *score_complaints(summaries()),
+    ]
 
 
 def _folder(config: Config, rows: Sequence[Row]) -> Run:
@@ -88,6 +99,11 @@ def document(rows: Sequence[Row]) -> dict[str, object]:
         "disagree": sum(not row.agrees for row in rows),
         "unexplained": sum(not row.settled for row in rows),
         "claims": [row.record for row in rows],
+        "gpus": {
+            "summaries": [asdict(found) for found in summaries()],
+            "scores": [score.record for score in all_scores()],
+            "unscored": unscored(),
+        },
     }
 
 
@@ -99,7 +115,38 @@ def text(rows: Sequence[Row]) -> str:
         lines += ["", *textwrap.wrap(f"{claim}: {group[0].source}", _WIDTH)]
         for row in group:
             lines += _lines(row)
-    return "\n".join((*lines, "", *textwrap.wrap(_verdict(rows), _WIDTH), "", *_footnotes(rows)))
+    lines += ["", *textwrap.wrap(_verdict(rows), _WIDTH), "", *_footnotes(rows)]
+    return "\n".join((*lines, "", *_gpus()))
+
+
+def _gpus() -> Iterator[str]:
+    """Predictions beside what others measured on GPUs: kinds, then every time."""
+    yield from textwrap.wrap(GPUS, _WIDTH)
+    yield ""
+    yield f"{'':10}{'n':>5}{'median':>9}{'90th':>8}{'signed':>9}{'bands hold':>12}{'width':>8}"
+    yield from map(_summary_line, summaries())
+    yield ""
+    yield f"{'':{_LABEL}}{'measured':>10}{'predicted':>11}{'error':>8}  in band"
+    yield from map(_score_line, time_scores())
+    for name, why in unscored().items():
+        yield from textwrap.wrap(f"{name}: not predicted: {why}", _WIDTH, subsequent_indent="  ")
+
+
+def _summary_line(found: Summary) -> str:
+    return (
+        f"{found.kind:10}{found.count:5}{found.median:9.1%}{found.p90:8.1%}{found.signed:+9.1%}"
+        f"{found.held:12.0%}{found.width:8.0%}"
+    )
+
+
+def _score_line(score: Score) -> str:
+    guess = score.left_out
+    label = f"  {score.name} ({score.unit})"
+    held = "yes" if score.held else f"no: {_number(guess.low)} to {_number(guess.high)}"
+    return (
+        f"{label:{_LABEL}}{_number(score.measured):>10}{_number(guess.value):>11}"
+        f"{_percent(score.error):>8}  {held}"
+    )
 
 
 def _verdict(rows: Sequence[Row]) -> str:

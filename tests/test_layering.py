@@ -64,7 +64,8 @@ ARROWS = {
         "validation": "",
         "claims": "fits",
         "plots": "claims fits validation",
-        "report": "claims plots validation",
+        "scores": "",
+        "report": "claims plots scores validation",
     },
     "experiments": {
         "case": "",

@@ -1,6 +1,6 @@
 """The report on published claims: published, predicted, error, verdict, and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from analysis.claims.row import Context, Row
@@ -13,7 +13,9 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import DASH, counted, number, signed_percent
+from analysis.report.wording import DASH, counted, number, signed_percent, span
+from analysis.scores.summary import summaries
+from analysis.scores.times import time_scores
 from zo2sim.memory.account import load_constants
 
 _CONTEXT: Mapping[Context, str] = {"": "", "fitted": ", fitted", "used": ", uses fit"}
@@ -41,6 +43,7 @@ def claims_document(rows: Sequence[Row], *, provenance: Mapping[str, str]) -> Do
         *_claims(rows),
     )
     sections = [Section("Published and predicted", overview)]
+    sections.append(Section("Measured on GPUs", tuple(_gpus())))
     if wrong:
         sections.append(Section("Where they disagree", tuple(map(_reason, wrong))))
     return Document(
@@ -64,6 +67,55 @@ def context_notes(rows: Sequence[Row]) -> tuple[str, str]:
         "Uses fit: the same context, to which the value was not fitted. Other memory values rest "
         "on no fitted constant.",
     )
+
+
+def _gpus() -> Iterator[Block]:
+    """Predictions scored against measurements of others, each with its own source left out."""
+    yield Paragraph(
+        "What others measured on real GPUs, beside predictions that owe nothing to the source of "
+        "the measurement. Nothing of it was measured by this project. ",
+        Ref("gpu-kinds"),
+        " sums up, ",
+        Ref("gpu-times"),
+        " has every time.",
+    )
+    yield TableBlock(
+        key="gpu-kinds",
+        caption="Relative errors, and bands of 90 %: the share that holds the measurement, and "
+        "their median width over the prediction.",
+        header=("kind", "n", "median", "90th percentile", "signed", "bands hold", "width"),
+        rows=tuple(
+            (
+                s.kind,
+                str(s.count),
+                f"{s.median:.1%}",
+                f"{s.p90:.1%}",
+                signed_percent(s.signed),
+                f"{s.held:.0%}",
+                f"{s.width:.0%}",
+            )
+            for s in summaries()
+        ),
+    )
+    yield TableBlock(
+        key="gpu-times",
+        caption="Times of forwards, and tokens generated per second.",
+        header=("measurement", "unit", "measured", "predicted", "error", "90 % band"),
+        rows=tuple(
+            (
+                s.name,
+                s.unit,
+                number(s.measured),
+                number(s.left_out.value),
+                signed_percent(s.error),
+                span(s.left_out.low, s.left_out.high, number),
+            )
+            for s in time_scores()
+        ),
+        wide=True,
+    )
+    names = sorted({s.source for s in time_scores()})
+    yield Paragraph("Sources. " + ". ".join(names) + ".")
 
 
 def _claims(rows: Sequence[Row]) -> list[Block]:

@@ -1,0 +1,146 @@
+"""Times of forwards that others measured: `analysis/data/gpu_times.toml`, as cases to predict."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from analysis.scores.score import Guess, Score
+from zo2sim.dtypes import Dtype
+from zo2sim.machines.file import without
+from zo2sim.machines.machine import Machine
+from zo2sim.machines.population import sources
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.workload import Workload
+from zo2sim.predict.bands import Band, band
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
+
+Row = Mapping[str, Any]
+_PLAN = ("resident_blocks", "pinning", "tier")
+
+
+@cache
+def time_scores() -> tuple[Score, ...]:
+    """Every time that can be predicted."""
+    return tuple(_score(row) for row in _rows() if "unscored" not in row)
+
+
+def unscored() -> dict[str, str]:
+    """The others, and why."""
+    return {row["id"]: row["unscored"] for row in _rows() if "unscored" in row}
+
+
+def nominal(row: Row, machine: Machine, **changes: Any) -> Case:
+    """The case of a row, on one of its machines."""
+    dtype = Dtype(row.get("dtype", "fp16"))
+    recipe = Recipe(
+        batch=row["batch"],
+        sequence=changes.get("sequence", row["sequence"]),
+        microbatches=row.get("microbatches", 1),
+        storage_dtype=dtype,
+        wire_dtype=dtype,
+        compute_dtype=dtype,
+    )
+    plan = Plan(policy=Policy(row.get("policy", "resident")), **_some(row, _PLAN))
+    workload = Workload(work="forward", **_some(row, ("attention", "logits")))
+    return Case(
+        model=preset(row["model"]), machine=machine, plan=plan, recipe=recipe, workload=workload
+    )
+
+
+def rows_of(source: str) -> tuple[Row, ...]:
+    """The rows of one source, by the name under which measurements say so."""
+    return tuple(row for row in _rows() if row.get("by") == source)
+
+
+def _score(row: Row) -> Score:
+    return Score(
+        name=row["id"],
+        kind=row["kind"],
+        unit=row["unit"],
+        source=sources()[row["by"]],
+        measured=row["value"],
+        found=_guess(row, ()),
+        left_out=_guess(row, (row["by"],)),
+    )
+
+
+def _guess(row: Row, left_out: tuple[str, ...]) -> Guess:
+    """On the first of its machines; the band is that of all of them."""
+    found = [_seconds(row, without(name, left_out)) for name in row["machines"]]
+    value, low, high = found[0][0], min(f[1] for f in found), max(f[2] for f in found)
+    if row["unit"] == "s":
+        return Guess(value=value, low=low, high=high)
+    tokens = row["batch"] * row.get("microbatches", 1) * row["generated"]
+    return Guess(value=tokens / value, low=tokens / high, high=tokens / low)
+
+
+def _seconds(row: Row, machine: Machine) -> tuple[float, float, float]:
+    """Seconds and both ends; a token after the first one takes a forward of one token."""
+    total = _forward(nominal(row, machine))
+    if "generated" not in row:
+        return total
+    after = replace(nominal(row, machine, sequence=1))
+    token = _forward(after)
+    more = row["generated"] - 1
+    return (
+        total[0] + more * token[0],
+        total[1] + more * token[1],
+        total[2] + more * token[2],
+    )
+
+
+def _forward(case: Case) -> tuple[float, float, float]:
+    prediction = predict(case)
+    found: Band = band(prediction)
+    return prediction.step_s, found.low_step_s, found.high_step_s
+
+
+def _some(row: Row, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: row[key] for key in keys if key in row}
+
+
+@cache
+def _rows() -> tuple[Row, ...]:
+    text = files("analysis").joinpath("data/gpu_times.toml").read_text(encoding="utf-8")
+    return tuple(tomllib.loads(text)["time"])
+
+
+def implied_ratio(source: str, machine: str) -> float:
+    """What long work leaves of a large product, as a source's forwards on a card have it.
+
+    By bisection: the median of its forwards that keep the card busy is met. This is how
+    ``device.sustained_ratio`` of `data/machines/measured.toml` was found.
+    """
+    rows = [r for r in rows_of(source) if machine in r["machines"] and _busy(r)]
+
+    def longer(ratio: float) -> bool:
+        """Most of them are predicted to take longer than they did."""
+        own = _with_ratio(without(machine, (source,)), ratio)
+        late = [_forward(nominal(row, own))[0] > row["value"] for row in rows]
+        return 2 * sum(late) > len(late)
+
+    low, high = 0.2, 1.2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if longer(middle) else (low, middle)
+    return (low + high) / 2
+
+
+_HALVINGS = 10
+_BUSY_TOKENS = 1024
+
+
+def _busy(row: Row) -> bool:
+    return row["kind"] in ("forward", "streamed") and row["batch"] * row["sequence"] >= _BUSY_TOKENS
+
+
+def _with_ratio(machine: Machine, ratio: float) -> Machine:
+    known = machine.device.sustained_ratio
+    assert known is not None, "a machine of the catalogue has one"
+    quantity = replace(known, value=ratio, low=None, high=None)
+    return replace(machine, device=replace(machine.device, sustained_ratio=quantity))
