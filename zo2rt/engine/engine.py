@@ -8,7 +8,8 @@ model.save_pretrained(folder)
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -32,7 +33,7 @@ from zo2rt.steps.operations import lane_batches
 from zo2rt.steps.outcome import Outcome, finite
 from zo2rt.steps.step import Step
 from zo2rt.steps.timeline import Timeline
-from zo2sim.memory.account import DoesNotFit
+from zo2sim.memory.account import SHARD_BYTES, DoesNotFit
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
 from zo2sim.schedule.ops import Kind, Program, Schedule
@@ -198,9 +199,18 @@ class Engine:
 
     def save(self, folder: Path) -> None:
         """Flush, and write a plain Hugging Face folder with safetensors."""
+        with self.whole():
+            self._model.save_pretrained(folder, max_shard_size=SHARD_BYTES)  # type: ignore[operator]
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Flush; inside, every parameter shows its weights, and nothing of the engine may run.
+
+        What is on NVMe is shown without being read into memory.
+        """
         self.flush()
         with self._parts.residence.whole():
-            self._model.save_pretrained(folder)  # type: ignore[operator]
+            yield
 
     def trace(self) -> Trace:
         """What ran in the latest steps."""
@@ -208,7 +218,10 @@ class Engine:
         return self._timeline.trace()
 
     def close(self) -> None:
-        """Flush, and give the model tensors of its own, with the trained weights in them."""
+        """Flush, and give the model tensors of its own, with the trained weights in them.
+
+        Those of blocks on NVMe remain pages of a file without a name, which ends with them.
+        """
         if self._is_open:
             self.flush()
             self._parts.residence.give_back()
@@ -225,7 +238,8 @@ class Engine:
     def __exit__(self, kind: object, *error: object) -> None:
         if kind is None:
             self.close()
-        else:
+        elif self._is_open:
+            self._parts.residence.show_blocks()
             self._let_go()
 
     def _pending(self, done: int) -> Schedule:

@@ -76,9 +76,7 @@ def test_a_run_goes_on_where_it_stopped(stop: int, tmp_path: Path):
     same(trained_weights(tmp_path), trained_weights(None))
 
 
-@pytest.mark.parametrize(
-    "plan", [Plan(policy=Policy.HOST_UPDATE, num_slots=1), Plan(tier="nvme", num_slots=3)]
-)
+@pytest.mark.parametrize("plan", [Plan(policy=Policy.HOST_UPDATE, num_slots=1), Plan(tier="nvme")])
 def test_another_plan_may_go_on(plan: Plan, tmp_path: Path):
     trained_weights(tmp_path, 7)
     with opened(tmp_path, plan) as (model, trained):
