@@ -33,6 +33,7 @@ from zo2rt.steps.operations import lane_batches
 from zo2rt.steps.outcome import Outcome, finite
 from zo2rt.steps.step import Step
 from zo2rt.steps.timeline import Timeline
+from zo2rt.weights.pending import PendingUpdates
 from zo2sim.memory.account import SHARD_BYTES, DoesNotFit
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
@@ -86,6 +87,8 @@ class Engine:
         self._first_step = self.num_steps
         self._executor = self._fresh_executor()
         self._timeline = Timeline(self.program, self.num_steps)
+        trained = (p.tensor for p in parts.units.parameters if p.trainable)
+        self._updates = PendingUpdates(trained, apply=self.flush)
         self._is_open = True
 
     @property
@@ -131,9 +134,11 @@ class Engine:
     ) -> Outcome:
         """One step: both forwards of every lane, and the losses. Its update is applied in time.
 
+        Who reads a trained parameter between two steps has it applied at once, as `flush` does.
         ``lr`` and ``seed`` hold for this step alone; 0 is a seed and a learning rate.
         """
         start_s, number = perf_counter(), self.num_steps
+        self._updates.end()
         microbatches = split(batch, self._recipe.microbatches)
         with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
             now = self._begun(traversal, lr, seed)
@@ -141,6 +146,7 @@ class Engine:
         wall_s = perf_counter() - start_s
         self._forget(number)
         self.num_steps += 1
+        self._updates.begin()
         self._timeline.add(self._executor.ended())
         losses = self.record.losses
         return Outcome(
@@ -177,6 +183,7 @@ class Engine:
 
     def flush(self) -> None:
         """Apply every pending update, so that the model's parameters show it."""
+        self._updates.end()
         if self.num_steps == self._first_step:
             return
         self._timeline.add(self._executor.spans())
@@ -239,6 +246,7 @@ class Engine:
         if kind is None:
             self.close()
         elif self._is_open:
+            self._updates.end()
             self._parts.residence.show_blocks()
             self._let_go()
 

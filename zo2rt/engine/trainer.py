@@ -7,7 +7,7 @@
 
 The loop is the Trainer's own: data order, schedules, logging, callbacks, checkpoints and the best
 model are as ever. While it runs, an `Engine` owns the weights; whoever looks at them (evaluate,
-predict, save) gets them with every pending update.
+predict, save, a callback) gets them with every pending update.
 
 [Note: a step's seed] Noise is keyed by run seed, step and sample, and an engine counts its steps
 from 0. A run that is resumed from a checkpoint has a new engine, so every step is given the seed

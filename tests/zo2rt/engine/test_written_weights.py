@@ -31,9 +31,10 @@ NVME = Plan(tier="nvme")
 def llama(hidden: int, wide: int, layers: int, dtype: Dtype) -> nn.Module:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"hidden_size": hidden, "intermediate_size": wide}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 2}
     config = LlamaConfig(vocab_size=64, num_hidden_layers=layers, **sizes, **heads)
-    return LlamaForCausalLM(config).to(TORCH[dtype]).eval()
+    model: Any = LlamaForCausalLM(config)
+    return model.to(TORCH[dtype]).eval()
 
 
 @st.composite
@@ -68,7 +69,8 @@ def test_a_snapshot_holds_the_bits_in_memory(
     want = dict(twin.named_parameters())
     with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setitem(snapshot.write.__kwdefaults__, "shard_bytes", shard_bytes)
+        defaults: Any = snapshot.write.__kwdefaults__
+        patch.setitem(defaults, "shard_bytes", shard_bytes)
         with engine(model, plan, how, data, folder=folder) as trained:
             trained.step(batch("llama", seed=0))
             trained.save(folder / "early")
