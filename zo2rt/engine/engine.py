@@ -121,7 +121,7 @@ class Engine:
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """What is wrong with snapshots that were passed over when the run was resumed."""
+        """What was passed over, or cut off the journal, when the run was resumed."""
         return () if self._parts.run is None else self._parts.run.damaged
 
     @property

@@ -160,6 +160,22 @@ def test_a_flipped_byte_is_named_and_nothing_is_overwritten(tmp_path: Path):
     assert path.read_bytes() == data
 
 
+def test_an_end_that_was_cut_off_is_told(tmp_path: Path):
+    """A bit that breaks the last line's JSON looks like a write that was never finished."""
+    trained_weights(tmp_path, 4)
+    path = tmp_path / "journal.jsonl"
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    with opened(tmp_path) as (_, trained):
+        assert trained.num_steps == 3
+        (told,) = trained.damaged
+    assert "were no whole record and were cut off" in told
+    assert told.endswith("the run goes on from step 3")
+    with opened(tmp_path) as (_, trained):
+        assert trained.damaged == ()
+
+
 def test_a_missing_shard_is_named(tmp_path: Path):
     trained_weights(tmp_path, 4)
     next(tmp_path.glob("snapshots/*/*.safetensors")).unlink()
