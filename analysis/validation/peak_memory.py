@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zo2sim.memory.account import MemoryAccount, MemoryPlace
-from zo2sim.memory.runtime import AROUND_A_RUN
+from zo2sim.memory.runtime import AROUND_A_RUN, AT_A_SNAPSHOT
 
 ARENA = ("resident units", "resident blocks", "slots", "scratch")
 """Items of the account that the runtime allocates as buffers of its own."""
@@ -33,8 +33,11 @@ class MemoryCheck:
 
     @property
     def predicted_grown_bytes(self) -> int:
-        """Device and host together, as both are one process's memory; libraries apart."""
-        return self.account.without(AROUND_A_RUN).on_one_memory.host_bytes
+        """Device and host together, as both are one process's memory; libraries apart.
+
+        The runs that are compared write no snapshot.
+        """
+        return self.account.without((*AROUND_A_RUN, AT_A_SNAPSHOT)).on_one_memory.host_bytes
 
     @property
     def rss_error(self) -> float | None:

@@ -8,7 +8,8 @@ model.save_pretrained(folder)
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -32,7 +33,8 @@ from zo2rt.steps.operations import lane_batches
 from zo2rt.steps.outcome import Outcome, finite
 from zo2rt.steps.step import Step
 from zo2rt.steps.timeline import Timeline
-from zo2sim.memory.account import DoesNotFit
+from zo2rt.weights.pending import PendingUpdates
+from zo2sim.memory.account import SHARD_BYTES, DoesNotFit
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
 from zo2sim.schedule.ops import Kind, Program, Schedule
@@ -85,6 +87,8 @@ class Engine:
         self._first_step = self.num_steps
         self._executor = self._fresh_executor()
         self._timeline = Timeline(self.program, self.num_steps)
+        trained = (p.tensor for p in parts.units.parameters if p.trainable)
+        self._updates = PendingUpdates(trained, apply=self.flush)
         self._is_open = True
 
     @property
@@ -117,7 +121,7 @@ class Engine:
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """What is wrong with snapshots that were passed over when the run was resumed."""
+        """What was passed over, or cut off the journal, when the run was resumed."""
         return () if self._parts.run is None else self._parts.run.damaged
 
     @property
@@ -130,9 +134,11 @@ class Engine:
     ) -> Outcome:
         """One step: both forwards of every lane, and the losses. Its update is applied in time.
 
+        Who reads a trained parameter between two steps has it applied at once, as `flush` does.
         ``lr`` and ``seed`` hold for this step alone; 0 is a seed and a learning rate.
         """
         start_s, number = perf_counter(), self.num_steps
+        self._updates.end()
         microbatches = split(batch, self._recipe.microbatches)
         with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
             now = self._begun(traversal, lr, seed)
@@ -140,6 +146,7 @@ class Engine:
         wall_s = perf_counter() - start_s
         self._forget(number)
         self.num_steps += 1
+        self._updates.begin()
         self._timeline.add(self._executor.ended())
         losses = self.record.losses
         return Outcome(
@@ -176,6 +183,7 @@ class Engine:
 
     def flush(self) -> None:
         """Apply every pending update, so that the model's parameters show it."""
+        self._updates.end()
         if self.num_steps == self._first_step:
             return
         self._timeline.add(self._executor.spans())
@@ -198,9 +206,18 @@ class Engine:
 
     def save(self, folder: Path) -> None:
         """Flush, and write a plain Hugging Face folder with safetensors."""
+        with self.whole():
+            self._model.save_pretrained(folder, max_shard_size=SHARD_BYTES)  # type: ignore[operator]
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Flush; inside, every parameter shows its weights, and nothing of the engine may run.
+
+        What is on NVMe is shown without being read into memory.
+        """
         self.flush()
         with self._parts.residence.whole():
-            self._model.save_pretrained(folder)  # type: ignore[operator]
+            yield
 
     def trace(self) -> Trace:
         """What ran in the latest steps."""
@@ -208,7 +225,10 @@ class Engine:
         return self._timeline.trace()
 
     def close(self) -> None:
-        """Flush, and give the model tensors of its own, with the trained weights in them."""
+        """Flush, and give the model tensors of its own, with the trained weights in them.
+
+        Those of blocks on NVMe remain pages of a file without a name, which ends with them.
+        """
         if self._is_open:
             self.flush()
             self._parts.residence.give_back()
@@ -225,7 +245,9 @@ class Engine:
     def __exit__(self, kind: object, *error: object) -> None:
         if kind is None:
             self.close()
-        else:
+        elif self._is_open:
+            self._updates.end()
+            self._parts.residence.show_blocks()
             self._let_go()
 
     def _pending(self, done: int) -> Schedule:

@@ -7,7 +7,7 @@
 
 The loop is the Trainer's own: data order, schedules, logging, callbacks, checkpoints and the best
 model are as ever. While it runs, an `Engine` owns the weights; whoever looks at them (evaluate,
-predict, save) gets them with every pending update.
+predict, save, a callback) gets them with every pending update.
 
 [Note: a step's seed] Noise is keyed by run seed, step and sample, and an engine counts its steps
 from 0. A run that is resumed from a checkpoint has a new engine, so every step is given the seed
@@ -17,7 +17,7 @@ under which the engine's step draws what the Trainer's step draws: splitmix64 ca
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -173,9 +173,8 @@ class ZerothOrderTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As ever, with every pending update."""
-        if self._engine is not None:
-            self._engine.flush()
-        super().save_model(output_dir, _internal_call)
+        with nullcontext() if self._engine is None else self._engine.whole():
+            super().save_model(output_dir, _internal_call)
 
     def _load_best_model(self) -> None:
         """Into an ordinary model, because the training is over."""

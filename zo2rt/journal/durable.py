@@ -14,6 +14,8 @@ from typing import final
 TEMPORARY = ".tmp"
 """Ending of names that are not published yet; whatever carries it may be removed at a start."""
 
+_AT_ONCE = 2**20  # bytes that are gathered before they are written
+
 
 class FileSystem(ABC):
     """The operations by which the runtime touches files; each may raise ``OSError``."""
@@ -166,8 +168,22 @@ def settle(fs: FileSystem, path: Path, *, num_bytes: int) -> None:
 
 def write_new(fs: FileSystem, path: Path, data: bytes) -> None:
     """A file with durable bytes; its name is durable after an fsync of the folder."""
+    write_pieces(fs, path, (data,))
+
+
+def write_pieces(fs: FileSystem, path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """The same of bytes that lie in several places; small ones are written together."""
     with _opened(fs, path, new=True) as handle:
-        _write_all(fs, handle, data)
+        small = bytearray()
+        for piece in pieces:
+            if len(small) + len(piece) > _AT_ONCE:
+                _write_all(fs, handle, small)
+                small = bytearray()
+            if len(piece) > _AT_ONCE:
+                _write_all(fs, handle, piece)
+            else:
+                small += piece
+        _write_all(fs, handle, small)
         fs.fsync(handle)
 
 
@@ -184,13 +200,13 @@ def publish(fs: FileSystem, path: Path, data: bytes) -> None:
 def published(fs: FileSystem, path: Path) -> Iterator[Path]:
     """A temporary name: the file or folder that the block makes durable there becomes ``path``.
 
-    When the block fails with ``OSError`` it is removed, and gives its room back.
+    When the block fails it is removed, and gives its room back.
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         yield temporary
         fs.rename(temporary, path)
-    except OSError:
+    except Exception:
         _try_to_remove(fs, temporary)
         raise
     fs.fsync_folder(path.parent)
@@ -232,7 +248,7 @@ def _opened(fs: FileSystem, path: Path, *, new: bool) -> Iterator[int]:
         fs.close(handle)
 
 
-def _write_all(fs: FileSystem, handle: int, data: bytes) -> None:
+def _write_all(fs: FileSystem, handle: int, data: bytes | bytearray | memoryview) -> None:
     rest = memoryview(data)
     while len(rest):
         rest = rest[fs.write(handle, rest) :]

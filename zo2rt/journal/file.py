@@ -24,6 +24,7 @@ class Journal:
         """Takes a file as it was read; use `create` or `open`."""
         self._fs = fs
         self.path = path
+        self._torn_bytes = contents.torn_bytes
         self._take(contents)
 
     @classmethod
@@ -43,11 +44,22 @@ class Journal:
     def open(cls, fs: FileSystem, path: Path) -> Self:
         """An existing journal. A torn last record is cut off, and what is left made durable.
 
-        Raises `DamageError` as `read` does, having changed nothing.
+        ``cut`` says so. Raises `DamageError` as `read` does, having changed nothing.
         """
         contents = read(fs, path)
         durable.settle(fs, path, num_bytes=contents.marks[-1])
         return cls(fs, path, contents)
+
+    @property
+    def cut(self) -> str | None:
+        """What was cut off when the file was opened: for people; None where nothing was."""
+        if not self._torn_bytes:
+            return None
+        return (
+            f"{self.path}: the last {self._torn_bytes} bytes were no whole record and were cut "
+            f"off, as after a kill in the middle of a write; the run goes on from step "
+            f"{self.position.step}"
+        )
 
     @property
     def header(self) -> Header:

@@ -24,7 +24,8 @@ SNAPSHOTS = "snapshots"
 class Resumed:
     """Weights are those of ``snapshot`` after the updates of ``records``, oldest first.
 
-    ``damaged`` says what is wrong with newer snapshots that were passed over: tell the user.
+    ``damaged`` says what is wrong with newer snapshots that were passed over, and what was cut off
+    the journal: tell the user.
     """
 
     journal: Journal
@@ -97,7 +98,7 @@ def _resume(fs: FileSystem, folder: Path, journal: Journal) -> Resumed:
         journal=journal,
         snapshot=snapshot,
         records=history(fs, journal.path, snapshot.position),
-        damaged=found.damaged,
+        damaged=found.damaged if journal.cut is None else (*found.damaged, journal.cut),
     )
 
 

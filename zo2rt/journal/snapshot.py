@@ -1,38 +1,27 @@
 """Snapshots: weights at one position of the journal, whole or not there at all.
 
 A snapshot is a folder ``step-00000100``: safetensors shards and a sealed ``manifest.json`` with the
-SHA-256 of each. It is filled under a temporary name, fsynced file by file, and then renamed, so
-no reader ever sees a part of it; nothing is overwritten.
+SHA-256 of each of their tensors, taken from the weights. It is filled under a temporary name,
+fsynced and read back file by file, and then renamed, so no reader ever sees a part of it, or one
+that holds anything else; nothing is overwritten.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 from zo2rt.journal import durable
+from zo2rt.journal import shard as shards
 from zo2rt.journal.chain import FIRST, DamageError, Position, seal, unseal
 from zo2rt.journal.durable import FileSystem
+from zo2rt.journal.shard import Drawn, Shard
+from zo2sim.memory.account import SHARD_BYTES
 
-SHARD_BYTES = 2**28
-"""Tensors are collected up to this size: what is in memory twice while it is written or read."""
-
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MANIFEST = "manifest.json"
 _PREFIX = "step-"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """A file of the snapshot, as it was written."""
-
-    name: str
-    num_bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +53,11 @@ def write(
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> Snapshot:
-    """Return when the snapshot is durable. ``tensors`` are drawn one by one.
+    """Return when the snapshot is durable, and was read back. ``tensors`` are drawn one by one.
 
     ``position`` must be one that the journal gave: its records are durable already. Raises
-    ``ValueError`` when the folder holds a snapshot of that step, and ``OSError`` when it could
-    not be written; earlier snapshots are untouched.
+    ``ValueError`` when the folder holds a snapshot of that step, ``OSError`` when it could not be
+    written, and `DamageError` when it does not hold what was drawn; earlier ones are untouched.
     """
     target = folder / f"{_PREFIX}{position.step:08d}"
     durable.ensure_folder(fs, folder)
@@ -79,13 +68,18 @@ def write(
             f"move it away, or write to another folder"
         )
     try:
-        _fill(fs, target, position, _shards(tensors, shard_bytes))
+        _fill(fs, target, position, _drawn(tensors, shard_bytes))
     except OSError as error:
         raise OSError(
             error.errno,
             f"the snapshot of step {position.step} was not written ({error.strerror}); earlier "
             f"ones and the journal are intact; make room on the disk, then write it again",
             str(target),
+        ) from error
+    except DamageError as error:
+        raise DamageError(
+            f"the snapshot of step {position.step} must hold the weights, and what was read back "
+            f"does not; it was removed, earlier ones and the journal are intact; {error}"
         ) from error
     return _checked_manifest(fs, target)
 
@@ -127,7 +121,7 @@ def check(fs: FileSystem, path: Path) -> Snapshot:
     """The snapshot in the folder ``path``. Raises `DamageError` naming a file that is not whole."""
     snapshot = _checked_manifest(fs, path)
     for shard in snapshot.shards:
-        _checked_bytes(fs, snapshot, shard)
+        shards.checked(fs, path, shard)
     return snapshot
 
 
@@ -137,20 +131,16 @@ def read(fs: FileSystem, snapshot: Snapshot) -> Iterator[tuple[str, Tensor]]:
     Raises `DamageError` before any tensor of a damaged shard is given out.
     """
     for shard in snapshot.shards:
-        data = _checked_bytes(fs, snapshot, shard)
-        try:
-            tensors = safetensors_torch.load(data)
-        except SafetensorError as error:  # the bytes are those written: another format version
-            raise ValueError(f"{snapshot.folder / shard.name}: {error}") from error
-        yield from sorted(tensors.items())
+        yield from shards.read(fs, snapshot.folder, shard)
 
 
-def _fill(
-    fs: FileSystem, target: Path, position: Position, shards: Iterable[Mapping[str, Tensor]]
-) -> None:
+def _fill(fs: FileSystem, target: Path, position: Position, parts: Iterable[list[Drawn]]) -> None:
     with durable.published(fs, target) as temporary:
         fs.make_folder(temporary)
-        files = [_write_shard(fs, temporary, n, shard) for n, shard in enumerate(shards, start=1)]
+        files = [
+            shards.write(fs, temporary / f"weights-{number:05d}.safetensors", drawn)
+            for number, drawn in enumerate(parts, start=1)
+        ]
         manifest = {
             "format": FORMAT_VERSION,
             "position": asdict(position),
@@ -160,26 +150,20 @@ def _fill(
         fs.fsync_folder(temporary)
 
 
-def _write_shard(fs: FileSystem, folder: Path, number: int, tensors: Mapping[str, Tensor]) -> Shard:
-    name = f"weights-{number:05d}.safetensors"
-    data = safetensors_torch.save({key: tensor.contiguous() for key, tensor in tensors.items()})
-    durable.write_new(fs, folder / name, data)
-    return Shard(name=name, num_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-
-def _shards(pairs: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[dict[str, Tensor]]:
-    shard: dict[str, Tensor] = {}
+def _drawn(pairs: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[list[Drawn]]:
+    """What goes into each shard."""
+    part: list[Drawn] = []
     seen: set[str] = set()
     for name, tensor in pairs:
         if name in seen:
             raise ValueError(f"names of tensors in a snapshot must differ; {name} comes twice")
-        if shard and sum(t.nbytes for t in shard.values()) + tensor.nbytes > limit:
-            yield shard
-            shard = {}
+        if part and sum(len(one.data) for one in part) + tensor.nbytes > limit:
+            yield part
+            part = []
         seen.add(name)
-        shard[name] = tensor
-    if shard:
-        yield shard
+        part.append(Drawn.of(name, tensor))
+    if part:
+        yield part
 
 
 def _folders(fs: FileSystem, folder: Path) -> list[Path]:
@@ -196,8 +180,10 @@ def _step(path: Path) -> int:
 
 
 def _checked_manifest(fs: FileSystem, path: Path) -> Snapshot:
-    line = _bytes(fs, path, _MANIFEST)
-    sealed = unseal(FIRST, line)
+    try:
+        sealed = unseal(FIRST, fs.read(path / _MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DamageError(f"{path / _MANIFEST}: must be there; it is missing") from None
     if sealed is None:
         raise DamageError(f"{path / _MANIFEST}: must be as it was written; it is damaged")
     content = sealed.content
@@ -209,22 +195,5 @@ def _checked_manifest(fs: FileSystem, path: Path) -> Snapshot:
     position = Position(**content["position"])
     if path.name != f"{_PREFIX}{position.step:08d}":
         raise DamageError(f"{path}: the folder's name must be that of step {position.step}")
-    shards = tuple(Shard(**shard) for shard in content["shards"])
-    return Snapshot(folder=path, position=position, shards=shards, sha256=sealed.sha256)
-
-
-def _checked_bytes(fs: FileSystem, snapshot: Snapshot, shard: Shard) -> bytes:
-    data = _bytes(fs, snapshot.folder, shard.name)
-    if hashlib.sha256(data).hexdigest() != shard.sha256:
-        raise DamageError(
-            f"{snapshot.folder / shard.name}: must be the {shard.num_bytes} bytes that were "
-            f"written; the {len(data)} bytes there differ"
-        )
-    return data
-
-
-def _bytes(fs: FileSystem, folder: Path, name: str) -> bytes:
-    try:
-        return fs.read(folder / name)
-    except (FileNotFoundError, NotADirectoryError):
-        raise DamageError(f"{folder / name}: must be there; it is missing") from None
+    files = tuple(Shard(**shard) for shard in content["shards"])
+    return Snapshot(folder=path, position=position, shards=files, sha256=sealed.sha256)

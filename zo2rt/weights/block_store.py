@@ -5,13 +5,17 @@ says of which unit and version it is. The store is a cache of snapshot and journ
 filled anew at every start.
 """
 
+import mmap
 import os
+from collections.abc import Collection
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 _HEADER = 4096
 """Bytes before each half; data starts on a page."""
+_NO_RESERVE = 0x4000  # Linux's MAP_NORESERVE, which mmap names from Python 3.13 on
 
 
 class BlockStore:
@@ -22,6 +26,7 @@ class BlockStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._sizes = dict(sizes)
         self._offsets: dict[int, int] = {}
         self._halves = {unit: _HEADER * (1 + -(-size // _HEADER)) for unit, size in sizes.items()}
         self._current = dict.fromkeys(sizes, 1)
@@ -54,6 +59,26 @@ class BlockStore:
             if count == 0:
                 raise RuntimeError(f"{self._path}: block {unit} ends after {done} bytes; cut short")
             done += count
+
+    def mapped(self, units: Collection[int]) -> dict[int, Tensor]:
+        """The blocks where they lie, flat uint8: pages of the file, which take no memory for good.
+
+        They show a block until its next write but one; after `close` they keep the file's room on
+        the drive for as long as they are there. What is written to them stays in memory.
+        """
+        starts = {unit: self._start(unit, self._current[unit]) + _HEADER for unit in units}
+        if not starts:
+            return {}
+        first = min(starts.values()) // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        end = max(start + self._sizes[unit] for unit, start in starts.items())
+        flags = mmap.MAP_PRIVATE | _NO_RESERVE  # or more than the memory could not be mapped
+        pages = mmap.mmap(self._handle, end - first, flags=flags, offset=first)
+        return {
+            unit: torch.frombuffer(
+                pages, dtype=torch.uint8, count=self._sizes[unit], offset=start - first
+            )
+            for unit, start in starts.items()
+        }
 
     def close(self) -> None:
         """Remove the file; a second call does nothing."""

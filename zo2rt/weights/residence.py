@@ -1,14 +1,15 @@
 """A model's weights while they live in an arena: moved in, shown, read out, given back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from zo2rt.backends.buffers import give_back_freed
+from zo2rt.model.binding import bound
 from zo2rt.model.codec import views
-from zo2rt.model.units import Unit, Units
+from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2rt.weights.arena import Arena, fill
 from zo2rt.weights.block_store import BlockStore
 
@@ -51,35 +52,48 @@ class Residence:
             parameter.tensor.data = tensor
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and master weights of every parameter, unit by unit; a tensor holds until the
-        next unit is asked for. Nothing may run meanwhile."""
+        """Name and master weights of every parameter, unit by unit; tensors hold until something
+        runs."""
         for unit in self._units.order:
-            for parameter, tensor in zip(unit.parameters, self._tensors(unit), strict=True):
+            for parameter, tensor in self._shown([unit]):
                 yield parameter.name, tensor
 
-    def _tensors(self, unit: Unit) -> tuple[Tensor, ...]:
-        if self._arena.has_home(unit):
-            return self._arena.home(unit)
-        assert self._blocks is not None
-        staged = self._arena.staged(unit, self._arena.stage_in)
-        self._blocks.read(unit.number, staged)
-        return views(staged, self._arena.formats.home(unit))
+    def _shown(self, units: Sequence[Unit]) -> Iterator[tuple[UnitParameter, Tensor]]:
+        """Every parameter with its weights where they are: in a buffer, or in a file's pages."""
+        away = [unit.number for unit in units if not self._arena.has_home(unit)]
+        mapped = {} if self._blocks is None else self._blocks.mapped(away)
+        for unit in units:
+            if unit.number in mapped:
+                home = views(mapped[unit.number], self._arena.formats.home(unit))
+            else:
+                home = self._arena.home(unit)
+            yield from zip(unit.parameters, home, strict=True)
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Inside, every parameter shows its weights, those on NVMe too. Nothing may run."""
+        """Inside, every parameter shows its weights, those on NVMe too. Nothing may run.
+
+        Each has a storage of its own: of tensors that share one, `save_pretrained` makes copies.
+        """
+        parameters, tensors = zip(*self._shown(self._units.order), strict=True)
+        with bound(parameters, map(torch.from_dlpack, tensors)):
+            yield
+
+    def show_blocks(self) -> None:
+        """Let parameters on NVMe show their weights for good, as they are in the file by now."""
         away = [unit for unit in self._units.order if not self._arena.has_home(unit)]
-        for unit in away:
-            for parameter, tensor in zip(unit.parameters, self._tensors(unit), strict=True):
-                parameter.tensor.data = tensor.clone()
-        yield
-        for parameter in (p for unit in away for p in unit.parameters):
-            parameter.tensor.data = parameter.tensor.data.new_empty(0)
+        for parameter, tensor in self._shown(away):
+            there = self._came_from[parameter.name]
+            parameter.tensor.data = torch.from_dlpack(tensor).to(there)
 
     def give_back(self) -> None:
-        """Give every parameter a tensor of its own, where it was before, with these weights."""
-        for unit in self._units.order:
-            for parameter, tensor in zip(unit.parameters, self._tensors(unit), strict=True):
+        """Let every parameter have a tensor of its own, where it was before, with these weights.
+
+        What lives on NVMe stays pages of the file where the model was in host memory.
+        """
+        self.show_blocks()
+        for unit in filter(self._arena.has_home, self._units.order):
+            for parameter, tensor in self._shown([unit]):
                 parameter.tensor.data = tensor.to(self._came_from[parameter.name], copy=True)
             self._arena.let_go(unit)
         give_back_freed()

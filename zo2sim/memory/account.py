@@ -12,6 +12,8 @@ from zo2sim.machines.machine import Machine
 GIB = 1 << 30
 CONTEXT = "CUDA context"
 CACHED = "reserved by the allocator, not in use"
+SHARD_BYTES = 2**28
+"""Files of a snapshot, and of a saved model, have about this size or hold one tensor."""
 _MOST_PARTS = 3  # that a refusal lists
 
 

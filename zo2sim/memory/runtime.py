@@ -11,7 +11,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from zo2sim.dtypes import Dtype
-from zo2sim.memory.account import CACHED, CONTEXT, Item, MemoryAccount, MemoryPlace, load_constants
+from zo2sim.memory.account import (
+    CACHED,
+    CONTEXT,
+    SHARD_BYTES,
+    Item,
+    MemoryAccount,
+    MemoryPlace,
+    load_constants,
+)
 from zo2sim.memory.pinned import host_bytes, whole_pages
 from zo2sim.memory.published.accounts import context_item, mezo_account, zo2_reference_account
 from zo2sim.memory.published.allocator import LARGE_GRAIN_BYTES, round_up
@@ -28,6 +36,8 @@ JOURNAL_RECORD_BYTES = 64
 """Key, coefficient and bookkeeping of one sample's record on the device, padded."""
 JOURNAL_BUFFER_BYTES = 1 << 20
 """Lines that wait for an fsync; a record has well under 1 KiB."""
+AT_A_SNAPSHOT = "at a snapshot or save"
+"""The item that a run needs beside what it trains with, whenever its weights are written."""
 AROUND_A_RUN = (CONTEXT, CACHED, "cuBLAS workspace", "process")
 """Items that libraries and their allocators take, and that a device of host memory lacks."""
 
@@ -202,8 +212,17 @@ def _host_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
     return (
         *_streaming_items(model, plan, recipe),
         _host("journal buffer", JOURNAL_BUFFER_BYTES, "records before their fsync"),
+        _host(AT_A_SNAPSHOT, _shard_bytes(model, recipe), "a file at a time is read back"),
         _host("process", load_constants().process_bytes, "Python, PyTorch and CUDA libraries"),
     )
+
+
+def _shard_bytes(model: Model, recipe: Recipe) -> int:
+    """Loading, saving and closing need less: they read and write the weights where they lie."""
+    size = recipe.storage_dtype.bytes
+    units = (model.head, *(model.blocks[b] for b in sorted(set(model.first_alike))), model.tail)
+    largest = max(p.elements for unit in units for p in unit.parameters)
+    return min(model.elements * size, max(SHARD_BYTES, largest * size))
 
 
 def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:

@@ -9,9 +9,18 @@ from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import with_device_memory, with_host_memory
-from zo2sim.memory.account import DoesNotFit, Item, MemoryAccount, MemoryPlace, fit, fits, require
+from zo2sim.memory.account import (
+    SHARD_BYTES,
+    DoesNotFit,
+    Item,
+    MemoryAccount,
+    MemoryPlace,
+    fit,
+    fits,
+    require,
+)
 from zo2sim.memory.published.accounts import mezo_account
-from zo2sim.memory.runtime import account
+from zo2sim.memory.runtime import AT_A_SNAPSHOT, account
 from zo2sim.memory.workspace import block_workspace_elements
 from zo2sim.models.presets import names, preset
 from zo2sim.models.shapes import Attention, Model, Parameter, Unit
@@ -124,6 +133,16 @@ def test_nvme_holds_two_versions_and_the_host_only_stages():
     assert found.nvme_bytes == 2 * 4 * BLOCK_BYTES
     assert found.itemised(MemoryPlace.HOST)["NVMe staging"] == 2 * 2 * 69_632
     assert "streamed blocks, exact" not in found.itemised(MemoryPlace.HOST)
+
+
+def test_a_snapshot_takes_a_file_or_the_largest_tensor_beside_the_rest():
+    assert host(Plan())[AT_A_SNAPSHOT] == 2 * TINY.elements  # one file holds all
+    opt, recipe = preset("opt-13b"), replace(SHORT, storage_dtype=Dtype.FP32)
+    for tier in ("ram", "nvme"):
+        items = account(opt, Plan(tier=tier), recipe).itemised(MemoryPlace.HOST)
+        assert items[AT_A_SNAPSHOT] == 4 * 50272 * 5120
+    items = account(opt, Plan(), replace(SHORT, storage_dtype=Dtype.FP8)).itemised(MemoryPlace.HOST)
+    assert items[AT_A_SNAPSHOT] == SHARD_BYTES
 
 
 def test_the_snapshot_is_on_disk():

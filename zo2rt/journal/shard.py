@@ -1,0 +1,150 @@
+"""A file of a snapshot: safetensors, written from the weights where they lie, and read back.
+
+Nothing is gathered in memory: https://huggingface.co/docs/safetensors says what stands where. A
+tensor's digest is that of the weights when they were drawn. Were the bytes on disk others, of a
+buffer that held another block by the time it was written, say, they would not agree.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors_torch
+from torch import Tensor
+
+from zo2rt.journal import durable
+from zo2rt.journal.chain import DamageError
+from zo2rt.journal.durable import FileSystem
+
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+}
+_GRAIN = 8  # of the header, so that what follows is aligned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """A file as it was meant. ``sha256`` covers its header and the digests of ``tensors``."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+    tensors: Mapping[str, str]
+    """Digest of the bytes of every tensor, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A tensor's bytes in host memory, not copied where they are there, and their digest."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    data: memoryview
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, tensor: Tensor) -> Self:
+        flat = tensor.detach().contiguous().cpu().flatten()
+        data: memoryview = flat.view(torch.uint8).numpy().data
+        return cls(name, tensor.dtype, tuple(tensor.shape), data, _digest(data))
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Wide ones first, so that each stands at a multiple of its width."""
+        return -self.dtype.itemsize, self.name
+
+
+def write(fs: FileSystem, path: Path, drawn: Sequence[Drawn]) -> Shard:
+    """Return when the bytes are durable, and have been read back as they were meant.
+
+    Raises `DamageError` that names a tensor whose bytes are others.
+    """
+    drawn = sorted(drawn, key=attrgetter("order"))
+    header = _header(drawn)
+    digests = {one.name: one.sha256 for one in drawn}
+    shard = Shard(
+        name=path.name,
+        num_bytes=len(header) + sum(len(one.data) for one in drawn),
+        sha256=_sealed(header, digests),
+        tensors=digests,
+    )
+    durable.write_pieces(fs, path, (header, *(one.data for one in drawn)))
+    _check(shard, fs.read(path), path)
+    return shard
+
+
+def read(fs: FileSystem, folder: Path, shard: Shard) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors, in order of names; raises `DamageError` before the first of them."""
+    path = folder / shard.name
+    data = checked(fs, folder, shard)
+    try:
+        tensors = safetensors_torch.load(data)
+    except SafetensorError as error:  # the bytes are those written: another format version
+        raise ValueError(f"{path}: {error}") from error
+    yield from sorted(tensors.items())
+
+
+def checked(fs: FileSystem, folder: Path, shard: Shard) -> bytes:
+    """The file's bytes, each as it was meant; raises `DamageError`."""
+    path = folder / shard.name
+    try:
+        data = fs.read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DamageError(f"{path}: must be there; it is missing") from None
+    _check(shard, data, path)
+    return data
+
+
+def _check(shard: Shard, data: bytes, path: Path) -> None:
+    start = _GRAIN + int.from_bytes(data[:_GRAIN], "little")
+    header = data[:start]
+    try:
+        places: dict[str, Any] = json.loads(header[_GRAIN:])
+        found = {
+            name: _digest(memoryview(data)[start:][slice(*place["data_offsets"])])
+            for name, place in places.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        found = {}
+    if len(data) == shard.num_bytes and _sealed(header, found) == shard.sha256:
+        return
+    other = [name for name, digest in shard.tensors.items() if found.get(name, digest) != digest]
+    raise DamageError(
+        f"{path}: must be the {shard.num_bytes} bytes that were written; the {len(data)} bytes "
+        f"there differ{f', in {other[0]}' if other else ''}"
+    )
+
+
+def _header(drawn: Sequence[Drawn]) -> bytes:
+    places: dict[str, Any] = {}
+    end = 0
+    for one in drawn:
+        start, end = end, end + len(one.data)
+        offsets = [start, end]
+        places[one.name] = {
+            "dtype": _NAMES[one.dtype],
+            "shape": one.shape,
+            "data_offsets": offsets,
+        }
+    text = json.dumps(places).encode()
+    text += b" " * (-len(text) % _GRAIN)
+    return len(text).to_bytes(_GRAIN, "little") + text
+
+
+def _sealed(header: bytes, digests: Mapping[str, str]) -> str:
+    return _digest(header + json.dumps(digests, sort_keys=True).encode())
+
+
+def _digest(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
