@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from analysis.claims import overhead
 from analysis.claims.galore import adam_state_bytes, state_bytes
 from analysis.claims.reproduction import reproduce
 from analysis.claims.row import Row, inside, within
@@ -20,6 +21,8 @@ from analysis.claims.setups import (
 from analysis.fits.memory import published_claims
 from zo2sim.baselines import check_training
 from zo2sim.dtypes import Dtype
+from zo2sim.machines.file import named
+from zo2sim.machines.what_if import replace as what_if
 from zo2sim.models.presets import preset
 from zo2sim.schedule.verify import verify
 
@@ -48,7 +51,6 @@ def test_no_disagreement_is_left_unexplained():
 def test_what_disagrees():
     """The whole list, so that one more, or one less, is noticed."""
     assert [name for name, row in rows().items() if not row.agrees] == [
-        "zo2-no-overhead/fp16 opt-175b",
         "zo2-no-overhead/fp32 opt-13b",
         "zero-offload/tflops_pytorch_1.4b",
         "galore-7b-24gb/saved_8bit_percent",
@@ -126,10 +128,13 @@ def test_every_feasibility_claim_agrees():
     assert all(row.agrees for row in rows().values() if row.kind in ("feasibility", "fit"))
 
 
-def test_the_link_explains_the_overhead_of_the_largest_model():
-    why = rows()["zo2-no-overhead/fp16 opt-175b"].why
-    assert re.match(r"the link takes 2\d\.\d\d s for a step whose compute takes 1\d\.\d\d s", why)
-    assert "of 25.5 GB/s on the median host" in why
+def test_a_slow_link_explains_the_overhead_of_a_large_model(monkeypatch: pytest.MonkeyPatch):
+    slow = what_if(named(overhead.MACHINE), "link.both_h2d_gb_per_s", 8)
+    monkeypatch.setattr(overhead, "named", lambda _: slow)
+    row = next(row for row in overhead.overhead_rows() if row.item == "fp16 opt-175b")
+    assert not row.agrees
+    assert re.match(r"the link takes \d+\.\d\d s for a step whose compute takes", row.why)
+    assert "uploads get 8.0 of 25.6 GB/s on the median host" in row.why
 
 
 def test_a_rate_that_is_predicted_too_high_names_the_closest_setup():
@@ -140,9 +145,8 @@ def test_a_rate_that_is_predicted_too_high_names_the_closest_setup():
 
 
 def test_tf32_explains_why_fp32_has_no_more_overhead_here():
-    assert rows()["zo2-no-overhead/fp32 opt-13b"].why.endswith(
-        "with TF32 allowed the ratio is 0.76"
-    )
+    why = rows()["zo2-no-overhead/fp32 opt-13b"].why
+    assert re.search(r"with TF32 allowed the ratio is 0\.[67]\d$", why)
 
 
 def test_overhead_grows_with_size():
