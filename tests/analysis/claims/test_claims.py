@@ -134,7 +134,7 @@ def test_a_slow_link_explains_the_overhead_of_a_large_model(monkeypatch: pytest.
     row = next(row for row in overhead.overhead_rows() if row.item == "fp16 opt-175b")
     assert not row.agrees
     assert re.match(r"the link takes \d+\.\d\d s for a step whose compute takes", row.why)
-    assert "uploads get 8.0 of 25.6 GB/s on the median host" in row.why
+    assert "uploads get 8.0 of 25.5 GB/s on the median host" in row.why
 
 
 def test_a_rate_that_is_predicted_too_high_names_the_closest_setup():
