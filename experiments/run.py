@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from analysis.report.wording import counted
-from experiments.answer.trust import with_band
+from experiments.answer.trust import summed, with_band
 from experiments.campaign.recorded_run import write_spec
 from experiments.case.sizes import show_bytes, show_seconds
 from experiments.cli import FAILED, Answer, finish, run, write_json
@@ -130,6 +130,10 @@ def _print(
         console.print(f"passed over: {line}", markup=False)
     console.print(f"{summary['model']} on {summary['task']}, {summary['policy']}", markup=False)
     console.print(pairs(_rows(summary)))
+    if unused := summary["unused_weights"]:
+        console.print(
+            f"in the model's folder, but not in its class: {summed(unused)}", markup=False
+        )
     if summary["swallowed_note"] is not None:
         console.print(summary["swallowed_note"], markup=False)
     console.print(f"written to {out}", markup=False)

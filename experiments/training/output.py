@@ -99,6 +99,7 @@ def summary_of(
     return {
         "run_id": _run_id(config, prepared),
         "model": config.model,
+        "unused_weights": list(prepared.unused_weights),
         "task": prepared.task.name,
         "policy": str(prepared.plan.policy),
         "backend": config.backend,
