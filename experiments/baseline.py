@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import Any, Self
 
 from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import DONE, Answer, finish, run
+from experiments.flags import refuse
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from zo2sim.baselines import (
@@ -66,6 +67,16 @@ class Config:
     """Write a run's folder with records, trace, figure and report, which report takes."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
+
+    def typed(self, flags: frozenset[str]) -> Self:
+        """Refuse what a schedule alone leaves out, and slots where every weight stays."""
+        only = "--show" if self.show else "--text"
+        if self.show or self.text:
+            rest = ("--device-memory", "--host-memory", "--out", "--json")
+            refuse(flags, (*rest, "--text") if self.show else rest, f"with {only}")
+        if self.training.homes.weights == "device":
+            refuse(flags, ("--num-slots",), f"with --method {self.training.method}")
+        return self
 
     @property
     def case(self) -> TrainingCase:
