@@ -13,6 +13,7 @@ from typing import Any, Self
 from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
+from analysis.report.wording import listed
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import DONE, Answer, finish, run
 from experiments.flags import refuse
@@ -150,7 +151,8 @@ def _document(predicted: TrainingPrediction, hazards: list[str]) -> dict[str, An
         "tokens_per_s": predicted.tokens_per_s,
         "flops_per_s": predicted.flops_per_s,
         "lower_bound_s": predicted.bound.step_s,
-        "binding": predicted.bound.binding,
+        "binding": predicted.bound.binds[0],
+        "binds": list(predicted.bound.binds),
     }
 
 
@@ -182,7 +184,7 @@ def _speed(predicted: TrainingPrediction) -> Iterator[str]:
         f"{predicted.case.training.flops_per_parameter_token} per parameter and token"
     )
     yield f"  lower bound  {show_seconds(predicted.bound.step_s)}; the step is {gap:.1%} above it"
-    yield f"  binds        {predicted.bound.binding}"
+    yield f"  binds        {listed(predicted.bound.binds)}"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analysis.report.wording import listed
 from experiments.answer.advice import advise
 from experiments.answer.metrics import summary
 from experiments.answer.prices import cheapest
@@ -147,7 +148,7 @@ def _speed(prediction: Prediction, trust: Trust) -> Table:
     rows = (
         *trust.speed(prediction.step_s, prediction.tokens_per_s, work=work),
         ("lower bound", f"{show_seconds(bound.step_s)}; the {work} is {gap:.1%} above it"),
-        ("binds", bound.binding),
+        ("binds", listed(bound.binds)),
         ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the {work}"),
     )
     first = ("first step", show_seconds(prediction.trace.first_step_s))
@@ -190,7 +191,7 @@ def _print_advice(prediction: Prediction, console: Console) -> None:
             band_cell(after.tokens_per_s, *ends, show_number) or "none",
             f"{after.tokens_per_s / prediction.tokens_per_s:.2f}x",
             show_bytes(after.memory.device_bytes),
-            after.bound.binding,
+            listed(after.bound.binds),
         )
     console.print(table)
 

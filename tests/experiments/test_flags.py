@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -64,11 +63,16 @@ FIXED: Mapping[str, Words] = {"--policy": ("zo2",), "--num-slots": ("2",), "--no
 """Of a plan, defaults too: who types one means it."""
 
 
-@cache
 def found(command: ModuleType, *words: str) -> str | None:
     """All that a command says as JSON; None where it refuses."""
-    outcome = call(command, *words, "--json", "-")
-    return None if outcome.code == 2 else outcome.out
+    asked = (command.__name__, words)
+    if asked not in _KNOWN:
+        outcome = call(command, *words, "--json", "-")
+        _KNOWN[asked] = None if outcome.code == 2 else outcome.out
+    return _KNOWN[asked]
+
+
+_KNOWN: dict[tuple[str, Words], str | None] = {}
 
 
 def idle(command: ModuleType, mode: Words, flags: Mapping[str, Words]) -> list[str]:

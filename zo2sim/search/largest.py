@@ -74,7 +74,7 @@ def _smallest(base: Case, fixed: Collection[str]) -> Plan:
     chosen: dict[str, Any] = {name: getattr(base.plan, name) for name in fixed}
     if "resident_blocks" in chosen:
         chosen["resident_blocks"] = min(chosen["resident_blocks"], base.model.num_blocks)
-    return Plan(**{"num_slots": 1, **chosen})
+    return Plan(**dict[str, Any](num_slots=1) | chosen)
 
 
 def rooms_for(
