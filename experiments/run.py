@@ -60,6 +60,7 @@ def main(config: Config) -> int:
     if config.backend != "virtual":  # whose time tells nothing of a machine
         write_spec(config.out, _spec(config, prepared))
     finished = trained.num_steps >= config.steps
+    trouble = written.summary["trouble"]
     folder.write_run(config.out, written, typeset=finished and not config.no_report)
     answer = Answer(
         written.summary,
@@ -67,7 +68,9 @@ def main(config: Config) -> int:
         yes=trained.divergence is None and not written.summary["differs_in"],
     )
     code = finish(answer, config.json)
-    return code if finished else FAILED
+    if trouble is not None:
+        print(f"error: {trouble}", file=sys.stderr)
+    return code if finished and trouble is None else FAILED
 
 
 def _spec(config: Config, prepared: Setup) -> RunSpec:
@@ -151,6 +154,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "steps", f"{summary['steps']} of {summary['steps_wanted']}"
     yield "training loss", _change(summary, "training_loss_early", "training_loss_late", ".3f")
     yield "held-out loss", _change(summary, "held_out_loss_before", "held_out_loss_after", ".3f")
+    if summary["skipped_steps"]:
+        yield "skipped", f"{counted(summary['skipped_steps'], 'step')}: a loss was not finite"
     if summary["accuracy_after"] is not None:
         yield "held-out accuracy", _change(summary, "accuracy_before", "accuracy_after", ".1%")
     if summary["step_s"] is not None:

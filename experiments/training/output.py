@@ -22,6 +22,7 @@ from experiments.training.observation import Observed
 from experiments.training.result import Trained, differences
 from experiments.training.settings import PREDICTED_THREADS, Config, settings_of
 from experiments.training.setup import Setup
+from experiments.training.trouble import trouble
 from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
 from zo2sim.predict.predict import Prediction
@@ -106,6 +107,7 @@ def summary_of(
         "threads": config.num_threads,
         "steps": run.num_steps,
         "steps_wanted": config.steps,
+        "trouble": trouble(run.history, prepared.reading),
         "skipped_steps": sum(s.skipped for s in steps),
         "training_loss_early": _mean_loss(steps[: _share(steps)]),
         "training_loss_late": _mean_loss(steps[-_share(steps) :]),

@@ -28,7 +28,7 @@ from zo2sim.plan.refusals import unread
 Words = tuple[str, ...]
 
 SMALL = ("--model", "opt-125m", "--machine", "rtx-4090-24gb")
-CHOICES: Mapping[str, Words] = {
+CHOICES: dict[str, Words] = {
     "--policy": ("dual",),
     "--num-slots": ("3",),
     "--scratch-copies": ("2",),
@@ -51,7 +51,7 @@ CHOICES: Mapping[str, Words] = {
     "--perturbation": ("in_place",),
 }
 """A value other than the default of every field of a plan and a recipe."""
-SITE: Mapping[str, Words] = {
+SITE: dict[str, Words] = {
     "--model": ("opt-350m",),
     "--machine": ("l40s-48gb",),
     "--device-memory": ("100MB",),
@@ -59,7 +59,7 @@ SITE: Mapping[str, Words] = {
 }
 
 
-FIXED: Mapping[str, Words] = {"--policy": ("zo2",), "--num-slots": ("2",), "--no-overlap": ()}
+FIXED: dict[str, Words] = {"--policy": ("zo2",), "--num-slots": ("2",), "--no-overlap": ()}
 """Of a plan, defaults too: who types one means it."""
 
 
@@ -110,7 +110,7 @@ def test_what_a_policy_has_no_use_for_is_refused_by_all():
                 assert f"{flag} has no effect with --policy {policy}" in said
 
 
-LARGEST = ("--machine", "a100-pcie-80gb", "--host-memory", "200GiB", "--largest-model")
+LARGEST: Words = ("--machine", "a100-pcie-80gb", "--host-memory", "200GiB", "--largest-model")
 
 
 def test_the_largest_model_hears_the_plan():
