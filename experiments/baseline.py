@@ -86,9 +86,11 @@ class Config:
             ("device.memory_bytes", "--device-memory", self.device_memory),
             ("host.memory_bytes", "--host-memory", self.host_memory),
         )
+        model = resolve_model(self.model)
+        model.check_length(self.training.sequence)
         changes = {key: parse_bytes(t, flag=flag) for key, flag, t in sizes if t is not None}
         return TrainingCase(
-            model=resolve_model(self.model),
+            model=model,
             machine=replace_all(resolve_machine(self.machine), changes),
             training=self.training,
         )

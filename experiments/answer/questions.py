@@ -63,7 +63,9 @@ def target(base: Case, tokens_per_s: float, fixed: Collection[str] = ()) -> Answ
 
 def largest(spec: Spec, fixed: Collection[str] = ()) -> Answer:
     """Which presets fit the machine, and how deep or wide the case's own model may get."""
-    base, presets = spec.case(), [preset(name) for name in names()]
+    base, every = spec.case(), [preset(name) for name in names()]
+    sequence = base.recipe.sequence
+    presets = [model for model in every if not (model.learned and model.exceeds(sequence))]
     rooms = rooms_for(presets, base, fixed)
     family = tuple(model for model in presets if model.family == base.model.family)
     widths = Widths(model=base.model, config=resolve_config(spec.model), family=family)
@@ -82,6 +84,7 @@ def largest(spec: Spec, fixed: Collection[str] = ()) -> Answer:
     content = {
         "fixed": {name: getattr(base.plan, name) for name in sorted(fixed)},
         "presets": {room.model.name: _room_content(room) for room in rooms},
+        "too_few_positions": [model.name for model in every if model not in presets],
         "largest": fitting[-1].model.name if fitting else None,
         **{name: _edge_content(base, edge) for name, edge in edges.items()},
     }
