@@ -64,6 +64,9 @@ class Config(Target):
         """With the flags as ``given``; ``ValueError`` where one has no effect."""
         asked = flags & _BACKWARDS
         refuse(flags if asked else frozenset(), ("--write-plan",), f"beside {', '.join(asked)}")
+        if self.workload.once:
+            once = ("--no-overlap", "--no-deferred-update", "--samples")
+            refuse(flags, once, "with --work forward, which is one pass and updates nothing")
         if self.tokens is None:
             refuse(flags, ("--watts",), "without --tokens")
         if self.cheapest is not None:

@@ -97,6 +97,8 @@ def test_a_plan_hears_every_flag_or_refuses_it(policy: Policy):
     own = {"--tokens": ("1e9",), "--watts": ("500",), "--target-tokens-per-s": ("100",)}
     assert idle(plan, asked, CHOICES | own) == []
     assert idle(plan, ("--policy", policy), SITE) == []
+    once = {"--logits": ("last",), "--attention": ("eager",)}
+    assert idle(plan, (*asked, "--work", "forward"), CHOICES | once) == []
 
 
 def test_what_a_policy_has_no_use_for_is_refused_by_all():
