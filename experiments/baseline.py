@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import Any, Self
 
 from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
+from analysis.report.wording import listed
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import DONE, Answer, finish, run
+from experiments.flags import refuse
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from zo2sim.baselines import (
@@ -67,6 +69,16 @@ class Config:
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
+    def typed(self, flags: frozenset[str]) -> Self:
+        """Refuse what a schedule alone leaves out, and slots where every weight stays."""
+        only = "--show" if self.show else "--text"
+        if self.show or self.text:
+            rest = ("--device-memory", "--host-memory", "--out", "--json")
+            refuse(flags, (*rest, "--text") if self.show else rest, f"with {only}")
+        if self.training.homes.weights == "device":
+            refuse(flags, ("--num-slots",), f"with --method {self.training.method}")
+        return self
+
     @property
     def case(self) -> TrainingCase:
         """What the flags name. Raises ``ValueError`` where they name nothing."""
@@ -74,9 +86,11 @@ class Config:
             ("device.memory_bytes", "--device-memory", self.device_memory),
             ("host.memory_bytes", "--host-memory", self.host_memory),
         )
+        model = resolve_model(self.model)
+        model.check_length(self.training.sequence)
         changes = {key: parse_bytes(t, flag=flag) for key, flag, t in sizes if t is not None}
         return TrainingCase(
-            model=resolve_model(self.model),
+            model=model,
             machine=replace_all(resolve_machine(self.machine), changes),
             training=self.training,
         )
@@ -139,7 +153,8 @@ def _document(predicted: TrainingPrediction, hazards: list[str]) -> dict[str, An
         "tokens_per_s": predicted.tokens_per_s,
         "flops_per_s": predicted.flops_per_s,
         "lower_bound_s": predicted.bound.step_s,
-        "binding": predicted.bound.binding,
+        "binding": predicted.bound.binds[0],
+        "binds": list(predicted.bound.binds),
     }
 
 
@@ -171,7 +186,7 @@ def _speed(predicted: TrainingPrediction) -> Iterator[str]:
         f"{predicted.case.training.flops_per_parameter_token} per parameter and token"
     )
     yield f"  lower bound  {show_seconds(predicted.bound.step_s)}; the step is {gap:.1%} above it"
-    yield f"  binds        {predicted.bound.binding}"
+    yield f"  binds        {listed(predicted.bound.binds)}"
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ machine while nothing else runs.
 
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from experiments.cli import FAILED, Answer, finish, run
+from experiments.flags import refuse
 from experiments.speed import simulator as simulator_speed
 
 
@@ -33,6 +34,14 @@ class Config:
     """Interleaved pairs of steps behind each figure of the runtime; the median counts."""
     json: str | None = None
     """Write the figures as JSON to this file, or to stdout with '-'."""
+
+    def typed(self, flags: frozenset[str]) -> Self:
+        """Refuse the flags of what is not measured."""
+        if self.runtime:
+            refuse(flags, ("--repeats", "--plans", "--seed"), "with --runtime")
+        else:
+            refuse(flags, ("--backend", "--pairs"), "without --runtime")
+        return self
 
 
 def main(config: Config) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import psutil
 from rich.console import Console
@@ -28,6 +28,7 @@ from experiments.campaign.host import measure_host, rows_of
 from experiments.campaign.recorded_run import case_of, read_recorded
 from experiments.campaign.references import excess, misfit_ratio
 from experiments.cli import Answer, finish, run, write_file
+from experiments.flags import refuse
 from experiments.folder.provenance import commit
 from experiments.screen import headed, right
 from zo2rt.measure.card import read_card
@@ -75,6 +76,14 @@ class Config:
                 "--only must stand beside --backend cuda: constants of a host, and of runs, are "
                 "fitted together"
             )
+
+    def typed(self, flags: frozenset[str]) -> Self:
+        """Refuse the flags of what is not measured."""
+        if self.from_run:
+            refuse(flags, ("--backend", "--effort", "--seed"), "with --from-run: runs tell all")
+        else:
+            refuse(flags, ("--machine",), "without --from-run: this machine is measured")
+        return self
 
 
 def main(config: Config) -> int:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from experiments.flags import Particular, typed
 from zo2sim.checks import shown
 from zo2sim.memory.account import DoesNotFit
 
@@ -51,7 +52,15 @@ def run(
 
 
 def parse(config: Callable[..., C], argv: Sequence[str] | None = None) -> C:
-    """The command's dataclass from its flags. Raises ``ValueError`` with one line."""
+    """The command's dataclass from its flags. Raises ``ValueError`` with one line.
+
+    A flag that has no effect beside the others is refused.
+    """
+    parsed = _parsed(config, argv)
+    return parsed.typed(typed(argv)) if isinstance(parsed, Particular) else parsed
+
+
+def _parsed(config: Callable[..., C], argv: Sequence[str] | None) -> C:
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):

@@ -10,19 +10,22 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analysis.report.wording import listed
 from experiments.answer.advice import advise
 from experiments.answer.metrics import summary
 from experiments.answer.prices import cheapest
 from experiments.answer.questions import largest, run_length, target
 from experiments.answer.trust import Trust, band_cell
 from experiments.case.sizes import show_bytes, show_number, show_seconds
-from experiments.case.target import Target
+from experiments.case.target import SITE, Target
 from experiments.cli import Answer, finish, run, write_file
+from experiments.flags import refuse
 from experiments.screen import headed, left, pairs, right
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.runtime import streamed_bytes
@@ -31,6 +34,7 @@ from zo2sim.plan.workload import STEP, Workload
 from zo2sim.predict.predict import Prediction, predict
 
 _LISTS = ("assumed", "extrapolated")
+_BACKWARDS = frozenset(("--target-tokens-per-s", "--largest-model", "--cheapest", "--tokens"))
 _NAMED = 3  # sources named per topic on the screen
 _SHOWN_BYTES = 1 << 20  # smaller items are summed up
 
@@ -56,6 +60,21 @@ class Config(Target):
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
+    def typed(self, flags: frozenset[str]) -> Self:
+        """With the flags as ``given``; ``ValueError`` where one has no effect."""
+        asked = flags & _BACKWARDS
+        refuse(flags if asked else frozenset(), ("--write-plan",), f"beside {', '.join(asked)}")
+        if self.workload.once:
+            once = ("--no-overlap", "--no-deferred-update", "--samples")
+            refuse(flags, once, "with --work forward, which is one pass and updates nothing")
+        if self.tokens is None:
+            refuse(flags, ("--watts",), "without --tokens")
+        if self.cheapest is not None:
+            refuse(flags, ("--watts",), "with --cheapest: its table has watts")
+            site = () if self.largest_model else SITE[1:]
+            refuse(flags, site, "with --cheapest: its table has the machines")
+        return super().typed(flags)
+
 
 def main(config: Config) -> int:
     answers = _answers(config)
@@ -64,19 +83,20 @@ def main(config: Config) -> int:
 
 def _answers(config: Config) -> dict[str, Answer] | None:
     """What the inverse questions that were asked have for answers; None where none was."""
-    spec = config.spec
+    spec, fixed = config.spec, config.fixed
     asked: dict[str, Callable[[], Answer]] = {}
     if config.cheapest is not None:
         table, least, tokens = config.cheapest, config.target_tokens_per_s, config.tokens
-        asked["cheapest"] = lambda: cheapest(spec, table, tokens_per_s=least, tokens=tokens)
-    elif config.target_tokens_per_s is not None:
-        speed = config.target_tokens_per_s
-        asked["target"] = lambda: target(spec.case(), speed)
-    elif config.tokens is not None:
-        tokens = config.tokens
-        asked["run"] = lambda: run_length(predict(spec.case()), tokens, config.watts)
+        asked["cheapest"] = lambda: cheapest(spec, table, fixed, tokens_per_s=least, tokens=tokens)
+    else:
+        if config.target_tokens_per_s is not None:
+            speed = config.target_tokens_per_s
+            asked["target"] = lambda: target(spec.case(), speed, fixed)
+        if config.tokens is not None:
+            tokens = config.tokens
+            asked["run"] = lambda: run_length(predict(spec.case()), tokens, config.watts)
     if config.largest_model:
-        asked["largest_model"] = lambda: largest(spec)
+        asked["largest_model"] = lambda: largest(spec, fixed)
     if asked and config.workload != STEP:
         raise ValueError(
             "--work, --logits and --attention must be left out where a question is asked "
@@ -131,7 +151,7 @@ def _speed(prediction: Prediction, trust: Trust) -> Table:
     rows = (
         *trust.speed(prediction.step_s, prediction.tokens_per_s, work=work),
         ("lower bound", f"{show_seconds(bound.step_s)}; the {work} is {gap:.1%} above it"),
-        ("binds", bound.binding),
+        ("binds", listed(bound.binds)),
         ("exposed copies", f"{_share(prediction, prediction.steady.exposed_s)} of the {work}"),
     )
     first = ("first step", show_seconds(prediction.trace.first_step_s))
@@ -174,7 +194,7 @@ def _print_advice(prediction: Prediction, console: Console) -> None:
             band_cell(after.tokens_per_s, *ends, show_number) or "none",
             f"{after.tokens_per_s / prediction.tokens_per_s:.2f}x",
             show_bytes(after.memory.device_bytes),
-            after.bound.binding,
+            listed(after.bound.binds),
         )
     console.print(table)
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from analysis.report.wording import counted
-from experiments.answer.trust import with_band
+from experiments.answer.trust import summed, with_band
 from experiments.campaign.recorded_run import write_spec
 from experiments.case.sizes import show_bytes, show_seconds
 from experiments.cli import FAILED, Answer, finish, run, write_json
@@ -60,6 +60,7 @@ def main(config: Config) -> int:
     if config.backend != "virtual":  # whose time tells nothing of a machine
         write_spec(config.out, _spec(config, prepared))
     finished = trained.num_steps >= config.steps
+    trouble = written.summary["trouble"]
     folder.write_run(config.out, written, typeset=finished and not config.no_report)
     answer = Answer(
         written.summary,
@@ -67,7 +68,9 @@ def main(config: Config) -> int:
         yes=trained.divergence is None and not written.summary["differs_in"],
     )
     code = finish(answer, config.json)
-    return code if finished else FAILED
+    if trouble is not None:
+        print(f"error: {trouble}", file=sys.stderr)
+    return code if finished and trouble is None else FAILED
 
 
 def _spec(config: Config, prepared: Setup) -> RunSpec:
@@ -130,6 +133,10 @@ def _print(
         console.print(f"passed over: {line}", markup=False)
     console.print(f"{summary['model']} on {summary['task']}, {summary['policy']}", markup=False)
     console.print(pairs(_rows(summary)))
+    if unused := summary["unused_weights"]:
+        console.print(
+            f"in the model's folder, but not in its class: {summed(unused)}", markup=False
+        )
     if summary["swallowed_note"] is not None:
         console.print(summary["swallowed_note"], markup=False)
     console.print(f"written to {out}", markup=False)
@@ -147,6 +154,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "steps", f"{summary['steps']} of {summary['steps_wanted']}"
     yield "training loss", _change(summary, "training_loss_early", "training_loss_late", ".3f")
     yield "held-out loss", _change(summary, "held_out_loss_before", "held_out_loss_after", ".3f")
+    if summary["skipped_steps"]:
+        yield "skipped", f"{counted(summary['skipped_steps'], 'step')}: a loss was not finite"
     if summary["accuracy_after"] is not None:
         yield "held-out accuracy", _change(summary, "accuracy_before", "accuracy_after", ".1%")
     if summary["step_s"] is not None:

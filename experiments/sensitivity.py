@@ -18,6 +18,7 @@ from rich.table import Table
 
 from analysis.plots.sensitivity import step_contours, tornado
 from analysis.report.commands.constants import Varied, constants_document
+from analysis.report.wording import bind
 from experiments.case.sizes import show_seconds
 from experiments.case.target import Target
 from experiments.cli import Answer, finish, run
@@ -137,7 +138,8 @@ def _content(
         "model": prediction.case.model.name,
         "machine": prediction.case.machine.name,
         "step_s": prediction.step_s,
-        "binding_resource": prediction.bound.binding,
+        "binding_resource": prediction.bound.binds[0],
+        "binds": list(prediction.bound.binds),
         "elasticities": [asdict(row) for row in found],
         "vary": config.vary,
         "regimes": [asdict(band) for band in bands],
@@ -153,7 +155,7 @@ def _print(
     console, case = Console(), prediction.case
     console.print(
         f"{escape(case.model.name)} on {escape(case.machine.name)}, {case.plan.policy}: step "
-        f"{show_seconds(prediction.step_s)}, {prediction.bound.binding} binds"
+        f"{show_seconds(prediction.step_s)}, {bind(prediction.bound.binds)}"
     )
     console.print(_elasticity_table(found))
     console.print(_regime_table(config.vary, bands))

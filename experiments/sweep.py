@@ -14,13 +14,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 
 from experiments.case.axes import parse_axes
-from experiments.case.target import Target
+from experiments.case.target import SITE, Target
 from experiments.cli import Answer, finish, run
+from experiments.flags import PLAN, RECIPE, without
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Run, write_run
 from experiments.jobs.answers import Answers
@@ -31,7 +32,6 @@ from experiments.jobs.presets import PRESETS
 from experiments.jobs.records import write_records
 from experiments.jobs.report import headline, summary, with_report
 from experiments.jobs.workers import chosen
-from zo2sim.plan.choices import Plan, Recipe
 
 Preset = Literal[
     "none",
@@ -70,6 +70,16 @@ class Config(Target):
     json: str | None = None
     """Write the summary as JSON to this file, or to stdout with '-'."""
 
+    def typed(self, flags: frozenset[str]) -> Self:
+        """With the flags as ``given``; ``ValueError`` where one has no effect."""
+        if self.preset != "none" and flags & {*PLAN, *RECIPE, *SITE, "--plan"}:
+            raise ValueError(
+                "the flags of a plan describe a case, and --preset "
+                f"{self.preset} brings its own; use --preset none, or --axis FIELD=VALUE,..."
+            )
+        without(flags, self.axis, by="--axis")
+        return super().typed(flags)
+
 
 def main(config: Config) -> int:
     base = tuple(replace(job, bands=not config.no_bands) for job in _base(config))
@@ -102,11 +112,6 @@ def _base(config: Config) -> tuple[Job, ...]:
     """What the axes multiply: the preset's jobs, or the case that the flags describe."""
     if config.preset == "none":
         return (Job(question="grid", label=config.spec.plan.policy, spec=config.spec),)
-    if config.spec != Target(plan=Plan(), recipe=Recipe()).spec:
-        raise ValueError(
-            "the flags of a plan describe a case, and --preset "
-            f"{config.preset} brings its own; use --preset none, or --axis FIELD=VALUE,..."
-        )
     return tuple(PRESETS[config.preset]())
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import tyro
 from rich.console import Console
@@ -28,6 +28,7 @@ from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.case.spec import Spec
 from experiments.case.target import Site, plan_flags
 from experiments.cli import Answer, finish, run, write_file
+from experiments.flags import RECIPE, without
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from experiments.screen import headed, pairs, right
@@ -64,6 +65,11 @@ class Config(Site):
     """Write a run's folder with records, figures, trace and report, which report takes."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
+
+    def typed(self, flags: frozenset[str]) -> Self:
+        """Refuse a value of the recipe where an axis has several."""
+        without(flags & RECIPE.keys(), (*self.free, *self.axis), by="--free or --axis")
+        return self
 
 
 def main(config: Config) -> int:

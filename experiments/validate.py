@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 
@@ -26,6 +26,7 @@ from experiments.comparison.earlier import read_measured
 from experiments.comparison.memory import arena_checks, process_checks
 from experiments.comparison.output import record_validation, summary, write_validation
 from experiments.comparison.screen import show
+from experiments.flags import refuse
 from experiments.folder.write import write_samples
 from experiments.screen import progress_bar
 from zo2rt.measure.runs import MeasuredRun, RunSpec, measured, opened
@@ -71,6 +72,14 @@ class Config:
             raise ValueError(f"--record needs a machine file to write to; got {self.machine}")
         if self.turns < 1 or self.steps < 1:
             raise ValueError(f"--turns and --steps must be >= 1; got {self.turns} and {self.steps}")
+
+    def typed(self, flags: frozenset[str]) -> Self:
+        """Refuse the flags of what is not measured, or not written."""
+        if self.measured is not None:
+            refuse(flags, ("--quick", "--turns", "--steps"), "with --measured, which has runs")
+        if self.out is None:
+            refuse(flags, ("--no-report",), "without --out")
+        return self
 
 
 def main(config: Config) -> int:

@@ -7,8 +7,11 @@ python -m experiments.verify --file schedule.txt
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from experiments.case.target import refuse_unread
 from experiments.cli import Answer, finish, read_text, run
+from experiments.flags import PLAN, RECIPE, refuse
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build
 from zo2sim.schedule.ops import Program, Schedule
@@ -36,6 +39,16 @@ class Config:
     """Print the period's text form, which --file reads."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
+
+    def typed(self, flags: frozenset[str]) -> Self:
+        """Refuse what a file leaves nothing to say about, and sizes, which no schedule knows."""
+        if self.file is not None:
+            refuse(flags, {*PLAN, *RECIPE, "--blocks", "--tied"}, "with --file")
+        if self.json == "-":
+            refuse(flags, ("--show", "--text"), "with --json -, which takes stdout")
+        refuse(flags, ("--batch", "--sequence", "--pinning"), "on the order of a schedule")
+        refuse_unread(flags, self.plan)
+        return self
 
 
 def main(config: Config) -> int:

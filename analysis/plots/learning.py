@@ -83,7 +83,7 @@ def _evaluated(
 
 def _top(steps: Table, evaluations: Table) -> float:
     """Room for every held-out loss and all but the wildest training losses."""
-    losses = floats(steps, "loss")
-    known = losses[np.isfinite(losses)]
+    losses, judged = floats(steps, "loss"), floats(evaluations, "held_out_loss")
+    known, held_out = losses[np.isfinite(losses)], judged[np.isfinite(judged)]
     highest = float(np.quantile(known, 0.99)) if known.size else 1.0
-    return 1.1 * max(highest, float(np.nanmax(floats(evaluations, "held_out_loss"))))
+    return 1.1 * float(np.max(held_out, initial=highest))

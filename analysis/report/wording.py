@@ -1,6 +1,6 @@
 """Numbers as words: three significant digits, units, ranges."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from analysis.table import GIB
 
@@ -78,6 +78,12 @@ def listed(words: Iterable[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def bind(names: Sequence[str]) -> str:
+    """``compute binds``, ``NVMe reads and dependencies bind``: limits that bind alike."""
+    words = listed(BINDING_NAMES.get(name, name) for name in names)
+    return f"{words} bind{'s' if len(names) == 1 else ''}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ watts = 400                 # optional, as are device_memory and host_memory
 host_memory = "256GiB"
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,16 +95,24 @@ def _offer(row: Any, where: str) -> Offer:
     )
 
 
-def cheapest(spec: Spec, path: Path, *, tokens_per_s: float | None, tokens: float | None) -> Answer:
+def cheapest(
+    spec: Spec,
+    path: Path,
+    fixed: Collection[str] = (),
+    *,
+    tokens_per_s: float | None,
+    tokens: float | None,
+) -> Answer:
     """The machine of a table on which a token costs least, of those that reach the target."""
     currency, offers = read_offers(path)
-    priced = [_priced(spec, offer) for offer in offers]
+    priced = [_priced(spec, offer, fixed) for offer in offers]
     least = 0.0 if tokens_per_s is None else tokens_per_s
     fast = [p for p in priced if p.answer is not None and p.tokens_per_s >= least]
     order = sorted(fast, key=lambda p: p.price_per_token)
     best = order[0] if order else None
     content = {
         "currency": currency,
+        "fixed": {name: getattr(spec.plan, name) for name in sorted(fixed)},
         "cheapest": None if best is None else best.offer.name,
         "machines": [_content(p, p in fast, tokens) for p in priced],
     }
@@ -112,7 +120,7 @@ def cheapest(spec: Spec, path: Path, *, tokens_per_s: float | None, tokens: floa
     return told(_table([*order, *others], fast, currency, tokens), content, yes=best is not None)
 
 
-def _priced(spec: Spec, offer: Offer) -> Priced:
+def _priced(spec: Spec, offer: Offer, fixed: Collection[str]) -> Priced:
     own = Spec(
         model=spec.model,
         machine=offer.name,
@@ -122,7 +130,7 @@ def _priced(spec: Spec, offer: Offer) -> Priced:
     )
     base: Case = own.case()
     try:
-        answer = search(PlanSpace(base=base, axes=plan_axes(base)), effort=_EFFORT)
+        answer = search(PlanSpace(base=base, axes=plan_axes(base, fixed=fixed)), effort=_EFFORT)
     except NothingFits:
         answer = None
     return Priced(offer=offer, answer=answer)

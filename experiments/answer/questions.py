@@ -1,10 +1,10 @@
 """Inverse questions of `plan`: what is needed for a speed, what fits, what a run costs.
 
 Each answer is a table for the screen and plain data for JSON. Searches vary every axis of a plan
-and leave the recipe as it is.
+that nobody fixed, and leave the recipe as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -39,13 +39,16 @@ def told(table: Table, content: Mapping[str, Any], *, yes: bool) -> Answer:
     return Answer(content, lambda: Console().print(table), yes=yes)
 
 
-def target(base: Case, tokens_per_s: float) -> Answer:
+def target(base: Case, tokens_per_s: float, fixed: Collection[str] = ()) -> Answer:
     """The least device memory, host memory and link with which some plan reaches the target."""
-    space = PlanSpace(base=base, axes=plan_axes(base))
-    title = f"to reach {show_number(tokens_per_s)} tokens/s, at least"
+    space = PlanSpace(base=base, axes=plan_axes(base, fixed=fixed))
+    title = f"to reach {show_number(tokens_per_s)} tokens/s{kept(base, fixed)}, at least"
     table = headed("", "needed", "verdict", title=title)
     table.caption, table.caption_justify = _POINT, "left"
-    content: dict[str, Any] = {"tokens_per_s": tokens_per_s}
+    content: dict[str, Any] = {
+        "tokens_per_s": tokens_per_s,
+        "fixed": {name: getattr(base.plan, name) for name in sorted(fixed)},
+    }
     yes = True
     for place in (MemoryPlace.DEVICE, MemoryPlace.HOST):
         found = least_memory(space, place, tokens_per_s)
@@ -58,16 +61,18 @@ def target(base: Case, tokens_per_s: float) -> Answer:
     return told(table, content, yes=yes or isinstance(link, LeastLink))
 
 
-def largest(spec: Spec) -> Answer:
+def largest(spec: Spec, fixed: Collection[str] = ()) -> Answer:
     """Which presets fit the machine, and how deep or wide the case's own model may get."""
-    base, presets = spec.case(), [preset(name) for name in names()]
-    rooms = rooms_for(presets, base)
+    base, every = spec.case(), [preset(name) for name in names()]
+    sequence = base.recipe.sequence
+    presets = [model for model in every if not (model.learned and model.exceeds(sequence))]
+    rooms = rooms_for(presets, base, fixed)
     family = tuple(model for model in presets if model.family == base.model.family)
     widths = Widths(model=base.model, config=resolve_config(spec.model), family=family)
-    edges = {"deepest": deepest(base), "widest": widest(base, widths)}
+    edges = {"deepest": deepest(base, fixed), "widest": widest(base, widths, fixed)}
     fitting = [room for room in rooms if room.fits]
     failing = next((room for room in rooms if not room.fits), None)
-    table = headed("", "parameters", "verdict", title="largest model that fits")
+    table = headed("", "parameters", "verdict", title=f"largest model that fits{kept(base, fixed)}")
     if fitting:
         _add_room(table, fitting[-1])
     if failing is not None:
@@ -77,11 +82,19 @@ def largest(spec: Spec) -> Answer:
             if room is not None:
                 _add_room(table, room)
     content = {
+        "fixed": {name: getattr(base.plan, name) for name in sorted(fixed)},
         "presets": {room.model.name: _room_content(room) for room in rooms},
+        "too_few_positions": [model.name for model in every if model not in presets],
         "largest": fitting[-1].model.name if fitting else None,
         **{name: _edge_content(base, edge) for name, edge in edges.items()},
     }
     return told(table, content, yes=bool(fitting))
+
+
+def kept(base: Case, fixed: Collection[str]) -> str:
+    """What of the plan a search leaves as it is, as the end of a title."""
+    values = [f"{name}={getattr(base.plan, name)}" for name in sorted(fixed)]
+    return f" with {', '.join(values)}" if values else ""
 
 
 def run_length(prediction: Prediction, tokens: float, watts: float | None) -> Answer:

@@ -62,9 +62,12 @@ class Freedom:
 
         Raises ``ValueError`` for an unknown axis, or a value that the field does not take.
         """
-        known = recipe_axes(base.recipe)
+        known, given = recipe_axes(base.recipe), self._given()
         freed = {name: known[name] for name in self._freed(known)}
-        return plan_axes(base) | freed | self._given()
+        both = sorted(freed.keys() & given.keys())
+        if both:
+            raise ValueError(f"give --free {both[0]} or --axis {both[0]}=..., not both")
+        return plan_axes(base) | freed | given
 
     def _freed(self, known: Mapping[str, object]) -> Iterable[str]:
         for text in self.free:

@@ -76,11 +76,13 @@ class Spec:
         return _model(self.model).elements
 
     def case(self) -> Case:
-        """Load what the names stand for. Raises ``ValueError`` for an unknown name or key.
+        """Load what the names stand for. Raises ``ValueError`` for an unknown name or key, and for
+        a sequence longer than the model has positions.
 
         The published code of ZO2 runs untied models only, so that is what it gets.
         """
         model = _model(self.model)
+        model.check_length(self.recipe.sequence)
         return Case(
             model=model.untied() if self.plan.policy.traits.published else model,
             machine=_machine(self.machine, self.changes),

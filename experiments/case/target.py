@@ -1,18 +1,22 @@
 """The flags that every command which asks about a case shares, and a plan as such flags."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import tyro
 
 from experiments.case.sizes import parse_bytes
 from experiments.case.spec import Spec
 from experiments.cli import read_text
+from experiments.flags import PLAN, RECIPE, flag_of, refuse
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import parse
+from zo2sim.plan.refusals import unread
 from zo2sim.predict.case import Case
+
+SITE = ("--model", "--machine", "--device-memory", "--host-memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +46,33 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class Target(Site):
-    """Model, machine, plan and recipe."""
+    """Model, machine, plan and recipe. ``given`` are the flags that were typed."""
 
     plan: Plan
     recipe: Recipe
     plan_file: Annotated[Path | None, tyro.conf.arg(name="plan")] = None
     """Read plan and recipe from this TOML file instead of flags."""
+    given: tyro.conf.Suppress[tyro.conf.Fixed[frozenset[str]]] = frozenset()
+
+    def typed(self, flags: frozenset[str]) -> Self:
+        """With the flags as ``given``; ``ValueError`` where one has no effect."""
+        if self.plan_file is not None and flags & {*PLAN, *RECIPE}:
+            raise ValueError(f"give --plan {self.plan_file} or the flags of a plan, not both")
+        refuse_unread(flags, self.plan)
+        return replace(self, given=flags)
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Fields of the plan that somebody chose, by a flag or in the file."""
+        if self.plan_file is not None:
+            return frozenset(PLAN.values())
+        return frozenset(field for flag, field in PLAN.items() if flag in self.given)
 
     @property
     def chosen(self) -> tuple[Plan, Recipe]:
-        """Plan and recipe of the file, or of the flags; ``ValueError`` where both are given."""
+        """Plan and recipe of the file, or of the flags."""
         if self.plan_file is None:
             return self.plan, self.recipe
-        if (self.plan, self.recipe) != (Plan(), Recipe()):
-            raise ValueError(f"give --plan {self.plan_file} or the flags of a plan, not both")
         return parse(read_text(self.plan_file), where=str(self.plan_file))
 
     @property
@@ -71,6 +88,12 @@ class Target(Site):
         )
 
 
+def refuse_unread(flags: frozenset[str], plan: Plan) -> None:
+    """Raise ``ValueError`` where a flag means nothing with the plan's policy."""
+    names = [flag for flag, field in (PLAN | RECIPE).items() if field in unread(plan)]
+    refuse(flags, names, f"with --policy {plan.policy}")
+
+
 def plan_flags(case: Case, recipe: Recipe) -> tuple[str, ...]:
     """What differs from the defaults of a plan, and from ``recipe``; the policy always."""
     return (f"--policy {case.plan.policy}", *_plan(case.plan), *_recipe(case.recipe, recipe))
@@ -80,17 +103,16 @@ def _plan(plan: Plan) -> Iterator[str]:
     default = Plan(policy=plan.policy)
     for f in fields(Plan):
         value = getattr(plan, f.name)
-        if value != getattr(default, f.name):
-            yield _flag(f.name, value)
+        if f.name not in unread(plan) and value != getattr(default, f.name):
+            yield _flag(flag_of(Plan, f.name), value)
 
 
 def _recipe(recipe: Recipe, usual: Recipe) -> Iterator[str]:
     for f in fields(Recipe):
         value = getattr(recipe, f.name)
         if value != getattr(usual, f.name):
-            yield _flag(f.name, value)
+            yield _flag(flag_of(Recipe, f.name), value)
 
 
-def _flag(name: str, value: object) -> str:
-    flag = f"--{name.replace('_', '-')}"
-    return f"{flag} {str(value).lower() if isinstance(value, bool) else value}"
+def _flag(flag: str, value: object) -> str:
+    return flag if isinstance(value, bool) else f"{flag} {value}"

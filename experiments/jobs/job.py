@@ -42,7 +42,7 @@ def answer(job: Job) -> dict[str, Any]:
 def _predicted(job: Job) -> dict[str, Any]:
     prediction = predict(job.spec.case())
     numbers = {k: v for k, v in metrics(prediction).items() if math.isfinite(v)}
-    found = {**numbers, "binding_resource": prediction.bound.binding}
+    found = {**numbers, "binding_resource": prediction.bound.binds[0]}
     if not job.bands:
         return {**found, **standing(prediction.case)}
     trust = Trust.of(prediction)

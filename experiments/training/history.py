@@ -17,10 +17,11 @@ from zo2rt.steps.outcome import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Of the weights after ``step`` steps. ``accuracy`` is None where nothing is chosen."""
+    """Of the weights after ``step`` steps. ``accuracy`` is None where nothing is chosen, and the
+    loss where it is not finite: JSON has no NaN."""
 
     step: int
-    held_out_loss: float
+    held_out_loss: float | None
     accuracy: float | None
 
 
@@ -64,7 +65,9 @@ class History:
         return pd.DataFrame([asdict(line) for line in self.steps], columns=_columns(Outcome))
 
     def evaluation_table(self) -> pd.DataFrame:
-        return pd.DataFrame([asdict(e) for e in self.evaluations], columns=_columns(Evaluation))
+        rows = [asdict(e) for e in self.evaluations]
+        table = pd.DataFrame(rows, columns=_columns(Evaluation))
+        return table.astype({"held_out_loss": "float64"})
 
     def _keep(self, line: Outcome | Evaluation) -> None:
         if isinstance(line, Outcome):

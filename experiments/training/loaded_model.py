@@ -1,29 +1,50 @@
 """A model and its tokenizer from a folder or the local cache; never from the network."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_MAPPING_NAMES,
+)
 from transformers.utils import logging
 
+from experiments.answer.trust import summed
 from zo2rt.model.codec import TORCH_DTYPES
+from zo2rt.model.loss import evaluating
 from zo2sim.dtypes import Dtype
+
+_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Nothing is downloaded, and no code that comes with a model is run or asked about."""
+_CODE = "trust_remote_code"  # what transformers says to set where a model needs its own
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_TOKENS = 8
+_SEEN = 1e-5
+"""Relative change of logits that is no rounding; of narrow formats some of their steps are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A causal language model in eval mode, in the storage dtype."""
+    """A causal language model in eval mode, in the storage dtype.
+
+    ``unused`` names weights of its folder that its class has no place for.
+    """
 
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    unused: tuple[str, ...] = ()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -36,9 +57,30 @@ class LoadedModel:
         if isinstance(most, int) and sequence > most:
             raise ValueError(f"--sequence must be at most {most} for {self.name}; got {sequence}")
 
+    def check_causal(self) -> None:
+        """Raise ``ValueError`` where the first token's logits know of the tokens after it.
+
+        The loss is about the next token, which an encoder would be shown.
+        """
+        weight = self.model.get_input_embeddings().get_parameter("weight")
+        vocab = weight.shape[0]
+        first = torch.arange(_TOKENS)[None] % vocab
+        other = torch.cat((first[:, :1], vocab - 1 - first[:, 1:]), dim=1)
+        with evaluating(self.model), torch.no_grad():
+            logits, others = (self.model(ids).logits[:, 0].float() for ids in (first, other))
+        change = float((logits - others).abs().max() / logits.abs().max())
+        rounding = max(_SEEN, 4 * torch.finfo(self.model.dtype).eps)
+        says_so = any(getattr(m, "is_causal", True) is False for m in self.model.modules())
+        if change > (0.0 if says_so else rounding):
+            raise ValueError(
+                f"{self.name}: {type(self.model).__name__} must read from left to right, and it "
+                f"sees the tokens that it is asked to predict; choose a decoder (of a class that "
+                f"is both, the config.json of one says is_decoder)"
+            )
+
 
 def quieten() -> None:
-    """The bars and warnings of transformers would tear ours."""
+    """The bars and warnings of transformers would tear ours; `load` tells what counts of them."""
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 
@@ -46,28 +88,72 @@ def quieten() -> None:
 def load(name: str, source: str | Path, dtype: Dtype) -> LoadedModel:
     """The model of a folder, or of a Hugging Face id in the local cache.
 
-    Raises ``ValueError`` where there is none, or it is no causal language model.
+    Raises ``ValueError`` where there is none, it is no causal language model, or some of its
+    weights are missing.
     """
     quieten()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, local_files_only=True, dtype=TORCH_DTYPES[dtype]
+        tokenizer = AutoTokenizer.from_pretrained(source, **_LOCAL)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=TORCH_DTYPES[dtype], output_loading_info=True, **_LOCAL
         )
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"--model must be 'tiny', a folder that holds a causal language model with its "
-            f"tokenizer, or an id that is in the local Hugging Face cache (nothing is downloaded); "
-            f"got {name!r}: {str(error).splitlines()[0]}"
-        ) from None
-    return LoadedModel(name=name, model=model.eval(), tokenizer=tokenizer)
+        model, found = loaded
+    except Exception as error:  # of any kind: the files are a stranger's, and so are their readers
+        raise ValueError(_unreadable(name, error)) from None
+    _check_class(name, model.config)
+    _check_complete(name, found["missing_keys"])
+    unused = tuple(sorted(found["unexpected_keys"]))
+    return LoadedModel(name=name, model=model.eval(), tokenizer=tokenizer, unused=unused)
 
 
-def described(source: str | Path) -> dict[str, Any] | None:
-    """The fields of its config.json, before a weight is read; None where `load` alone can tell."""
+def described(name: str, source: str | Path) -> dict[str, Any] | None:
+    """The fields of its config.json, before a weight is read; None where `load` alone can tell.
+
+    Raises ``ValueError`` where the weights are those of another kind of model.
+    """
     quieten()
     try:
-        config = AutoConfig.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError):  # no model, or an adapter's folder
+        config = AutoConfig.from_pretrained(source, **_LOCAL)
+    except Exception:  # no model, or an adapter's folder, or whatever `load` says
         return None
+    _check_class(name, config)
     return config.get_text_config().to_dict()
+
+
+def _unreadable(name: str, error: Exception) -> str:
+    if _CODE in str(error):
+        return (
+            f"--model {name}: it needs code of its own (auto_map in its files), which is never "
+            "run here; convert it to a class that transformers has"
+        )
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return (
+        f"--model must be 'tiny', a folder that holds a causal language model with its tokenizer, "
+        f"or an id that is in the local Hugging Face cache (nothing is downloaded); "
+        f"got {name!r}: {reason}"
+    )
+
+
+def _check_class(name: str, config: PreTrainedConfig) -> None:
+    """A class without a head is taken where nothing is missing then; one that is unknown, too."""
+    named: list[str] = config.architectures or []
+    known = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), *_names(MODEL_MAPPING_NAMES.values())}
+    if named and not any(n in known or n.endswith(_CAUSAL) for n in named):
+        raise ValueError(
+            f"--model {name}: it holds a {named[0]}, and run trains the next token with a causal "
+            f"language model ({_CAUSAL[0]}, {_CAUSAL[1]}); another head would be thrown away, and "
+            f"another reading of the text does not predict it; give the model before it got "
+            f"that head"
+        )
+
+
+def _names(values: Collection[str | tuple[str, ...]]) -> set[str]:
+    return {one for v in values for one in ((v,) if isinstance(v, str) else v)}
+
+
+def _check_complete(name: str, missing: Collection[str]) -> None:
+    if missing:
+        raise ValueError(
+            f"--model {name}: the folder has no {summed(sorted(missing))}, which would be new and "
+            f"random, and to train that is no fine-tuning; give a folder that holds every weight"
+        )

@@ -22,6 +22,7 @@ from experiments.training.observation import Observed
 from experiments.training.result import Trained, differences
 from experiments.training.settings import PREDICTED_THREADS, Config, settings_of
 from experiments.training.setup import Setup
+from experiments.training.trouble import trouble
 from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
 from zo2sim.predict.predict import Prediction
@@ -99,12 +100,14 @@ def summary_of(
     return {
         "run_id": _run_id(config, prepared),
         "model": config.model,
+        "unused_weights": list(prepared.unused_weights),
         "task": prepared.task.name,
         "policy": str(prepared.plan.policy),
         "backend": config.backend,
         "threads": config.num_threads,
         "steps": run.num_steps,
         "steps_wanted": config.steps,
+        "trouble": trouble(run.history, prepared.reading),
         "skipped_steps": sum(s.skipped for s in steps),
         "training_loss_early": _mean_loss(steps[: _share(steps)]),
         "training_loss_late": _mean_loss(steps[-_share(steps) :]),

@@ -17,7 +17,7 @@ from zo2rt.backends import Backend
 from zo2rt.data.ranking import error_rate
 from zo2rt.engine.engine import Engine, MezoSgd, Objective, Room
 from zo2rt.model.loss import LossFn, model_loss
-from zo2rt.steps.outcome import Outcome
+from zo2rt.steps.outcome import Outcome, finite
 from zo2sim.plan.choices import Plan
 from zo2sim.simulate.trace import Trace
 
@@ -128,7 +128,7 @@ def evaluate(engine: Engine, reading: Batches) -> Evaluation:
     loss = _mean(engine, reading.judged(), model_loss)
     assert loss is not None, "something is always held out"
     accuracy = None if error is None else 1.0 - error
-    return Evaluation(step=engine.num_steps, held_out_loss=loss, accuracy=accuracy)
+    return Evaluation(step=engine.num_steps, held_out_loss=finite(loss), accuracy=accuracy)
 
 
 def _mean(engine: Engine, batches: Iterator[Weighted], loss_fn: LossFn) -> float | None:

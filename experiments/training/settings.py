@@ -3,13 +3,17 @@
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import tyro
 
 from experiments.case.sizes import parse_bytes
+from experiments.case.target import refuse_unread
 from experiments.cli import read_text
+from experiments.flags import PLAN as PLAN_FLAGS
+from experiments.flags import RECIPE as RECIPE_FLAGS
+from experiments.flags import refuse
 from experiments.training.tiny_model import NAME as TINY
 from zo2rt.engine.engine import MezoSgd, Room
 from zo2rt.optimizer import Estimator, Rule
@@ -138,8 +142,35 @@ class Config:
     """Write the summary as JSON to this file, or to stdout with '-'."""
 
     def __post_init__(self) -> None:
+        if self.eval_examples < 1:
+            raise ValueError(f"--eval-examples must be >= 1; got {self.eval_examples}")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"--threads must be >= 1; got {self.threads}")
+
+    def typed(self, flags: frozenset[str]) -> Self:
+        """``ValueError`` where a flag that was typed has no effect."""
+        if self.resume:
+            kept = {"--steps", *(f"--{name.replace('_', '-')}" for name in _OF_THIS_CALL)}
+            refuse(flags, flags - kept, "with --resume, which takes settings from --out")
+            return self
+        if self.plan_from is not None and flags & PLAN_FLAGS.keys():
+            raise ValueError(f"give --plan {self.plan_from} or the flags of a plan, not both")
+        if self.plan_from not in (None, AUTO) and flags & RECIPE_FLAGS.keys():
+            raise ValueError(f"give --plan {self.plan_from} or the flags of a recipe, not both")
+        refuse_unread(flags, self.plan)
+        if self.rule == "sign":
+            refuse(flags, ("--clip",), "with --rule sign: the sign of g has no magnitude")
+        if "--stochastic-rounding" in flags and self.chosen[1].storage_dtype is Dtype.FP32:
+            refuse(flags, ("--stochastic-rounding",), "on fp32 weights")
+        if not self._asks_machine:
+            refuse(flags, ("--machine",), f"with --backend {self.backend}: nothing is predicted")
+        return self
+
+    @property
+    def _asks_machine(self) -> bool:
+        """The step is predicted on it, a plan is chosen for it, or threads are its."""
+        threads = self.backend == "virtual" and self.threads is None
+        return self.backend == "host" or self.plan_from == AUTO or threads
 
     @property
     def resolved(self) -> "Config":
@@ -198,11 +229,9 @@ class Config:
 
     @property
     def chosen(self) -> tuple[Plan, Recipe]:
-        """Plan and recipe of the file, or of the flags; ``ValueError`` where both are given."""
+        """Plan and recipe of the file, or of the flags."""
         if self.plan_from is None:
             return self.plan, self.recipe
-        if self.plan != PLAN or (self.plan_from != AUTO and self.recipe != RECIPE):
-            raise ValueError(f"give --plan {self.plan_from} or the flags of a plan, not both")
         if self.plan_from == AUTO:
             return self.plan, self.recipe
         return parse(read_text(Path(self.plan_from)), where=self.plan_from)

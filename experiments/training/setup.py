@@ -60,6 +60,8 @@ class Setup:
     recipe: Recipe
     prediction: Prediction | None = None
     """What the step was predicted to take; None where it has no time, or no predictor knows it."""
+    unused_weights: tuple[str, ...] = ()
+    """Names of the model's folder that its class has no place for."""
 
     @property
     def task(self) -> Task:
@@ -79,7 +81,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
     _ = config.course, config.optimizer, config.limit
     texts = read_texts() if config.data is None or config.model == TINY else None
     task = _task(config, texts)
-    fields = tiny_described() if config.model == TINY else described(config.model)
+    fields = tiny_described() if config.model == TINY else described(config.model, config.model)
     if fields is not None:
         plan = _chosen_plan(config, fields)
         _check_room(config, fields, plan)
@@ -94,6 +96,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
 
     loaded = load_again()
     loaded.check_length(recipe.sequence)
+    loaded.check_causal()
     if fields is None:
         plan = _chosen_plan(config, loaded.config)
     return Setup(
@@ -103,6 +106,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
         plan=plan,
         recipe=recipe,
         prediction=_prediction(config, loaded, plan),
+        unused_weights=loaded.unused,
     )
 
 

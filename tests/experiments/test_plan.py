@@ -152,7 +152,7 @@ MODEL = {
     "ffn_dim": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "max_position_embeddings": 256,
+    "max_position_embeddings": 2048,
 }
 MACHINE = dump(named("a100-pcie-80gb"))
 AWKWARD = st.sampled_from([0, -1, 1.5, "12", None, [], {}, True, 10**30, float("nan"), 1e300])

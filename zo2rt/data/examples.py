@@ -37,6 +37,11 @@ class Row:
     tokens: tuple[int, ...]
     given: int
 
+    @property
+    def has_targets(self) -> bool:
+        """The loss is about one of its tokens; nothing predicts the first."""
+        return len(self.tokens) > max(self.given, 1)
+
 
 def encode(tokenizer: PreTrainedTokenizerBase, example: Example, sequence: int) -> tuple[Row, ...]:
     """The rows of one example, none longer than ``sequence`` tokens.

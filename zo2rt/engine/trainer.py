@@ -70,6 +70,8 @@ class ZerothOrderTrainer(Trainer):
         self._eps, self._stochastic_rounding = eps, stochastic_rounding
         self._engine: Engine | None = None
         self._has_told = False
+        self._losses: list[float | None] = []
+        self._logged = 0
         self.outcome: Outcome | None = None
         super().__init__(model, args, **others)
         self.accelerator.device_placement = False
@@ -81,12 +83,15 @@ class ZerothOrderTrainer(Trainer):
         """
         self._check_last_batch()
         self._has_told = False
+        self._losses, self._logged = [], 0
         try:
             result = super().train(*arguments, **named)
         except BaseException as error:
             self._abandon(error)
             raise
         self._give_back()
+        if None in self._losses:
+            result = result._replace(training_loss=_number(_mean(self._losses)))
         return result
 
     def training_step(
@@ -104,6 +109,7 @@ class ZerothOrderTrainer(Trainer):
         engine = self._engine = self._engine or self._opened(batch)
         lr = self.optimizer.param_groups[0]["lr"]
         self.outcome = engine.step(batch, lr=lr, seed=self._seed(engine))
+        self._losses.append(self.outcome.loss)
         return torch.tensor(_number(self.outcome.loss), device=self.args.device)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -148,17 +154,35 @@ class ZerothOrderTrainer(Trainer):
         engine.evaluate({"part": torch.arange(self._recipe.microbatches)}, lane)
         return _joined([found[number] for number in range(len(parts))], [*map(_rows, parts)])
 
-    def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
+    def log(self, logs: dict[str, Any], *arguments: Any, **named: Any) -> None:
         """As ever; the projected gradient stands where the norm of a gradient would.
 
         Where rounding swallows many updates, ``swallowed`` says what fraction, and a warning what
         to do.
         """
+        self._tell_skipped(logs)
         if logs.pop("grad_norm", None) is not None and self.outcome is not None:
-            logs["projected_gradient"] = _number(self.outcome.g)
+            logs["projected_gradient"] = self.outcome.g
             logs["tokens_per_s"] = self.outcome.tokens_per_s
             self._tell_swallowed(logs)
         super().log(logs, *arguments, **named)
+
+    def _tell_skipped(self, logs: dict[str, Any]) -> None:
+        """The Trainer shows a NaN as the mean of what it logged before, which is 0 at first."""
+        name = next((name for name in ("loss", "train_loss") if name in logs), None)
+        if name is None:
+            return
+        since = self._losses[self._logged :] if name == "loss" else self._losses
+        self._logged = len(self._losses)
+        if None not in since:
+            return
+        logs[name], logs["skipped_steps"] = _mean(since), since.count(None)
+        if name == "loss":
+            _LOG.warning(
+                f"{since.count(None)} of the last {len(since)} steps, up to step "
+                f"{self.state.global_step}, were skipped: a loss was NaN or infinite, and no "
+                "weight changed; try a smaller learning_rate or eps"
+            )
 
     def _tell_swallowed(self, logs: dict[str, float]) -> None:
         """Random rounding loses nothing in the mean."""
@@ -319,6 +343,12 @@ def check_arguments(
     reason = next((text for wrong, text in table if wrong), None)
     if reason is not None:
         raise ValueError(reason)
+
+
+def _mean(losses: Sequence[float | None]) -> float | None:
+    """Of those that are finite; None where none is: JSON has no NaN."""
+    known = [loss for loss in losses if loss is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _number(value: float | None) -> float:

@@ -122,6 +122,8 @@ class Model:
 
     A parameter that head and tail share (tied embeddings) is listed once, in the head; ``tied``
     says that the tail reads it too. ``buffers`` are non-parameter tensors kept on the device.
+    ``max_positions`` is how long a sequence the model was made for; where positions are
+    ``learned``, a table has a row for each, and there are no more.
     """
 
     name: str
@@ -134,10 +136,23 @@ class Model:
     blocks: tuple[Unit, ...]
     tail: Unit
     buffer_elements: int = 0
+    learned: bool = False
 
     def __post_init__(self) -> None:
         if not self.blocks:
             raise ValueError(f"{self.name}: a model must have at least 1 block; got none")
+
+    def exceeds(self, sequence: int) -> bool:
+        """Whether a sequence is longer than the model was made for."""
+        return self.max_positions is not None and sequence > self.max_positions
+
+    def check_length(self, sequence: int) -> None:
+        """Raise ``ValueError`` where positions are learned, and a sequence has more."""
+        if self.learned and self.exceeds(sequence):
+            raise ValueError(
+                f"sequence must be at most {self.max_positions} for {self.name}, whose positions "
+                f"are learned one by one; got {sequence}; use sequence={self.max_positions} or less"
+            )
 
     @cached_property
     def elements(self) -> int:

@@ -106,6 +106,13 @@ REFUSALS: tuple[Refusal, ...] = (
 )
 
 
+def unread(plan: Plan) -> tuple[str, ...]:
+    """Fields of a plan and a recipe that mean nothing with the plan's policy."""
+    if plan.policy.traits.published:  # the code has its slots, its noise and its place for W+
+        return ("num_slots", "scratch_copies", "noise", "perturbation")
+    return () if plan.policy.traits.streams else ("num_slots", "resident_blocks", "pinning", "tier")
+
+
 def refusal(plan: Plan, recipe: Recipe) -> str | None:
     """The reason why ``plan`` and ``recipe`` cannot be combined, or None."""
     return next((r.reason for r in REFUSALS if r.applies(plan, recipe)), None)

@@ -126,12 +126,19 @@ def _published(case: Case, memory: MemoryAccount) -> MemoryAccount:
 
 def extrapolations(case: Case) -> tuple[str, ...]:
     """What of the case lies outside what was measured: matrix kernels, or calibrated sizes."""
-    own = tuple(outside(case))
+    own = (*_untrained(case), *outside(case))
     if case.cost.setting.cpu is not None:
         return own
     kinds = (case.model.blocks[block] for block in dict.fromkeys(case.model.first_alike))
     found = (text for unit in (*kinds, case.model.tail) for text in _extrapolated(case, unit))
     return tuple(dict.fromkeys((*own, *found)))
+
+
+def _untrained(case: Case) -> Iterator[str]:
+    """Rotary positions go on beyond those that a model was made for: it runs, but never read so."""
+    model, sequence = case.model, case.recipe.sequence
+    if model.exceeds(sequence):
+        yield f"sequence {sequence} (the model was made for {model.max_positions} positions)"
 
 
 def _extrapolated(case: Case, unit: Unit) -> Iterator[str]:

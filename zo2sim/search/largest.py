@@ -1,13 +1,14 @@
 """The largest model that a machine has room for: of a list, and of one shape made deeper or wider.
 
-A model fits where any plan that leaves the recipe as it is fits. Only the smallest plans have to
-be looked at: one slot, one scratch copy, a write-back every step. More of these take more memory at
-every place. How many blocks stay on the device is searched, because what the device gains the host
-loses, and so is the tier.
+A model fits where any plan fits that leaves the recipe, and what of the plan is ``fixed``, as they
+are. Of the rest only the smallest have to be looked at: one slot, one scratch copy, a write-back
+every step. More of these take more memory at every place. How many blocks stay on the device is
+searched, because what the device gains the host loses, and so is the tier.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -51,34 +52,51 @@ class Edge:
     fails: Feasibility | None
 
 
-def room_for(base: Case) -> Feasibility:
-    """The verdict on the model, machine and recipe of a case, whatever its plan is."""
-    small = replace(base, plan=Plan(num_slots=1))
+def room_for(base: Case, fixed: Collection[str] = ()) -> Feasibility:
+    """The verdict on the model, machine and recipe of a case, whatever else its plan is.
+
+    Of blocks that are fixed to stay on the device a smaller model has all.
+    """
+    small = replace(base, plan=_smallest(base, fixed))
     axes = {
         "tier": plan_axes(base)["tier"],
         "policy": _SMALL,
         "resident_blocks": _residents(small),
     }
+    axes = {name: values for name, values in axes.items() if name not in fixed}
     candidates = Candidates.of(PlanSpace(base=small, axes=axes))
     case = candidates.case(int(_missing_bytes(candidates, base).argmin()))
     short = (place.sentence for place in fits(case.memory, base.machine) if not place.fits)
     return Feasibility(case=case, missing=tuple(short))
 
 
-def rooms_for(models: Iterable[Model], base: Case) -> tuple[Feasibility, ...]:
+def _smallest(base: Case, fixed: Collection[str]) -> Plan:
+    chosen: dict[str, Any] = {name: getattr(base.plan, name) for name in fixed}
+    if "resident_blocks" in chosen:
+        chosen["resident_blocks"] = min(chosen["resident_blocks"], base.model.num_blocks)
+    return Plan(**dict[str, Any](num_slots=1) | chosen)
+
+
+def rooms_for(
+    models: Iterable[Model], base: Case, fixed: Collection[str] = ()
+) -> tuple[Feasibility, ...]:
     """The verdicts on several models, from the smallest to the largest."""
     ordered = sorted(models, key=lambda model: model.elements)
-    return tuple(room_for(replace(base, model=model)) for model in ordered)
+    return tuple(room_for(replace(base, model=model), fixed) for model in ordered)
 
 
-def deepest(base: Case) -> Edge:
+def deepest(base: Case, fixed: Collection[str] = ()) -> Edge:
     """The most blocks of the model's kind that fit: every block takes memory."""
-    return _edge(lambda n: room_for(replace(base, model=deeper(base.model, n))), most=DEEPEST)
+    return _edge(
+        lambda n: room_for(replace(base, model=deeper(base.model, n)), fixed), most=DEEPEST
+    )
 
 
-def widest(base: Case, widths: Widths) -> Edge:
+def widest(base: Case, widths: Widths, fixed: Collection[str] = ()) -> Edge:
     """The most heads, with width and depth as ``widths`` says: each takes memory."""
-    return _edge(lambda n: room_for(replace(base, model=widths.of(n))), most=WIDEST // widths.group)
+    return _edge(
+        lambda n: room_for(replace(base, model=widths.of(n)), fixed), most=WIDEST // widths.group
+    )
 
 
 def _edge(verdict: Callable[[int], Feasibility], *, most: int) -> Edge:

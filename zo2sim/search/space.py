@@ -4,7 +4,7 @@ A `Case` says what everything else is. Axes of a plan change where and when, nev
 result; axes of a recipe change bits or statistics, so they are searched only where asked for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
@@ -31,12 +31,13 @@ def changes_recipe(axis: str) -> bool:
     return axis in _RECIPE
 
 
-def plan_axes(case: Case) -> dict[str, tuple[Any, ...]]:
+def plan_axes(case: Case, *, fixed: Container[str] = ()) -> dict[str, tuple[Any, ...]]:
     """What a search varies unless told otherwise: everything that leaves the result as it is.
 
-    How weights are page-locked stays as given, and so do the ablations of the paper.
+    How weights are page-locked stays as given, and so do the ablations of the paper, and what is
+    ``fixed``.
     """
-    return {
+    axes = {
         "policy": SEARCHED,
         "write_back_every": (1, 2, 3, 4, 6, 8, 12, 16),
         "scratch_copies": (1, 2),
@@ -44,6 +45,7 @@ def plan_axes(case: Case) -> dict[str, tuple[Any, ...]]:
         "num_slots": (1, 2, 3, 4, 6, 8),
         "resident_blocks": tuple(range(case.model.num_blocks + 1)),
     }
+    return {name: values for name, values in axes.items() if name not in fixed}
 
 
 def recipe_axes(recipe: Recipe) -> dict[str, tuple[Any, ...]]:

@@ -23,6 +23,8 @@ _STREAM_RESOURCE = {
 }
 BOTH_WAYS = "link_both_ways"
 DEPENDENCIES = "dependencies"
+ALIKE = 0.02
+"""Relative difference below which two limits bind alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,17 @@ class Bound:
     def binding(self) -> str:
         """The limit that decides; dependencies only where they exceed every resource."""
         return max(self.limits_s, key=lambda name: self.limits_s[name], default="nothing")
+
+    @property
+    def binds(self) -> tuple[str, ...]:
+        """What to change: the limits within `ALIKE` of the one that decides, resources first.
+
+        Who changes one of these alone gains no more than that. The largest resource comes first,
+        dependencies last: they follow from resources that are as busy.
+        """
+        near = [name for name, s in self.limits_s.items() if s * (1.0 + ALIKE) >= self.step_s]
+        found = sorted(near, key=lambda name: (name == DEPENDENCIES, -self.limits_s[name]))
+        return tuple(found) or ("nothing",)
 
 
 def chain_of(program: Program) -> Walk:

@@ -14,7 +14,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import BINDING_NAMES, SPACE, number, seconds
+from analysis.report.wording import BINDING_NAMES, SPACE, bind, number, seconds
 from zo2sim.predict.predict import Prediction
 from zo2sim.predict.regimes import Regime
 from zo2sim.predict.sensitivity import LINK, Elasticity
@@ -71,7 +71,7 @@ def _abstract(
     )
     tail = f" As {_constant(varied.key)} grows, {changes}." if changes else ""
     return (
-        f"A step takes {seconds(prediction.step_s)}, and {_name(prediction.bound.binding)} binds. "
+        f"A step takes {seconds(prediction.step_s)}, and {bind(prediction.bound.binds)}. "
         f"It depends most on {axis_label(most.key)}: 1{SPACE}% more of it changes the step by "
         f"{most.elasticity:+.2f}{SPACE}%.{tail}"
     )

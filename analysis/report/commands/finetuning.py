@@ -96,6 +96,8 @@ def _learned(summary: Mapping[str, Any]) -> Iterator[Block]:
         key="learning",
         caption="Training loss, and loss and accuracy on held-out examples, over the steps.",
     )
+    if summary.get("trouble") is not None:
+        yield Paragraph(_sentence(summary["trouble"]))
     if summary.get("swallowed_note") is not None:
         yield Paragraph(_sentence(summary["swallowed_note"]))
 

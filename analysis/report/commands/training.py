@@ -14,7 +14,7 @@ from analysis.report.document import (
     TableBlock,
 )
 from analysis.report.plain import files_offered
-from analysis.report.wording import BINDING_NAMES, gib, number, percent, seconds
+from analysis.report.wording import bind, gib, number, percent, seconds
 from zo2sim.baselines import TrainingCase, TrainingPrediction
 from zo2sim.memory.account import MemoryPlace
 
@@ -57,13 +57,12 @@ def _memory(case: TrainingCase) -> Iterator[Block]:
 
 
 def _step(predicted: TrainingPrediction, hazards: Sequence[str]) -> Iterator[Block]:
-    binding = predicted.bound.binding
     proved = "; ".join(hazards) if hazards else "every pair of conflicting accesses is ordered"
     yield Paragraph(
         f"A step takes {seconds(predicted.step_s)}, {number(predicted.tokens_per_s)} tokens "
         f"per second or {number(predicted.flops_per_s / 1e12)} TFLOP/s as publications count. "
         f"It is {percent(predicted.gap)} above its lower bound, "
-        f"{seconds(predicted.bound.step_s)}, and {BINDING_NAMES.get(binding, binding)} binds. "
+        f"{seconds(predicted.bound.step_s)}, and {bind(predicted.bound.binds)}. "
         f"The verifier says: {proved}. ",
         Ref("timeline"),
         " shows the steady state.",

@@ -306,6 +306,45 @@ def test_swallowed_updates_are_logged_and_told_once(
     assert all(fraction is None or 0.5 < fraction <= 1.0 for fraction in steps)
 
 
+class Masked(Tokens):
+    """Rows of which no token is judged: their loss is NaN."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        row = super().__getitem__(index)
+        return row | {"labels": torch.full_like(row["labels"], -100)}
+
+
+class Mixed(Masked):
+    """The first step's rows, and no others, are judged."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return Tokens.__getitem__(self, index) if index < ROWS else super().__getitem__(index)
+
+
+@pytest.mark.parametrize("data", [Masked, Mixed])
+def test_a_skipped_step_is_no_loss_of_0(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: type[Tokens]
+):
+    class Logs(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            found.append(logs)
+
+    found: list[dict[str, Any]] = []
+    args = arguments(tmp_path, logging_steps=3, train_sampling_strategy="sequential")
+    with trainer(build("opt"), args, callbacks=[Logs()], train_dataset=data()) as mine:
+        result = mine.train()
+    first, second, total = found
+    judged = 1 if data is Mixed else 0
+    assert [first["skipped_steps"], second["skipped_steps"]] == [3 - judged, 3]
+    assert (second["loss"], second["projected_gradient"]) == (None, None)
+    assert total["skipped_steps"] == STEPS - judged
+    assert total["train_loss"] == first["loss"]
+    assert (first["loss"] is None) == (judged == 0)
+    assert (result.training_loss == first["loss"]) == (judged == 1)
+    told = [line for line in caplog.messages if "3 of the last 3 steps, up to step 6, were" in line]
+    assert len(told) == 1
+
+
 def test_of_fp32_weights_no_log_tells_of_swallowed_updates(tmp_path: Path):
     class Logs(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:

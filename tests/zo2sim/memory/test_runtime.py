@@ -22,6 +22,7 @@ from zo2sim.memory.account import (
 from zo2sim.memory.published.accounts import mezo_account
 from zo2sim.memory.runtime import AT_A_SNAPSHOT, account
 from zo2sim.memory.workspace import block_workspace_elements
+from zo2sim.models.config import from_config
 from zo2sim.models.presets import names, preset
 from zo2sim.models.shapes import Attention, Model, Parameter, Unit
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -157,6 +158,31 @@ def test_a_fused_attention_needs_no_scores_and_a_gate_needs_one_more_width():
     small = replace(attention, heads=1, kv_heads=1)
     assert block_workspace_elements(replace(plain, attentions=(small,)), 64) == 3 * 64 + 2 * 128
     assert block_workspace_elements(replace(gated, attentions=(small,)), 64) == 3 * 64 + 3 * 128
+
+
+MEASURED = {
+    (256, 896, 8): {1: 4506, 2: 8364, 4: 16080, 8: 31512},
+    (256, 128, 8): {1: 2462, 2: 3764, 8: 13112},
+    (128, 896, 16): {1: 4066, 2: 7796, 8: 30176},
+    (512, 256, 32): {1: 4918, 2: 7500, 8: 26064},
+}
+"""Elements per token at the peak of a MixtralDecoderLayer in bf16, with grouped products,
+by hidden size, width and number of experts, and by experts per token; traced allocations."""
+
+
+@pytest.mark.parametrize("shape", MEASURED, ids=str)
+def test_a_mixture_takes_room_for_every_expert_of_a_token(shape: tuple[int, int, int]):
+    hidden, ffn, experts = shape
+    for chosen, elements in MEASURED[shape].items():
+        config = {
+            **{"model_type": "mixtral", "vocab_size": 64, "num_hidden_layers": 1},
+            **{"hidden_size": hidden, "intermediate_size": ffn, "num_attention_heads": 4},
+            **{"num_key_value_heads": 1, "num_local_experts": experts},
+            "num_experts_per_tok": chosen,
+        }
+        (block,) = from_config(config, name="moe").blocks
+        found = block_workspace_elements(block, hidden)
+        assert elements <= found <= 1.12 * elements, (chosen, found)
 
 
 @pytest.mark.parametrize("tied", [True, False])

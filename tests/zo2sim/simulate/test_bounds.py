@@ -11,7 +11,7 @@ from tests.strategies import choices
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Op, Program
-from zo2sim.simulate.bounds import both_ways_s, bound
+from zo2sim.simulate.bounds import Bound, both_ways_s, bound
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.work import Rates, Work
 
@@ -42,6 +42,21 @@ def test_one_slot_binds_by_its_round_trip():
     program = build(Shape(num_blocks=4), Plan(num_slots=1), Recipe())
     result = bound(program, costs(h2d=3, forward=4, d2h=2), rates())
     assert (result.binding, result.step_s) == ("dependencies", 4 * (3 + 4))
+
+
+@pytest.mark.parametrize(
+    ("limits_s", "binds"),
+    [
+        ({"nvme_read": 11.8446, "dependencies": 11.8456}, ("nvme_read", "dependencies")),
+        ({"nvme_read": 11.6, "dependencies": 11.8456}, ("dependencies",)),
+        ({"dram": 9.0, "compute": 9.9, "link_h2d": 10.0}, ("link_h2d", "compute")),
+        ({"compute": 2.0, "dependencies": 2.0, "cpu": 1.97}, ("compute", "cpu", "dependencies")),
+        ({}, ("nothing",)),
+    ],
+)
+def test_what_binds_is_not_told_by_a_hair(limits_s: dict[str, float], binds: tuple[str, ...]):
+    """All within 2 % of the largest, the resource first: it is what can be changed."""
+    assert Bound(limits_s=limits_s).binds == binds
 
 
 def test_both_ways_traffic_binds_where_the_link_halves():

@@ -22,6 +22,7 @@ def build(fields: Fields) -> Model:
         hidden=hidden,
         vocab=vocab,
         max_positions=positions,
+        learned=True,
         tied=tied,
         head=_head(vocab, hidden, positions),
         blocks=parts.blocks("transformer.h", [_block(fields, hidden)] * fields.layers("n_layer")),

@@ -25,6 +25,7 @@ def build(fields: Fields) -> Model:
         hidden=hidden,
         vocab=vocab,
         max_positions=positions,
+        learned=True,
         tied=tied,
         head=_head(vocab, width, hidden, positions),
         blocks=parts.blocks(
