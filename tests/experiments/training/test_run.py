@@ -49,6 +49,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def drawn() -> None:
+    """Asked for by a test that looks at figures."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests have none drawn, which takes as long as the steps."""
+    if "drawn" not in request.fixturenames:
+        for plot in ("learning", "machine_use", "timeline"):
+            monkeypatch.setattr(run_output, plot, lambda *_, **__: "<svg/>")
+
+
+@pytest.fixture
 def small(model: Path, data: Path) -> tuple[str, ...]:
     return ("--model", str(model), "--data", str(data), *SMALL)
 
@@ -73,6 +86,7 @@ def weights(folder: Path) -> str:
 # What it writes
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_run_leaves_its_folder(tmp_path: Path, small: tuple[str, ...]):
     outcome = call(run, *small, "--out", str(tmp_path), "--json", "-")
     assert outcome.code == 0
