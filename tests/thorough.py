@@ -1,8 +1,8 @@
 """How much is tried: in a few minutes at every change, or all of it where ``THOROUGH`` is set.
 
 Both draw from the same strategies and enumerate the same spaces. An ordinary run stops earlier: it
-has a quarter of the examples and some members of each space; a thorough one has twice as many, and
-all of them.
+has a quarter of the examples and some members of each space, or of each axis that others cross; a
+thorough one has twice as many, and all of them.
 """
 
 import os
