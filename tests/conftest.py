@@ -9,6 +9,7 @@ import os
 # Test processes share few cores, and a BLAS whose threads spin stalls the others. It reads this
 # when numpy is first imported, which is why it stands before any other import.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # the same of PyTorch, in what tests start
 
 from hypothesis import HealthCheck, settings
 

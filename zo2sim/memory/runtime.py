@@ -108,8 +108,8 @@ def _block_bytes(
 ) -> tuple[int, ...]:
     """Sizes of the units that pass through slots, or of those that stay."""
     layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
-    sizes = enumerate(_sizes(model, dtype))
-    return tuple(size for block, size in sizes if layout.is_streamed(block) is streamed)
+    sizes = _sizes(model, dtype)
+    return tuple(sizes[block] for block in (layout.streamed if streamed else layout.resident))
 
 
 @lru_cache(maxsize=256)
@@ -240,8 +240,8 @@ def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ..
 def streamed_bytes(model: Model, plan: Plan, recipe: Recipe, pinning: Pinning) -> int:
     """Host memory of the streamed units, by how it is pinned."""
     layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
-    sizes = enumerate(_host_sizes(model, recipe.storage_dtype, pinning))
-    return sum(size for block, size in sizes if layout.is_streamed(block))
+    sizes = _host_sizes(model, recipe.storage_dtype, pinning)
+    return sum(sizes[block] for block in layout.streamed)
 
 
 @lru_cache(maxsize=256)

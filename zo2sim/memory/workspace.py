@@ -23,7 +23,8 @@ def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
     lane_tokens = recipe.batch * recipe.sequence
     size = recipe.compute_dtype.bytes
     hidden = recipe.num_lanes * lane_tokens * model.hidden * size
-    block = max(block_workspace_elements(b, model.hidden) for b in model.blocks)
+    kinds = (model.blocks[number] for number in set(model.first_alike))
+    block = max(block_workspace_elements(kind, model.hidden) for kind in kinds)
     block_bytes = lane_tokens * block * size
     fp32 = recipe.compute_dtype is Dtype.FP32
     loss_bytes = FP32_LOSS_BYTES_PER_LOGIT if fp32 else LOSS_BYTES_PER_LOGIT

@@ -1,6 +1,7 @@
 """What a plan fixes for every policy: who is resident, who takes which slot, what is touched."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
@@ -55,7 +56,13 @@ class Layout:
     @property
     def streamed(self) -> tuple[int, ...]:
         """Blocks that pass through slots."""
-        return tuple(b for b in range(self.shape.num_blocks) if self.is_streamed(b))
+        return _between(self.num_resident, self.shape.num_blocks)
+
+    @property
+    def resident(self) -> tuple[int, ...]:
+        """Blocks that stay."""
+        streamed = set(self.streamed)
+        return tuple(b for b in range(self.shape.num_blocks) if b not in streamed)
 
     @property
     def num_slots(self) -> int:
@@ -75,11 +82,8 @@ class Layout:
         return not self.frozen and (published or self.recipe.perturbation == "in_place")
 
     def is_streamed(self, unit: int) -> bool:
-        """Resident blocks are spread evenly, so that the link works while they compute."""
-        if unit < 0:
-            return False
-        count, total = self.num_resident, self.shape.num_blocks
-        return (unit + 1) * count // total == unit * count // total
+        """Whether it is a block that passes through slots."""
+        return unit >= 0 and _is_between(unit, self.num_resident, self.shape.num_blocks)
 
     def slot(self, block: int) -> int:
         """The slot of a streamed block; consecutive streamed blocks take consecutive slots."""
@@ -151,3 +155,14 @@ class Layout:
     def is_trained(self, unit: int) -> bool:
         """With LoRA only the adapters are, and they live with the head."""
         return unit == HEAD or not self.frozen
+
+
+def _is_between(block: int, count: int, total: int) -> bool:
+    """Resident blocks are spread evenly, so that the link works while they compute."""
+    return (block + 1) * count // total == block * count // total
+
+
+@lru_cache(maxsize=1024)
+def _between(count: int, total: int) -> tuple[int, ...]:
+    """All of them: a search asks for the same ones thousands of times."""
+    return tuple(block for block in range(total) if _is_between(block, count, total))

@@ -1,5 +1,6 @@
 """Recipes beyond one dtype and scratch: every plan still gives the bits of `resident`."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.families import batch, build
+from tests.thorough import crossed
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, Run, engine, recipe, resident, run, same
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2rt.engine.engine import MezoSgd
@@ -32,11 +34,12 @@ def compared(family: str, plan: Plan, how: Recipe) -> Run:
     return want
 
 
-@pytest.mark.parametrize("plan", IN_PLACE.values(), ids=IN_PLACE)
-@pytest.mark.parametrize("noise", ["gaussian", "torch"])
-@pytest.mark.parametrize("family", ["opt", "llama"])
-def test_in_place_streams_with_the_bits_of_resident(family: str, noise: Any, plan: Plan):
-    compared(family, plan, recipe(perturbation="in_place", noise=noise, microbatches=2))
+@pytest.mark.parametrize(
+    ("name", "noise", "family"), crossed([*IN_PLACE], ["gaussian", "torch"], ["opt", "llama"])
+)
+def test_in_place_streams_with_the_bits_of_resident(name: str, noise: Any, family: str):
+    how = recipe(perturbation="in_place", noise=noise, microbatches=2)
+    compared(family, IN_PLACE[name], how)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -49,25 +52,26 @@ def test_mezo_s_noise_works_in_scratch_too(copies: int):
     compared("gpt2", Plan(scratch_copies=copies), recipe(noise="torch", samples=2))
 
 
-@pytest.mark.parametrize("plan", [HOST, Plan(policy=Policy.HOST_UPDATE, resident_blocks=1)])
-@pytest.mark.parametrize("copies", [1, 2])
 @pytest.mark.parametrize(
-    ("wire", "compute"),
-    [
-        (Dtype.BF16, Dtype.FP32),
-        (Dtype.BF16, Dtype.BF16),
-        (Dtype.FP16, Dtype.BF16),
-        (Dtype.FP8, Dtype.FP32),
-        (Dtype.FP8, Dtype.BF16),
-    ],
+    ("dtypes", "copies", "resident_blocks"),
+    crossed(
+        [
+            (Dtype.BF16, Dtype.FP32),
+            (Dtype.BF16, Dtype.BF16),
+            (Dtype.FP16, Dtype.BF16),
+            (Dtype.FP8, Dtype.FP32),
+            (Dtype.FP8, Dtype.BF16),
+        ],
+        [1, 2],
+        [0, 1],
+    ),
 )
 def test_a_narrow_wire_changes_every_block_alike(
-    plan: Plan, copies: int, wire: Dtype, compute: Dtype
+    dtypes: tuple[Dtype, Dtype], copies: int, resident_blocks: int
 ):
+    wire, compute = dtypes
     how = Recipe(storage_dtype=Dtype.FP32, wire_dtype=wire, compute_dtype=compute, samples=2)
-    both = Plan(
-        **{f: getattr(plan, f) for f in ("policy", "resident_blocks")}, scratch_copies=copies
-    )
+    both = replace(HOST, scratch_copies=copies, resident_blocks=resident_blocks)
     got = compared("llama-tied", both, how)
     assert got.losses != resident("llama-tied", recipe(samples=2)).losses
 
@@ -104,9 +108,14 @@ def mezo(model: nn.Module, data: list[dict[str, Tensor]], seeds: list[int]) -> l
     return losses
 
 
-@pytest.mark.parametrize("family", ["opt", "gpt2", "llama", "llama-tied", "bert"])
-@pytest.mark.parametrize("plan", [RESIDENT, Plan(), Plan(policy=Policy.NAIVE)], ids=str)
-@pytest.mark.parametrize("dtype", [Dtype.FP32, Dtype.BF16])
+@pytest.mark.parametrize(
+    ("family", "dtype", "plan"),
+    crossed(
+        ["opt", "gpt2", "llama", "llama-tied", "bert"],
+        [Dtype.FP32, Dtype.BF16],
+        [RESIDENT, Plan(), Plan(policy=Policy.NAIVE)],
+    ),
+)
 def test_torch_noise_in_place_is_the_textbook_s_mezo(family: str, plan: Plan, dtype: Dtype):
     torch_dtype = torch.float32 if dtype is Dtype.FP32 else torch.bfloat16
     model, twin = (build(family, dtype=torch_dtype) for _ in range(2))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -55,6 +56,20 @@ def trained_weights(folder: Path | RunFolder | None, steps: int = STEPS) -> dict
     return dict(model.state_dict())
 
 
+@cache
+def undisturbed(steps: int = STEPS) -> dict[str, Tensor]:
+    """Of a run that nothing stops; nobody changes them."""
+    return trained_weights(None, steps)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run, which no test changes."""
+    folder = tmp_path_factory.mktemp("finished")
+    trained_weights(folder)
+    return folder
+
+
 def train(fs: FileSystem, folder: Path) -> None:
     """What is killed."""
     trained_weights(RunFolder(folder, fs), KILLED_STEPS)
@@ -73,7 +88,7 @@ def test_a_run_goes_on_where_it_stopped(stop: int, tmp_path: Path):
     trained_weights(tmp_path, stop)
     with opened(tmp_path) as (_, trained):
         assert (trained.num_steps, trained.cursor) == (stop, stop)
-    same(trained_weights(tmp_path), trained_weights(None))
+    same(trained_weights(tmp_path), undisturbed())
 
 
 @pytest.mark.parametrize("plan", [Plan(policy=Policy.HOST_UPDATE, num_slots=1), Plan(tier="nvme")])
@@ -81,7 +96,7 @@ def test_another_plan_may_go_on(plan: Plan, tmp_path: Path):
     trained_weights(tmp_path, 7)
     with opened(tmp_path, plan) as (model, trained):
         go_on(trained, STEPS)
-    same(dict(model.state_dict()), trained_weights(None))
+    same(dict(model.state_dict()), undisturbed())
 
 
 def test_a_run_killed_at_random_points_ends_with_the_same_bits(tmp_path: Path):
@@ -95,30 +110,29 @@ def test_a_run_killed_at_random_points_ends_with_the_same_bits(tmp_path: Path):
         assert now >= last, "what was durable is lost"
         last = now
     assert kills >= KILLS
-    same(trained_weights(folder, KILLED_STEPS), trained_weights(None, KILLED_STEPS))
+    same(trained_weights(folder, KILLED_STEPS), undisturbed(KILLED_STEPS))
 
 
 def test_a_run_killed_at_random_times_ends_with_the_same_bits(tmp_path: Path):
     random, folder, seconds = Random(1), tmp_path / "killed", 0.5
     while killed_after_time(train_briefly, folder, random.uniform(0.5, 1) * seconds):
         seconds *= 1.3  # so that a slow machine gets to the end too
-    same(trained_weights(folder), trained_weights(None))
+    same(trained_weights(folder), undisturbed())
 
 
 def test_writes_that_a_power_cut_loses_cost_steps_but_no_bits():
     disk, folder = LossyDisk(), Path("/run")
     trained_weights(RunFolder(folder, disk), 7)
-    want, random = trained_weights(None, 7), Random(2)
+    want, random = undisturbed(7), Random(2)
     for length in random.sample(range(len(disk.log)), 6):
         crashed = next(iter(disk.after_crash(length)))
         same(trained_weights(RunFolder(folder, crashed), 7), want)
 
 
 @pytest.mark.parametrize("step", [0, 3, 5, 11, 12])
-def test_any_step_can_be_rebuilt(step: int, tmp_path: Path):
-    trained_weights(tmp_path)
-    found = weights_at(Disk(), tmp_path, step)
-    wanted = trained_weights(None, step) if step else dict(build("opt").named_parameters())
+def test_any_step_can_be_rebuilt(step: int, finished: Path):
+    found = weights_at(Disk(), finished, step)
+    wanted = undisturbed(step) if step else dict(build("opt").named_parameters())
     same(found, {name: wanted[name] for name in found})
 
 
@@ -191,7 +205,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_was_durable():
         trained_weights(RunFolder(folder, disk))
     assert read(disk, folder / "journal.jsonl").position.step >= 3
     disk.fail_at = None
-    same(trained_weights(RunFolder(folder, disk)), trained_weights(None))
+    same(trained_weights(RunFolder(folder, disk)), undisturbed())
 
 
 def test_a_run_that_cannot_be_replayed_has_no_journal(tmp_path: Path):

@@ -4,6 +4,7 @@ The processes are forked from a server that has imported the workload once, so t
 milliseconds. A workload is any function of a module; it gets a folder and a `FileSystem`.
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -11,14 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import final
+
+import psutil
 
 from zo2rt.journal.durable import Disk, FileSystem
 
 Workload = Callable[[FileSystem, Path], None]
 
-_LIMIT_S = 20.0
+_STILL_S = 20.0
 _FOREVER = 10**9
 
 
@@ -94,20 +98,46 @@ class DyingDisk(FileSystem):
 
 def killed_after_time(workload: Workload, folder: Path, seconds: float) -> bool:
     """Kill the workload after a time; False when it had ended well by then."""
-    return _was_killed(workload, folder, DyingDisk(_FOREVER), seconds)
+    process = _started(workload, folder, DyingDisk(_FOREVER))
+    process.join(seconds)
+    process.kill()
+    return _was_killed(workload, process)
 
 
 def killed_after_operations(workload: Workload, folder: Path, operations: int) -> bool:
     """Let the workload kill itself at a change of a file; False when it ended well before."""
-    return _was_killed(workload, folder, DyingDisk(operations), _LIMIT_S)
+    process = _started(workload, folder, DyingDisk(operations))
+    _join_while_it_works(process)
+    return _was_killed(workload, process)
 
 
-def _was_killed(workload: Workload, folder: Path, fs: FileSystem, seconds: float) -> bool:
+def _started(workload: Workload, folder: Path, fs: FileSystem) -> BaseProcess:
     process = _server(workload.__module__).Process(target=workload, args=(fs, folder))
     process.start()
-    process.join(seconds)
-    process.kill()
-    process.join(_LIMIT_S)
+    return process
+
+
+def _join_while_it_works(process: BaseProcess) -> None:
+    """Wait for its end however slow the machine is; raise where it stands still."""
+    before = -1.0
+    while process.is_alive() and (now := _cpu_s(process)) > before:
+        before = now
+        process.join(_STILL_S)
+    if process.is_alive():
+        process.kill()
+        raise RuntimeError(f"the workload must go on; it took no CPU time for {_STILL_S:.0f} s")
+
+
+def _cpu_s(process: BaseProcess) -> float:
+    """Of user and system; infinite where the process has ended."""
+    try:
+        return sum(psutil.Process(process.pid).cpu_times()[:2])
+    except psutil.NoSuchProcess:
+        return math.inf
+
+
+def _was_killed(workload: Workload, process: BaseProcess) -> bool:
+    process.join()
     if process.exitcode not in (0, -signal.SIGKILL):
         raise RuntimeError(
             f"{workload.__name__} must end with 0 or by SIGKILL; its exit code is "

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 from random import Random
+from threading import Event
 
-from tests.zo2rt.journal import toy_run
+import pytest
+
+from tests.zo2rt.journal import kill_server, toy_run
 from tests.zo2rt.journal.kill_server import killed_after_operations, killed_after_time
 from tests.zo2rt.journal.lossy_disk import LossyDisk
 from zo2rt.journal import read
@@ -49,6 +52,17 @@ def test_a_run_killed_at_random_times_ends_with_the_same_bits(tmp_path: Path):
     while killed_after_time(train, folder, random.uniform(0.5, 1) * seconds):
         seconds *= 1.2  # so that a slow machine gets to the end too
     assert state(Disk(), folder) == undisturbed()
+
+
+def stand_still(fs: FileSystem, folder: Path) -> None:
+    """A workload that waits for what never comes."""
+    Event().wait()
+
+
+def test_a_workload_that_stands_still_is_no_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kill_server, "_STILL_S", 0.5)
+    with pytest.raises(RuntimeError, match=r"must go on; it took no CPU time"):
+        killed_after_operations(stand_still, tmp_path, 1)
 
 
 def progress(folder: Path, last: int) -> int:
