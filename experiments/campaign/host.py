@@ -22,7 +22,8 @@ from zo2sim.machines.file import named
 from zo2sim.predict.predict import predict
 from zo2sim.simulate.trace import Trace
 
-_ROUNDS = Rounds(turns=10, steps=3)
+_TURNS, _STEPS = 10, 3
+_LEAST_TURNS = 3  # of a quick look, of which a third still counts
 _WARM_UP = 2
 """First steps of a run compile, allocate and touch memory for the first time."""
 
@@ -51,23 +52,24 @@ class Found:
 def measure_host(campaign: Campaign) -> Found:
     """Everything that the constants of the host are fitted from."""
     specs = [*calibration_runs(campaign.count(4 * len(KINDS), 4), seed=campaign.seed)]
+    rounds = Rounds(turns=campaign.count(_TURNS, _LEAST_TURNS), steps=_STEPS)
     num_benches = len(BEFORE_RUNS) + len(AFTER_RUNS)
     with progress_bar() as bar:
-        total = num_benches + (_ROUNDS.turns + 1) * len(specs)
+        total = num_benches + (rounds.turns + 1) * len(specs)
         done = partial(bar.advance, bar.add_task("measuring", total=total))
         before = [*made(BEFORE_RUNS, campaign, done)]
-        runs = _measured(specs, done)
+        runs = _measured(specs, rounds, done)
         after = [*made(AFTER_RUNS, campaign, done)]
-    return _found((*before, *after), runs)
+    return _found((*before, *after), runs, rounds.turns)
 
 
-def _found(benches: tuple[Measured, ...], runs: Sequence[MeasuredRun]) -> Found:
+def _found(benches: tuple[Measured, ...], runs: Sequence[MeasuredRun], turns: int) -> Found:
     """What runs tell of the constants, with the drift taken out that the references had."""
     references_s = _references_s(runs)
     machine = assumed(named("this-host"), references_s)
     references = References.of(machine, [run.turns for run in runs])
     calm = [references.calm_step(predict(case_of(run.spec, machine)), run.turns) for run in runs]
-    jitter = fmean(step.standard_error for step in calm) * (_ROUNDS.turns / TURNS) ** 0.5
+    jitter = fmean(step.standard_error for step in calm) * (turns / TURNS) ** 0.5
     counted = (
         Counted(steps=own.steps_s, drift=references.drift_during(run.turns, own.steps_s))
         for run, own in zip(runs, calm, strict=True)
@@ -87,7 +89,9 @@ def _references_s(runs: Iterable[MeasuredRun]) -> tuple[float, float]:
     return large_s, small_s
 
 
-def _measured(specs: Sequence[RunSpec], done: Callable[[], None]) -> list[MeasuredRun]:
+def _measured(
+    specs: Sequence[RunSpec], rounds: Rounds, done: Callable[[], None]
+) -> list[MeasuredRun]:
     """In turns with the references, all open at once."""
     with ExitStack() as stack:
         references = [stack.enter_context(opened(spec)) for spec in reference_runs()]
@@ -95,7 +99,7 @@ def _measured(specs: Sequence[RunSpec], done: Callable[[], None]) -> list[Measur
         for spec in specs:
             running.append(stack.enter_context(opened(spec)))
             done()
-        return measured(running, references, _ROUNDS, done)
+        return measured(running, references, rounds, done)
 
 
 def calm_steps(trace: Trace) -> Collection[int]:

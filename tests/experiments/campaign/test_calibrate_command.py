@@ -73,8 +73,27 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "reference_runs", tiny_references)
     hasty = Effort(rounds=1, budget_s=1e-4, least=1)
     monkeypatch.setattr(calibration_rows.Campaign, "rounds", hasty)
-    monkeypatch.setattr(calibration_rows, "_ROUNDS", Rounds(turns=2, steps=5))
+    monkeypatch.setattr(calibration_rows, "_LEAST_TURNS", 2)
+    monkeypatch.setattr(calibration_rows, "_STEPS", 5)
     monkeypatch.setattr(host_work, "ELEMENTS", (2048, 4096))
+
+
+@pytest.mark.parametrize(("effort", "turns"), [(0.1, 3), (0.5, 5), (1.0, 10), (2.0, 20)])
+def test_more_effort_takes_more_turns(
+    effort: float, turns: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    asked: list[int] = []
+
+    def none(specs: object, rounds: Rounds, done: object) -> list[object]:
+        asked.append(rounds.turns)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(calibration_rows, "made", lambda *_: ())
+    monkeypatch.setattr(calibration_rows, "_measured", none)
+    campaign = calibration_rows.Campaign(effort=effort, seed=0, folder=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        calibration_rows.measure_host(campaign)
+    assert asked == [turns]
 
 
 @pytest.mark.usefixtures("_tiny")
