@@ -192,7 +192,7 @@ def divergences(folder: Path, *arguments: str) -> list[str | None]:
     """What `validate` says of the order in which its two configurations ran."""
     file = folder / "machine.toml"
     file.write_text(dump(referenced_host()))
-    done = call(validate, "--machine", str(file), *arguments, "--no-report", "--json", "-")
+    done = call(validate, "--machine", str(file), *arguments, "--json", "-")
     assert (done.code, done.err) == (0, "")
     found = [(c["name"], c["divergence"]) for c in done.json["configurations"]]
     told = {f"{name}: {text}" for name, text in found if text is not None}
