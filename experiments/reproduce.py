@@ -127,7 +127,8 @@ def _gpus() -> Iterator[str]:
     yield from map(_summary_line, summaries())
     yield ""
     yield f"{'':{_LABEL}}{'measured':>10}{'predicted':>11}{'error':>8}  in band"
-    yield from map(_score_line, time_scores())
+    for score in time_scores():
+        yield from _score_lines(score)
     for name, why in unscored().items():
         yield from textwrap.wrap(f"{name}: not predicted: {why}", _WIDTH, subsequent_indent="  ")
 
@@ -139,14 +140,13 @@ def _summary_line(found: Summary) -> str:
     )
 
 
-def _score_line(score: Score) -> str:
+def _score_lines(score: Score) -> Iterator[str]:
     guess = score.left_out
     label = f"  {score.name} ({score.unit})"
-    held = "yes" if score.held else f"no: {_number(guess.low)} to {_number(guess.high)}"
-    return (
-        f"{label:{_LABEL}}{_number(score.measured):>10}{_number(guess.value):>11}"
-        f"{_percent(score.error):>8}  {held}"
-    )
+    figures = f"{_number(score.measured):>10}{_number(guess.value):>11}{_percent(score.error):>8}"
+    yield f"{label:{_LABEL}}{figures}  {'yes' if score.held else 'no'}"
+    if not score.held:
+        yield f"      band: {_number(guess.low)} to {_number(guess.high)}"
 
 
 def _verdict(rows: Sequence[Row]) -> str:

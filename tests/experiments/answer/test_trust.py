@@ -87,7 +87,7 @@ def test_prices_say_that_they_are_point_predictions(tmp_path: Path):
 def test_plan_shows_the_band_and_what_it_holds():
     screen = call(plan, *SMALL, "--policy", "resident").out
     assert " ms (90 %: " in screen
-    assert "holds scatter around kernel tables of a sibling card (2.2%)" in screen
+    assert "scatter around kernel tables of a sibling card (2.2%)" in " ".join(screen.split())
     found = call(plan, *SMALL, "--policy", "resident", "--json", "-").json
     low, high = found["band"]["step_s"]
     assert low < found["step_s"] < high
@@ -123,7 +123,7 @@ def test_records_carry_the_ends_of_the_bands():
         found["step_s_high"],
     ]
     assert rows.loc["tokens_per_s", "low"] < rows.loc["tokens_per_s", "value"]
-    assert rows.loc["band_holds", "text"].startswith("scatter around kernel tables")
+    assert "scatter around kernel tables" in rows.loc["band_holds", "text"]
     assert not [metric for metric in rows.index if metric.endswith(("_low", "_high"))]
     assert wide([wide_row(job, found)])["step_s_low"].tolist() == [found["step_s_low"]]
 

@@ -119,7 +119,7 @@ def test_a_copy_elsewhere_is_the_same_code(checkout: Path):
         *map(name_of, (trust, spec, cost)),
         "experiments/__init__.py",
         "zo2sim/models/presets.toml",
-        "zo2sim/machines/t4-16gb.toml",
+        "zo2sim/data/machines/measured.toml",
         "zo2sim/data/kernels/class.json",
     ],
 )

@@ -82,7 +82,7 @@ def rows(key: str) -> dict[str, tuple[str, ...]]:
 # What is asked
 
 
-def test_every_gpu_of_the_catalogue_meets_every_link_and_format():
+def test_every_gpu_meets_every_link_and_format():
     asked = {(j.spec.machine, dict(j.spec.changes)[LINK_PCIE], j.label) for j in of("budget")}
     old = {"t4-16gb", "v100-sxm-32gb"}  # they compute no bf16
     assert asked == {

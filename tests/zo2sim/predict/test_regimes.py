@@ -108,7 +108,7 @@ def test_of_a_count_the_ends_prove_nothing():
     key, machine = "device.num_sms", named("rtx-3090-24gb")
     device = replace(machine.device, gemm_flops_per_s=None, sustained_ratio=None)
     case = replace(CASE, machine=replace(machine, device=device), recipe=Recipe())
-    counts = [float(number) for number in range(60, 260, 4)]
+    counts = [float(number) for number in range(184, 260, 4)]
     compute = [limits_at(case, key, count)["compute"] for count in counts]
     dip = max(range(1, len(counts) - 1), key=lambda i: drop(compute, i))
     low = max(range(dip), key=lambda i: compute[i])

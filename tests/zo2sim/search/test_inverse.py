@@ -282,7 +282,7 @@ def test_heads_for_keys_and_values_keep_their_ratio():
 
 
 def test_presets_come_by_size_with_what_they_miss():
-    machine = replace_all(named("rtx-4090-24gb"), {"host.memory_gib": 5, "nvme.capacity_gb": 20})
+    machine = replace_all(named("rtx-4090-24gb"), {"host.memory_gib": 6, "nvme.capacity_gb": 20})
     base = Case(model=preset("opt-125m"), machine=machine, plan=Plan(), recipe=Recipe())
     rooms = rooms_for([preset("opt-66b"), preset("opt-1.3b"), preset("opt-13b")], base)
     assert [(room.model.name, room.fits) for room in rooms] == [
