@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: sweep test thorough lint validate gpu clean
+.PHONY: sweep test thorough lint validate gpu rehearse-gpu clean
 sweep: $(STAMP)  ## predict the OPT family and write the report to runs/sweep
 	$(BIN)/python -m experiments.sweep
 
@@ -22,10 +22,14 @@ validate: $(STAMP)  ## measure this machine, then compare predictions with real 
 	$(BIN)/python -m experiments.calibrate --out runs/machine.toml
 	$(BIN)/python -m experiments.validate --machine runs/machine.toml --record --out runs/validate
 
-gpu: $(STAMP)  ## on a machine with a card: backend contracts, parity, noise, memory, speed, calibration
-	$(BIN)/python -m pytest -n 0 -m gpu
-	$(BIN)/python -m experiments.bench --runtime --backend cuda --json runs/gpu-bench.json
-	$(BIN)/python -m experiments.calibrate --backend cuda --out runs/card.toml
+gpu: $(STAMP)  ## on a machine with a card, in 8 minutes: its machine file, tests, predicted and measured
+	$(BIN)/python -m experiments.card
+
+REHEARSED ?= runs/rehearsal
+rehearse-gpu: $(STAMP)  ## the same without a card: over a recorded fake, with faults, and on the CPU
+	$(BIN)/python -m pytest -n 0 tests/experiments/day/test_rehearsal.py
+	rm -rf $(REHEARSED)
+	$(BIN)/python -m experiments.card --backend host --minutes 4 --out $(REHEARSED)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

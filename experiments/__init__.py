@@ -2,5 +2,5 @@
 
 What verbs share: `cli` and `screen`, `case` (flags to a case), `answer` (what is said of one),
 `folder` (what a run leaves). What one verb needs: `jobs` (sweep), `training` (run), `campaign`
-(calibrate), `comparison` (validate), `speed` (bench).
+(calibrate), `comparison` (validate), `day` (card), `speed` (bench).
 """

@@ -74,6 +74,7 @@ ARROWS = {
         "speed": "",
         "answer": "case",
         "comparison": "campaign folder",
+        "day": "campaign comparison folder",
         "jobs": "answer case folder",
         "training": "answer campaign case folder",
     },

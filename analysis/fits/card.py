@@ -5,17 +5,21 @@ import re
 from collections.abc import Mapping
 
 from analysis.fits.law import Fit
-from analysis.fits.machine import HostSpecs, quantities, with_constants
+from analysis.fits.machine import START_S, HostSpecs, quantities, with_constants
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.machines.file import named, names
 from zo2sim.machines.machine import Architecture, Machine
 from zo2sim.machines.quantity import Quantity
 
-BENCH_START_S: Mapping[str, float] = {
+UNKNOWN_START_S: Mapping[str, float] = {
     "bench.kernel_s": 3e-6,
     "bench.event_handover_s": 5e-6,
+    "device.gemm_flops_per_s": 1e-14,
+    "device.fp32_gemm_flops_per_s": 1e-13,
+    "link.staged_h2d_bytes_per_s": 1e-10,
+    "link.staged_d2h_bytes_per_s": 1e-10,
 }
-"""Assumed, for constants of the benchmarks' own that are times."""
+"""Assumed seconds per unit, of the benchmarks' own constants and of those that a machine lacks."""
 _LEAST_NVME_BYTES = 1e10
 
 
@@ -36,7 +40,7 @@ def start_s(machine: Machine, keys: frozenset[str]) -> dict[str, float]:
     """Seconds per unit to start a fit from: the machine's; ratios to the cost model start at 1."""
     numbers = {key: seconds_per(key, q.value) for key, q in machine.quantities.items()}
     ratios = {key: 1.0 for key in keys if key.endswith("_over_model")}
-    known = {**numbers, **BENCH_START_S, **ratios}
+    known = {**START_S, **UNKNOWN_START_S, **numbers, **ratios}
     return {key: known[key] for key in keys if key in known}
 
 
@@ -54,18 +58,29 @@ def calibrated_card(
     machine: Machine, fit: Fit, card: CardRoom, room: HostSpecs, *, source: str
 ) -> Machine:
     """``machine`` with the fitted constants, and the card and the room that are really there."""
+    there = on_card(machine, card, room, source=source)
+    return with_constants(there, fitted_constants(there, fit, source=source))
+
+
+def fitted_constants(machine: Machine, fit: Fit, *, source: str) -> dict[str, Quantity]:
+    """What a fit tells of a machine's constants, by key."""
     found = {k: q for k, q in quantities(fit, source).items() if not k.startswith("bench.")}
     if "device.memory_bytes_per_s" in found:  # which is the rate of a copy, and its passes
         found["device.pass_ratio"] = Quantity(1.0, "measured", source)
+    return _ordered(machine, found)
+
+
+def on_card(machine: Machine, card: CardRoom, room: HostSpecs, *, source: str) -> Machine:
+    """``machine`` with the card and the room that are really there; no rate has been measured."""
     counted = {
         "device.memory_bytes": Quantity(card.memory_bytes, "measured", source),
         "device.num_sms": Quantity(card.num_sms, "measured", source),
         "host.num_cores": Quantity(room.num_cores, "measured", source),
         "host.memory_bytes": Quantity(room.memory_bytes, "measured", source),
-        "nvme.capacity_bytes": Quantity(
-            max(room.disk_bytes, _LEAST_NVME_BYTES), "measured", source
-        ),
     }
+    if machine.nvme is not None:
+        capacity_bytes = max(room.disk_bytes, _LEAST_NVME_BYTES)
+        counted["nvme.capacity_bytes"] = Quantity(capacity_bytes, "measured", source)
     described = dataclasses.replace(
         machine,
         name=_slug(card.name),
@@ -73,7 +88,7 @@ def calibrated_card(
         architecture=card.architecture,
         device=dataclasses.replace(machine.device, name=card.name),
     )
-    return with_constants(described, {**_ordered(described, found), **counted})
+    return with_constants(described, counted)
 
 
 def _ordered(machine: Machine, found: Mapping[str, Quantity]) -> dict[str, Quantity]:

@@ -150,6 +150,11 @@ class Scores:
         return float(np.median([c.machine_drift.starting for c in self.comparisons])) - 1.0
 
     @property
+    def has_references(self) -> bool:
+        """Reference runs told how the machine drifted; they never tell that it did not at all."""
+        return any(c.drift != 0.0 or c.machine_drift != Drift() for c in self.comparisons)
+
+    @property
     def drift_notice(self) -> str | None:
         """What to do about a machine that is no longer the one that was calibrated."""
         if abs(self.drift) <= _DRIFTED:

@@ -43,7 +43,10 @@ class References:
         )
 
     def drift(self, turn: Turn) -> Drift:
-        """The one that makes both references as much longer as they were around a turn."""
+        """The one that makes both references as much longer as they were around a turn; none where
+        no references ran."""
+        if not turn.references_s:
+            return Drift()
         pairs = zip(turn.references_s, self.calibrated_s, strict=True)
         more = np.array([seconds / calibrated_s - 1.0 for seconds, calibrated_s in pairs])
         own = np.array([(one.computing, one.starting) for one in self.shares])

@@ -46,7 +46,8 @@ def write_validation(
 ) -> None:
     """The folder of the validation, with one folder per configuration in it.
 
-    ``settings`` are those of the command; ``machine`` and ``seed`` among them.
+    ``settings`` are those of the command; ``machine`` and ``seed`` among them, and ``backend``
+    where it is not the `host` one.
     """
     source = provenance(seed=settings["seed"], machines=[settings["machine"]])
     for number, one in enumerate(found):
@@ -73,7 +74,7 @@ def write_validation(
         config=settings,
         summary=summary(found, memory),
         provenance=source,
-        records=records([*_records(found)]),
+        records=records([*_records(found, settings.get("backend", "host"))]),
         figures={"validation": validation(scores), **steps, **residuals},
         document=validation_document(findings, provenance=source),
     )
@@ -122,7 +123,7 @@ def _row(one: Validated) -> dict[str, Any]:
     }
 
 
-def _records(found: Sequence[Validated]) -> Iterator[dict[str, Any]]:
+def _records(found: Sequence[Validated], backend: str) -> Iterator[dict[str, Any]]:
     """A row per number: ``low`` and ``high`` end the 90 % band, or the 95 % interval measured."""
     identity = run_id(one.run.spec.name for one in found)
     for one in found:
@@ -131,7 +132,7 @@ def _records(found: Sequence[Validated]) -> Iterator[dict[str, Any]]:
         common = {"run_id": identity, "config_hash": run_id([str(settings)]), **settings}
         reach_s = _SIGMAS * c.step_s * c.standard_error
         predicted = common | {"provenance": "predicted"}
-        measured = common | {"provenance": "measured, host backend"}
+        measured = common | {"provenance": f"measured, {backend} backend"}
         yield _number(predicted, "step_s", c.predicted_s, "s", (c.low_s, c.high_s))
         yield _number(
             measured, "measured_step_s", c.step_s, "s", (c.step_s - reach_s, c.step_s + reach_s)

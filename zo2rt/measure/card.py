@@ -8,6 +8,7 @@ import torch
 from zo2sim.machines.machine import Architecture
 
 _FIRST_OF_CLASS: dict[Architecture, tuple[int, int]] = {
+    "blackwell": (10, 0),
     "hopper": (9, 0),
     "ada": (8, 9),
     "ampere": (8, 0),

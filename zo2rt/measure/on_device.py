@@ -30,10 +30,10 @@ def on_device_s(backend: Backend, work: Work, effort: Effort) -> float:
     Two calls come first: they compile, fill the allocator's cache, and say how many calls a span
     needs for the events around it to resolve one.
     """
-    _span_s(backend, work, 1)
-    once_s = max(_span_s(backend, work, 1), 1e-9)
+    span_s(backend, work, 1)
+    once_s = max(span_s(backend, work, 1), 1e-9)
     count = min(max(effort.least, ceil(effort.budget_s / once_s)), _MOST_CALLS)
-    return median(_span_s(backend, work, count) / count for _ in range(_SPANS))
+    return median(span_s(backend, work, count) / count for _ in range(_SPANS))
 
 
 def launches(backend: Backend, work: Work, *, count: int = 6) -> Iterator[Measured]:
@@ -71,7 +71,7 @@ def event_handovers(backend: Backend, *, count: int = 4) -> Iterator[Measured]:
             )
 
 
-def _span_s(backend: Backend, work: Work, count: int) -> float:
+def span_s(backend: Backend, work: Work, count: int) -> float:
     """How long ``count`` calls take together, on the device's clock."""
 
     def calls() -> None:

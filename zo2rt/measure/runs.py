@@ -121,17 +121,22 @@ def measured(
 
 
 @contextmanager
-def opened(spec: RunSpec, make: Callable[[], Backend] | None = None) -> Iterator[Running]:
+def opened(
+    spec: RunSpec,
+    make: Callable[[], Backend] | None = None,
+    build: Callable[[RunSpec], Any] | None = None,
+) -> Iterator[Running]:
     """The engine of a run, ready to step, with one intra-op thread.
 
     What is alive by then stays out of garbage collections until the run closes: one over everything
     that was imported and built stops all threads for 0.2 to 0.5 s in the middle of a step.
 
     ``make`` gives the backend; None: the `host` one, whose link is limited as ``spec`` says.
+    ``build`` gives the model; None: `model_of`.
     """
     with ExitStack() as stack:
         stack.enter_context(intra_op_threads(1))
-        model = model_of(spec)
+        model = (build or model_of)(spec)
         batch = batch_of(spec)
         example = {name: tensor[:1, :_EXAMPLE_TOKENS] for name, tensor in batch.items()}
         backend = stack.enter_context(

@@ -94,9 +94,20 @@ def _abstract(scores: Scores) -> str:
 
 def _method(scores: Scores) -> Iterator[Block]:
     turns = counted(scores.comparisons[0].turns, "turn")
+    beside = _beside_references(scores) if scores.has_references else ". "
     yield Paragraph(
         "Every step time was predicted before anything ran. Then each configuration was "
-        f"measured in {turns}, each beside a turn of two reference configurations: a large "
+        f"measured in {turns}{beside}The measured step is the mean of the fastest third, "
+        "which was disturbed least; the "
+        f"median step took {percent(scores.disturbance)} longer. The repeatability is the "
+        "standard error of that mean, by resampling turns. An error is how far a prediction "
+        "lies above the measurement, relative to the measurement.",
+    )
+
+
+def _beside_references(scores: Scores) -> str:
+    return (
+        ", each beside a turn of two reference configurations: a large "
         "one that computes, and a small one that starts operations and copies. Its time is "
         "scaled by how fast the two ran around that turn, relative to when the machine was "
         "calibrated, each by its share in the step. Computing had drifted by "
@@ -104,10 +115,6 @@ def _method(scores: Scores) -> Iterator[Block]:
         f"{signed_percent(scores.starting_drift)}, which changes the median step by "
         f"{signed_percent(scores.drift)}"
         f"{'' if scores.drift_notice is None else ', enough for another calibration'}. "
-        "The measured step is the mean of the fastest third, which was disturbed least; the "
-        f"median step took {percent(scores.disturbance)} longer. The repeatability is the "
-        "standard error of that mean, by resampling turns. An error is how far a prediction "
-        "lies above the measurement, relative to the measurement.",
     )
 
 

@@ -12,6 +12,7 @@ from analysis.validation.op_errors import OpError
 from analysis.validation.promise import promises
 from analysis.validation.scores import Scores
 from tests.analysis.validation.test_scores import comparison
+from zo2sim.predict.drift import Drift
 from zo2sim.schedule.ops import Kind
 
 SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><g id="a"/></svg>'
@@ -59,6 +60,14 @@ def test_a_machine_that_changed_is_in_the_report():
 
     assert "another calibration" in text(0.2)
     assert "another calibration" not in text(0.02)
+    assert "two reference configurations" in text(0.02)
+
+
+def test_runs_without_references_are_not_said_to_have_had_some():
+    """On a card nothing runs beside a configuration, and no drift is told."""
+    alone = comparison(drift=0.0, machine_drift=Drift())
+    found = replace(FINDINGS, scores=Scores(comparisons=(alone,)))
+    assert "reference configurations" not in str(validation_document(found, provenance={}))
 
 
 def test_the_worst_the_median_and_the_best_are_drawn():
