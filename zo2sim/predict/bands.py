@@ -281,8 +281,8 @@ _BEHIND = {
 
 
 def _quantities(machine: Machine, key: str) -> tuple[Quantity, ...]:
-    found = (machine.quantity(one) for one in _BEHIND.get(key, (key,)))
-    return tuple(quantity for quantity in found if quantity is not None)
+    known = machine.quantities
+    return tuple(known[one] for one in _BEHIND.get(key, (key,)) if one in known)
 
 
 def _has_interval(machine: Machine, key: str) -> bool:

@@ -20,8 +20,15 @@ FORWARD = Workload(work="forward")
 RESIDENT = Plan(policy=Policy.RESIDENT)
 
 
-def case(plan: Plan = RESIDENT, *, workload: Workload = FORWARD, **recipe: int) -> Case:
-    load = Recipe(**{"batch": 8, "sequence": 256, **recipe})
+def case(
+    plan: Plan = RESIDENT,
+    *,
+    workload: Workload = FORWARD,
+    batch: int = 8,
+    sequence: int = 256,
+    microbatches: int = 1,
+) -> Case:
+    load = Recipe(batch=batch, sequence=sequence, microbatches=microbatches)
     return Case(
         model=preset("opt-1.3b"),
         machine=named("a100-sxm-80gb"),
