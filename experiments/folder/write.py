@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -186,7 +187,7 @@ def _packed(content: str | bytes) -> bytes:
 def _link(name: str, packed: bytes) -> str:
     """The file itself as an address, so that the page needs no other; a large one lies beside."""
     if len(packed) > _MOST_CARRIED_BYTES:
-        return name
+        return quote(name)
     return f"data:application/gzip;base64,{base64.b64encode(packed).decode()}"
 
 
