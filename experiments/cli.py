@@ -8,11 +8,11 @@ import io
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import tyro
@@ -25,6 +25,11 @@ DONE, FAILED, USAGE, NO = 0, 1, 2, 3
 
 C = TypeVar("C")
 
+MARK = "run.json"
+"""Every run's folder has it, from its beginning: which command writes there."""
+_PARTIAL = ".partial"  # of temporary names
+_UNMARKED = (_PARTIAL, "answers.jsonl")
+"""What a kill may leave alone: temporary names, and answers, to which a sweep only adds."""
 _HELP = ("For full helptext", "Argument helptext")  # where the parser's message ends
 
 
@@ -33,7 +38,9 @@ def run(
 ) -> int:
     """Parse arguments, run a command, and turn its errors into one line and an exit code."""
     try:
-        code = main(parse(config, argv))
+        settings = parse(config, argv)
+        _check_out(getattr(settings, "out", None))
+        code = main(settings)
         sys.stdout.flush()
         return code
     except DoesNotFit as error:
@@ -49,6 +56,28 @@ def run(
         return _fail(str(error), FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", FAILED)
+
+
+def claim(out: Path, verb: str) -> None:
+    """Mark a folder as a run's, before anything else is written there; `run` refuses all others.
+
+    Nothing happens where it is marked.
+    """
+    if not (out / MARK).exists():
+        write_json(str(out / MARK), {"verb": verb, "provenance": {}})
+
+
+def _check_out(out: object) -> None:
+    """Raise ``ValueError`` where ``out`` is a folder with files that no run wrote."""
+    if not isinstance(out, Path) or not out.is_dir() or (out / MARK).is_file():
+        return
+    names = sorted(path.name for path in out.iterdir())
+    strange = [name for name in names if not name.endswith(_UNMARKED)]
+    if strange:
+        raise ValueError(
+            f"--out must name a run's folder, or one that is empty or not there; {out} holds "
+            f"{strange[0]} and no {MARK}, so no run wrote it, and its files might be overwritten"
+        )
 
 
 def parse(config: Callable[..., C], argv: Sequence[str] | None = None) -> C:
@@ -141,25 +170,17 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``: the file or folder made there becomes ``path`` at the end.
+    """A temporary name near ``path``: the file or folder made there becomes ``path`` at the end.
 
-    It is removed where that fails. Nothing is durable: after a crash of the machine ask again.
+    It lies in a folder that is made for this writer alone: no other writes into it, and nothing
+    planted beside ``path`` is followed. It is removed where that fails. Nothing is durable: after a
+    crash of the machine ask again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    _remove(temporary)
-    try:
+    with TemporaryDirectory(prefix=".", suffix=_PARTIAL, dir=path.parent) as own:
+        temporary = Path(own) / path.name
         yield temporary
         temporary.replace(path)
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _fail(message: str, code: int) -> int:

@@ -22,7 +22,7 @@ from analysis.report.wording import counted
 from experiments.answer.trust import summed, with_band
 from experiments.campaign.recorded_run import write_spec
 from experiments.case.sizes import show_bytes, show_seconds
-from experiments.cli import FAILED, Answer, finish, run, write_json
+from experiments.cli import FAILED, Answer, claim, finish, run, write_json
 from experiments.folder import write as folder
 from experiments.folder.write import JOURNAL
 from experiments.screen import pairs
@@ -53,6 +53,7 @@ def main(config: Config) -> int:
         prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
         if config.resume:
             check_data(stored, prepared.task.sha256)
+        claim(config.out, "run")
         write_json(str(stored), config_of(config, prepared))
         with intra_op_threads(config.num_threads):
             trained, reference, observed = _train(config, prepared, bar)

@@ -1,6 +1,6 @@
 """A run's folder: what every command leaves behind, and what `experiments.report` takes.
 
-    run.json          which command, and where its numbers come from
+    run.json          which command, and where its numbers come from; it is there from the beginning
     config.json       every setting, as resolved
     summary.json      headline numbers: what --json prints
     records.parquet   the long table, and records.csv beside it
@@ -33,7 +33,7 @@ from analysis.plots.style import svg_text
 from analysis.report.document import Document
 from analysis.report.document_file import dump
 from analysis.report.plain import plain_document
-from experiments.cli import write_file, write_json
+from experiments.cli import MARK, write_file, write_json
 from experiments.folder import write as folder
 from experiments.folder.provenance import run_id
 
@@ -109,7 +109,7 @@ def write_run(out: Path, run: Run, *, typeset: bool = True) -> None:
     drawn = {key: _drawn(figure) for key, figure in run.figures.items()}
     document = run.shown(drawn)
     packed = {name: _packed(content) for name, content in run.traces.items()}
-    write_json(str(out / "run.json"), {"verb": run.verb, "provenance": dict(run.provenance)})
+    write_json(str(out / MARK), {"verb": run.verb, "provenance": dict(run.provenance)})
     write_json(str(out / "config.json"), run.config)
     write_json(str(out / "summary.json"), run.summary)
     if run.records is not None:
