@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 import tyro
 
@@ -30,6 +30,8 @@ MARK = "run.json"
 _PARTIAL = ".partial"  # of temporary names
 _UNMARKED = (_PARTIAL, "answers.jsonl")
 """What a kill may leave alone: temporary names, and answers, to which a sweep only adds."""
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_BUT_COLOURS = re.compile(rf"(?!\x1b\[[0-9;]*m){_CONTROL.pattern}")
 _HELP = ("For full helptext", "Argument helptext")  # where the parser's message ends
 
 
@@ -40,7 +42,8 @@ def run(
     try:
         settings = parse(config, argv)
         _check_out(getattr(settings, "out", None))
-        code = main(settings)
+        with contextlib.redirect_stdout(cast(IO[str], Visible(sys.stdout))):
+            code = main(settings)
         sys.stdout.flush()
         return code
     except DoesNotFit as error:
@@ -49,6 +52,8 @@ def run(
         return _fail(str(error), USAGE)
     except OverflowError:
         return _fail("numbers must stay below 1e308; some product of the given ones is not", USAGE)
+    except RecursionError:
+        return _fail("files must not be nested so deeply that no parser reads them", USAGE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
@@ -56,6 +61,27 @@ def run(
         return _fail(str(error), FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", FAILED)
+
+
+class Visible:
+    """A stream on which no name moves the cursor or hides: control characters become '?'.
+
+    Colours are left to a terminal.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(visible(text, colours=self._stream.isatty()))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def visible(text: str, *, colours: bool = False) -> str:
+    """Text with '?' for every control character but tab and newline, and for what is none."""
+    return (_BUT_COLOURS if colours else _CONTROL).sub("?", text)
 
 
 def claim(out: Path, verb: str) -> None:
@@ -184,7 +210,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {visible(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

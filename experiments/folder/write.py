@@ -49,6 +49,7 @@ RECORD_COLUMNS = (
 NUMBERS = ("value", "low", "high")
 """Columns of records that hold numbers; where one is not known it is empty."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MOST_CARRIED_BYTES = 8 << 20
 
 
@@ -143,7 +144,17 @@ def records(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def write_records(out: Path, table: pd.DataFrame) -> None:
     """The long table as Parquet and as CSV."""
     write_file(out / "records.parquet", _parquet(table))
-    write_file(out / "records.csv", table.to_csv(index=False).encode())
+    write_file(out / "records.csv", inert(table).to_csv(index=False).encode())
+
+
+def inert(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, in whose CSV no spreadsheet takes a text for a formula: it gets a quote before."""
+    texts = table.select_dtypes(include=["object", "string"]).columns
+    return table.assign(**{name: table[name].map(_quoted) for name in texts})
+
+
+def _quoted(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def write_samples(out: Path, table: pd.DataFrame) -> None:

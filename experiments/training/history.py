@@ -80,7 +80,7 @@ class History:
             entry: Mapping[str, Any] = json.loads(text)
             content = {name: value for name, value in entry.items() if name != "kind"}
             self._keep(_KINDS[entry["kind"]](**content))
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return  # torn by a kill
 
 
