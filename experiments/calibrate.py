@@ -14,6 +14,7 @@ from typing import Literal, Self
 
 import psutil
 from rich.console import Console
+from rich.markup import escape
 
 from analysis.fits.card import base_machine, calibrated_card, start_s
 from analysis.fits.law import Fit, fit
@@ -216,8 +217,10 @@ def _print(fitted: Fit, machine: Machine, out: Path, console: Console) -> None:
         table.add_row(key, f"{value:.4g}", f"{low:.4g} to {high:.4g}")
     console.print(table)
     for warning in warnings(fitted, machine):
-        console.print(f"[yellow]warning[/]: {warning}", soft_wrap=True)
-    console.print(f"{len(fitted.rows)} measurements; machine file: {out}", soft_wrap=True)
+        console.print(f"[yellow]warning[/]: {escape(warning)}", soft_wrap=True)
+    console.print(
+        f"{len(fitted.rows)} measurements; machine file: {escape(str(out))}", soft_wrap=True
+    )
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ import io
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from tempfile import TemporaryDirectory
+from typing import IO, Any, TypeVar, cast
 
 import tyro
 
@@ -25,6 +25,13 @@ DONE, FAILED, USAGE, NO = 0, 1, 2, 3
 
 C = TypeVar("C")
 
+MARK = "run.json"
+"""Every run's folder has it, from its beginning: which command writes there."""
+_PARTIAL = ".partial"  # of temporary names
+_UNMARKED = (_PARTIAL, "answers.jsonl")
+"""What a kill may leave alone: temporary names, and answers, to which a sweep only adds."""
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_BUT_COLOURS = re.compile(rf"(?!\x1b\[[0-9;]*m){_CONTROL.pattern}")
 _HELP = ("For full helptext", "Argument helptext")  # where the parser's message ends
 
 
@@ -33,7 +40,10 @@ def run(
 ) -> int:
     """Parse arguments, run a command, and turn its errors into one line and an exit code."""
     try:
-        code = main(parse(config, argv))
+        settings = parse(config, argv)
+        _check_out(getattr(settings, "out", None))
+        with contextlib.redirect_stdout(cast(IO[str], Visible(sys.stdout))):
+            code = main(settings)
         sys.stdout.flush()
         return code
     except DoesNotFit as error:
@@ -42,6 +52,8 @@ def run(
         return _fail(str(error), USAGE)
     except OverflowError:
         return _fail("numbers must stay below 1e308; some product of the given ones is not", USAGE)
+    except RecursionError:
+        return _fail("files must not be nested so deeply that no parser reads them", USAGE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
@@ -49,6 +61,49 @@ def run(
         return _fail(str(error), FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", FAILED)
+
+
+class Visible:
+    """A stream on which no name moves the cursor or hides: control characters become '?'.
+
+    Colours are left to a terminal.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(visible(text, colours=self._stream.isatty()))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def visible(text: str, *, colours: bool = False) -> str:
+    """Text with '?' for every control character but tab and newline, and for what is none."""
+    return (_BUT_COLOURS if colours else _CONTROL).sub("?", text)
+
+
+def claim(out: Path, verb: str) -> None:
+    """Mark a folder as a run's, before anything else is written there; `run` refuses all others.
+
+    Nothing happens where it is marked.
+    """
+    if not (out / MARK).exists():
+        write_json(str(out / MARK), {"verb": verb, "provenance": {}})
+
+
+def _check_out(out: object) -> None:
+    """Raise ``ValueError`` where ``out`` is a folder with files that no run wrote."""
+    if not isinstance(out, Path) or not out.is_dir() or (out / MARK).is_file():
+        return
+    names = sorted(path.name for path in out.iterdir())
+    strange = [name for name in names if not name.endswith(_UNMARKED)]
+    if strange:
+        raise ValueError(
+            f"--out must name a run's folder, or one that is empty or not there; {out} holds "
+            f"{strange[0]} and no {MARK}, so no run wrote it, and its files might be overwritten"
+        )
 
 
 def parse(config: Callable[..., C], argv: Sequence[str] | None = None) -> C:
@@ -141,29 +196,21 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``: the file or folder made there becomes ``path`` at the end.
+    """A temporary name near ``path``: the file or folder made there becomes ``path`` at the end.
 
-    It is removed where that fails. Nothing is durable: after a crash of the machine ask again.
+    It lies in a folder that is made for this writer alone: no other writes into it, and nothing
+    planted beside ``path`` is followed. It is removed where that fails. Nothing is durable: after a
+    crash of the machine ask again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    _remove(temporary)
-    try:
+    with TemporaryDirectory(prefix=".", suffix=_PARTIAL, dir=path.parent) as own:
+        temporary = Path(own) / path.name
         yield temporary
         temporary.replace(path)
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {visible(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from analysis.report.wording import counted
 from experiments.answer.trust import summed, with_band
 from experiments.campaign.recorded_run import write_spec
 from experiments.case.sizes import show_bytes, show_seconds
-from experiments.cli import FAILED, Answer, finish, run, write_json
+from experiments.cli import FAILED, Answer, claim, finish, run, write_json
 from experiments.folder import write as folder
 from experiments.folder.write import JOURNAL
 from experiments.screen import pairs
@@ -53,6 +54,7 @@ def main(config: Config) -> int:
         prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
         if config.resume:
             check_data(stored, prepared.task.sha256)
+        claim(config.out, "run")
         write_json(str(stored), config_of(config, prepared))
         with intra_op_threads(config.num_threads):
             trained, reference, observed = _train(config, prepared, bar)
@@ -169,7 +171,10 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "process, at most", show_bytes(summary["host_rss_bytes"])
     if summary["energy_per_step_j"] is not None:
         yield "energy per step", f"{summary['energy_per_step_j']:.4g} J"
-    yield "executed", "as scheduled" if summary["executed_as_scheduled"] else summary["divergence"]
+    yield (
+        "executed",
+        "as scheduled" if summary["executed_as_scheduled"] else escape(summary["divergence"]),
+    )
     if summary["differs_in"] is not None:
         differs = ", ".join(summary["differs_in"])
         same = f"differs in {differs}" if differs else "the same bits"
@@ -179,12 +184,12 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _predicted(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     if found is not None:
         step = with_band(found["step_s"], found["low_s"], found["high_s"], show_seconds)
-        yield "predicted", f"{step} on {found['machine']}"
+        yield "predicted", f"{step} on {escape(found['machine'])}"
         if not found["comparable"]:
             other = f"predicted for {counted(found['threads'], 'thread')}; --threads 1 runs so"
             yield "", f"[yellow]not comparable: {other}[/]"
-        yield "hold-out error", found["hold_out_error"]
-        yield "extrapolated", found["extrapolated"]
+        yield "hold-out error", escape(found["hold_out_error"])
+        yield "extrapolated", escape(found["extrapolated"])
 
 
 def _change(summary: Mapping[str, Any], before: str, after: str, form: str) -> str:

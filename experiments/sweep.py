@@ -20,7 +20,7 @@ import tyro
 
 from experiments.case.axes import parse_axes
 from experiments.case.target import SITE, Target
-from experiments.cli import Answer, finish, run
+from experiments.cli import Answer, claim, finish, run
 from experiments.flags import PLAN, RECIPE, without
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Run, write_run
@@ -86,6 +86,7 @@ def main(config: Config) -> int:
     axes = parse_axes(config.axis)
     jobs = [*expand(base, axes)]
     crew = chosen(jobs=config.jobs, scheduler=config.scheduler, most=len(jobs))
+    claim(config.out, "sweep")
     with Answers(config.out / "answers.jsonl") as answers:
         run_jobs(jobs, answers, crew, total=len(jobs))
         write_records(config.out, jobs, answers)

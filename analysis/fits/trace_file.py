@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,25 @@ from typing import Any
 from zo2sim.schedule.ops import Op, Program
 from zo2sim.simulate.trace import Span, Trace
 
+_MOST_BYTES = 256 << 20  # some two million operations
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
 
 def read_trace(path: Path, program: Program) -> Trace:
     """The trace of a run of ``program``, in issue order; times are whole nanoseconds.
 
-    Raises ``ValueError`` where the file is no trace, or holds an operation that the program lacks.
+    Raises ``ValueError`` where the file is no trace, unpacks to more than a trace has, or holds an
+    operation that the program lacks.
     """
     try:
-        document = json.loads(gzip.decompress(path.read_bytes()))
+        with gzip.open(path) as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ValueError(f"it unpacks to more than {_MOST_BYTES >> 20} MiB")
+        document = json.loads(text)
         slices = [event for event in document["traceEvents"] if event["ph"] == "X"]
         return trace_of(slices, program)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (*_MALFORMED, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path}: must be a trace of this run; {error}") from None
 
 

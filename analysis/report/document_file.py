@@ -36,7 +36,7 @@ def load(text: str, *, where: str) -> Document:
         if file["schema"] != SCHEMA:
             raise ValueError(f"its schema must be {SCHEMA}; got {file['schema']!r}")
         return _document(file)
-    except (KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{where}: must hold a document; {type(error).__name__} {error}") from None
     except ValueError as error:
         raise ValueError(f"{where}: must hold a document; {error}") from None

@@ -1,6 +1,6 @@
 """A document as one HTML file that needs nothing else: no network, no script, no other file."""
 
-import re
+import base64
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -22,9 +22,6 @@ from analysis.report.document import (
 )
 
 _FOLDER = Path(__file__).parent / "templates"
-_PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
-_SIZE = re.compile(r'(<svg[^>]*?) width="([\d.]+)pt" height="[\d.]+pt"')
-_NAME = re.compile(r'(\bid="|url\(#|href="#)')
 
 
 def html_text(
@@ -32,21 +29,20 @@ def html_text(
 ) -> str:
     """The page; the same input gives the same text.
 
-    ``figures`` holds SVG text by key, ``links`` the address of each file that the page offers,
-    by its name. Raises ``ValueError`` when a figure has no picture.
+    Every text stands in it as text, every picture as an image, and its policy lets a browser run
+    and fetch nothing. ``figures`` holds SVG text by key, ``links`` the address of each file that
+    the page offers, by its name. Raises ``ValueError`` when a figure has no picture.
     """
     check_figures(document, figures)
-    pictures = {key: Markup(inline_svg(figures[key], key)) for key in document.figure_keys}
+    pictures = {key: _image(figures[key]) for key in document.figure_keys}
     return _template().render(
         document=document, names=document.names, pictures=pictures, links=links or {}
     )
 
 
-def inline_svg(svg: str, key: str) -> str:
-    """SVG text that can stand in a page beside others: names made unique, width flexible."""
-    bare = _PROLOGUE.sub("", svg, count=1)
-    sized = _SIZE.sub(r'\1 style="max-width:\2pt"', bare, count=1)
-    return _NAME.sub(rf"\g<1>{key}-", sized).strip()
+def _image(svg: str) -> str:
+    """SVG text as the address of an image, in which nothing runs and nothing is fetched."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 @cache

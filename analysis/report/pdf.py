@@ -19,14 +19,15 @@ _TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
 def pdf_bytes(document: Document, figures: Mapping[str, str]) -> bytes:
     """The PDF; the same input gives the same bytes.
 
-    ``figures`` holds SVG text by key. Raises ``ValueError`` when a figure has no picture.
+    ``figures`` holds SVG text by key. Raises ``ValueError`` when a figure has no picture, or
+    one that is not to be drawn.
     """
     inputs = _inputs(document, figures)
     try:
         return _pdf(inputs, tagged=True)
     except typst.TypstError as error:
         if "internal error" not in str(error):
-            raise
+            raise ValueError(f"{document.title}: its PDF must be set; {error}") from None
         return _pdf(inputs, tagged=False)  # Typst 0.15 cannot tag every long two-column document
 
 

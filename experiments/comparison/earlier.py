@@ -1,13 +1,12 @@
 """An earlier validation, read back: its runs and their turns, to score another machine file on."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from experiments.campaign.recorded_run import read_recorded
-from experiments.cli import read_text
+from experiments.cli import json_object, read_text
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import MeasuredRun
 
@@ -18,9 +17,10 @@ def read_measured(folder: Path) -> list[MeasuredRun]:
     Raises ``ValueError`` that names the folder where it holds no validation.
     """
     try:
-        rows = json.loads(read_text(folder / "summary.json"))["configurations"]
+        summary = folder / "summary.json"
+        rows = json_object(read_text(summary), where=str(summary))["configurations"]
         return [_run(folder / f"{number:02d}", row) for number, row in enumerate(rows)]
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{folder}: must be the folder of a validation, as this validate --out writes it; "
             f"{type(error).__name__}: {error}"

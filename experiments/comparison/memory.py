@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from analysis.validation.peak_memory import MemoryCheck, MemoryScores
@@ -39,7 +40,7 @@ def memory_table(scores: MemoryScores) -> Table:
     table = headed("configuration", *figures, title=title, gap=1)
     for check in scores.measured:
         table.add_row(
-            check.name,
+            escape(check.name),
             f"{check.predicted_grown_bytes / _MB:.0f} MB",
             f"{(check.grown_bytes or 0) / _MB:.0f} MB",
             f"{check.rss_error:+.1%}",

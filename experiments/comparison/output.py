@@ -18,7 +18,7 @@ from analysis.validation.peak_memory import MemoryScores
 from analysis.validation.promise import promises
 from analysis.validation.scores import Scores, coverage_interval
 from experiments.campaign.recorded_run import write_recorded
-from experiments.cli import read_text, write_file
+from experiments.cli import claim, read_text, write_file
 from experiments.comparison.compared import (
     Validated,
     complaints,
@@ -50,6 +50,7 @@ def write_validation(
     where it is not the `host` one.
     """
     source = provenance(seed=settings["seed"], machines=[settings["machine"]])
+    claim(out, "validate")
     for number, one in enumerate(found):
         folder = out / f"{number:02d}"
         write_recorded(folder, one.run, metadata=source)

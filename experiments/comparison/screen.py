@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from analysis.validation.op_errors import OpError
@@ -25,11 +26,11 @@ def show(found: Sequence[Validated], memory: MemoryScores, console: Console) -> 
     if memory.measured:
         console.print(memory_table(memory))
     for text, count in beyond(found).items():
-        console.print(f"extrapolated in {count}: {text}", soft_wrap=True, highlight=False)
+        console.print(f"extrapolated in {count}: {escape(text)}", soft_wrap=True, highlight=False)
     if scores.drift_notice is not None:
-        console.print(f"[yellow]{scores.drift_notice}[/]", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]{escape(scores.drift_notice)}[/]", soft_wrap=True, highlight=False)
     for complaint in complaints(found, memory):
-        console.print(f"[yellow]{complaint}[/]", soft_wrap=True)
+        console.print(f"[yellow]{escape(complaint)}[/]", soft_wrap=True)
 
 
 def _errors_table(scores: Scores) -> Table:
@@ -37,7 +38,7 @@ def _errors_table(scores: Scores) -> Table:
     table = headed("configuration", *figures, gap=1)
     for c in scores.comparisons:
         table.add_row(
-            c.name,
+            escape(c.name),
             f"{c.predicted_s * 1e3:.1f} ms",
             f"{c.step_s * 1e3:.1f} ms",
             f"{c.error:+.1%}",
@@ -55,7 +56,7 @@ def _operations_table(errors: Sequence[OpError]) -> Table:
     table = headed("operation", *figures, title=title, gap=1)
     for error in sorted(errors, key=lambda e: -abs(e.effect_s))[:_WORST]:
         table.add_row(
-            f"{error.op}, {error.configuration}",
+            f"{error.op}, {escape(error.configuration)}",
             f"{error.predicted_s * 1e3:.2f} ms",
             f"{error.measured_s * 1e3:.2f} ms",
             f"{error.effect_s * 1e3:+.1f} ms",

@@ -5,7 +5,8 @@ its own gets a plain one: headline numbers, what was recorded, every figure, eve
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,16 +89,25 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _num_rows(path: Path) -> int:
-    try:
+    with _parquet(path):
         return pq.read_metadata(path).num_rows
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: must be a Parquet file; {error}") from None
 
 
 def _metrics(path: Path) -> pd.DataFrame:
     """The columns that say what was recorded; the settings may be many."""
-    names = [name for name in ("metric", "value", "unit") if name in pq.read_schema(path).names]
-    return pd.read_parquet(path, columns=names)
+    with _parquet(path):
+        known = pq.read_schema(path).names
+        names = [name for name in ("metric", "value", "unit") if name in known]
+        return pd.read_parquet(path, columns=names)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[None]:
+    """What is said of a file that is none."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path}: must be a Parquet file; {error}") from None
 
 
 def _picture(path: Path) -> str:

@@ -1,6 +1,6 @@
 """A run's folder: what every command leaves behind, and what `experiments.report` takes.
 
-    run.json          which command, and where its numbers come from
+    run.json          which command, and where its numbers come from; it is there from the beginning
     config.json       every setting, as resolved
     summary.json      headline numbers: what --json prints
     records.parquet   the long table, and records.csv beside it
@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ from analysis.plots.style import svg_text
 from analysis.report.document import Document
 from analysis.report.document_file import dump
 from analysis.report.plain import plain_document
-from experiments.cli import write_file, write_json
+from experiments.cli import MARK, write_file, write_json
 from experiments.folder import write as folder
 from experiments.folder.provenance import run_id
 
@@ -48,6 +49,7 @@ RECORD_COLUMNS = (
 NUMBERS = ("value", "low", "high")
 """Columns of records that hold numbers; where one is not known it is empty."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MOST_CARRIED_BYTES = 8 << 20
 
 
@@ -108,7 +110,7 @@ def write_run(out: Path, run: Run, *, typeset: bool = True) -> None:
     drawn = {key: _drawn(figure) for key, figure in run.figures.items()}
     document = run.shown(drawn)
     packed = {name: _packed(content) for name, content in run.traces.items()}
-    write_json(str(out / "run.json"), {"verb": run.verb, "provenance": dict(run.provenance)})
+    write_json(str(out / MARK), {"verb": run.verb, "provenance": dict(run.provenance)})
     write_json(str(out / "config.json"), run.config)
     write_json(str(out / "summary.json"), run.summary)
     if run.records is not None:
@@ -142,7 +144,17 @@ def records(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def write_records(out: Path, table: pd.DataFrame) -> None:
     """The long table as Parquet and as CSV."""
     write_file(out / "records.parquet", _parquet(table))
-    write_file(out / "records.csv", table.to_csv(index=False).encode())
+    write_file(out / "records.csv", inert(table).to_csv(index=False).encode())
+
+
+def inert(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, in whose CSV no spreadsheet takes a text for a formula: it gets a quote before."""
+    texts = table.select_dtypes(include=["object", "string"]).columns
+    return table.assign(**{name: table[name].map(_quoted) for name in texts})
+
+
+def _quoted(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def write_samples(out: Path, table: pd.DataFrame) -> None:
@@ -186,7 +198,7 @@ def _packed(content: str | bytes) -> bytes:
 def _link(name: str, packed: bytes) -> str:
     """The file itself as an address, so that the page needs no other; a large one lies beside."""
     if len(packed) > _MOST_CARRIED_BYTES:
-        return name
+        return quote(name)
     return f"data:application/gzip;base64,{base64.b64encode(packed).decode()}"
 
 

@@ -78,5 +78,5 @@ def _entry(line: bytes) -> dict[str, Any] | None:
         entry = json.loads(line)
         whole = isinstance(entry["key"], str) and isinstance(entry["answer"], dict)
         return entry if whole and entry["code"] == code_version() else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiments.cli import whole
-from experiments.folder.write import NUMBERS, RECORD_COLUMNS
+from experiments.folder.write import NUMBERS, RECORD_COLUMNS, inert
 from experiments.jobs.job import Job
 from experiments.jobs.tables import long, run_id_of
 from zo2sim.plan.choices import Plan, Recipe
@@ -38,7 +38,7 @@ def write_records(out: Path, jobs: Sequence[Job], answers: Mapping[str, Mapping[
             rows = rows.reindex(columns=schema.names)
             parquet.write_table(pa.Table.from_pandas(rows, schema=schema, preserve_index=False))
             if csv is not None:
-                rows.to_csv(csv, index=False, header=False)
+                inert(rows).to_csv(csv, index=False, header=False)
 
 
 @contextmanager

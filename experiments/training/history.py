@@ -79,9 +79,10 @@ class History:
         try:
             entry: Mapping[str, Any] = json.loads(text)
             content = {name: value for name, value in entry.items() if name != "kind"}
-            self._keep(_KINDS[entry["kind"]](**content))
-        except (json.JSONDecodeError, KeyError, TypeError):
-            return  # torn by a kill
+            if type(content["step"]) is int:
+                self._keep(_KINDS[entry["kind"]](**content))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return  # torn by a kill, or written by nobody
 
 
 def _columns(kind: type[Outcome] | type[Evaluation]) -> list[str]:

@@ -21,14 +21,19 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging
 
 from experiments.answer.trust import summed
+from experiments.cli import json_object, read_text
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.loss import evaluating
+from zo2sim.checks import shown
 from zo2sim.dtypes import Dtype
+from zo2sim.models.config.fields import MAX_LAYERS
 
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """Nothing is downloaded, and no code that comes with a model is run or asked about."""
 _CODE = "trust_remote_code"  # what transformers says to set where a model needs its own
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
+_READ = ("config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json")
+_LAYERS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer"}
 _TOKENS = 8
 _SEEN = 1e-5
 """Relative change of logits that is no rounding; of narrow formats some of their steps are."""
@@ -92,6 +97,7 @@ def load(name: str, source: str | Path, dtype: Dtype) -> LoadedModel:
     weights are missing.
     """
     quieten()
+    _check_files(name, Path(source))
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **_LOCAL)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -112,12 +118,29 @@ def described(name: str, source: str | Path) -> dict[str, Any] | None:
     Raises ``ValueError`` where the weights are those of another kind of model.
     """
     quieten()
+    _check_files(name, Path(source))
     try:
         config = AutoConfig.from_pretrained(source, **_LOCAL)
     except Exception:  # no model, or an adapter's folder, or whatever `load` says
         return None
     _check_class(name, config)
     return config.get_text_config().to_dict()
+
+
+def _check_files(name: str, folder: Path) -> None:
+    """Raise ``ValueError`` for what transformers would follow out of the folder, or never end."""
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        fields = json_object(read_text(path), where=str(path)) if path.name in _READ else {}
+        for key in _LAYERS & fields.keys():
+            if isinstance(fields[key], int | float) and fields[key] > MAX_LAYERS:
+                raise ValueError(
+                    f"--model {name}: {key} must be at most {MAX_LAYERS}; got {shown(fields[key])}"
+                )
+        shards = fields.get("weight_map", {})
+        names = shards.values() if isinstance(shards, dict) else (shards,)
+        outside = [one for one in names if not isinstance(one, str) or Path(one).name != one]
+        if outside:
+            raise ValueError(f"{path}: a shard must be a file beside it; got {shown(outside[0])}")
 
 
 def _unreadable(name: str, error: Exception) -> str:

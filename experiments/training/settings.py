@@ -1,6 +1,5 @@
 """Settings of `run`, as flags and as the config.json of a run's folder."""
 
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,7 +9,7 @@ import tyro
 
 from experiments.case.sizes import parse_bytes
 from experiments.case.target import refuse_unread
-from experiments.cli import read_text
+from experiments.cli import json_object, read_text
 from experiments.flags import PLAN as PLAN_FLAGS
 from experiments.flags import RECIPE as RECIPE_FLAGS
 from experiments.flags import refuse
@@ -270,7 +269,7 @@ def resumed(config: Config, stored: Path) -> Config:
 
 def check_data(stored: Path, sha256: str) -> None:
     """Raise ``ValueError`` where the data is not what it was when the run began."""
-    before = json.loads(read_text(stored))["data"]["data_sha256"]
+    before = json_object(read_text(stored), where=str(stored))["data"]["data_sha256"]
     if before != sha256:
         raise ValueError(
             f"the data of a resumed run must hold what it held when the run began, "
@@ -288,12 +287,12 @@ def _read(stored: Path) -> Config:
     if not stored.is_file():
         raise ValueError(f"--resume needs a run in --out; there is no {stored}")
     try:
-        values: dict[str, Any] = json.loads(read_text(stored))["settings"]
+        values: dict[str, Any] = json_object(read_text(stored), where=str(stored))["settings"]
         for name in ("data", "eval_data"):
             values[name] = None if values[name] is None else Path(values[name])
         values["plan"] = from_fields(Plan, values["plan"])
         values["recipe"] = from_fields(Recipe, values["recipe"])
         values["against"] = None if values["against"] is None else Policy(values["against"])
         return Config(**values)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{stored}: must be the config of a run; {error!r}") from None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.cli import claim
 from experiments.training.batches import Batches, Task
 from experiments.training.code_or_prose import Texts, code_or_prose, read_texts
 from experiments.training.jsonl import read_task
@@ -87,6 +88,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
         _check_room(config, fields, plan)
     if config.model == TINY and not (base := _base(config)).exists():
         assert texts is not None, "the tiny model has read them"
+        claim(config.out, "run")
         for loss in make(base, texts):
             pretraining(loss)
     source = _base(config) if config.model == TINY else config.model

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,28 @@ def test_a_file_is_whole_or_absent(tmp_path: Path):
     with pytest.raises(OSError, match="directory"):
         write_file(tmp_path / "file", b"text")
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_link_that_lies_beside_a_file_is_not_followed(tmp_path: Path):
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    (tmp_path / ".file.partial").symlink_to(theirs)
+    (tmp_path / "file").symlink_to(theirs)
+    write_file(tmp_path / "file", b"text")
+    assert theirs.read_bytes() == b"theirs"
+    assert (tmp_path / "file").read_bytes() == b"text"
+
+
+def test_two_writers_of_one_file_leave_the_whole_text_of_one(tmp_path: Path):
+    """A third one reads all the while."""
+    path, texts = tmp_path / "file", {bytes([65 + n]) * 300_000 for n in range(2)}
+    write_file(path, min(texts))
+    with ThreadPoolExecutor() as pool:
+        written = [pool.submit(write_file, path, text) for _ in range(200) for text in texts]
+        while not all(one.done() for one in written):
+            assert path.read_bytes() in texts
+        assert [one.result() for one in written] == [None] * 400
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_json_has_a_schema_and_no_number_that_json_lacks(tmp_path: Path):

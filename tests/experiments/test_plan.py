@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import plan
+from tests.calibrated import calibrated_host
 from tests.commands import call
 from tests.thorough import examples
 from zo2sim.machines.file import dump, named
@@ -115,6 +116,26 @@ def test_names_with_markup_are_printed_as_they_are(tmp_path: Path):
     out = call(plan, *SMALL, "--machine", str(file)).out
     assert out.startswith("opt-125m on lab [/x] [red], zo2: fits")
     assert "[/y]" in out
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--policy", "zo2_reference"),
+        ("--noise", "torch"),
+        ("--noise", "torch", "--perturbation", "in_place", "--policy", "resident"),
+        ("--noise", "torch", "--trainable", "lora:4"),
+    ],
+)
+def test_noise_that_no_calibration_measures_is_refused_on_a_calibrated_host(
+    flags: tuple[str, ...], tmp_path: Path
+):
+    file = tmp_path / "host.toml"
+    file.write_text(dump(calibrated_host()))
+    dtypes = (f"--{what}-dtype=fp32" for what in ("storage", "wire", "compute"))
+    complaint = call(plan, *SMALL, "--machine", str(file), *dtypes, *flags).complaint
+    assert complaint.startswith("noise=torch, which policy=zo2_reference draws too, must not be")
+    assert complaint.endswith("take one of those with another policy, or a machine without [cpu]")
 
 
 # Published memory

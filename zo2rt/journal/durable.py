@@ -22,7 +22,7 @@ class FileSystem(ABC):
 
     @abstractmethod
     def open(self, path: Path, *, new: bool) -> int:
-        """A handle that appends: to an empty file (``new``), or to one that must exist."""
+        """A handle that appends: to a ``new`` file, which must not be there, or to one that is."""
 
     @abstractmethod
     def write(self, handle: int, data: memoryview) -> int:
@@ -82,7 +82,7 @@ class Disk(FileSystem):
     """The machine's own files."""
 
     def open(self, path: Path, *, new: bool) -> int:
-        flags = os.O_CREAT | os.O_TRUNC if new else 0
+        flags = os.O_CREAT | os.O_EXCL if new else 0  # no link that lies there is followed
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o666)
 
     def write(self, handle: int, data: memoryview) -> int:
@@ -200,9 +200,11 @@ def publish(fs: FileSystem, path: Path, data: bytes) -> None:
 def published(fs: FileSystem, path: Path) -> Iterator[Path]:
     """A temporary name: the file or folder that the block makes durable there becomes ``path``.
 
-    When the block fails it is removed, and gives its room back.
+    What an interrupted process left there goes first. When the block fails it is removed, and gives
+    its room back.
     """
     temporary = path.with_name(path.name + TEMPORARY)
+    remove_tree(fs, temporary)
     try:
         yield temporary
         fs.rename(temporary, path)

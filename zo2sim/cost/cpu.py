@@ -133,7 +133,16 @@ def attention_amounts(batch: Number, seq: Number, attention: Attention) -> Amoun
 
 
 def noise_amounts(noise: str, what: str, elements: Number, *, calls: int) -> Amounts:
-    """One pass of ``what`` (perturb or update) that draws noise for every element."""
+    """One pass of ``what`` (perturb or update) that draws noise for every element.
+
+    Raises ``ValueError`` for noise that no calibration measures.
+    """
+    if noise == "torch":
+        raise ValueError(
+            "noise=torch, which policy=zo2_reference draws too, must not be predicted for these "
+            "cores: a calibration measures gaussian and rademacher; take one of those with another "
+            "policy, or a machine without [cpu]"
+        )
     return {f"cpu.{noise}_{what}_elements_per_s": elements, "cpu.call_s": calls}
 
 

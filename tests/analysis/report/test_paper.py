@@ -3,6 +3,8 @@
 import gzip
 import json
 import re
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from analysis.report.document import (
 from analysis.report.document_file import load
 from analysis.report.paper import Part, paper
 from experiments import report
-from experiments.folder.write import Run, records, write_run
+from experiments.folder.write import Run, records, write_records, write_run
 from tests.analysis.report.chromium import executable, visit
 from tests.commands import Outcome, call
 from tests.sweep_table import sweep_table
@@ -167,6 +169,7 @@ def test_folders_of_one_name_are_told_apart(tmp_path: Path):
         ({"run.json": "{"}, "run.json: must be JSON"),
         ({"figures/one.svg": "<svg><script>1</script></svg>"}, "must not run or fetch anything"),
         ({"figures/one.svg": '<svg><image href="http://x.org/a"/></svg>'}, "must not run or fetch"),
+        ({"figures/one.svg": "no picture"}, "its PDF must be set; "),
         ({"figures/one.svg": None}, "its report shows figures/one.svg, which is missing"),
         ({"records.parquet": "no"}, "records.parquet: must be a Parquet file"),
     ],
@@ -191,6 +194,64 @@ def test_what_is_no_run_is_refused(tmp_path: Path):
     (tmp_path / "summary.json").write_text("{}")
     same = call(report, str(tmp_path), "--out", str(tmp_path))
     assert "--out must not be one of the runs" in same.complaint
+
+
+SCRIPT = '"><script>document.title="!"</script><img src=x onerror="document.title=1">'
+XMLNS = "http://www.w3.org/2000/svg"
+PICTURE = f"""<svg xmlns="{XMLNS}" xmlns:x="{XMLNS}" width="9pt" height="9pt">
+<x:script>parent.document.title="!"</x:script><rect width="9" height="9"/></svg>"""
+
+
+def planted(folder: Path, *, words: bool) -> Path:
+    """A stranger's folder: a script in every text, name and picture that a report reads."""
+    write_run(folder, replace(whole_run(SCRIPT), document=told(SCRIPT)), typeset=False)
+    (folder / "run.json").write_text(
+        json.dumps({"verb": SCRIPT, "provenance": {SCRIPT: SCRIPT, "commit": SCRIPT}})
+    )
+    (folder / "summary.json").write_text(json.dumps({SCRIPT: SCRIPT, "deep": {SCRIPT: [SCRIPT]}}))
+    row = dict.fromkeys(ROW, SCRIPT) | {"value": 1.5}
+    write_records(folder, records([row]))
+    (folder / "figures" / "one.svg").write_text(PICTURE)
+    name = SCRIPT.replace("/", "")
+    (folder / "figures" / f"{name}.svg").write_text(PICTURE)
+    (folder / f"{name}.json.gz").write_bytes(gzip.compress(SCRIPT.encode()))
+    if not words:
+        (folder / "report.json").unlink()
+    return folder
+
+
+class _Tags(HTMLParser):
+    """Every tag of a page with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_a_stranger_s_folder_brings_no_script_into_the_page(words: bool, tmp_path: Path):
+    folder = planted(tmp_path / "<script>x<", words=words)
+    assert assemble(folder, out=tmp_path / "paper").code == 0
+    page = tmp_path / "paper" / "report.html"
+    tags = _Tags(page.read_text()).found
+    assert {"script", "svg", "iframe", "object"}.isdisjoint(tag for tag, _ in tags)
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    images = [attributes["src"] or "" for tag, attributes in tags if tag == "img"]
+    assert images
+    assert all(src.startswith("data:image/svg+xml;base64,") for src in images)
+    (policy,) = (a["content"] for _, a in tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    if executable() is not None:
+        seen = visit(page)
+        assert (seen.errors, seen.requests) == ((), ())
+        assert seen.title == "Zeroth-order fine-tuning with offloaded weights"
 
 
 @pytest.mark.skipif(executable() is None, reason="no Chromium is installed")

@@ -81,3 +81,9 @@ def test_the_linear_schedule_would_end_at_zero():
 def test_a_course_refuses_counts_that_are_none(changes: dict[str, int]):
     with pytest.raises(ValueError, match=r"--(steps|eval-every|save-every) must be >= "):
         course(**changes)
+
+
+def test_a_line_whose_step_is_no_number_is_passed_over(tmp_path: Path):
+    path = tmp_path / "steps.jsonl"
+    path.write_text('{"kind": "evaluation", "step": [], "held_out_loss": 1, "accuracy": null}\n')
+    assert History.resumed(path, 4).evaluations == []

@@ -133,6 +133,17 @@ def test_disk_settles_publishes_and_removes(tmp_path: Path):
         durable.ensure_folder(disk, tmp_path / "a")
 
 
+def test_a_link_that_lies_where_a_temporary_file_goes_is_not_followed(tmp_path: Path):
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    (tmp_path / "f.tmp").symlink_to(theirs)
+    durable.publish(Disk(), tmp_path / "f", b"mine")
+    assert (theirs.read_bytes(), (tmp_path / "f").read_bytes()) == (b"theirs", b"mine")
+    (tmp_path / "g").symlink_to(theirs)
+    with pytest.raises(FileExistsError):
+        durable.write_new(Disk(), tmp_path / "g", b"mine")
+
+
 def test_disk_fsyncs_the_bytes_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     synced: list[tuple[str, tuple[str, ...]]] = []
 
