@@ -35,11 +35,17 @@ from experiments.training.settings import PREDICTED_THREADS, Config, check_data,
 from experiments.training.setup import Setup, prepare
 from experiments.training.tiny_model import PRETRAINING
 from zo2rt.backends.process import intra_op_threads
+from zo2rt.lock import one_writer
 from zo2rt.measure.runs import RunSpec
 from zo2rt.memory.room import UNLIMITED
 
 
 def main(config: Config) -> int:
+    with one_writer(config.out):
+        return _run(config)
+
+
+def _run(config: Config) -> int:
     stored = config.out / "config.json"
     if config.resume:
         config = resumed(config, stored)

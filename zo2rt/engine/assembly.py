@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -89,30 +90,34 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     check_room(demand(Formats(units, layout)), backend, limit=settings.limit, weights=weights)
     trained = _trained(settings, units)
     run = _journalled(settings, trained, backend)
-    arena = Arena(backend, units, layout)
-    blocks = _block_store(settings, arena, units)
-    residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
-    draws = _draws(settings, trained, backend)
-    lane_weights = InPlaceWeights if layout.in_place else ScratchWeights
-    operations = Operations(
-        backend=backend,
-        units=units,
-        arena=arena,
-        layout=layout,
-        weights=lane_weights(backend, units, arena, layout, draws),
-        draws=draws,
-        swallowed=Swallowed(thresholds={p.name: threshold for p, threshold in trained.items()}),
-        store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
-    )
-    return Parts(
-        units=units,
-        layout=layout,
-        arena=arena,
-        residence=residence,
-        operations=operations,
-        run=run,
-        blocks=blocks,
-    )
+    with ExitStack() as undone:
+        if run is not None:
+            undone.callback(run.close)
+        arena = Arena(backend, units, layout)
+        blocks = _block_store(settings, arena, units)
+        residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
+        draws = _draws(settings, trained, backend)
+        lane_weights = InPlaceWeights if layout.in_place else ScratchWeights
+        operations = Operations(
+            backend=backend,
+            units=units,
+            arena=arena,
+            layout=layout,
+            weights=lane_weights(backend, units, arena, layout, draws),
+            draws=draws,
+            swallowed=Swallowed(thresholds={p.name: threshold for p, threshold in trained.items()}),
+            store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
+        )
+        undone.pop_all()
+        return Parts(
+            units=units,
+            layout=layout,
+            arena=arena,
+            residence=residence,
+            operations=operations,
+            run=run,
+            blocks=blocks,
+        )
 
 
 def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:

@@ -54,7 +54,7 @@ class Engine:
 
     Raises ``ValueError`` where plan and recipe cannot be combined or executed, the model has
     another dtype, its lanes in lockstep do not give the bits of its whole forward, or the run in
-    ``folder`` is another one. Raises `DoesNotFit`, with nothing allocated or written, where its
+    ``folder`` is another one; ``BlockingIOError`` where another engine has it open. Raises `DoesNotFit`, with nothing allocated or written, where its
     buffers need more memory than can become free, or more than ``limit``.
     """
 
@@ -238,6 +238,8 @@ class Engine:
         self._is_open = False
         if self._parts.blocks is not None:
             self._parts.blocks.close()
+        if self._parts.run is not None:
+            self._parts.run.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,7 @@
 """A run that is journalled: its header, its weights when it starts or goes on, its snapshots."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zo2rt import noise
-from zo2rt.journal import Group, Header, Journal, ParameterEntry, recovery
+from zo2rt.journal import Group, Header, Journal, ParameterEntry, durable, recovery
 from zo2rt.journal import snapshot as snapshots
 from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.groups import DECAYED, UNDECAYED
@@ -33,11 +34,19 @@ class JournalledRun:
 
     A run that is there overwrites them with its own: of the newest whole snapshot, and every record
     since applied, without a forward pass and to the same bits. Raises ``ValueError`` where the
-    settings differ from the journal's, and `DamageError` where it cannot be continued.
+    settings differ from the journal's, `DamageError` where it cannot be continued, and
+    ``BlockingIOError`` where another process is in the folder, which is this one's until `close`.
     """
 
     def __init__(self, folder: RunFolder, header: Header, trained: Mapping[str, Tensor]) -> None:
         self._fs, self._folder = folder.fs, folder.path
+        durable.ensure_folder(self._fs, self._folder)
+        with ExitStack() as held:
+            held.enter_context(self._fs.locked(self._folder))
+            self._begin(header, trained)
+            self._held = held.pop_all()
+
+    def _begin(self, header: Header, trained: Mapping[str, Tensor]) -> None:
         found = recovery.start(self._fs, self._folder, header, trained)
         self.journal: Journal = found.journal
         self.damaged = found.damaged
@@ -46,6 +55,10 @@ class JournalledRun:
                 for name, tensor in snapshots.read(self._fs, found.snapshot):
                     trained[name].copy_(tensor)
                 replay(trained, header, found.records)
+
+    def close(self) -> None:
+        """Leave the folder to others; a second call does nothing."""
+        self._held.close()
 
     def snapshot(self, weights: Iterable[tuple[str, Tensor]]) -> Path:
         """A durable snapshot of weights that stand at the journal's end; returns its folder."""
