@@ -54,8 +54,9 @@ class Engine:
 
     Raises ``ValueError`` where plan and recipe cannot be combined or executed, the model has
     another dtype, its lanes in lockstep do not give the bits of its whole forward, or the run in
-    ``folder`` is another one; ``BlockingIOError`` where another engine has it open. Raises `DoesNotFit`, with nothing allocated or written, where its
-    buffers need more memory than can become free, or more than ``limit``.
+    ``folder`` is another one, or was of a model with another frozen part; ``BlockingIOError`` where
+    another engine is at work there. Raises `DoesNotFit`, with nothing allocated or written, where
+    its buffers need more memory than can become free, or more than ``limit``.
     """
 
     def __init__(  # noqa: PLR0913 - each is one decision of the caller's

@@ -15,6 +15,7 @@ from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.groups import DECAYED, UNDECAYED
 from zo2rt.journal.header import environment
 from zo2rt.journal.replay import replay
+from zo2rt.model.identity import Forward
 from zo2rt.model.units import UnitParameter
 from zo2rt.optimizer import MezoSgd
 from zo2sim.plan.choices import Plan, Recipe
@@ -47,10 +48,11 @@ class JournalledRun:
             self._held = held.pop_all()
 
     def _begin(self, header: Header, trained: Mapping[str, Tensor]) -> None:
+        goes_on = self._fs.exists(self._folder / recovery.JOURNAL)
         found = recovery.start(self._fs, self._folder, header, trained)
         self.journal: Journal = found.journal
         self.damaged = found.damaged
-        if found.snapshot.position.step or found.records:
+        if goes_on:
             with torch.no_grad():
                 for name, tensor in snapshots.read(self._fs, found.snapshot):
                     trained[name].copy_(tensor)
@@ -69,6 +71,7 @@ class JournalledRun:
 
 def header(
     trained: Mapping[UnitParameter, float],
+    forward: Forward,
     plan: Plan,
     recipe: Recipe,
     optimizer: MezoSgd,
@@ -76,7 +79,8 @@ def header(
 ) -> Header:
     """All that must be the same for the journal to give the same weights again.
 
-    ``trained`` are the parameters, each with its threshold of Sparse-MeZO.
+    ``trained`` are the parameters, each with its threshold of Sparse-MeZO; ``forward`` is all else
+    that a step reads.
     """
     settings = dump(plan, recipe)
     return Header(
@@ -93,6 +97,7 @@ def header(
             Group(name=UNDECAYED, lr=optimizer.lr, weight_decay=0.0),
         ),
         parameters=tuple(_entry(p, recipe, threshold) for p, threshold in trained.items()),
+        forward=forward,
         environment=environment(device),
     )
 
