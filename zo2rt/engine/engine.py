@@ -30,7 +30,7 @@ from zo2rt.noise import sample_key
 from zo2rt.optimizer import MezoSgd, Objective
 from zo2rt.steps.executor import Executor
 from zo2rt.steps.operations import lane_batches
-from zo2rt.steps.outcome import Outcome, finite
+from zo2rt.steps.outcome import Outcome
 from zo2rt.steps.step import Step
 from zo2rt.steps.timeline import Timeline
 from zo2rt.weights.pending import PendingUpdates
@@ -142,20 +142,15 @@ class Engine:
         self._updates.end()
         microbatches = split(batch, self._recipe.microbatches)
         with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
-            now = self._begun(traversal, lr, seed)
+            self._begun(traversal, lr, seed)
             self._backend.synchronize(self._executor.enqueue_step(number))
         wall_s = perf_counter() - start_s
         self._forget(number)
         self.num_steps += 1
         self._updates.begin()
         self._timeline.add(self._executor.ended())
-        losses = self.record.losses
-        return Outcome(
-            step=number,
-            loss=finite(math.fsum(losses) / len(losses)),
-            g=finite(now.projected_gradients[0]),
-            lr=now.optimizer.lr,
-            skipped=self.record.skipped,
+        return Outcome.of(
+            self.record,
             tokens=_tokens(batch),
             wall_s=wall_s,
             exposed_s=max(0.0, wall_s - self._timeline.computed_s(number)),
@@ -260,7 +255,7 @@ class Engine:
         ops = (replace(op, records=min(op.records, done)) for op in schedule.ops)
         return replace(schedule, ops=tuple(ops))
 
-    def _begun(self, traversal: Traversal, lr: float | None, seed: int | None) -> Step:
+    def _begun(self, traversal: Traversal, lr: float | None, seed: int | None) -> None:
         optimizer, operations = self.optimizer, self._parts.operations
         step = operations.steps[self.num_steps] = Step(
             optimizer=optimizer if lr is None else replace(optimizer, lr=lr),
@@ -269,7 +264,6 @@ class Engine:
             cursor=self.cursor + self._recipe.microbatches,
         )
         operations.draws.begin(step.keys)
-        return step
 
     def _key(self, sample: int, seed: int | None) -> int:
         """MeZO's own noise takes the seed of a step as it is; a sample's seed is one further."""

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments import run
 from tests import ROOT
+from tests.commands import call
 from tests.tiny_causal import save
 
 SMALL = (
@@ -56,3 +58,55 @@ def test_a_second_process_is_refused_with_one_line(
     assert complaint.count("\n") == 1
     steps = [line["step"] for line in lines(out) if line["kind"] == "step"]
     assert steps == [*range(len(steps))]
+
+
+_DYING = """
+import os, signal, sys
+from experiments import run
+from experiments.cli import run as command
+from experiments.training import history
+
+add, write_file, step = history.History.add, history.write_file, int(sys.argv[1])
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def dying(self, line):
+    if isinstance(line, history.Outcome) and line.step == step:
+        kill()
+    add(self, line)
+
+history.History.add = dying
+if step < 0:
+    history.write_file = lambda path, data: kill()
+sys.exit(command(run.main, run.Config, sys.argv[2:]))
+"""
+_TAKEN = {"wall_s", "exposed_s"}
+_OF_THE_CALL = ("step_s", "tokens_per_s", "exposed_share", "predicted", "host_rss_bytes", "run_id")
+
+
+def killed(step: int, *flags: str) -> None:
+    """Between the record of ``step`` and its line; of -1, while the lines are read back."""
+    command = [sys.executable, "-c", _DYING, str(step), *flags]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+def told(out: Path) -> tuple[list[dict[str, object]], dict[str, object]]:
+    """Lines and summary, without what depends on the clock."""
+    summary = json.loads((out / "summary.json").read_text())
+    same = {k: v for k, v in summary.items() if k not in _OF_THE_CALL and "energy" not in k}
+    return [{k: v for k, v in line.items() if k not in _TAKEN} for line in lines(out)], same
+
+
+def test_kills_between_a_record_and_its_line_change_nothing_that_is_told(
+    tmp_path: Path, words: tuple[str, ...]
+):
+    few = (*words, "--steps", "9", "--eval-every", "4", "--save-every", "4", "--clip", "0.5")
+    resume = ("--resume", "--no-report", "--out", str(tmp_path / "killed"))
+    assert call(run, *few, "--out", str(tmp_path / "whole")).code == 0
+    killed(0, *few, "--out", str(tmp_path / "killed"))
+    killed(4, *resume)
+    killed(-1, *resume)
+    assert call(run, *resume).code == 0
+    assert told(tmp_path / "killed") == told(tmp_path / "whole")
