@@ -120,7 +120,10 @@ def _train(
             trained = training.run(
                 prepared,
                 lambda done: History.resumed(
-                    file, done, lambda step: records_from(Disk(), journal, step)
+                    file,
+                    done,
+                    lambda step: records_from(Disk(), journal, step),
+                    tokens=prepared.recipe.tokens_per_step,
                 ),
                 observing,
             )

@@ -42,18 +42,18 @@ class History:
 
     @classmethod
     def resumed(
-        cls, path: Path, num_steps: int, journal: Callable[[int], Sequence[Record]]
+        cls, path: Path, num_steps: int, journal: Callable[[int], Sequence[Record]], *, tokens: int
     ) -> "History":
         """What was measured up to ``num_steps`` steps; a torn line, and all later ones, go.
 
-        ``journal`` gives the records from a step on, for lines that are missing.
+        ``journal`` gives the records from a step on, for lines that are missing; each read
+        ``tokens``.
         """
         found = cls()
         for line in read_text(path).split("\n") if path.exists() else ():
             found._take(line)
         steps = {line.step: line for line in found.steps if line.step < num_steps}
         missing = next((step for step in range(num_steps) if step not in steps), None)
-        tokens = max((line.tokens for line in found.steps), default=0)
         for record in () if missing is None else journal(missing):
             steps.setdefault(record.step, Outcome.of(record, tokens=tokens))
         evaluations = {e.step: e for e in found.evaluations if e.step <= num_steps}

@@ -27,7 +27,7 @@ def written(path: Path, steps: int) -> History:
 
 def resumed(path: Path, num_steps: int) -> History:
     """Where no line is missing."""
-    return History.resumed(path, num_steps, lambda _: pytest.fail("nothing is missing"))
+    return History.resumed(path, num_steps, lambda _: pytest.fail("nothing is missing"), tokens=8)
 
 
 def test_lines_are_read_back_as_they_were(tmp_path: Path):
@@ -73,7 +73,7 @@ def test_a_line_that_is_missing_is_the_journals_record(tmp_path: Path):
     written(path, 1)
     derived = replace(STEP, step=1, loss=1.125, g=0.25, wall_s=None, exposed_s=None)
     for _ in range(2):  # and stays
-        again = History.resumed(path, 2, lambda step: [RECORD][step - 1 :])
+        again = History.resumed(path, 2, lambda step: [RECORD][step - 1 :], tokens=8)
         assert again.steps == [STEP, derived]
     assert [e.step for e in again.evaluations] == [0, 1]
 

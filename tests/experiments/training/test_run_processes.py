@@ -65,6 +65,8 @@ import os, signal, sys
 from experiments import run
 from experiments.cli import run as command
 from experiments.training import history
+from zo2rt.journal import read
+from zo2rt.journal.durable import Disk
 
 add, write_file, step = history.History.add, history.write_file, int(sys.argv[1])
 
@@ -73,6 +75,8 @@ def kill():
 
 def dying(self, line):
     if isinstance(line, history.Outcome) and line.step == step:
+        while read(Disk(), self.path.parent / "journal" / "journal.jsonl").position.step <= step:
+            pass
         kill()
     add(self, line)
 
