@@ -170,9 +170,12 @@ def write_json(target: str, content: Mapping[str, Any]) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises ``ValueError`` that names a file which holds no text."""
+    """The text of a file, without the mark that some editors put before it.
+
+    Raises ``ValueError`` that names a file which holds no text.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: must be text in UTF-8; {error}") from None
 

@@ -36,11 +36,19 @@ from experiments.training.settings import PREDICTED_THREADS, Config, check_data,
 from experiments.training.setup import Setup, prepare
 from experiments.training.tiny_model import PRETRAINING
 from zo2rt.backends.process import intra_op_threads
+from zo2rt.journal import records_from, recovery
+from zo2rt.journal.durable import Disk
+from zo2rt.lock import one_writer
 from zo2rt.measure.runs import RunSpec
 from zo2rt.memory.room import UNLIMITED
 
 
 def main(config: Config) -> int:
+    with one_writer(config.out):
+        return _run(config)
+
+
+def _run(config: Config) -> int:
     stored = config.out / "config.json"
     if config.resume:
         config = resumed(config, stored)
@@ -89,7 +97,7 @@ def _train(
     config: Config, prepared: Setup, bar: Progress
 ) -> tuple[Trained, Trained | None, Observed]:
     """The run, the one that it is compared with, and what the machine did during the first."""
-    file = config.out / "steps.jsonl"
+    file, journal = config.out / "steps.jsonl", config.out / JOURNAL / recovery.JOURNAL
     training = TrainingRun(
         backend=config.backend,
         own_core=config.num_threads == PREDICTED_THREADS,
@@ -111,7 +119,16 @@ def _train(
             return replace(watch, show=observation.seeing(watch.show))
 
         with observation:
-            trained = training.run(prepared, lambda done: History.resumed(file, done), observing)
+            trained = training.run(
+                prepared,
+                lambda done: History.resumed(
+                    file,
+                    done,
+                    lambda step: records_from(Disk(), journal, step),
+                    tokens=prepared.recipe.tokens_per_step,
+                ),
+                observing,
+            )
         observed = observation.observed
         if config.reference is None or stopped():
             return trained, None, observed

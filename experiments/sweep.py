@@ -32,6 +32,7 @@ from experiments.jobs.presets import PRESETS
 from experiments.jobs.records import write_records
 from experiments.jobs.report import headline, summary, with_report
 from experiments.jobs.workers import chosen
+from zo2rt.lock import one_writer
 
 Preset = Literal[
     "none",
@@ -87,7 +88,7 @@ def main(config: Config) -> int:
     jobs = [*expand(base, axes)]
     crew = chosen(jobs=config.jobs, scheduler=config.scheduler, most=len(jobs))
     claim(config.out, "sweep")
-    with Answers(config.out / "answers.jsonl") as answers:
+    with one_writer(config.out), Answers(config.out / "answers.jsonl") as answers:
         run_jobs(jobs, answers, crew, total=len(jobs))
         write_records(config.out, jobs, answers)
         table = headline(jobs, answers)
@@ -98,7 +99,7 @@ def main(config: Config) -> int:
             provenance=provenance(seed=config.seed, machines={job.spec.machine for job in jobs}),
         )
         run = run if config.no_report else with_report(run, jobs, answers, table)
-    write_run(config.out, run, typeset=not config.no_report)
+        write_run(config.out, run, typeset=not config.no_report)
     answer = Answer(run.summary, lambda: _print(run.summary, config.out))
     return finish(answer, config.json)
 

@@ -1,17 +1,21 @@
 """What a run measured, step by step: kept in memory, and line by line in a file.
 
 The journal is what weights are rebuilt from; this is for people. A killed process may have written
-the journal's record of its last step and not the line here: then that line is missing.
+the journal's record of its last step and not the line here: it is derived from the record then, and
+only what the step took is not known.
 """
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from experiments.cli import read_text, write_file
+from zo2rt.journal import Record
 from zo2rt.steps.outcome import Outcome
 
 
@@ -37,32 +41,46 @@ class History:
     evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
 
     @classmethod
-    def resumed(cls, path: Path, num_steps: int) -> "History":
-        """What was measured up to ``num_steps`` steps; a torn line, and all later ones, go."""
+    def resumed(
+        cls, path: Path, num_steps: int, journal: Callable[[int], Sequence[Record]], *, tokens: int
+    ) -> "History":
+        """What was measured up to ``num_steps`` steps; a torn line, and all later ones, go.
+
+        ``journal`` gives the records from a step on, for lines that are missing; each read
+        ``tokens``.
+        """
         found = cls()
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in read_text(path).split("\n") if path.exists() else ():
             found._take(line)
-        steps = [line for line in found.steps if line.step < num_steps]
-        evaluations = [e for e in found.evaluations if e.step <= num_steps]
-        path.write_text("")
+        steps = {line.step: line for line in found.steps if line.step < num_steps}
+        missing = next((step for step in range(num_steps) if step not in steps), None)
+        for record in () if missing is None else journal(missing):
+            steps.setdefault(record.step, Outcome.of(record, tokens=tokens))
+        evaluations = {e.step: e for e in found.evaluations if e.step <= num_steps}
+        lines = [*evaluations.values(), *steps.values()]  # weights are judged before their step
+        lines.sort(key=lambda line: line.step)
+        write_file(path, "".join(map(_text, lines)).encode())
         kept = cls(path)
-        for line in sorted((*steps, *evaluations), key=lambda line: line.step):
-            kept.add(line)
+        for line in lines:
+            kept._keep(line)
         return kept
 
     def add(self, line: Outcome | Evaluation) -> None:
-        """Append a line, durably enough for a kill of this process."""
+        """Append a line, durably enough for a kill of this process; an evaluation durably."""
         self._keep(line)
         if self.path is not None:
-            kind = "step" if isinstance(line, Outcome) else "evaluation"
             with self.path.open("a") as file:
-                file.write(json.dumps({"kind": kind, **asdict(line)}) + "\n")
+                file.write(_text(line))
+                file.flush()
+                if isinstance(line, Evaluation):
+                    os.fsync(file.fileno())
 
     def evaluated(self, step: int) -> bool:
         return any(e.step == step for e in self.evaluations)
 
     def step_table(self) -> pd.DataFrame:
-        return pd.DataFrame([asdict(line) for line in self.steps], columns=_columns(Outcome))
+        table = pd.DataFrame([asdict(line) for line in self.steps], columns=_columns(Outcome))
+        return table.astype({"loss": "float64", "wall_s": "float64", "exposed_s": "float64"})
 
     def evaluation_table(self) -> pd.DataFrame:
         rows = [asdict(e) for e in self.evaluations]
@@ -83,6 +101,11 @@ class History:
                 self._keep(_KINDS[entry["kind"]](**content))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return  # torn by a kill, or written by nobody
+
+
+def _text(line: Outcome | Evaluation) -> str:
+    kind = "step" if isinstance(line, Outcome) else "evaluation"
+    return json.dumps({"kind": kind, **asdict(line)}) + "\n"
 
 
 def _columns(kind: type[Outcome] | type[Evaluation]) -> list[str]:

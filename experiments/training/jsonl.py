@@ -18,7 +18,7 @@ def read_task(path: Path, held_out: Path | None, *, most_held_out: int) -> Task:
     The first line decides which keys every line must have; other keys are ignored. Raises
     ``ValueError`` naming file, line and key.
     """
-    text = _text(path)
+    text = _text(path, "--data")
     examples = tuple(_examples(text, path))
     digest = hashlib.sha256(text.encode())
     if held_out is None:
@@ -29,7 +29,7 @@ def read_task(path: Path, held_out: Path | None, *, most_held_out: int) -> Task:
             )
         training, judged = split(examples, most_held_out=most_held_out)
     else:
-        other = _text(held_out)
+        other = _text(held_out, "--eval-data")
         training, judged = examples, tuple(_examples(other, held_out))[:most_held_out]
         digest.update(other.encode())
     return Task(
@@ -41,15 +41,15 @@ def read_task(path: Path, held_out: Path | None, *, most_held_out: int) -> Task:
     )
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, flag: str) -> str:
     if not path.is_file():
-        raise ValueError(f"--data must name a file of JSON lines; there is none at {path}")
+        raise ValueError(f"{flag} must name a file of JSON lines; there is none at {path}")
     return read_text(path)
 
 
 def _examples(text: str, path: Path) -> Iterator[Example]:
     make: Callable[[_Line], Example] | None = None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             row = _Line(f"{path}:{number}", line)
             make = make or row.form

@@ -80,6 +80,7 @@ class Observation(Sampler):
 
         def shown(line: Outcome) -> None:
             end_s = self.now_s
+            assert line.wall_s is not None, "it has just ended"
             self._steps[line.step] = (end_s - line.wall_s, end_s)
             show(line)
 

@@ -1,7 +1,7 @@
 """What a run leaves in its folder: records, summary, figures, trace and report."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -96,7 +96,7 @@ def summary_of(
 ) -> dict[str, Any]:
     """Headline numbers; None for what is not known."""
     steps, evaluations = run.history.steps, run.history.evaluations
-    wall_s, exposed_s = sum(s.wall_s for s in steps), sum(s.exposed_s for s in steps)
+    wall_s, exposed_s = (_known(getattr(s, n) for s in steps) for n in ("wall_s", "exposed_s"))
     return {
         "run_id": _run_id(config, prepared),
         "model": config.model,
@@ -112,9 +112,9 @@ def summary_of(
         "training_loss_early": _mean_loss(steps[: _share(steps)]),
         "training_loss_late": _mean_loss(steps[-_share(steps) :]),
         **_before_and_after(evaluations),
-        "tokens_per_s": _median([s.tokens_per_s for s in steps]),
-        "step_s": _median([s.wall_s for s in steps]),
-        "exposed_share": exposed_s / wall_s if wall_s else None,
+        "tokens_per_s": _median(_known(s.tokens_per_s for s in steps)),
+        "step_s": _median(wall_s),
+        "exposed_share": sum(exposed_s) / sum(wall_s) if wall_s else None,
         "predicted": _predicted(prepared.prediction, config.num_threads),
         "device_bytes": run.device_bytes,
         "swallowed": run.swallowed,
@@ -152,7 +152,8 @@ def _swallowed(config: Config, run: Trained) -> str | None:
 
 
 def _before_and_after(evaluations: list[Evaluation]) -> dict[str, float | None]:
-    first, last = (evaluations[0], evaluations[-1]) if evaluations else (None, None)
+    first = next((e for e in evaluations if e.step == 0), None)
+    last = evaluations[-1] if evaluations else None
     return {
         "held_out_loss_before": first and first.held_out_loss,
         "held_out_loss_after": last and last.held_out_loss,
@@ -216,8 +217,12 @@ def _share(steps: list[Outcome]) -> int:
 
 
 def _mean_loss(steps: list[Outcome]) -> float | None:
-    losses = [s.loss for s in steps if s.loss is not None]
+    losses = _known(s.loss for s in steps)
     return statistics.fmean(losses) if losses else None
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _median(values: list[float]) -> float | None:

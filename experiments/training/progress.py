@@ -91,5 +91,6 @@ def _blend(before: float, now: float) -> float:
 def _numbers(line: Outcome, smooth: float | None) -> str:
     loss = "none" if smooth is None else f"{smooth:.3f}"
     g = "skipped" if line.g is None else f"{line.g:+.2f}"
+    assert line.wall_s is not None and line.exposed_s is not None, "it has just ended"  # noqa: PT018
     exposed = line.exposed_s / line.wall_s
     return f"loss {loss} g {g} {line.tokens_per_s:.0f} tok/s exposed {exposed:.0%}"

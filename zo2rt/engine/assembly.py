@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
 from zo2rt.memory.demand import demand
 from zo2rt.memory.room import Room, check_room
 from zo2rt.model.codec import TORCH_DTYPES
+from zo2rt.model.identity import Forward
 from zo2rt.model.units import UnitParameter, Units
 from zo2rt.noise import thresholds
 from zo2rt.noise.draws import Draws, ElementDraws, MezoDraws
@@ -88,31 +90,35 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     weights = [p.tensor for p in units.parameters]
     check_room(demand(Formats(units, layout)), backend, limit=settings.limit, weights=weights)
     trained = _trained(settings, units)
-    run = _journalled(settings, trained, backend)
-    arena = Arena(backend, units, layout)
-    blocks = _block_store(settings, arena, units)
-    residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
-    draws = _draws(settings, trained, backend)
-    lane_weights = InPlaceWeights if layout.in_place else ScratchWeights
-    operations = Operations(
-        backend=backend,
-        units=units,
-        arena=arena,
-        layout=layout,
-        weights=lane_weights(backend, units, arena, layout, draws),
-        draws=draws,
-        swallowed=Swallowed(thresholds={p.name: threshold for p, threshold in trained.items()}),
-        store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
-    )
-    return Parts(
-        units=units,
-        layout=layout,
-        arena=arena,
-        residence=residence,
-        operations=operations,
-        run=run,
-        blocks=blocks,
-    )
+    run = _journalled(settings, model, units, trained, backend)
+    with ExitStack() as undone:
+        if run is not None:
+            undone.callback(run.close)
+        arena = Arena(backend, units, layout)
+        blocks = _block_store(settings, arena, units)
+        residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
+        draws = _draws(settings, trained, backend)
+        lane_weights = InPlaceWeights if layout.in_place else ScratchWeights
+        operations = Operations(
+            backend=backend,
+            units=units,
+            arena=arena,
+            layout=layout,
+            weights=lane_weights(backend, units, arena, layout, draws),
+            draws=draws,
+            swallowed=Swallowed(thresholds={p.name: threshold for p, threshold in trained.items()}),
+            store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
+        )
+        undone.pop_all()
+        return Parts(
+            units=units,
+            layout=layout,
+            arena=arena,
+            residence=residence,
+            operations=operations,
+            run=run,
+            blocks=blocks,
+        )
 
 
 def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
@@ -125,11 +131,22 @@ def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
 
 
 def _journalled(
-    settings: Settings, trained: Mapping[UnitParameter, float], backend: Backend
+    settings: Settings,
+    model: nn.Module,
+    units: Units,
+    trained: Mapping[UnitParameter, float],
+    backend: Backend,
 ) -> JournalledRun | None:
     if settings.folder is None:
         return None
-    about = header(trained, settings.plan, settings.recipe, settings.optimizer, backend.device)
+    about = header(
+        trained,
+        Forward.of(model, units.parameters),
+        settings.plan,
+        settings.recipe,
+        settings.optimizer,
+        backend.device,
+    )
     return JournalledRun(settings.folder, about, {p.name: p.tensor.data for p in trained})
 
 

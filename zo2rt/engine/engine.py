@@ -30,7 +30,7 @@ from zo2rt.noise import sample_key
 from zo2rt.optimizer import MezoSgd, Objective
 from zo2rt.steps.executor import Executor
 from zo2rt.steps.operations import lane_batches
-from zo2rt.steps.outcome import Outcome, finite
+from zo2rt.steps.outcome import Outcome
 from zo2rt.steps.step import Step
 from zo2rt.steps.timeline import Timeline
 from zo2rt.weights.pending import PendingUpdates
@@ -54,8 +54,9 @@ class Engine:
 
     Raises ``ValueError`` where plan and recipe cannot be combined or executed, the model has
     another dtype, its lanes in lockstep do not give the bits of its whole forward, or the run in
-    ``folder`` is another one. Raises `DoesNotFit`, with nothing allocated or written, where its
-    buffers need more memory than can become free, or more than ``limit``.
+    ``folder`` is another one, or was of a model with another frozen part; ``BlockingIOError`` where
+    another engine is at work there. Raises `DoesNotFit`, with nothing allocated or written, where
+    its buffers need more memory than can become free, or more than ``limit``.
     """
 
     def __init__(  # noqa: PLR0913 - each is one decision of the caller's
@@ -141,20 +142,15 @@ class Engine:
         self._updates.end()
         microbatches = split(batch, self._recipe.microbatches)
         with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
-            now = self._begun(traversal, lr, seed)
+            self._begun(traversal, lr, seed)
             self._backend.synchronize(self._executor.enqueue_step(number))
         wall_s = perf_counter() - start_s
         self._forget(number)
         self.num_steps += 1
         self._updates.begin()
         self._timeline.add(self._executor.ended())
-        losses = self.record.losses
-        return Outcome(
-            step=number,
-            loss=finite(math.fsum(losses) / len(losses)),
-            g=finite(now.projected_gradients[0]),
-            lr=now.optimizer.lr,
-            skipped=self.record.skipped,
+        return Outcome.of(
+            self.record,
             tokens=_tokens(batch),
             wall_s=wall_s,
             exposed_s=max(0.0, wall_s - self._timeline.computed_s(number)),
@@ -238,6 +234,8 @@ class Engine:
         self._is_open = False
         if self._parts.blocks is not None:
             self._parts.blocks.close()
+        if self._parts.run is not None:
+            self._parts.run.close()
 
     def __enter__(self) -> Self:
         return self
@@ -257,7 +255,7 @@ class Engine:
         ops = (replace(op, records=min(op.records, done)) for op in schedule.ops)
         return replace(schedule, ops=tuple(ops))
 
-    def _begun(self, traversal: Traversal, lr: float | None, seed: int | None) -> Step:
+    def _begun(self, traversal: Traversal, lr: float | None, seed: int | None) -> None:
         optimizer, operations = self.optimizer, self._parts.operations
         step = operations.steps[self.num_steps] = Step(
             optimizer=optimizer if lr is None else replace(optimizer, lr=lr),
@@ -266,7 +264,6 @@ class Engine:
             cursor=self.cursor + self._recipe.microbatches,
         )
         operations.draws.begin(step.keys)
-        return step
 
     def _key(self, sample: int, seed: int | None) -> int:
         """MeZO's own noise takes the seed of a step as it is; a sample's seed is one further."""

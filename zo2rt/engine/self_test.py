@@ -30,6 +30,7 @@ class Explored(NamedTuple):
 
 def explore(model: nn.Module, objective: Objective, *, adapters_with_head: bool) -> Explored:
     """Find the units of a model, and `self_test` it with them on the objective's example."""
+    _refuse_hooks(model)
     units = find_units(
         model,
         objective.loss_fn,
@@ -38,6 +39,17 @@ def explore(model: nn.Module, objective: Objective, *, adapters_with_head: bool)
         adapters_with_head=adapters_with_head,
     )
     return self_test(model, objective.loss_fn, objective.example, units=units)
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    """Accelerate's (``cpu_offload``, ``device_map``) move a module's weights around its forward."""
+    hooked = [name or "the model" for name, m in model.named_modules() if "_hf_hook" in vars(m)]
+    if hooked:
+        raise ValueError(
+            f"nobody else may move weights, because the plan says what is where; accelerate has a "
+            f"hook on {hooked[0]}; load the model without device_map, or "
+            f"call accelerate.hooks.remove_hook_from_module(model, recurse=True)"
+        )
 
 
 def self_test(

@@ -5,7 +5,7 @@ that gives the step's update again without a forward pass. Positions count appli
 "step 7" of a snapshot means: the records of steps 0 to 6 are in it, and step 7 comes next.
 """
 
-from zo2rt.journal.archive import history
+from zo2rt.journal.archive import history, records_from
 from zo2rt.journal.chain import DamageError, Position
 from zo2rt.journal.file import Journal
 from zo2rt.journal.header import Environment, Group, Header, ParameterEntry, check_same
@@ -30,4 +30,5 @@ __all__ = [
     "history",
     "must_skip",
     "read",
+    "records_from",
 ]

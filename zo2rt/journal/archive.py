@@ -14,12 +14,23 @@ def history(fs: FileSystem, path: Path, position: Position) -> tuple[Record, ...
     For a snapshot older than the journal's base, when the newer ones are damaged. Raises
     `DamageError` when a segment is missing, or when other records led to ``position``.
     """
-    segment = read(fs, path)
-    found: list[tuple[Record, ...]] = [segment.records]
-    while segment.base.position.step > position.step:
-        segment = _before(fs, path, segment)
-        found.insert(0, segment.records)
-    return _from(segment, position, path) + sum(found[1:], ())
+    first, *others = _segments(fs, path, position.step)
+    return sum((s.records for s in others), _from(first, position, path))
+
+
+def records_from(fs: FileSystem, path: Path, step: int) -> tuple[Record, ...]:
+    """The same from ``step`` on, whatever led there."""
+    segments = _segments(fs, path, step)
+    records = sum((segment.records for segment in segments), ())
+    return records[step - segments[0].base.position.step :]
+
+
+def _segments(fs: FileSystem, path: Path, step: int) -> list[Contents]:
+    """The current file after as many archives as reach back to ``step``."""
+    found = [read(fs, path)]
+    while found[0].base.position.step > step:
+        found.insert(0, _before(fs, path, found[0]))
+    return found
 
 
 def _before(fs: FileSystem, path: Path, segment: Contents) -> Contents:

@@ -7,9 +7,11 @@ fsync of its file, a name only after an fsync of its folder (fsync(2), POSIX.1-2
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import final
+
+from zo2rt.lock import one_writer
 
 TEMPORARY = ".tmp"
 """Ending of names that are not published yet; whatever carries it may be removed at a start."""
@@ -76,6 +78,10 @@ class FileSystem(ABC):
     def exists(self, path: Path) -> bool:
         """Whether ``path`` is there at all."""
 
+    @abstractmethod
+    def locked(self, folder: Path) -> AbstractContextManager[None]:
+        """Inside, nobody else is in the folder; ``BlockingIOError`` where somebody is."""
+
 
 @final
 class Disk(FileSystem):
@@ -130,6 +136,9 @@ class Disk(FileSystem):
 
     def exists(self, path: Path) -> bool:
         return os.path.lexists(path)
+
+    def locked(self, folder: Path) -> AbstractContextManager[None]:
+        return one_writer(folder)
 
 
 def append(fs: FileSystem, path: Path, data: bytes, *, at: int) -> None:

@@ -1,4 +1,5 @@
-"""The header: all that must be the same for a journal to give the same weights again."""
+"""The header: all that must be the same for a journal to give the same weights again, and for the
+forwards of a run that goes on to read what they read before."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from zo2rt.journal.chain import FIRST, Position, canonical, digest
+from zo2rt.model.identity import Forward
 
 _SHOWN = 5  # differences that an error message spells out
 _NO_BITS = ("plan",)  # recorded for the reader; a plan changes no bit (DESIGN 3)
@@ -70,6 +72,7 @@ class Header:
     decay_rule: str
     groups: tuple[Group, ...]
     parameters: tuple[ParameterEntry, ...]
+    forward: Forward
     environment: Environment
 
     def __post_init__(self) -> None:
@@ -133,7 +136,7 @@ def from_json(value: Mapping[str, Any]) -> Header:
         ParameterEntry(**{**p, "shape": tuple(p["shape"]), "threshold": real(p["threshold"])})
         for p in value["parameters"]
     )
-    own = {"groups": groups, "parameters": parameters}
+    own = {"groups": groups, "parameters": parameters, "forward": Forward(**value["forward"])}
     environment = Environment(**value["environment"])
     return Header(**{**value, **own, "environment": environment})
 

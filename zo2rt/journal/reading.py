@@ -10,7 +10,7 @@ from zo2rt.journal.durable import FileSystem
 from zo2rt.journal.header import Header
 from zo2rt.journal.record import Record
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

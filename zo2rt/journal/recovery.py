@@ -60,11 +60,13 @@ def save(
 ) -> Snapshot:
     """Snapshot weights that stand at the journal's end, then archive the records before it.
 
-    ``weights`` are drawn one by one. A snapshot of that position that is there already is left.
+    ``weights`` are drawn one by one. A snapshot of that position that is there already is left. Of
+    the others the first and the one before stay.
     """
     target = snapshots.check_at(fs, folder / SNAPSHOTS, journal.position)
     snapshot = target or snapshots.write(fs, folder / SNAPSHOTS, journal.position, weights)
     journal.compact(Base(position=snapshot.position, snapshot_sha256=snapshot.sha256))
+    snapshots.prune(fs, folder / SNAPSHOTS)
     return snapshot
 
 

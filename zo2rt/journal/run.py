@@ -1,6 +1,7 @@
 """A run that is journalled: its header, its weights when it starts or goes on, its snapshots."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import torch
 from torch import Tensor
 
 from zo2rt import noise
-from zo2rt.journal import Group, Header, Journal, ParameterEntry, recovery
+from zo2rt.journal import Group, Header, Journal, ParameterEntry, durable, recovery
 from zo2rt.journal import snapshot as snapshots
 from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.groups import DECAYED, UNDECAYED
 from zo2rt.journal.header import environment
 from zo2rt.journal.replay import replay
+from zo2rt.model.identity import Forward
 from zo2rt.model.units import UnitParameter
 from zo2rt.optimizer import MezoSgd
 from zo2sim.plan.choices import Plan, Recipe
@@ -33,19 +35,32 @@ class JournalledRun:
 
     A run that is there overwrites them with its own: of the newest whole snapshot, and every record
     since applied, without a forward pass and to the same bits. Raises ``ValueError`` where the
-    settings differ from the journal's, and `DamageError` where it cannot be continued.
+    settings differ from the journal's, `DamageError` where it cannot be continued, and
+    ``BlockingIOError`` where another process is in the folder, which is this one's until `close`.
     """
 
     def __init__(self, folder: RunFolder, header: Header, trained: Mapping[str, Tensor]) -> None:
         self._fs, self._folder = folder.fs, folder.path
+        durable.ensure_folder(self._fs, self._folder)
+        with ExitStack() as held:
+            held.enter_context(self._fs.locked(self._folder))
+            self._begin(header, trained)
+            self._held = held.pop_all()
+
+    def _begin(self, header: Header, trained: Mapping[str, Tensor]) -> None:
+        goes_on = self._fs.exists(self._folder / recovery.JOURNAL)
         found = recovery.start(self._fs, self._folder, header, trained)
         self.journal: Journal = found.journal
         self.damaged = found.damaged
-        if found.snapshot.position.step or found.records:
+        if goes_on:
             with torch.no_grad():
                 for name, tensor in snapshots.read(self._fs, found.snapshot):
                     trained[name].copy_(tensor)
                 replay(trained, header, found.records)
+
+    def close(self) -> None:
+        """Leave the folder to others; a second call does nothing."""
+        self._held.close()
 
     def snapshot(self, weights: Iterable[tuple[str, Tensor]]) -> Path:
         """A durable snapshot of weights that stand at the journal's end; returns its folder."""
@@ -56,6 +71,7 @@ class JournalledRun:
 
 def header(
     trained: Mapping[UnitParameter, float],
+    forward: Forward,
     plan: Plan,
     recipe: Recipe,
     optimizer: MezoSgd,
@@ -63,7 +79,8 @@ def header(
 ) -> Header:
     """All that must be the same for the journal to give the same weights again.
 
-    ``trained`` are the parameters, each with its threshold of Sparse-MeZO.
+    ``trained`` are the parameters, each with its threshold of Sparse-MeZO; ``forward`` is all else
+    that a step reads.
     """
     settings = dump(plan, recipe)
     return Header(
@@ -80,6 +97,7 @@ def header(
             Group(name=UNDECAYED, lr=optimizer.lr, weight_decay=0.0),
         ),
         parameters=tuple(_entry(p, recipe, threshold) for p, threshold in trained.items()),
+        forward=forward,
         environment=environment(device),
     )
 

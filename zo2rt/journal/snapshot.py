@@ -20,6 +20,8 @@ from zo2rt.journal.shard import Drawn, Shard
 from zo2sim.memory.account import SHARD_BYTES
 
 FORMAT_VERSION = 2
+KEPT = 2
+"""Newest snapshots that `prune` keeps."""
 _MANIFEST = "manifest.json"
 _PREFIX = "step-"
 
@@ -115,6 +117,19 @@ def check_at(fs: FileSystem, folder: Path, position: Position) -> Snapshot | Non
     if snapshot.position != position:
         raise DamageError(f"{path}: must come from this run's records; it comes from others")
     return snapshot
+
+
+def prune(fs: FileSystem, folder: Path) -> None:
+    """Keep the first snapshot and the `KEPT` newest; call it when the newest is known to be whole.
+
+    From the first one and the records every step can be rebuilt; of the newest ones the second is
+    there for when the first is damaged.
+    """
+    for path in _folders(fs, folder)[KEPT:-1]:
+        condemned = path.with_name(path.name + durable.TEMPORARY)
+        fs.rename(path, condemned)  # no reader sees a part of it
+        fs.fsync_folder(folder)
+        durable.remove_tree(fs, condemned)
 
 
 def check(fs: FileSystem, path: Path) -> Snapshot:

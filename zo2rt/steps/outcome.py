@@ -2,6 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import Self
+
+from zo2rt.journal import Record
+from zo2rt.optimizer import projected_gradients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +24,40 @@ class Outcome:
     skipped: bool
     tokens: int
     """Tokens that the step read from its batch; 0 where the batch has none."""
-    wall_s: float
-    """From the call of the step to its loss."""
-    exposed_s: float
+    wall_s: float | None
+    """From the call of the step to its loss; None where only the journal knows of the step."""
+    exposed_s: float | None
     """Of that, the time in which the device did not compute: copies and waits laid bare."""
 
+    @classmethod
+    def of(
+        cls,
+        record: Record,
+        *,
+        tokens: int,
+        wall_s: float | None = None,
+        exposed_s: float | None = None,
+    ) -> Self:
+        """What the journal's record says of a step, and what it took."""
+        losses, samples = record.losses, len(record.draws)
+        microbatches = len(losses) // (2 * samples)
+        g, *_ = projected_gradients(
+            losses, samples=samples, microbatches=microbatches, eps=record.eps
+        )
+        return cls(
+            step=record.step,
+            loss=finite(math.fsum(losses) / len(losses)),
+            g=finite(g),
+            lr=record.rates[0].lr,
+            skipped=record.skipped,
+            tokens=tokens,
+            wall_s=wall_s,
+            exposed_s=exposed_s,
+        )
+
     @property
-    def tokens_per_s(self) -> float:
-        return self.tokens / self.wall_s
+    def tokens_per_s(self) -> float | None:
+        return None if self.wall_s is None else self.tokens / self.wall_s
 
 
 def finite(value: float) -> float | None:

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.training.history import Evaluation, History
 from experiments.training.settings import Course
+from zo2rt.journal import Draw, Rate, Record
 from zo2rt.steps.outcome import Outcome
 
 STEP = Outcome(
@@ -24,9 +25,14 @@ def written(path: Path, steps: int) -> History:
     return history
 
 
+def resumed(path: Path, num_steps: int) -> History:
+    """Where no line is missing."""
+    return History.resumed(path, num_steps, lambda _: pytest.fail("nothing is missing"), tokens=8)
+
+
 def test_lines_are_read_back_as_they_were(tmp_path: Path):
     history = written(tmp_path / "steps.jsonl", 3)
-    again = History.resumed(tmp_path / "steps.jsonl", 3)
+    again = resumed(tmp_path / "steps.jsonl", 3)
     assert again.steps == history.steps
     assert again.evaluations == history.evaluations
     assert again.evaluated(3)
@@ -35,7 +41,7 @@ def test_lines_are_read_back_as_they_were(tmp_path: Path):
 
 def test_lines_past_the_weights_go(tmp_path: Path):
     written(tmp_path / "steps.jsonl", 3)
-    again = History.resumed(tmp_path / "steps.jsonl", 2)
+    again = resumed(tmp_path / "steps.jsonl", 2)
     assert [line.step for line in again.steps] == [0, 1]
     assert [e.step for e in again.evaluations] == [0]
 
@@ -44,16 +50,59 @@ def test_a_torn_line_goes_and_the_file_is_whole_again(tmp_path: Path):
     path = tmp_path / "steps.jsonl"
     written(path, 2)
     path.write_text(path.read_text()[:-20])
-    History.resumed(path, 2).add(replace(STEP, step=2))
-    again = History.resumed(path, 3)
+    resumed(path, 2).add(replace(STEP, step=2))
+    again = resumed(path, 3)
     assert [line.step for line in again.steps] == [0, 1, 2]
     assert [e.step for e in again.evaluations] == [0]
+
+
+RECORD = Record(
+    step=1,
+    losses=(1.25, 1.0),
+    draws=(Draw(key=1, g=0.1),),
+    rates=(Rate(group="matrices", lr=0.1, weight_decay=0.0),),
+    eps=0.5,
+    skipped=False,
+    cursor=2,
+)
+
+
+def test_a_line_that_is_missing_is_the_journals_record(tmp_path: Path):
+    """Its g is that before clipping, as in every line; what the step took is not known."""
+    path = tmp_path / "steps.jsonl"
+    written(path, 1)
+    derived = replace(STEP, step=1, loss=1.125, g=0.25, wall_s=None, exposed_s=None)
+    for _ in range(2):  # and stays
+        again = History.resumed(path, 2, lambda step: [RECORD][step - 1 :], tokens=8)
+        assert again.steps == [STEP, derived]
+    assert [e.step for e in again.evaluations] == [0, 1]
+
+
+def test_lines_that_came_twice_or_out_of_order_are_put_right(tmp_path: Path):
+    path = tmp_path / "steps.jsonl"
+    history = written(path, 3)
+    first, *others = path.read_text().splitlines(keepends=True)
+    path.write_text("".join((*reversed(others), first, *others)))
+    assert resumed(path, 3).steps == history.steps
+    assert resumed(path, 3).evaluations == history.evaluations
+
+
+def test_a_kill_while_it_is_read_back_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "steps.jsonl"
+    written(path, 2)
+    before = path.read_text()
+    monkeypatch.setattr(Path, "replace", lambda *_: pytest.fail("killed"))
+    with pytest.raises(pytest.fail.Exception, match="killed"):
+        resumed(path, 2)
+    assert path.read_text() == before
 
 
 def test_a_skipped_step_has_no_numbers(tmp_path: Path):
     history = History(tmp_path / "steps.jsonl")
     history.add(replace(STEP, loss=None, g=None, skipped=True))
-    (row,) = History.resumed(tmp_path / "steps.jsonl", 1).step_table().to_dict("records")
+    (row,) = resumed(tmp_path / "steps.jsonl", 1).step_table().to_dict("records")
     assert row["loss"] != row["loss"] or row["loss"] is None
     assert row["skipped"]
 

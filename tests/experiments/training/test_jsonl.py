@@ -86,3 +86,23 @@ def test_a_file_needs_an_example_to_judge_by(tmp_path: Path):
         read(tmp_path, {"text": "x"})
     with pytest.raises(ValueError, match="it is empty"):
         read(tmp_path, "")
+
+
+def test_a_line_ends_at_a_newline_and_nowhere_else(tmp_path: Path):
+    """U+2028, U+0085 and their kind are text, which JSON need not escape."""
+    odd = "a\u2028b\u2029c\u0085d"
+    task = read(tmp_path, f'{{"text": "{odd}"}}', '{"text": "two"}')
+    assert {e.completion for e in (*task.training, *task.held_out)} == {odd, "two"}
+
+
+def test_a_mark_before_the_text_is_none_of_it(tmp_path: Path):
+    plain = read(tmp_path, {"text": "one"}, {"text": "two"})
+    path = tmp_path / "data.jsonl"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert read_task(path, None, most_held_out=256) == plain
+
+
+def test_the_flag_of_the_file_that_is_missing_is_named(tmp_path: Path):
+    read(tmp_path, {"text": "one"}, {"text": "two"})
+    with pytest.raises(ValueError, match="--eval-data must name a file"):
+        read_task(tmp_path / "data.jsonl", tmp_path / "none", most_held_out=256)

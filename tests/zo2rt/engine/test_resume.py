@@ -30,6 +30,7 @@ STEPS, SAVE_EVERY = 12, 5
 KILLED_STEPS = 100 if THOROUGH else 40
 KILLS, MOST_KILLS = KILLED_STEPS // 4, 3 * KILLED_STEPS
 PLAN, HOW = Plan(write_back_every=2), recipe(samples=2)
+OTHER = replace(OPTIMIZER, seed=8)
 
 
 @contextmanager
@@ -215,3 +216,16 @@ def test_a_run_that_cannot_be_replayed_has_no_journal(tmp_path: Path):
         engine(build("opt"), Plan(), how, batch("opt"), folder=tmp_path),
     ):
         pass
+
+
+def test_a_folder_has_one_engine_at_a_time(tmp_path: Path):
+    with (
+        opened(tmp_path) as (_, trained),
+        pytest.raises(BlockingIOError, match="one writer at a time"),
+        opened(tmp_path),
+    ):
+        pass
+    with pytest.raises(ValueError, match="seed is 7"), opened(tmp_path, optimizer=OTHER):
+        pass
+    with opened(tmp_path) as (_, trained):
+        assert trained.num_steps == 0

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from tests.families import batch, build
 from tests.zo2rt.lanes.lockstep import Chain, Step, chain, condition, mean_square, tokens, twice
-from zo2rt.engine.self_test import self_test
+from zo2rt.engine.self_test import explore, self_test
 from zo2rt.model.loss import model_loss
+from zo2rt.optimizer import Objective
 
 
 @pytest.mark.parametrize("family", ["opt", "llama-tied", "bert"])
@@ -61,3 +62,16 @@ def test_the_model_is_restored_after_a_failure():
     with pytest.raises(ValueError, match="self-test"):
         self_test(model, mean_square, tokens())
     assert condition(model) == before
+
+
+def test_hooks_that_move_weights_are_refused_with_the_reason():
+    from accelerate import cpu_offload
+    from accelerate.hooks import remove_hook_from_module
+
+    model = build("opt")
+    cpu_offload(model, execution_device="cpu")
+    with pytest.raises(
+        ValueError, match=r"nobody else may move weights, .*; accelerate has a hook"
+    ):
+        explore(model, Objective(example=batch("opt")), adapters_with_head=False)
+    remove_hook_from_module(model, recurse=True)

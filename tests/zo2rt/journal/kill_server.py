@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.context import ForkServerContext
@@ -89,6 +90,9 @@ class DyingDisk(FileSystem):
 
     def exists(self, path: Path) -> bool:
         return self._disk.exists(path)
+
+    def locked(self, folder: Path) -> AbstractContextManager[None]:
+        return self._disk.locked(folder)
 
     def _spend(self) -> None:
         if self.operations == 0:

@@ -281,6 +281,10 @@ def test_a_diverged_step_is_journalled_as_skipped_and_seed_0_and_g_0_are_kept():
             r"parameters\[1\]\.name is 'b' in the journal and 'absent' in this run; ",
         ),
         (
+            {"forward": replace(HEADER.forward, buffers="9")},
+            r"forward\.buffers is '2' in the journal and '9' in this run",
+        ),
+        (
             {"environment": replace(HEADER.environment, threads=2)},
             r"environment\.threads is 1 in the journal and 2 in this run",
         ),

@@ -225,3 +225,14 @@ def test_a_base_of_other_weights_is_no_base():
     snapshot.write(fs, FOLDER, HEADER.start, tensors().items())
     with pytest.raises(ValueError, match="is there, of other weights or settings"):
         recovery.start(fs, RUN, HEADER, first_weights())
+
+
+def test_the_first_and_the_two_newest_are_kept(tmp_path: Path):
+    """So that every step can be rebuilt, also where the newest one is damaged."""
+    trained = toy_run.run(Disk(), tmp_path, 20, save_every=4)
+    names = [path.name for path in sorted((tmp_path / "snapshots").iterdir())]
+    assert names == ["step-00000000", "step-00000016", "step-00000020"]
+    (tmp_path / "snapshots" / "step-00000020" / "manifest.json").unlink()
+    state, weights = toy_run.resumed(Disk(), tmp_path)
+    assert (state.snapshot.position.step, state.journal.position.step) == (16, 20)
+    assert toy_run.bits(weights) == toy_run.bits(trained)

@@ -10,6 +10,7 @@ from torch import Tensor
 from zo2rt.journal import Draw, Environment, Group, Header, ParameterEntry, Rate, Record, recovery
 from zo2rt.journal import snapshot as snapshots
 from zo2rt.journal.durable import FileSystem
+from zo2rt.model.identity import Forward
 
 Weights = dict[str, Tensor]
 
@@ -32,6 +33,7 @@ HEADER = Header(
         ParameterEntry(p=0, name="a", shape=(3, 4), dtype="fp32", group="matrices"),
         ParameterEntry(p=1, name="b", shape=(5,), dtype="fp32", group="vectors"),
     ),
+    forward=Forward(frozen_parameters="1", buffers="2", config="3"),
     environment=Environment(torch="2", numpy="2", threads=1, device="toy"),
 )
 
