@@ -76,10 +76,7 @@ class Day:
 
     @classmethod
     def of(cls, folder: Path, backend: BackendName, sizes: Sizes, scale: float) -> "Day":
-        """Raises ``ValueError``, with nothing written, where there is no card, or results are
-        there already."""
-        if (folder / "summary.json").exists():
-            raise ValueError(f"--out must be a new folder; {folder} holds the results of another")
+        """Raises ``ValueError``, with nothing written, where there is no card."""
         make = open_card if backend == "cuda" else partial(HostBackend, own_core=True)
         make().close()
         source = f"python -m experiments.card, {date.today()}, commit {commit()}"
