@@ -157,7 +157,7 @@ def readers() -> dict[str, Reader]:
         ),
         "offers": _one(offers, read_offers),
         "examples": _one(lines, lambda p: read_task(p, None, most_held_out=4)),
-        "history": _one(2 * step, lambda p: History.resumed(p, 4)),
+        "history": _one(2 * step, lambda p: History.resumed(p, 4, lambda _: (), tokens=8)),
         "answers": _one(2 * answer, lambda p: Answers(p).close()),
         "settings": _one(
             json.dumps({"settings": settings_of(Config())}, default=str),

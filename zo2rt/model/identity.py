@@ -55,7 +55,8 @@ def _digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
 def _described(model: nn.Module) -> str:
     """The config where there is one, and of every module its class and its plain numbers."""
     config = getattr(model, "config", None)
-    fields = config.to_dict() if callable(getattr(config, "to_dict", None)) else {}
+    told = getattr(config, "to_dict", None)
+    fields = told() if callable(told) else {}
     return json.dumps(
         {
             "config": _without_names(fields),

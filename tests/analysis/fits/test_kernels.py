@@ -254,14 +254,11 @@ def test_the_solver_solves_as_elimination_does():
     found = fit_residual(few, roofline)
     noise = few.noise_variance
     target = np.log(few.seconds / few.roofline_s(roofline))
-    covariance = sum(
-        c.variance
-        * np.prod(
-            [c.correlation(p, ln) for p, ln in zip(few.place, c.lengths, strict=True)], axis=0
-        )
-        for c in few.components
-    )
-    per_row = np.full(target.size, noise)
+    covariance = np.zeros((target.size, target.size))
+    for c in few.components:
+        places = zip(few.place, c.lengths, strict=True)
+        covariance += c.variance * np.prod([c.correlation(p, ln) for p, ln in places], axis=0)
+    per_row, weights = np.full(target.size, noise), target
     for _ in range(4):
         weights = np.linalg.solve(covariance + np.diag(per_row), target)
         per_row = noise * (1 + (per_row * weights) ** 2 / noise) / 2

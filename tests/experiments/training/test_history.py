@@ -72,10 +72,11 @@ def test_a_line_that_is_missing_is_the_journals_record(tmp_path: Path):
     path = tmp_path / "steps.jsonl"
     written(path, 1)
     derived = replace(STEP, step=1, loss=1.125, g=0.25, wall_s=None, exposed_s=None)
-    for _ in range(2):  # and stays
-        again = History.resumed(path, 2, lambda step: [RECORD][step - 1 :], tokens=8)
-        assert again.steps == [STEP, derived]
-    assert [e.step for e in again.evaluations] == [0, 1]
+    again = [
+        History.resumed(path, 2, lambda step: [RECORD][step - 1 :], tokens=8) for _ in range(2)
+    ]
+    assert [found.steps for found in again] == [[STEP, derived]] * 2  # it stays
+    assert [e.step for e in again[-1].evaluations] == [0, 1]
 
 
 def test_lines_that_came_twice_or_out_of_order_are_put_right(tmp_path: Path):
@@ -135,4 +136,4 @@ def test_a_course_refuses_counts_that_are_none(changes: dict[str, int]):
 def test_a_line_whose_step_is_no_number_is_passed_over(tmp_path: Path):
     path = tmp_path / "steps.jsonl"
     path.write_text('{"kind": "evaluation", "step": [], "held_out_loss": 1, "accuracy": null}\n')
-    assert History.resumed(path, 4).evaluations == []
+    assert History.resumed(path, 4, lambda _: (), tokens=8).evaluations == []

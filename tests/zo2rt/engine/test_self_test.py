@@ -69,7 +69,7 @@ def test_hooks_that_move_weights_are_refused_with_the_reason():
     from accelerate.hooks import remove_hook_from_module
 
     model = build("opt")
-    cpu_offload(model, execution_device="cpu")
+    cpu_offload(model, execution_device=torch.device("cpu"))
     with pytest.raises(
         ValueError, match=r"nobody else may move weights, .*; accelerate has a hook"
     ):

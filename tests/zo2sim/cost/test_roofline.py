@@ -86,9 +86,9 @@ def test_a_smooth_maximum_lies_between_maximum_and_sum():
 
 def grid(*axis: float) -> GridResidual:
     """Values count the points: the last axis in ones, the first two in hundreds and tens."""
-    axes = (np.array(axis),) * 3
+    points = np.array(axis)
     first, second, third = np.indices((len(axis),) * 3)
-    return GridResidual(axes=axes, values=100.0 * first + 10 * second + third)
+    return GridResidual(axes=(points, points, points), values=100.0 * first + 10 * second + third)
 
 
 def test_the_correction_is_linear_in_octaves():
