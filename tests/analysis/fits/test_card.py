@@ -32,7 +32,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeAccelerator:
 # ---- The fit ----
 
 FASTER = {
-    "device.bf16_flops_per_s": 0.7,
+    "device.gemm_flops_per_s": 0.7,
     "device.memory_bytes_per_s": 0.8,
     "device.gaussian_noise_elements_per_s": 1.5,
     "device.rademacher_noise_elements_per_s": 0.6,

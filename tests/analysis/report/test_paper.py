@@ -191,7 +191,8 @@ def test_what_is_no_run_is_refused(tmp_path: Path):
     assert "which has none" in call(report, str(tmp_path), *out).complaint
     assert "which is no folder" in call(report, str(tmp_path / "no"), *out).complaint
     assert call(report, *out).code == 2
-    (tmp_path / "summary.json").write_text("{}")
+    for name in ("run.json", "summary.json"):
+        (tmp_path / name).write_text("{}")
     same = call(report, str(tmp_path), "--out", str(tmp_path))
     assert "--out must not be one of the runs" in same.complaint
 

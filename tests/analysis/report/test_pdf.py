@@ -20,5 +20,5 @@ def test_only_what_typst_cannot_tag_is_set_untagged(message: str, monkeypatch: p
     if "internal" in message:
         assert pdf_bytes(document_of("x"), {"one": SQUARE}) == b"%PDF untagged"
     else:
-        with pytest.raises(typst.TypstError, match=message):
+        with pytest.raises(ValueError, match=f"its PDF must be set; .*{message}"):
             pdf_bytes(document_of("x"), {"one": SQUARE})
