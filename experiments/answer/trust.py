@@ -19,15 +19,16 @@ _MOSTLY = 0.2
 _MEASURED_BY = {
     "link.both_": ("the link's rate with both ways busy", "link"),
     "link.": ("the link's rate", "link"),
-    KERNELS: ("how fast the card computes in long work", "products"),
     MISFIT: ("how far kernels are from their model", "products"),
     "device.memory_": ("the rate of element-wise passes", "moves"),
     "device.launch_s": ("what launching a kernel takes", "launches"),
     "device.": ("the rate of noise", "noise"),
+    KERNELS: ("how fast the card computes in long work", "products"),
     "host.": ("the host", "host"),
     "nvme.": ("the drive", "files"),
 }
-"""By the start of a constant's key: what it is, and the part of a calibration that measures it."""
+"""By the start of a constant's key, the longest of those that fit first: what it is, and the part
+of a calibration that measures it."""
 _NARROW = 0.005
 """Relative width below which a band only shows that what binds was not drawn."""
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from experiments import plan, sweep, tune
-from experiments.answer.trust import band_cell, summed, with_band
+from experiments.answer.trust import Trust, band_cell, summed, with_band
 from experiments.case.sizes import show_number, show_seconds
 from experiments.case.spec import Spec
 from experiments.jobs.job import Job, answer
@@ -18,6 +18,7 @@ from tests.calibrated import calibrated_host
 from tests.commands import call
 from zo2sim.machines.file import dump
 from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.predict import predict
 
 SMALL = ("--model", "opt-125m")
 RESIDENT = Spec(
@@ -158,3 +159,23 @@ def test_a_calibrated_machine_says_what_was_drawn(tmp_path: Path):
     fp32 = ("--storage-dtype", "fp32", "--wire-dtype", "fp32", "--compute-dtype", "fp32")
     screen = call(plan, *SMALL, "--machine", str(file), *fp32).out
     assert "scatter of runs around their prediction (2.0%)" in " ".join(screen.split())
+
+
+@pytest.mark.parametrize(
+    ("widest", "part"),
+    [
+        ("device", "products"),
+        ("law", "products"),
+        ("device.memory_bytes_per_s", "moves"),
+        ("device.launch_s", "launches"),
+        ("device.gaussian_noise_elements_per_s", "noise"),
+        ("link.both_h2d_bytes_per_s", "link"),
+        ("link.h2d_bytes_per_s", "link"),
+        ("host.dram_bytes_per_s", "host"),
+        ("nvme.read_bytes_per_s", "files"),
+    ],
+)
+def test_what_makes_a_band_wide_names_the_part_that_measures_it(widest: str, part: str):
+    found = Trust.of(predict(RESIDENT.case()))
+    told = replace(found, band=replace(found.band, widest=widest, widest_share=0.9))
+    assert any(text.endswith(f"--only {part}") for _, text in told.rows())
