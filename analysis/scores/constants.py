@@ -62,5 +62,5 @@ def _guess(m: Measurement, left_out: frozenset[str]) -> Guess:
 
 def _quantity(m: Measurement, left_out: frozenset[str]) -> Quantity:
     if m.key in _PRODUCTS:
-        return catalogue.large_product(catalogue.card_of(m.on), m.key, without=left_out)
+        return catalogue.large_product(m.on, m.key, without=left_out)
     return Quantity(**catalogue.link_rates(m.on, without=left_out)[m.key.partition(".")[2]])

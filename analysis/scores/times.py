@@ -34,12 +34,12 @@ def unscored() -> dict[str, str]:
     return {row["id"]: row["unscored"] for row in _rows() if "unscored" in row}
 
 
-def nominal(row: Row, machine: Machine, **changes: Any) -> Case:
-    """The case of a row, on one of its machines."""
+def nominal(row: Row, machine: Machine, *, sequence: int | None = None) -> Case:
+    """The case of a row, on one of its machines; ``sequence`` None is the row's."""
     dtype = Dtype(row.get("dtype", "fp16"))
     recipe = Recipe(
         batch=row["batch"],
-        sequence=changes.get("sequence", row["sequence"]),
+        sequence=row["sequence"] if sequence is None else sequence,
         microbatches=row.get("microbatches", 1),
         storage_dtype=dtype,
         wire_dtype=dtype,
@@ -84,8 +84,7 @@ def _seconds(row: Row, machine: Machine) -> tuple[float, float, float]:
     total = _forward(nominal(row, machine))
     if "generated" not in row:
         return total
-    after = replace(nominal(row, machine, sequence=1))
-    token = _forward(after)
+    token = _forward(nominal(row, machine, sequence=1))
     more = row["generated"] - 1
     return (
         total[0] + more * token[0],

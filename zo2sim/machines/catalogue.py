@@ -93,7 +93,8 @@ def machine_table(name: str, *, without: Collection[str] = ()) -> Table:
     """A machine of the catalogue as a machine file has it; ``without`` are sources of measurements
     that are left out, as if they had never measured."""
     variant = _file("cards")["variants"].get(name, {})
-    card = card_of(variant.get("card", name))
+    card_name = str(variant.get("card", name))
+    card = card_of(card_name)
     host = str(variant.get("host", card.host))
     hosts, link = _file("hosts"), _file("links")["links"][card.link]
     own = dict(hosts["hosts"][host])
@@ -104,7 +105,7 @@ def machine_table(name: str, *, without: Collection[str] = ()) -> Table:
             "description": f"{card.words} in {words}: {link['words']}",
             "class": card.architecture,
         },
-        "device": _device(card, host, frozenset(without)),
+        "device": _device(card_name, host, frozenset(without)),
         "link": {**_file("links")["common"], **link_rates(card.link, without=frozenset(without))},
         "host": {**hosts["common"], **own},
         "nvme": {**hosts["nvme"]["common"], **hosts["nvme"][drive]},
@@ -150,24 +151,22 @@ def _rate(link: str, way: str, without: frozenset[str]) -> Quantity:
         return _as(_rate(link, other, without), "as the other direction")
     if way.startswith("both_"):
         return _as(_rate(link, way.removeprefix("both_"), without), "as one way")
-    return _scaled_link(link, key, without)
+    return _of_another_class(link, way, without)
 
 
-def _scaled_link(link: str, key: str, without: frozenset[str]) -> Quantity:
+def _of_another_class(link: str, way: str, without: frozenset[str]) -> Quantity:
     """By the nearest class of links that somebody measured, at the ratio of what the data sheets
     allow; copies through a bounce buffer are the host's, and as fast as there."""
+    key, state = f"link.{way}_bytes_per_s", way.rpartition("_")[0]
     peaks = {name: row["peak_gb_per_s"] for name, row in _file("links")["links"].items()}
     known = [o for o in subjects(key) if measurements(key, o, without=without)]
-    if not known and "staged" in key:
-        one = _rate(
-            link, key[len("link.") : -len("_bytes_per_s")].replace("staged", "pageable"), without
-        )
-        return spread_around(
-            one.value * _STAGED, key, source=f"{_STAGED:g} times one thread's; {one.source}"
-        )
+    if not known and state == "staged":
+        one = _rate(link, way.replace("staged", "pageable"), without)
+        source = f"{_STAGED:g} times one thread's; {one.source}"
+        return spread_around(one.value * _STAGED, key, source=source)
     other = min(known, key=lambda o: abs(log(peaks[o] / peaks[link])))
     found = population(key, measurements(key, other, without=without))
-    if "pageable" in key or "staged" in key:
+    if state in ("pageable", "staged"):
         return _as(found, f"as on {other}")
     ratio = peaks[link] / peaks[other]
     source = f"{other} times {ratio:.3g}, the ratio of their peaks: {found.source}"
@@ -191,7 +190,8 @@ def _as(rate: Quantity, words: str) -> Quantity:
     return Quantity(rate.value, "assumed", f"{words}; {rate.source}", low=rate.low, high=rate.high)
 
 
-def _device(card: Card, host: str, without: frozenset[str]) -> Table:
+def _device(name: str, host: str, without: frozenset[str]) -> Table:
+    card = card_of(name)
     sheet: dict[str, float | None] = {
         "memory_bytes": card.memory_bytes,
         "memory_bytes_per_s": card.memory_bytes_per_s,
@@ -201,8 +201,8 @@ def _device(card: Card, host: str, without: frozenset[str]) -> Table:
         "fp32_flops_per_s": card.fp32_flops_per_s,
     }
     found = {
-        GEMM: large_product(card, GEMM, without=without),
-        FP32_GEMM: large_product(card, FP32_GEMM, without=without),
+        GEMM: large_product(name, GEMM, without=without),
+        FP32_GEMM: large_product(name, FP32_GEMM, without=without),
         SUSTAINED: _sustained(card.segment, without),
         LAUNCH: _launch(_hosts_like(host), without),
     }
@@ -217,12 +217,12 @@ def _device(card: Card, host: str, without: frozenset[str]) -> Table:
     }
 
 
-def large_product(card: Card, key: str, *, without: frozenset[str] = frozenset()) -> Quantity:
+def large_product(name: str, key: str, *, without: frozenset[str] = frozenset()) -> Quantity:
     """What a large product reaches on a card: measured there, or as on cards of its segment."""
-    name = next(n for n, row in _file("cards")["cards"].items() if row["name"] == card.name)
     own = measurements(key, name, without=without)
     if own:
         return population(key, own)
+    card = card_of(name)
     ratios = _reached(card.segment, key, without) or _reached(None, key, without)
     logs = [log(ratio) for ratio in ratios.values()]
     value = median(ratios.values()) * _peak(card, key)
