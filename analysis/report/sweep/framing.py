@@ -17,7 +17,7 @@ LIMITS = (
     "memory that the table shows were used to fit it; figures of allocated memory use none.",
     "Host figures (memory bandwidth, CPU update rate, pinning) are assumptions of the machine "
     "files, marked as such there.",
-    "Link rates are measurements of single cards by others; two machines with the same card can "
+    "Link rates are medians of hosts that others measured; two machines with the same card can "
     "differ.",
     "Published memory in GB is read as 1000 MiB, the reading under which the traced allocations of "
     "the published code agree with all published allocated figures to the last digit. Read as GiB, "
