@@ -77,13 +77,19 @@ class Failure:
 class StreamThread:
     """A thread that runs actions in the order in which they were put. Actions must not raise."""
 
-    def __init__(self, name: str, prepare: Action = lambda: None) -> None:
+    def __init__(self, stream: Stream, prepare: Action = lambda: None) -> None:
+        self.stream = stream
         self._actions: SimpleQueue[Action | None] = SimpleQueue()
         self._num_put = 0
         self._num_done = 0
         self._prepare = prepare
-        self._thread = Thread(target=self._run, name=f"stream {name}", daemon=True)
+        self._thread = Thread(target=self._run, name=f"stream {stream}", daemon=True)
         self._thread.start()
+
+    @property
+    def ident(self) -> int | None:
+        """The thread's, as `threading.get_ident` tells it there."""
+        return self._thread.ident
 
     @property
     def idle(self) -> bool:

@@ -1,8 +1,8 @@
 """A recorded fake of PyTorch's device-generic interface: everything runs at once, on the CPU.
 
 `install` puts it in PyTorch's place while a test runs. Every call is logged in one total order,
-with the thread that made it, and so are the gates that threads open and pass: the order that all
-this promises can be derived afterwards.
+with the thread that made it, and so are the gates that threads open and pass, and that a thread was
+seen idle: the order that all this promises can be derived afterwards.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from zo2rt.backends.threads import Gate
+from zo2rt.backends.threads import Gate, StreamThread
 
 DEVICE = torch.device("cuda", 0)
 Replaced = tuple[Any, dict[str, Any]]
@@ -191,7 +191,7 @@ class FakeAccelerator:
         yield torch.Tensor, {"copy_": fake_copy, "to": fake_to, **pinned}
 
     def _logged_gates(self) -> Iterator[Replaced]:
-        """Opening and passing a gate is logged."""
+        """Opening and passing a gate is logged, and that a thread is idle if it is seen to be."""
         opened, passed = Gate.open, Gate.wait
 
         def open_gate(gate: Gate) -> None:
@@ -203,6 +203,17 @@ class FakeAccelerator:
             self.add("pass", None, self._gate_number(gate))
 
         yield Gate, {"open": open_gate, "wait": pass_gate}
+
+        seen_idle = StreamThread.idle.fget
+        assert seen_idle is not None
+
+        def idle(thread: StreamThread) -> bool:
+            found = seen_idle(thread)
+            if found:
+                self.add("idle", detail=thread.ident)
+            return found
+
+        yield StreamThread, {"idle": property(idle)}
 
     def _runtime(self) -> Iterator[Replaced]:
         """Streams, events, and what PyTorch says of the device."""

@@ -2,9 +2,9 @@
 
 Work on a stream follows earlier work on it and whatever the stream was made to wait for. A thread
 follows what it did before, the events with which it synchronised, and, where it passed a gate,
-the thread that opened it; what it issues to a stream, so does that. Only the log counts: a wait
-that is missing or a recording that comes too early leaves an edge unpromised, however lucky a run
-may have been.
+the thread that opened it, and a thread that it saw idle; what it issues to a stream, so does that.
+Only the log counts: a wait that is missing or a recording that comes too early leaves an edge
+unpromised, however lucky a run may have been.
 """
 
 from collections import defaultdict
@@ -38,6 +38,8 @@ class PromisedOrder:
                 self._marks[gate] = {*here}
             case (("event.synchronize" | "pass"), None, int(mark)):
                 here |= self._marks[mark]
+            case "idle", None, None:
+                here |= self._threads[call.detail]
             case "start", None, None:
                 self.before[call.detail] = {*here}
             case "work", None, None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from time import sleep
 
 import pytest
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from tests.zo2rt.backends.promised_order import PromisedOrder
 from tests.zo2rt.engine.engine_cases import CASES, Case
 from zo2rt.backends import CudaBackend, Work
 from zo2rt.backends.cuda import DEVICE_STREAMS
+from zo2rt.backends.threads import Action, StreamThread
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.model.loss import LossFn, model_loss
 from zo2sim.schedule.ops import Program, Stream
@@ -91,6 +93,25 @@ def unpromised(log: list[Call], ran: Run) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_calls_of_an_engine_imply_every_edge(fake: FakeAccelerator, case: Case):
+    ran = run(fake, case)
+    assert unpromised(fake.log, ran) == []
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_so_they_do_where_the_caller_finds_a_thread_idle(
+    fake: FakeAccelerator, case: Case, monkeypatch: pytest.MonkeyPatch
+):
+    """The host is late, a device stream's thread has waited for it, and the caller issues again."""
+    put = StreamThread.put
+
+    def put_late_or_wait(thread: StreamThread, action: Action) -> None:
+        if thread.stream not in DEVICE_STREAMS:
+            put(thread, lambda: sleep(1e-3))
+        put(thread, action)
+        while thread.stream in DEVICE_STREAMS and thread._num_put != thread._num_done:
+            sleep(1e-4)
+
+    monkeypatch.setattr(StreamThread, "put", put_late_or_wait)
     ran = run(fake, case)
     assert unpromised(fake.log, ran) == []
 
