@@ -160,9 +160,11 @@ def opened(
 def model_of(spec: RunSpec) -> Any:
     """What runs, in eval mode; the same random weights at every call."""
     torch.manual_seed(0)
-    fields, dtype = dict(spec.config), TORCH_DTYPES[spec.recipe.storage_dtype]
+    # The dtype's name that every version knows: the one without "torch_" came with 4.56.
+    given = {"dtype": None, "torch_dtype": TORCH_DTYPES[spec.recipe.storage_dtype]}
+    fields = {**spec.config, **given}
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    return AutoModelForCausalLM.from_config(config).eval()
 
 
 def batch_of(spec: RunSpec) -> dict[str, Tensor]:
