@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from zo2rt.model.decay import DecayRule, by_type
+from zo2rt.model.decay import DecayRule
 from zo2rt.model.loss import LossFn, model_loss
 
 Rule = Literal["sgd", "sign"]
@@ -53,14 +53,25 @@ def projected_gradients(
     return tuple((plus - minus) / (2.0 * eps) for plus, minus in pairs)
 
 
+def published_gradient(plus: Tensor, minus: Tensor, *, eps: float) -> float:
+    """g as MeZO and ZO2 divide it: two losses in their own dtype, fp32 of most models, and there.
+
+    Both codes give PyTorch the same expression (princeton-nlp/MeZO, large_models/trainer.py,
+    zo_step; liangyuwang/zo2, zo2/optimizer/mezo_sgd/zo.py, compute_grad). It is left to PyTorch
+    here too: on CUDA a division by a number is a product with its reciprocal.
+    """
+    return ((plus - minus) / (2 * eps)).item()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
     """What to minimise, and a small batch with which the model is explored."""
 
     example: Mapping[str, Tensor]
     loss_fn: LossFn = model_loss
-    decays: DecayRule = by_type
-    """Which parameters weight decay applies to."""
+    decays: DecayRule | None = None
+    """Which parameters weight decay applies to; None: what `rule_of` the recipe's reference says,
+    which is `by_type` where it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ def _variants(case: Case) -> Iterator[tuple[str, Plan, Recipe]]:
     """One axis at a time."""
     plan, recipe = case.plan, case.recipe
     if plan.policy is not Policy.ZO2:
-        own = replace(recipe, noise="gaussian", perturbation="scratch")
+        own = replace(recipe, noise="gaussian", perturbation="scratch", reference="none")
         yield "--policy zo2", replace(plan, policy=Policy.ZO2, pinning="auto"), own
     for microbatches in (4, 16):
         more = recipe.microbatches * microbatches

@@ -49,6 +49,7 @@ CHOICES: dict[str, Words] = {
     "--compute-dtype": ("fp32",),
     "--noise": ("rademacher",),
     "--perturbation": ("in_place",),
+    "--reference": ("mezo",),
 }
 """A value other than the default of every field of a plan and a recipe."""
 SITE: dict[str, Words] = {

@@ -15,11 +15,12 @@ from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
 from zo2rt.memory.demand import demand
 from zo2rt.memory.room import Room, check_room
 from zo2rt.model.codec import TORCH_DTYPES
+from zo2rt.model.decay import rule_of
 from zo2rt.model.identity import Forward
 from zo2rt.model.units import UnitParameter, Units
 from zo2rt.noise import thresholds
 from zo2rt.noise.draws import Draws, ElementDraws, MezoDraws
-from zo2rt.optimizer import MezoSgd, Objective
+from zo2rt.optimizer import Estimator, MezoSgd, Objective
 from zo2rt.steps.operations import Lasting, Operations
 from zo2rt.steps.supported import check, check_model
 from zo2rt.weights.arena import Arena, Formats
@@ -60,6 +61,17 @@ class Settings:
                 "perturbation=scratch, noise=gaussian or rademacher, and a wire that does not "
                 "change the format; use sparsity=0, or change the recipe"
             )
+        if self.recipe.noise == "torch" and self.optimizer.stochastic_rounding:
+            raise ValueError(
+                "stochastic_rounding draws from noise with element addresses, and torch noise has "
+                "none; use stochastic_rounding=False, or noise=gaussian or rademacher"
+            )
+        if self.recipe.reference != "none" and self.optimizer.estimator != Estimator():
+            raise ValueError(
+                f"reference={self.recipe.reference} has the bits of published code, whose updates "
+                f"follow g as it is; got {self.optimizer.estimator}; leave the estimator out, or "
+                "use reference=none"
+            )
         if self.folder is None and self.plan.tier == "nvme":
             raise ValueError("tier=nvme needs a folder for the blocks; got none; give the folder")
 
@@ -83,7 +95,12 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     settings.check()
     _check_dtype(model, recipe)
     adapters_with_head = recipe.lora_rank is not None
-    units, forwards = explore(model, settings.objective, adapters_with_head=adapters_with_head)
+    units, forwards = explore(
+        model,
+        settings.objective,
+        adapters_with_head=adapters_with_head,
+        decays=rule_of(recipe.reference),
+    )
     check_model(plan, recipe, units, forwards)
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
@@ -161,7 +178,7 @@ def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore |
 
 def _draws(settings: Settings, trained: Mapping[UnitParameter, float], backend: Backend) -> Draws:
     if settings.recipe.noise == "torch":
-        return MezoDraws([*trained], backend.device)
+        return MezoDraws([*trained], backend.device, settings.recipe.reference)
     return ElementDraws(
         settings.recipe.noise,
         thresholds={p.name: threshold for p, threshold in trained.items()},

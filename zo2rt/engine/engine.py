@@ -49,8 +49,11 @@ class Engine:
     """Owns a model's weights from construction to ``close``, which gives them back, trained.
 
     A batch is a mapping of tensors whose first dimension is microbatches x batch; the recipe
-    splits it. ``folder`` keeps the run's journal and snapshots; if it holds a run, that run goes
-    on with the bits of one that was never interrupted, and ``num_steps`` says how far it came.
+    splits it. A recipe with a ``reference`` repeats a run of MeZO's or ZO2's code to the last bit:
+    give `step` the seed that the other run drew (``zo_random_seed``) and its rate, and leave the
+    objective's rule of decay open, which is then the other code's. ``folder`` keeps the run's
+    journal and snapshots; if it holds a run, that run goes on with the bits of one that was never
+    interrupted, and ``num_steps`` says how far it came.
 
     Raises ``ValueError`` where plan and recipe cannot be combined or executed, the model has
     another dtype, its lanes in lockstep do not give the bits of its whole forward, or the run in
@@ -136,7 +139,8 @@ class Engine:
         """One step: both forwards of every lane, and the losses. Its update is applied in time.
 
         Who reads a trained parameter between two steps has it applied at once, as `flush` does.
-        ``lr`` and ``seed`` hold for this step alone; 0 is a seed and a learning rate.
+        ``lr`` and ``seed`` hold for this step alone; 0 is a seed and a learning rate. With torch
+        noise ``seed`` seeds PyTorch's generator as it is, and sample i has ``seed + i``.
         """
         start_s, number = perf_counter(), self.num_steps
         self._updates.end()
@@ -145,6 +149,7 @@ class Engine:
             self._begun(traversal, lr, seed)
             self._backend.synchronize(self._executor.enqueue_step(number))
         wall_s = perf_counter() - start_s
+        g, *_ = self._parts.operations.steps[number].projected_gradients
         self._forget(number)
         self.num_steps += 1
         self._updates.begin()
@@ -152,6 +157,7 @@ class Engine:
         return Outcome.of(
             self.record,
             tokens=_tokens(batch),
+            g=g,
             wall_s=wall_s,
             exposed_s=max(0.0, wall_s - self._timeline.computed_s(number)),
         )

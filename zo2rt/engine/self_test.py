@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zo2rt.lanes.traversal import Traversal
 from zo2rt.model.binding import bound
+from zo2rt.model.decay import DecayRule, by_type
 from zo2rt.model.loss import LossFn, evaluating, refuse_dropout, scalar
 from zo2rt.model.units import Units, find_units
 from zo2rt.optimizer import Objective
@@ -28,14 +29,23 @@ class Explored(NamedTuple):
     forwards: int
 
 
-def explore(model: nn.Module, objective: Objective, *, adapters_with_head: bool) -> Explored:
-    """Find the units of a model, and `self_test` it with them on the objective's example."""
+def explore(
+    model: nn.Module,
+    objective: Objective,
+    *,
+    adapters_with_head: bool,
+    decays: DecayRule = by_type,
+) -> Explored:
+    """Find the units of a model, and `self_test` it with them on the objective's example.
+
+    ``decays`` holds where the objective leaves the rule open.
+    """
     _refuse_hooks(model)
     units = find_units(
         model,
         objective.loss_fn,
         objective.example,
-        decays=objective.decays,
+        decays=decays if objective.decays is None else objective.decays,
         adapters_with_head=adapters_with_head,
     )
     return self_test(model, objective.loss_fn, objective.example, units=units)
@@ -90,7 +100,7 @@ def _alone(
 ) -> Log:
     log: Log = []
     with _logging(units, lambda: log), binding():
-        log.append(("the loss", scalar(loss_fn(model, batch))))
+        log.append(("the loss", scalar(loss_fn(model, batch)).to(torch.float64)))
     return log
 
 

@@ -8,10 +8,6 @@
 The loop is the Trainer's own: data order, schedules, logging, callbacks, checkpoints and the best
 model are as ever. While it runs, an `Engine` owns the weights; whoever looks at them (evaluate,
 predict, save, a callback) gets them with every pending update.
-
-[Note: a step's seed] Noise is keyed by run seed, step and sample, and an engine counts its steps
-from 0. A run that is resumed from a checkpoint has a new engine, so every step is given the seed
-under which the engine's step draws what the Trainer's step draws: splitmix64 can be undone.
 """
 
 import logging
@@ -29,8 +25,8 @@ from transformers.trainer_pt_utils import nested_concat
 
 from zo2rt.backends import Backend, StreamFailed
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.seeds import seed_of_step
 from zo2rt.memory.room import UNLIMITED, Room
-from zo2rt.noise.keys import seed_shifted
 from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
 from zo2sim.plan.choices import Plan, Recipe
@@ -108,7 +104,9 @@ class ZerothOrderTrainer(Trainer):
         batch: dict[str, Any] = self._prepare_inputs(inputs)
         engine = self._engine = self._engine or self._opened(batch)
         lr = self.optimizer.param_groups[0]["lr"]
-        self.outcome = engine.step(batch, lr=lr, seed=self._seed(engine))
+        number = self.state.global_step
+        seed = seed_of_step(self._recipe, self.args.seed, number, engine_step=engine.num_steps)
+        self.outcome = engine.step(batch, lr=lr, seed=seed)
         self._losses.append(self.outcome.loss)
         return torch.tensor(_number(self.outcome.loss), device=self.args.device)
 
@@ -260,10 +258,6 @@ class ZerothOrderTrainer(Trainer):
     def _whole(self) -> nn.Module:
         assert isinstance(self.model, nn.Module), "given at construction"
         return self.model
-
-    def _seed(self, engine: Engine) -> int:
-        """See [Note: a step's seed]."""
-        return seed_shifted(self.args.seed, self.state.global_step - engine.num_steps)
 
     def _abandon(self, error: BaseException) -> None:
         """Let the engine go without a flush, and nothing of it behind on the backend."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextvars import copy_context
 from queue import SimpleQueue
 
-import torch
 from torch import Tensor
 
 from zo2rt.lanes.surroundings import CurrentStream, Surroundings, own_default_dtype
@@ -179,10 +178,3 @@ class Lane:
                 f"without entering {self._blocks.title(0)}"
             )
         return loss
-
-
-def stacked(lanes: tuple[Lane, ...]) -> Tensor:
-    """Losses in lane order, float64, on the device of the first one."""
-    losses = [lane.loss for lane in lanes if lane.loss is not None]
-    assert len(losses) == len(lanes)
-    return torch.stack([loss.to(losses[0].device) for loss in losses])

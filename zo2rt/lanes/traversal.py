@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from zo2rt.lanes.lane import Lane, stacked
+from zo2rt.lanes.lane import Lane
 from zo2rt.lanes.surroundings import Surroundings
 from zo2rt.model.loss import LossFn, evaluating, refuse_dropout
 from zo2rt.model.units import Units
@@ -86,10 +87,15 @@ class Traversal:
 
         Raises ``ValueError`` when a lane is unfinished.
         """
-        for lane in self._lanes:
-            if lane.loss is None:
-                raise ValueError(f"lane {lane.number} must have returned its loss; {_where(lane)}")
-        return stacked(self._lanes)
+        returned = self.returned()
+        return torch.stack([loss.to(returned[0].device, torch.float64) for loss in returned])
+
+    def returned(self) -> tuple[Tensor, ...]:
+        """Losses in lane order as the loss function returned them: each in its own dtype.
+
+        Raises ``ValueError`` when a lane is unfinished.
+        """
+        return tuple(map(_loss_of, self._lanes))
 
     def close(self) -> None:
         """End every lane and leave the model as it was; a second call does nothing."""
@@ -178,6 +184,12 @@ class _Run:
 
     def __call__(self) -> Tensor | float:
         return self._loss_fn(self._model, self._batch)
+
+
+def _loss_of(lane: Lane) -> Tensor:
+    if lane.loss is None:
+        raise ValueError(f"lane {lane.number} must have returned its loss; {_where(lane)}")
+    return lane.loss
 
 
 def _where(lane: Lane) -> str:

@@ -23,9 +23,12 @@ def model_loss(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
 
 
 def scalar(loss: object) -> Tensor:
-    """The loss in float64, without dimensions, on its own device: no wait for the device."""
+    """A copy of the loss without dimensions, on its own device, which is not waited for.
+
+    In its own dtype; a number is float64.
+    """
     if isinstance(loss, Tensor) and loss.numel() == 1:
-        return loss.detach().to(torch.float64).reshape(())
+        return loss.detach().reshape(()).clone()
     if isinstance(loss, (int, float)):
         return torch.tensor(float(loss), dtype=torch.float64, device="cpu")
     got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss)

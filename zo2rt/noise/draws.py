@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from zo2rt import noise
+from zo2rt.model.decay import ZO2_UNDECAYED
 from zo2rt.model.units import UnitParameter
 from zo2rt.noise import Distribution, Extent, mezo
 from zo2rt.noise.mezo import StepDraws
+from zo2sim.plan.choices import Reference
 
 SPLIT_ELEMENTS = 1 << 16
 """Below this many elements a pass stays on one thread."""
@@ -151,13 +153,22 @@ class ElementDraws(Draws):
 class MezoDraws(Draws):
     """MeZO's sequential noise (DESIGN 5, `torch`): every step starts with a pass over all of it.
 
-    ``trained`` are the parameters in the order of the model's ``named_parameters()``.
+    ``trained`` are the parameters in the order of the model's ``named_parameters()``. An update has
+    MeZO's order of products; with ``reference`` zo2, ZO2's in what its code never decays, where
+    this run does not either.
     """
 
-    def __init__(self, trained: Sequence[UnitParameter], device: torch.device) -> None:
+    def __init__(
+        self,
+        trained: Sequence[UnitParameter],
+        device: torch.device,
+        reference: Reference = "none",
+    ) -> None:
         self._templates = {
             p.name: torch.empty(p.shape, dtype=p.tensor.dtype, device="meta") for p in trained
         }
+        undecayed = ZO2_UNDECAYED if reference == "zo2" else ()
+        self._lr_first = {p.name for p in trained if any(part in p.name for part in undecayed)}
         self._device = str(device)
         self._drawn: dict[int, StepDraws[str]] = {}
 
@@ -183,6 +194,11 @@ class MezoDraws(Draws):
     def update(
         self, theta: Tensor, parameter: UnitParameter, updates: Sequence[noise.Update]
     ) -> None:
+        lr_first = parameter.name in self._lr_first
         for one in updates:
             directions = ((d.g, self._drawn[d.key].z(parameter.name)) for d in one.draws)
-            mezo.update(theta, directions, lr=one.lr, weight_decay=one.weight_decay)
+            if lr_first and not one.weight_decay:
+                ((g, z),) = directions
+                mezo.update_lr_first(theta, g, z, lr=one.lr)
+            else:
+                mezo.update(theta, directions, lr=one.lr, weight_decay=one.weight_decay)

@@ -6,7 +6,8 @@ the generator's state at each one; units may then be visited in any order, by an
 generator is private: the global one, which feeds dropout and samplers, is not touched.
 
 A step of MeZO perturbs with ``scale`` 1, -2 and 1, in place, and then updates; all four draw the
-same z. The first three do not restore theta: each rounds.
+same z. The first three do not restore theta: each rounds. `update` has the order of MeZO's products
+(princeton-nlp/MeZO, large_models/trainer.py, zo_update), `update_lr_first` that of ZO2's.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -75,6 +76,17 @@ def update(
     """
     with torch.no_grad():
         theta.sub_(lr * (_mean(directions) + weight_decay * theta))
+
+
+def update_lr_first(theta: Tensor, g: float, z: Tensor, *, lr: float) -> None:
+    """``theta -= (lr g) z``, lr g in float64: ZO2's update where its code never decays.
+
+    In `update` g z is rounded to the weights' dtype before lr multiplies it, as MeZO has it. From
+    liangyuwang/zo2, zo2/optimizer/mezo_sgd/zo.py, zo_update; where that code streams OPT, in
+    zo2/model/huggingface/opt/mezo_sgd/zo2.py, it gives the last norm the order of `update`.
+    """
+    with torch.no_grad():
+        theta.sub_((lr * g) * z)
 
 
 def _mean(directions: Iterable[tuple[float, Tensor]]) -> Tensor:

@@ -15,7 +15,7 @@ from zo2rt.model.binding import bound
 from zo2rt.model.codec import encode
 from zo2rt.model.units import Unit, Units
 from zo2rt.noise.draws import Draws
-from zo2rt.optimizer import projected_gradients
+from zo2rt.optimizer import projected_gradients, published_gradient
 from zo2rt.steps.step import Step
 from zo2rt.steps.supported import FIRST_ORDER_REASON
 from zo2rt.weights.arena import Arena
@@ -159,14 +159,18 @@ class Operations:
     def _loss(self, step: int) -> None:
         now = self.steps[step]
         losses = tuple(float(loss) for loss in now.traversal.losses())
-        now.projected_gradients = projected_gradients(
-            losses,
-            samples=self.layout.recipe.samples,
-            microbatches=self.layout.recipe.microbatches,
-            eps=now.optimizer.eps,
-        )
+        now.projected_gradients = self._gradients(now, losses)
         self.backend.touch(writes=(Buffer(BufferSpace.RECORD, step),))
         self.kept[step] = now.record(step, losses)
+
+    def _gradients(self, now: Step, losses: Sequence[float]) -> tuple[float, ...]:
+        recipe, eps = self.layout.recipe, now.optimizer.eps
+        if recipe.reference != "none":
+            plus, minus = now.traversal.returned()
+            return (published_gradient(plus, minus, eps=eps),)
+        return projected_gradients(
+            losses, samples=recipe.samples, microbatches=recipe.microbatches, eps=eps
+        )
 
     def _journal(self, step: int) -> None:
         """Returns when the step's record is durable; nothing to do where nobody keeps a journal."""

@@ -35,19 +35,16 @@ class Outcome:
         record: Record,
         *,
         tokens: int,
+        g: float | None = None,
         wall_s: float | None = None,
         exposed_s: float | None = None,
     ) -> Self:
-        """What the journal's record says of a step, and what it took."""
-        losses, samples = record.losses, len(record.draws)
-        microbatches = len(losses) // (2 * samples)
-        g, *_ = projected_gradients(
-            losses, samples=samples, microbatches=microbatches, eps=record.eps
-        )
+        """What the journal's record says of a step, and what it took; ``g`` follows from it."""
+        losses = record.losses
         return cls(
             step=record.step,
             loss=finite(math.fsum(losses) / len(losses)),
-            g=finite(g),
+            g=finite(_first_g(record) if g is None else g),
             lr=record.rates[0].lr,
             skipped=record.skipped,
             tokens=tokens,
@@ -58,6 +55,13 @@ class Outcome:
     @property
     def tokens_per_s(self) -> float | None:
         return None if self.wall_s is None else self.tokens / self.wall_s
+
+
+def _first_g(record: Record) -> float:
+    losses, samples = record.losses, len(record.draws)
+    microbatches = len(losses) // (2 * samples)
+    found = projected_gradients(losses, samples=samples, microbatches=microbatches, eps=record.eps)
+    return found[0]
 
 
 def finite(value: float) -> float | None:

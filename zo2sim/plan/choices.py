@@ -13,6 +13,7 @@ from zo2sim.plan.policy import Policy
 
 Noise = Literal["gaussian", "rademacher", "torch"]
 Perturbation = Literal["scratch", "in_place"]
+Reference = Literal["none", "mezo", "zo2"]
 Pinning = Literal["auto", "exact", "rounded", "pageable", "staged"]
 Tier = Literal["ram", "nvme"]
 
@@ -41,11 +42,14 @@ class Recipe:
     """Distribution of z; 'torch' is MeZO's own generator."""
     perturbation: Perturbation = "scratch"
     """'scratch' builds W+ and W- beside theta; 'in_place' changes theta as MeZO does."""
+    reference: Reference = "none"
+    """Whose published arithmetic a step has to the last bit, with torch noise in place."""
 
     def __post_init__(self) -> None:
         _check_counts(self, "batch", "sequence", "microbatches", "samples")
         _check_choice(self, "noise", get_args(Noise))
         _check_choice(self, "perturbation", get_args(Perturbation))
+        _check_choice(self, "reference", get_args(Reference))
         for field in ("storage_dtype", "wire_dtype", "compute_dtype"):
             if not isinstance(getattr(self, field), Dtype):
                 raise ValueError(f"{field} must be a Dtype; got {getattr(self, field)!r}")

@@ -20,8 +20,14 @@ T = TypeVar("T", Plan, Recipe)
 
 
 def dump(plan: Plan, recipe: Recipe) -> str:
-    """The text of a plan file: a [recipe] and a [plan] table."""
-    tables = (toml.table("recipe", asdict(recipe)), toml.table("plan", asdict(plan)))
+    """The text of a plan file: a [recipe] and a [plan] table.
+
+    A reference is named only where there is one: journals hold this text, and older ones none.
+    """
+    fixed: dict[str, object] = asdict(recipe)
+    if recipe.reference == "none":
+        del fixed["reference"]
+    tables = (toml.table("recipe", fixed), toml.table("plan", asdict(plan)))
     return "\n\n".join(tables) + "\n"
 
 

@@ -22,6 +22,10 @@ def _in_place(recipe: Recipe) -> bool:
     return recipe.perturbation == "in_place"
 
 
+def _refers(recipe: Recipe) -> bool:
+    return recipe.reference != "none"
+
+
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
         lambda p, r: _replays(p, r) and _in_place(r),
@@ -91,6 +95,16 @@ REFUSALS: tuple[Refusal, ...] = (
         "the one before left after W-; use samples=1, perturbation=scratch, or another policy",
     ),
     Refusal(
+        lambda p, r: _refers(r) and not (_in_place(r) and r.noise == "torch"),
+        "reference=mezo or zo2 has the bits of published code, which perturbs in place and draws "
+        "with torch's generator; use noise=torch and perturbation=in_place, or reference=none",
+    ),
+    Refusal(
+        lambda p, r: _refers(r) and (r.samples > 1 or r.microbatches > 1),
+        "reference=mezo or zo2 has the bits of published code, which has one sample and one "
+        "microbatch per step; use samples=1 and microbatches=1, or reference=none",
+    ),
+    Refusal(
         lambda p, r: p.policy.traits.published and (r.samples > 1 or r.microbatches > 1),
         "policy=zo2_reference stands for the published code, which has one sample and one "
         "microbatch per step; use policy=zo2",
@@ -109,7 +123,7 @@ REFUSALS: tuple[Refusal, ...] = (
 def unread(plan: Plan) -> tuple[str, ...]:
     """Fields of a plan and a recipe that mean nothing with the plan's policy."""
     if plan.policy.traits.published:  # the code has its slots, its noise and its place for W+
-        return ("num_slots", "scratch_copies", "noise", "perturbation")
+        return ("num_slots", "scratch_copies", "noise", "perturbation", "reference")
     return () if plan.policy.traits.streams else ("num_slots", "resident_blocks", "pinning", "tier")
 
 

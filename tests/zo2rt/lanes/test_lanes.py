@@ -76,7 +76,21 @@ def test_losses_are_float64_in_lane_order():
                 with_lane(traversal, units, lane, unit.number, weights)
         losses = traversal.losses()
     assert (losses.dtype, tuple(losses.shape)) == (torch.float64, (2,))
+    returned = [loss.dtype for loss in traversal.returned()]
     assert losses.tolist() == one_by_one(model, units, mean_square, [tokens(), tokens()])
+    assert returned == [torch.float32] * 2, "what the loss function gave is kept as well"
+
+
+def test_a_loss_that_is_changed_after_its_return_is_the_one_returned():
+    running = torch.zeros(())
+
+    def accumulated(model: nn.Module, item: Tensor) -> Tensor:
+        return running.copy_(mean_square(model, item))
+
+    model = chain()
+    batches = [tokens(0), tokens(1)]
+    expected = one_by_one(model, units_of(model), mean_square, batches)
+    assert lockstep(model, units_of(model), accumulated, batches) == expected
 
 
 # Order.

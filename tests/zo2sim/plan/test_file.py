@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import plans, recipes, shapes
 from zo2sim.dtypes import Dtype
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Policy, Recipe, Reference
 from zo2sim.plan.file import dump, from_fields, parse
 
 
@@ -44,6 +44,16 @@ def test_the_text_names_every_field():
         "reuse_slots = true",
         "deferred_update = true",
     ]
+
+
+@pytest.mark.parametrize("reference", ["mezo", "zo2"])
+def test_a_reference_is_named_where_there_is_one(reference: Reference):
+    """Journals of runs without one hold the text that they always held."""
+    recipe = Recipe(noise="torch", perturbation="in_place", reference=reference)
+    text = dump(Plan(), recipe)
+    assert f'\nreference = "{reference}"\n' in text
+    assert parse(text) == (Plan(), recipe)
+    assert "reference" not in dump(Plan(), Recipe())
 
 
 def test_what_is_left_out_takes_its_default():
@@ -92,6 +102,7 @@ def test_what_is_left_out_takes_its_default():
         ),
         ('[recipe]\ntrainable = "lora:0"', "trainable must be 'all' or 'lora:R' with a rank R"),
         ('[recipe]\nwire_dtype = "int4"', "wire_dtype must be one of fp32, fp16, bf16, fp8"),
+        ('[recipe]\nreference = "MeZO"', "reference must be one of none, mezo, zo2; got 'MeZO'"),
         ('[recipe]\ncompute_dtype = "fp8"', "compute_dtype must be fp32, fp16 or bf16"),
     ],
 )

@@ -1,5 +1,7 @@
 """Policies as text: what each one issues, and in which order it may run."""
 
+from typing import Any
+
 import pytest
 
 from tests import GOLDEN
@@ -159,6 +161,10 @@ def test_too_many_resident_blocks():
         program(Plan(resident_blocks=4))
 
 
+def _published(**changes: Any) -> Recipe:
+    return Recipe(noise="torch", perturbation="in_place", reference="mezo", **changes)
+
+
 @pytest.mark.parametrize(
     ("plan", "recipe", "reason"),
     [
@@ -168,6 +174,12 @@ def test_too_many_resident_blocks():
         (Plan(), Recipe(wire_dtype=Dtype.FP8), "never brings the master"),
         (Plan(policy=Policy.HOST_UPDATE, tier="nvme"), Recipe(), "use tier=ram"),
         (Plan(policy=Policy.DUAL, overlap=False), Recipe(), "switch them off there"),
+        (Plan(), Recipe(reference="mezo"), "use noise=torch and perturbation=in_place"),
+        (Plan(), Recipe(reference="zo2", noise="torch"), "use noise=torch and perturbation=in_pla"),
+        (Plan(), _published(samples=2), "one sample and one microbatch per step"),
+        (Plan(), _published(microbatches=2), "use samples=1 and microbatches=1"),
+        (Plan(write_back_every=2), _published(), "replays records"),
+        (Plan(policy=Policy.HOST_UPDATE), _published(), "updates a pristine host copy"),
     ],
 )
 def test_refused_combinations_say_why(plan: Plan, recipe: Recipe, reason: str):
