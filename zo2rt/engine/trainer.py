@@ -41,7 +41,8 @@ class ZerothOrderTrainer(Trainer):
     """A `Trainer` whose step is a MeZO step (arXiv:2305.17333) under a plan and a recipe.
 
     Learning rate, weight decay, seed and batch size are those of ``args``; the rate of the
-    schedule holds for every parameter. The backend stays open: whoever made it closes it.
+    schedule holds for every parameter. A recipe with a ``reference`` has its seeds from NumPy's
+    global generator, as the published codes do. The backend stays open: whoever made it closes it.
 
     Raises ``ValueError`` for arguments that a zeroth-order step cannot follow. `train` and whatever
     else runs the model raise `DoesNotFit`, before a step, where an engine's buffers need more
