@@ -149,10 +149,14 @@ def test_advice_fits_and_helps_best_first():
     assert all(a.prediction.fit for a in advice)
 
 
-def test_where_nothing_fits_advice_is_what_does():
+_MEZO = Recipe(noise="torch", perturbation="in_place", reference="mezo")
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), _MEZO], ids=["own", "mezo"])
+def test_where_nothing_fits_advice_is_what_does(recipe: Recipe):
     machine = replace(A100, "device.memory_gb", 3.5)
     resident = Plan(policy=Policy.RESIDENT)
-    base = predict(Case(model=preset("opt-1.3b"), machine=machine, plan=resident, recipe=Recipe()))
+    base = predict(Case(model=preset("opt-1.3b"), machine=machine, plan=resident, recipe=recipe))
     assert base.fit is False
     advice = advise(base)
     assert "--policy zo2" in [a.change for a in advice]
