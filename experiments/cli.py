@@ -28,7 +28,7 @@ C = TypeVar("C")
 MARK = "run.json"
 """Every run's folder has it, from its beginning: which command writes there."""
 _PARTIAL = ".partial"  # of temporary names
-_UNMARKED = (_PARTIAL, "answers.jsonl")
+_UNMARKED = (_PARTIAL, "answers.jsonl", ".lock")
 """What a kill may leave alone: temporary names, and answers, to which a sweep only adds."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _BUT_COLOURS = re.compile(rf"(?!\x1b\[[0-9;]*m){_CONTROL.pattern}")

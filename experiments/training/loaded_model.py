@@ -1,7 +1,8 @@
 """A model and its tokenizer from a folder or the local cache; never from the network."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from transformers.utils import logging
 
 from experiments.answer.trust import summed
 from experiments.cli import json_object, read_text
+from experiments.training import adapters
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.loss import evaluating
 from zo2sim.checks import shown
-from zo2sim.dtypes import Dtype
 from zo2sim.models.config.fields import MAX_LAYERS
+from zo2sim.plan.choices import Recipe
 
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """Nothing is downloaded, and no code that comes with a model is run or asked about."""
@@ -41,7 +43,7 @@ _SEEN = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A causal language model in eval mode, in the storage dtype.
+    """A causal language model in eval mode, in the storage dtype, or PEFT's around one.
 
     ``unused`` names weights of its folder that its class has no place for.
     """
@@ -90,26 +92,48 @@ def quieten() -> None:
     logging.set_verbosity_error()
 
 
-def load(name: str, source: str | Path, dtype: Dtype) -> LoadedModel:
-    """The model of a folder, or of a Hugging Face id in the local cache.
+def load(name: str, source: str | Path, recipe: Recipe, seed: int) -> LoadedModel:
+    """The model of a folder, or of a Hugging Face id in the local cache; with LoRA, with adapters.
 
-    Raises ``ValueError`` where there is none, it is no causal language model, or some of its
-    weights are missing.
+    They are the folder's, or new ones of the recipe's rank and this seed. Raises ``ValueError``
+    where there is no model, it is no causal language model, or some of its weights are missing.
     """
+    base = adapters.base_of(name, Path(source))
+    loaded = _loaded(name, source, source if base is None else base, recipe)
+    if base is not None:
+        with _readable(name):
+            model = adapters.opened(loaded.model, Path(source))
+        adapters.check_rank(name, model, recipe)
+    elif recipe.lora_rank is not None:
+        model = adapters.added(loaded.model, recipe.lora_rank, seed)
+    else:
+        return loaded
+    return replace(loaded, model=model)
+
+
+def _loaded(name: str, source: str | Path, base: str | Path, recipe: Recipe) -> LoadedModel:
     quieten()
-    _check_files(name, Path(source))
-    try:
+    _check_files(name, Path(base))
+    with _readable(name):
         tokenizer = AutoTokenizer.from_pretrained(source, **_LOCAL)
+        dtype = TORCH_DTYPES[recipe.storage_dtype]
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=TORCH_DTYPES[dtype], output_loading_info=True, **_LOCAL
+            base, dtype=dtype, output_loading_info=True, **_LOCAL
         )
         model, found = loaded
-    except Exception as error:  # of any kind: the files are a stranger's, and so are their readers
-        raise ValueError(_unreadable(name, error)) from None
     _check_class(name, model.config)
     _check_complete(name, found["missing_keys"])
     unused = tuple(sorted(found["unexpected_keys"]))
     return LoadedModel(name=name, model=model.eval(), tokenizer=tokenizer, unused=unused)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """``ValueError`` for whatever is raised: files are a stranger's, and so are their readers."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(_unreadable(name, error)) from None
 
 
 def described(name: str, source: str | Path) -> dict[str, Any] | None:
@@ -118,10 +142,11 @@ def described(name: str, source: str | Path) -> dict[str, Any] | None:
     Raises ``ValueError`` where the weights are those of another kind of model.
     """
     quieten()
+    source = adapters.base_of(name, Path(source)) or source
     _check_files(name, Path(source))
     try:
         config = AutoConfig.from_pretrained(source, **_LOCAL)
-    except Exception:  # no model, or an adapter's folder, or whatever `load` says
+    except Exception:  # no model, or whatever `load` says
         return None
     _check_class(name, config)
     return config.get_text_config().to_dict()

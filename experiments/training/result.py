@@ -107,13 +107,15 @@ class TrainingRun:
 def fine_tune(
     engine: Engine, reading: Batches, course: Course, history: History, *, watch: Watch
 ) -> None:
-    """Run the steps that are left, or as many as come before ``watch`` says stop."""
-    first = engine.num_steps
+    """Run the steps that are left, or as many as come before ``watch`` says stop.
+
+    Where it begins, an evaluation or a snapshot that was due may be missing.
+    """
     while True:
         step = engine.num_steps
         if course.is_judged(step) and not history.evaluated(step):
             history.add(evaluate(engine, reading))
-        if course.is_saved(step) and step > first:
+        if course.is_saved(step):
             engine.snapshot()
         if step >= course.steps or watch.stopped():
             return

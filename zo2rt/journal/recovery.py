@@ -65,7 +65,8 @@ def save(
     """
     target = snapshots.check_at(fs, folder / SNAPSHOTS, journal.position)
     snapshot = target or snapshots.write(fs, folder / SNAPSHOTS, journal.position, weights)
-    journal.compact(Base(position=snapshot.position, snapshot_sha256=snapshot.sha256))
+    if journal.base.position != snapshot.position:
+        journal.compact(Base(position=snapshot.position, snapshot_sha256=snapshot.sha256))
     snapshots.prune(fs, folder / SNAPSHOTS)
     return snapshot
 

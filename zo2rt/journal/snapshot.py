@@ -123,8 +123,12 @@ def prune(fs: FileSystem, folder: Path) -> None:
     """Keep the first snapshot and the `KEPT` newest; call it when the newest is known to be whole.
 
     From the first one and the records every step can be rebuilt; of the newest ones the second is
-    there for when the first is damaged.
+    there for when the first is damaged. What a killed process left half written or half removed
+    goes too.
     """
+    for name in fs.names(folder):
+        if name.endswith(durable.TEMPORARY):
+            durable.remove_tree(fs, folder / name)
     for path in _folders(fs, folder)[KEPT:-1]:
         condemned = path.with_name(path.name + durable.TEMPORARY)
         fs.rename(path, condemned)  # no reader sees a part of it

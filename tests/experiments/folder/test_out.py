@@ -56,6 +56,7 @@ def test_a_run_s_folder_and_what_a_kill_left_are_written_again(tmp_path: Path):
     pytest.importorskip("typst")
     out = tmp_path / "out"
     (out / ".xyz.partial").mkdir(parents=True)  # killed before anything of it had a name
+    (out / ".lock").touch()
     assert call(reproduce, "--out", str(out), "--json", "-").code == 0
     assert call(reproduce, "--out", str(out), "--json", "-").code == 0
     claim(begun := tmp_path / "begun", "sweep")

@@ -25,9 +25,11 @@ from transformers import (
 )
 
 from experiments import run
-from experiments.training.loaded_model import load
+from experiments.training import loaded_model
+from experiments.training.loaded_model import LoadedModel
 from tests.commands import call
 from zo2sim.dtypes import Dtype
+from zo2sim.plan.choices import Recipe
 
 BYTES = ByT5Tokenizer(extra_ids=0)
 SIZES: dict[str, Any] = {
@@ -54,6 +56,10 @@ XLNET: dict[str, Any] = {
     "d_inner": 32,
 }
 STEPS = ("--steps", "1", "--batch", "2", "--sequence", "16", "--no-report")
+
+
+def load(name: str, folder: Path, dtype: Dtype = Dtype.FP32) -> LoadedModel:
+    return loaded_model.load(name, folder, Recipe(storage_dtype=dtype), seed=0)
 
 
 def saved(model: PreTrainedModel, folder: Path, **changes: Any) -> Path:
@@ -108,7 +114,7 @@ def test_what_sees_the_tokens_that_it_predicts_is_refused(encoder: Any, tmp_path
 
 def test_a_decoder_of_the_same_class_is_taken(tmp_path: Path):
     folder = saved(BertLMHeadModel(BertConfig(**SIZES, is_decoder=True)), tmp_path / "m")
-    load("bert", folder, Dtype.FP32).check_causal()
+    load("bert", folder).check_causal()
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
@@ -122,19 +128,19 @@ def test_a_head_is_never_invented(named: bool, tmp_path: Path):
 def test_weights_that_are_missing_are_counted(tmp_path: Path):
     folder = saved(LlamaForCausalLM(LlamaConfig(**SIZES)), tmp_path / "m", num_hidden_layers=4)
     with pytest.raises(ValueError, match=r"has no model\.layers\.2\..+ and 16 more"):
-        load("deeper", folder, Dtype.FP32)
+        load("deeper", folder)
 
 
 def test_a_base_model_whose_head_is_its_embedding_is_whole(tmp_path: Path):
     config = GPT2Config(**GPT2, bos_token_id=1, eos_token_id=1)
-    loaded = load("gpt2", saved(GPT2Model(config), tmp_path / "m"), Dtype.FP32)
+    loaded = load("gpt2", saved(GPT2Model(config), tmp_path / "m"))
     loaded.check_causal()
     assert loaded.unused == ()
 
 
 def test_weights_that_nothing_uses_are_named(tmp_path: Path):
     folder = saved(LlamaForCausalLM(LlamaConfig(**SIZES)), tmp_path / "m", num_hidden_layers=1)
-    unused = load("shorter", folder, Dtype.FP32).unused
+    unused = load("shorter", folder).unused
     assert len(unused) == 9
     assert {name.split(".")[2] for name in unused} == {"1"}
 
@@ -160,7 +166,7 @@ def test_code_of_a_folder_is_never_run_nor_asked_about(
 def test_where_transformers_has_the_class_the_folders_code_is_passed_over(tmp_path: Path):
     model = LlamaForCausalLM(LlamaConfig(**SIZES))
     folder = saved(model, tmp_path / "m", auto_map={"AutoModelForCausalLM": "own.Model"})
-    assert type(load("llama", folder, Dtype.FP32).model) is LlamaForCausalLM
+    assert type(load("llama", folder).model) is LlamaForCausalLM
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])

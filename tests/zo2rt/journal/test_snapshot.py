@@ -236,3 +236,28 @@ def test_the_first_and_the_two_newest_are_kept(tmp_path: Path):
     state, weights = toy_run.resumed(Disk(), tmp_path)
     assert (state.snapshot.position.step, state.journal.position.step) == (16, 20)
     assert toy_run.bits(weights) == toy_run.bits(trained)
+
+
+def test_what_a_killed_process_left_half_removed_goes_with_the_next_snapshot():
+    fs = LossyDisk()
+    toy_run.run(fs, RUN, 12, save_every=4)
+    whole = fs.names(FOLDER)
+    again = LossyDisk()
+    toy_run.run(again, RUN, 8, save_every=4)
+    start = len(again.log)
+    toy_run.run(again, RUN, 12, save_every=4)
+    for length in range(start, len(again.log) + 1):
+        left = again.after_kill(length)
+        toy_run.run(left, RUN, 12, save_every=4)
+        state, weights = toy_run.resumed(left, RUN)
+        recovery.save(left, RUN, state.journal, weights.items())
+        assert left.names(FOLDER) == whole
+
+
+def test_a_snapshot_that_is_asked_for_twice_leaves_what_one_does():
+    fs = LossyDisk()
+    toy_run.run(fs, RUN, 8, save_every=4)
+    names = (fs.names(RUN), fs.names(FOLDER))
+    state, weights = toy_run.resumed(fs, RUN)
+    recovery.save(fs, RUN, state.journal, weights.items())
+    assert (fs.names(RUN), fs.names(FOLDER)) == names

@@ -1,0 +1,91 @@
+"""LoRA adapters of a run's model (arXiv:2106.09685), through PEFT."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from experiments.cli import json_object, read_text
+from zo2rt.model.discovery import find_blocks
+from zo2sim.checks import shown
+from zo2sim.plan.choices import Recipe
+
+CONFIG = "adapter_config.json"
+_EXACT: dict[str, Any] = {"autocast_adapter_dtype": False}
+"""Adapters keep the dtype of the weights, as the plan counts them."""
+
+
+def base_of(name: str, folder: Path) -> str | None:
+    """Where the model lies of which ``folder`` holds adapters; None where it holds no adapters."""
+    if not (folder / CONFIG).is_file():
+        return None
+    path = folder / CONFIG
+    base = json_object(read_text(path), where=str(path)).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ValueError(
+            f"--model {name}: base_model_name_or_path of {CONFIG} must name the model that its "
+            f"adapters belong to; got {shown(base)}"
+        )
+    return base
+
+
+def opened(model: Any, folder: Path) -> Any:
+    """The model with the adapters of ``folder``, which alone train."""
+    from peft import PeftModel  # takes seconds, and few runs need it
+
+    with _quiet():
+        return PeftModel.from_pretrained(model, folder, is_trainable=True, **_EXACT).eval()
+
+
+def check_rank(name: str, adapted: Any, recipe: Recipe) -> None:
+    """Raise ``ValueError`` where the recipe trains no adapters, or some of another rank."""
+    came = adapted.peft_config["default"].r
+    if came != recipe.lora_rank:
+        raise ValueError(
+            f"--model {name} holds adapters of rank {came}: --trainable must be lora:{came}; "
+            f"got {recipe.trainable}"
+        )
+
+
+def added(model: Any, rank: int, seed: int) -> Any:
+    """The model with new adapters beside every linear layer of a block, which alone train.
+
+    They change nothing yet (B = 0), and are the same for the same seed.
+    """
+    from peft import LoraConfig, get_peft_model  # takes seconds, and few runs need it
+
+    layers = _linear_layers(model)
+    transposed = any(isinstance(layer, Conv1D) for layer in layers.values())
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=[*layers],
+        fan_in_fan_out=transposed,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]), _quiet():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config, **_EXACT).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PEFT calls transformers by names that will change, which is nothing to a user."""
+    with catch_warnings():
+        simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Of the blocks, by their names in the model."""
+    inside = find_blocks(model).path + "."
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if name.startswith(inside) and isinstance(module, nn.Linear | Conv1D)
+    }
