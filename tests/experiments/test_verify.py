@@ -1,5 +1,6 @@
 """`verify`: prints a schedule, or proves it free of races."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from experiments import verify
 from tests.commands import call
 from tests.thorough import examples
+from zo2sim.policies import build
+from zo2sim.schedule.ops import Program, Schedule
 
 RACE = """schedule broken steps=1
 H0 h2d slot=0 reads host:0 writes slot:0
@@ -95,3 +98,20 @@ def test_no_text_breaks_the_reader(lines: list[str], tmp_path_factory: pytest.Te
     file.write_text("\n".join(["schedule x steps=1", *lines]))
     outcome = call(verify, "--file", str(file))
     assert outcome.code in (0, 3) or (outcome.code == 2 and outcome.complaint)
+
+
+def test_an_operation_that_a_policy_leaves_out_is_the_answer_no(monkeypatch: pytest.MonkeyPatch):
+    """The race verifier alone would not see it."""
+    monkeypatch.setattr(verify, "build", lambda *about: without("Utail.1", build(*about)))
+    outcome = call(verify, "--policy", "dual", "--blocks", "2")
+    assert outcome.code == 3
+    assert "Ftail (compute, step 2) reads unit tail with 0 records" in outcome.out
+
+
+def without(name: str, program: Program) -> Program:
+    parts = {part: getattr(program, part) for part in ("prologue", "period")}
+    return replace(program, **{part: _less(schedule, name) for part, schedule in parts.items()})
+
+
+def _less(schedule: Schedule, name: str) -> Schedule:
+    return replace(schedule, ops=tuple(op for op in schedule.ops if op.name != name))

@@ -32,6 +32,7 @@ from zo2rt.steps.executor import Executor
 from zo2rt.steps.operations import lane_batches
 from zo2rt.steps.outcome import Outcome
 from zo2rt.steps.step import Step
+from zo2rt.steps.supported import check_fulfilled
 from zo2rt.steps.timeline import Timeline
 from zo2rt.weights.pending import PendingUpdates
 from zo2sim.memory.account import SHARD_BYTES, DoesNotFit
@@ -87,6 +88,7 @@ class Engine:
         )
         self._parts = parts = assemble(model, settings, backend)
         self.program: Program = build(parts.layout.shape, plan, recipe)
+        check_fulfilled(self.program, parts.units, parts.layout)
         self.num_steps = 0 if parts.run is None else parts.run.journal.position.step
         self._first_step = self.num_steps
         self._executor = self._fresh_executor()
@@ -192,7 +194,7 @@ class Engine:
         self._timeline.flushed(self.num_steps)
         done = self.num_steps - self._first_step
         with torch.no_grad():
-            self._run(self._pending(done), self.num_steps)
+            self._run(flush(self._parts.layout, done), self.num_steps)
         self._executor = self._fresh_executor()
         self._first_step = self.num_steps
 
@@ -253,13 +255,6 @@ class Engine:
             self._updates.end()
             self._parts.residence.show_blocks()
             self._let_go()
-
-    def _pending(self, done: int) -> Schedule:
-        """What is pending after ``done`` steps since the weights were whole."""
-        every = self.program.period.steps
-        schedule = flush(self._parts.layout, done % every)
-        ops = (replace(op, records=min(op.records, done)) for op in schedule.ops)
-        return replace(schedule, ops=tuple(ops))
 
     def _begun(self, traversal: Traversal, lr: float | None, seed: int | None) -> None:
         optimizer, operations = self.optimizer, self._parts.operations

@@ -1,8 +1,13 @@
 """What the runtime does not execute, each with its reason: one table."""
 
+from dataclasses import replace
+from functools import partial
+
 from zo2rt.model.units import Units
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.schedule.ops import TAIL
+from zo2sim.policies import Layout, flush, task
+from zo2sim.schedule.ops import TAIL, Program
+from zo2sim.schedule.verify import unfulfilled
 
 FIRST_ORDER_REASON = "first-order baselines are predicted, to compare with, and never executed"
 
@@ -52,6 +57,18 @@ def check(plan: Plan, recipe: Recipe) -> None:
 def check_model(plan: Plan, recipe: Recipe, units: Units, forwards: int) -> None:
     """Raise ``ValueError`` with the reason."""
     _raise(unsupported_model(plan, recipe, units, forwards))
+
+
+def check_fulfilled(program: Program, units: Units, layout: Layout) -> None:
+    """Raise ``ValueError`` where a program is not what the model, as it is here, needs."""
+    about = (layout.shape, layout.plan, layout.recipe)
+    asked = replace(task(*about), trained=frozenset(u.number for u in units.order if u.trained))
+    lacks = unfulfilled(program, asked, partial(flush, layout))
+    if lacks:
+        raise ValueError(
+            f"policy={layout.plan.policy}: its program must do all that the model asks, once; "
+            f"{lacks[0]}; mend the policy, or use another"
+        )
 
 
 def _is_adapted(units: Units) -> bool:

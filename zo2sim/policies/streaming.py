@@ -25,15 +25,15 @@ def period_ops(layout: Layout) -> Iterator[Op]:
         yield from _STEPS[layout.plan.policy](layout, step)
 
 
-def flush_ops(layout: Layout, step: int) -> Iterator[Op]:
-    """Apply every record that is pending before ``step`` and write the blocks back."""
+def flush_ops(layout: Layout, done: int) -> Iterator[Op]:
+    """Apply every record that is pending after ``done`` steps and write the blocks back."""
     if not layout.plan.defers:
         return
     for unit in layout.units:
         if layout.is_trained(unit):
-            records = pending(layout, unit, step)
+            records = min(pending(layout, unit, done), done)
             yield from Visit(
-                layout=layout, unit=unit, records=records, record_step=step - 1, save=True
+                layout=layout, unit=unit, records=records, record_step=done - 1, save=True
             ).ops()
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from zo2sim.schedule.ops import Buffer
+from zo2sim.schedule.ops import Buffer, Op
 from zo2sim.schedule.unroll import Unrolled
 
-HazardKind = Literal["RAW", "WAR", "WAW", "capacity", "stale"]
+HazardKind = Literal["RAW", "WAR", "WAW", "capacity", "stale", "incomplete"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,11 @@ class Hazard:
 def place(item: Unrolled) -> str:
     """``F1 (compute, step 0)``."""
     return f"{item.name} ({item.op.stream}, step {item.step})"
+
+
+def lacking(op: Op) -> Unrolled:
+    """An operation that a program lacks, as if it had it."""
+    return Unrolled(op, op.name, 0, op.step, 0, None, ())
 
 
 def once(hazards: Iterable[Hazard]) -> tuple[Hazard, ...]:

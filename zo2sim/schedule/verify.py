@@ -12,12 +12,13 @@ atomic, and two at once would leave a mixture.
 from collections import defaultdict
 from collections.abc import Iterator
 
+from zo2sim.schedule.completeness import Task, check_complete
 from zo2sim.schedule.hazard import Hazard, HazardKind, once, place
 from zo2sim.schedule.ops import Buffer, BufferSpace, Program, Stream
 from zo2sim.schedule.unroll import Unrolled, unroll
-from zo2sim.schedule.versions import check_versions
+from zo2sim.schedule.versions import FlushAfter, check_versions
 
-__all__ = ["Hazard", "check_versions", "happens_before", "races", "verify"]
+__all__ = ["Hazard", "Task", "happens_before", "races", "unfulfilled", "verify"]
 
 _COLUMN = {stream: i for i, stream in enumerate(Stream)}
 
@@ -32,6 +33,14 @@ def verify(
     """
     parts = (unroll(program, periods=periods), unroll(program.flush), unroll(program.evaluate))
     return once(hazard for part in parts for hazard in (*races(part), *_excess(part, num_slots)))
+
+
+def unfulfilled(program: Program, task: Task, flush_after: FlushAfter) -> tuple[Hazard, ...]:
+    """Everything that a program leaves out, repeats or does to other weights than its model asks.
+
+    What `verify` does not look at: the issue order itself. Empty when there is nothing.
+    """
+    return (*check_complete(program, task), *check_versions(program, task, flush_after))
 
 
 def races(unrolled: tuple[Unrolled, ...]) -> Iterator[Hazard]:

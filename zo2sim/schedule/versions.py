@@ -1,19 +1,33 @@
 """Which weights an operation sees: the issue order, interpreted with version numbers.
 
-The version of a unit's weights is the number of journal records that they contain. Copies carry it
-along, an update adds the records that it applies, LOSS makes a record. The race verifier
-(`zo2sim.schedule.verify`) proves that every legal execution sees what the issue order sees; this
-module proves that what the issue order sees is right.
+The version of a unit's weights is the number of journal records that they contain, and in place
+of the signs that they went through. Copies carry it along, an update adds the records that it
+applies, LOSS makes a record. The race verifier (`zo2sim.schedule.verify`) proves that every legal
+execution sees what the issue order sees; this module proves that what the issue order sees is
+what the model asks for (`zo2sim.schedule.completeness.Task`).
 """
 
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import groupby
 from typing import NamedTuple
 
-from zo2sim.schedule.hazard import Hazard, once, place
-from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, unit_name
+from zo2sim.schedule.completeness import Task
+from zo2sim.schedule.hazard import Hazard, lacking, once, place
+from zo2sim.schedule.ops import (
+    HEAD,
+    Buffer,
+    BufferSpace,
+    Kind,
+    Op,
+    Program,
+    Schedule,
+    Stream,
+    unit_name,
+)
 from zo2sim.schedule.unroll import Unrolled, chain
 
-_UPDATES = (Kind.UPDATE, Kind.HOST_UPDATE)
 _PER_UNIT = (BufferSpace.HOST, BufferSpace.NVME, BufferSpace.RESIDENT)
 _WEIGHTS = (
     *_PER_UNIT,
@@ -22,43 +36,81 @@ _WEIGHTS = (
     BufferSpace.STAGE_IN,
     BufferSpace.STAGE_OUT,
 )
+_HEAD = Buffer(BufferSpace.RESIDENT, HEAD)
 
 
-def check_versions(program: Program, *, periods: int = 3) -> tuple[Hazard, ...]:
+FlushAfter = Callable[[int], Schedule]
+"""The flush that applies what is pending after so many steps."""
+
+
+def check_versions(
+    program: Program, task: Task, flush_after: FlushAfter | None = None, *, periods: int = 3
+) -> tuple[Hazard, ...]:
     """Every operation that sees too old, too new or foreign weights; empty when there is none.
 
-    Interprets the prologue, ``periods - 1`` periods, flush and evaluation in issue order. A
-    FORWARD needs the records of all losses before it; an update must apply exactly the records
-    that are missing, from buffers that hold them; a WRITE needs every record that it contains to
-    be in the journal. A unit that is never updated (LoRA's blocks) stays at version 0.
+    Interprets the prologue and ``periods - 1`` periods in issue order, with flush and evaluation
+    at their end, or with ``flush_after`` after each of their steps. A FORWARD needs the records of
+    all losses before it; an update must apply exactly the records that are missing, from buffers
+    that hold them; a WRITE needs every record that it contains to be in the journal; a flush
+    leaves all of them wherever weights are read from later.
     """
-    steady = (program.period,) * (periods - 1)
-    items = chain((program.prologue, *steady, program.flush, program.evaluate))
-    trained = frozenset(i.op.unit for i in items if i.op.kind in _UPDATES)
-    state = _State(trained)
-    return once(hazard for item in items for hazard in _STEPS[item.op.kind](state, item))
+    return once(_followed(program, task, flush_after, periods))
+
+
+def _followed(
+    program: Program, task: Task, flush_after: FlushAfter | None, periods: int
+) -> Iterator[Hazard]:
+    state, homes = _State(task), _homes(program)
+    steps = chain((program.prologue, *(program.period,) * (periods - 1)))
+    last = steps[-1].step if steps else 0
+    for step, items in groupby(steps, lambda item: item.step):
+        for item in items:
+            yield from _STEPS[item.op.kind](state, item)
+        if step == last or flush_after is not None:
+            done = step + 1
+            flush = program.flush if flush_after is None else flush_after(done)
+            fork = state.fork()
+            yield from _ended(fork, chain((flush,)), done)
+            yield from _unsaved(fork, flush, homes)
+            yield from _ended(fork, chain((program.evaluate,)), done + flush.steps)
+
+
+def _ended(state: "_State", items: tuple[Unrolled, ...], done: int) -> Iterator[Hazard]:
+    """What follows ``done`` steps."""
+    for item in items:
+        yield from _STEPS[item.op.kind](state, replace(item, step=done + item.step))
 
 
 class _Copy(NamedTuple):
-    """Weights in some buffer: whose, and how many records they contain."""
+    """Weights in some buffer: whose, how many records they contain, and signs gone through."""
 
     unit: int
-    version: int
+    records: int
+    passes: int = 0
 
 
 class _State:
-    """Contents of every buffer after the operations so far."""
+    """Contents of every buffer after the operations so far; None where nothing is left."""
 
-    def __init__(self, trained: frozenset[int | None]) -> None:
-        self.trained = trained
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self.losses = 0
         self.journalled = 0
-        self._records: dict[Buffer, int] = {}
-        self._copies: dict[Buffer, _Copy] = {}
+        self._passes: Counter[int] = Counter()
+        self._records: ChainMap[Buffer, int] = ChainMap()
+        self._copies: ChainMap[Buffer, _Copy | None] = ChainMap()
+
+    def fork(self) -> "_State":
+        """A state of its own that starts from here."""
+        new = _State(self.task)
+        new.losses, new.journalled, new._passes = self.losses, self.journalled, self._passes
+        new._records, new._copies = self._records.new_child(), self._copies.new_child()
+        return new
 
     def wanted(self, unit: int) -> _Copy:
-        """The weights that every loss so far asks for."""
-        return _Copy(unit, self.losses if unit in self.trained else 0)
+        """The weights that every operation so far asks for."""
+        records = self.losses if unit in self.task.trained else 0
+        return _Copy(unit, records, self._passes[unit])
 
     def at(self, buffer: Buffer) -> _Copy | None:
         first = _Copy(buffer.number, 0) if buffer.space in _PER_UNIT else None
@@ -66,10 +118,17 @@ class _State:
 
     def put(self, buffers: tuple[Buffer, ...], copy: _Copy | None) -> None:
         for buffer in buffers:
-            if copy is None:
-                self._copies.pop(buffer, None)
-            else:
-                self._copies[buffer] = copy
+            self._copies[buffer] = copy
+
+    def run(self, op: Op) -> None:
+        """A FORWARD's signs have changed the weights that they asked for, where they were."""
+        signs = len(op.lanes.strip("0"))
+        assert op.unit is not None, f"{op.name} is about a unit"
+        for unit in self.task.passed(op.unit):
+            self._passes[unit] += signs
+        for buffer in _weights(op.writes):
+            if (copy := self.at(buffer)) is not None:
+                self._copies[buffer] = copy._replace(passes=copy.passes + signs)
 
     def lose(self, buffers: tuple[Buffer, ...]) -> None:
         """A new record; without a buffer for it (evaluation) there is none."""
@@ -95,10 +154,35 @@ def _stale(item: Unrolled, buffer: Buffer, words: str) -> Hazard:
     return Hazard(kind="stale", second=item, buffer=buffer, words=f"{place(item)} {words}")
 
 
+def _homes(program: Program) -> frozenset[Buffer]:
+    """Where weights are kept: places of a unit's own that something reads."""
+    parts = (program.prologue, program.period, program.flush, program.evaluate)
+    reads = {buffer for part in parts for op in part.ops for buffer in op.reads}
+    return frozenset(buffer for buffer in reads if buffer.space in _PER_UNIT)
+
+
+def _unsaved(state: _State, flush: Schedule, homes: frozenset[Buffer]) -> Iterator[Hazard]:
+    """What a flush has not brought home: the update, or the copy, that is missing from it."""
+    for buffer in sorted(homes):
+        found, wanted = state.at(buffer), state.wanted(buffer.number)
+        if found != wanted:
+            words = (
+                f"{flush.name} leaves {_described(found)} there, but must leave "
+                f"{_described(wanted)}; write back what has changed"
+            )
+            missing = Op(kind=Kind.UPDATE, stream=Stream.COMPUTE, unit=buffer.number)
+            yield Hazard(kind="stale", second=lacking(missing), buffer=buffer, words=words)
+
+
 def _foreign(state: _State, item: Unrolled, buffer: Buffer) -> Iterator[Hazard]:
-    """Wrong unit or nothing at all; the interpretation then goes on with the right weights."""
-    unit = buffer.number if buffer.space in _PER_UNIT else item.op.unit
+    """Wrong unit or nothing at all; the interpretation then goes on with the right weights.
+
+    A unit's own weights are asked for, and of the head those that others borrow in a FORWARD.
+    """
+    unit = item.op.unit
     assert unit is not None, f"{item.name} touches weights but has no unit"
+    if item.op.kind is Kind.FORWARD and buffer == _HEAD:
+        unit = HEAD
     found = state.at(buffer)
     if found is None or found.unit != unit:
         held = "nothing" if found is None else f"unit {unit_name(found.unit)}"
@@ -119,9 +203,9 @@ def _copy(state: _State, item: Unrolled) -> Iterator[Hazard]:
     for source in _weights(item.op.reads):
         yield from _foreign(state, item, source)
         copy = state.at(source)
-        if item.op.kind is Kind.WRITE and copy is not None and copy.version > state.journalled:
+        if item.op.kind is Kind.WRITE and copy is not None and copy.records > state.journalled:
             words = (
-                f"stores {_records(copy.version)}, but the journal holds {state.journalled}; "
+                f"stores {_records(copy.records)}, but the journal holds {state.journalled}; "
                 f"wait for the JOURNAL of every record first"
             )
             yield _stale(item, source, words)
@@ -134,13 +218,15 @@ def _forward(state: _State, item: Unrolled) -> Iterator[Hazard]:
         found = state.at(buffer)
         assert found is not None
         wanted = state.wanted(found.unit)
-        if missing := wanted.version - found.version:
+        if missing := wanted.records - found.records:
             words = (
-                f"reads unit {unit_name(found.unit)} with {_records(found.version)}, "
-                f"but needs {wanted.version}; apply the missing {missing} first"
+                f"reads unit {unit_name(found.unit)} with {_records(found.records)}, "
+                f"but needs {wanted.records}; apply the missing {missing} first"
             )
             yield _stale(item, buffer, words)
-            state.put((buffer,), wanted)
+        yield from _other_passes(state, item, buffer)
+        state.put((buffer,), wanted)
+    state.run(item.op)
 
 
 def _update(state: _State, item: Unrolled) -> Iterator[Hazard]:
@@ -150,17 +236,32 @@ def _update(state: _State, item: Unrolled) -> Iterator[Hazard]:
         yield from _foreign(state, item, buffer)
         found = state.at(buffer)
         assert found is not None
-        missing = state.losses - found.version
-        if op.records != missing:
+        wanted = state.wanted(found.unit)
+        missing = wanted.records - found.records
+        if found.unit in state.task.trained and op.records != missing:
             words = (
                 f"applies {_records(op.records)} to unit {unit_name(found.unit)} with "
-                f"{found.version} of {state.losses}; it must apply {missing}"
+                f"{found.records} of {state.losses}; it must apply {missing}"
             )
             yield _stale(item, buffer, words)
-        elif unread := state.unread(op, range(found.version, state.losses)):
+        elif unread := state.unread(op, range(found.records, wanted.records)):
             words = f"must apply the record of step {unread[0]}, which no buffer it reads holds"
             yield _stale(item, buffer, words)
-        state.put(_weights(op.writes), state.wanted(found.unit))
+        yield from _other_passes(state, item, buffer)
+        state.put(_weights(op.writes), wanted)
+
+
+def _other_passes(state: _State, item: Unrolled, buffer: Buffer) -> Iterator[Hazard]:
+    """In place a sign leaves other weights behind, and what comes next starts from those."""
+    found = state.at(buffer)
+    assert found is not None
+    wanted = state.wanted(found.unit)
+    if found.passes != wanted.passes:
+        words = (
+            f"reads unit {unit_name(found.unit)} after {found.passes} signs in place, but needs "
+            f"it after {wanted.passes}; keep what every sign has left"
+        )
+        yield _stale(item, buffer, words)
 
 
 def _lose(state: _State, item: Unrolled) -> Iterator[Hazard]:
@@ -171,6 +272,13 @@ def _lose(state: _State, item: Unrolled) -> Iterator[Hazard]:
 def _journal(state: _State, item: Unrolled) -> Iterator[Hazard]:
     state.append(item.op.reads)
     yield from ()
+
+
+def _described(copy: _Copy | None) -> str:
+    if copy is None:
+        return "nothing"
+    signs = f" and {copy.passes} signs in place" if copy.passes else ""
+    return f"unit {unit_name(copy.unit)} with {_records(copy.records)}{signs}"
 
 
 def _records(count: int) -> str:

@@ -8,7 +8,7 @@ from tests import GOLDEN
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape, build, flush
-from zo2sim.schedule.ops import Kind, Program
+from zo2sim.schedule.ops import Kind, Program, Schedule
 from zo2sim.schedule.text import brief, dump, parse
 
 CASES = {
@@ -135,8 +135,16 @@ def test_flush_brings_every_unit_up_to_date():
 
 def test_flush_in_the_middle_of_a_period_knows_how_many_records_wait():
     layout = Layout(shape=Shape(num_blocks=3), plan=Plan(write_back_every=3), recipe=Recipe())
-    records = [op.records for op in flush(layout, 1).ops if op.kind is Kind.UPDATE]
-    assert records == [1, 1, 2, 3, 1]
+    assert [updates(flush(layout, done)) for done in (1, 2, 4)] == [
+        [1, 1, 1, 1, 1],
+        [1, 2, 2, 1, 1],
+        [1, 1, 2, 3, 1],
+    ]
+
+
+def updates(schedule: Schedule) -> list[int]:
+    """Records that each of its updates applies."""
+    return [op.records for op in schedule.ops if op.kind is Kind.UPDATE]
 
 
 def test_dual_leaves_nothing_to_flush():

@@ -1,0 +1,154 @@
+"""What a model asks of any program, and whether a program does all of it.
+
+The race verifier (`zo2sim.schedule.verify`) proves that every legal execution does what the issue
+order does, and `zo2sim.schedule.versions` that what the issue order does with weights is right.
+This module says what must be done at all. It knows the model, and no policy: a step takes every
+lane through every unit in order, turns the losses into one record and makes it durable.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from zo2sim.schedule.hazard import Hazard, lacking, once, place
+from zo2sim.schedule.ops import (
+    HEAD,
+    TAIL,
+    Buffer,
+    BufferSpace,
+    Kind,
+    Op,
+    Program,
+    Schedule,
+    Stream,
+    unit_name,
+)
+from zo2sim.schedule.unroll import Unrolled, chain
+
+_LANES = {"+": "W+", "-": "W-", "0": "theta"}
+_STREAMS = {Kind.LOSS: Stream.COMPUTE, Kind.JOURNAL: Stream.HOST}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a model and its recipe ask of every program, whatever the plan.
+
+    ``trained`` are the units with anything to train: each record changes each of them once.
+    A loss takes ``forwards`` passes over the units. In place, every pass of a sign leaves other
+    weights behind, of the head too where a ``tied`` tail reads them, and the signs take turns.
+    """
+
+    num_blocks: int
+    trained: frozenset[int]
+    tied: bool = False
+    forwards: int = 1
+    in_place: bool = False
+    journalled: bool = True
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """In execution order."""
+        return (HEAD, *range(self.num_blocks), TAIL)
+
+    def passed(self, unit: int) -> tuple[int, ...]:
+        """Units whose weights a FORWARD of ``unit`` leaves different."""
+        if not self.in_place:
+            return ()
+        return (unit, HEAD) if self.tied and unit == TAIL else (unit,)
+
+
+def check_complete(program: Program, task: Task) -> tuple[Hazard, ...]:
+    """Every lane that leaves out, repeats or swaps a unit, and every record lost; empty when whole.
+
+    A step must take both signs ``forwards`` times through all units, in order, before its LOSS,
+    which one JOURNAL follows; an evaluation takes the unperturbed weights once. What updates and
+    copies must have done by then, `zo2sim.schedule.versions` knows.
+    """
+    steps = (_Part(part, task, "+-", task.forwards) for part in (program.prologue, program.period))
+    parts = (*steps, _Part(program.evaluate, task, "0", 1))
+    return once(hazard for part in parts for hazard in part.hazards())
+
+
+@dataclass(slots=True)
+class _Part:
+    """One schedule, in issue order: LOSSes and JOURNALs so far, and units since, per sign."""
+
+    schedule: Schedule
+    task: Task
+    signs: str
+    passes: int
+    losses: int = 0
+    records: int = 0
+    step: int = 0
+    ran: dict[str, int] = field(default_factory=lambda: {})
+
+    def hazards(self) -> Iterator[Hazard]:
+        for item in chain((self.schedule,)):
+            yield from self._out_of_step(item)
+            if item.op.kind is Kind.FORWARD:
+                yield from self._forward(item)
+            elif item.op.kind is Kind.LOSS:
+                yield from self._loss(item)
+            elif item.op.kind is Kind.JOURNAL:
+                yield from self._journal(item)
+        yield from self._missing(Kind.LOSS, self.losses, self.schedule.steps)
+        yield from self._missing(Kind.JOURNAL, self.records, self._wanted(self.losses))
+
+    def _wanted(self, losses: int) -> int:
+        """Records that the journal holds after so many losses; an evaluation leaves none."""
+        return losses if self.task.journalled and self.signs != "0" else 0
+
+    def _out_of_step(self, item: Unrolled) -> Iterator[Hazard]:
+        """Operations come step by step, and a step's lanes before its LOSS."""
+        step, over = item.op.step, self.losses - 1
+        if step < self.step or (item.op.kind is Kind.FORWARD and step <= over):
+            late = max(self.step, over)
+            yield _incomplete(item, f"comes too late, after operations of step {late}")
+        elif step > self.losses:
+            yield _incomplete(item, f"comes before the LOSS of step {self.losses}")
+        self.step = max(self.step, step)
+
+    def _forward(self, item: Unrolled) -> Iterator[Hazard]:
+        """Goes on as if the right unit had run, so that one mistake is few reports."""
+        units, op = self.task.units, item.op
+        for sign in op.lanes:
+            ran = self.ran.get(sign, 0)
+            due = units[ran % len(units)]
+            if sign not in self.signs:
+                yield _incomplete(item, f"runs {_LANES[sign]}, which nobody asks for here")
+            elif op.unit != due:
+                yield _incomplete(item, f"runs {_LANES[sign]}, which passes {unit_name(due)} next")
+            elif self.task.in_place and self._is_early(sign, ran):
+                yield _incomplete(item, f"runs {_LANES[sign]} in place, but the other sign is next")
+            self.ran[sign] = ran + 1
+
+    def _is_early(self, sign: str, ran: int) -> bool:
+        """In place W- starts from W+, and another W+ from what W- has left."""
+        if sign == "-":
+            return self.ran.get("+", 0) <= ran
+        return sign == "+" and self.ran.get("-", 0) <= ran - len(self.task.units)
+
+    def _loss(self, item: Unrolled) -> Iterator[Hazard]:
+        wanted = self.passes * len(self.task.units)
+        for sign in self.signs:
+            if (ran := self.ran.get(sign, 0)) != wanted:
+                lane = _LANES[sign]
+                yield _incomplete(item, f"comes after {lane} has passed {ran} of {wanted} units")
+        self.ran.clear()
+        yield from self._missing(Kind.JOURNAL, self.records, self._wanted(self.losses))
+        self.losses += 1
+
+    def _journal(self, item: Unrolled) -> Iterator[Hazard]:
+        self.records += 1
+        if self.records != self._wanted(self.losses):
+            yield _incomplete(item, f"keeps record {self.records} after {self.losses} losses")
+
+    def _missing(self, kind: Kind, count: int, wanted: int) -> Iterator[Hazard]:
+        if count < wanted:
+            item = lacking(Op(kind=kind, stream=_STREAMS[kind], step=count))
+            yield _incomplete(item, f"is missing from {self.schedule.name}")
+
+
+def _incomplete(item: Unrolled, words: str) -> Hazard:
+    spaces = {Kind.JOURNAL: BufferSpace.JOURNAL, Kind.LOSS: BufferSpace.RECORD}
+    buffer = Buffer(spaces.get(item.op.kind, BufferSpace.ACTIVATIONS))
+    return Hazard(kind="incomplete", second=item, buffer=buffer, words=f"{place(item)} {words}")
