@@ -8,7 +8,7 @@ from analysis.fits.law import Fit
 from analysis.fits.machine import START_S, HostSpecs, quantities, with_constants
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.machines.file import named, names
-from zo2sim.machines.machine import Architecture, Machine
+from zo2sim.machines.machine import CEILINGS, Architecture, Machine
 from zo2sim.machines.quantity import Quantity
 
 UNKNOWN_START_S: Mapping[str, float] = {
@@ -92,13 +92,13 @@ def on_card(machine: Machine, card: CardRoom, room: HostSpecs, *, source: str) -
 
 
 def _ordered(machine: Machine, found: Mapping[str, Quantity]) -> dict[str, Quantity]:
-    """A direction is no faster with the other one busy: where noise says so, it is as fast."""
+    """No rate of the link exceeds one that bounds it: where noise says so, they are equal."""
     ordered = dict(found)
-    for way in ("h2d", "d2h"):
-        alone, both = f"link.{way}_bytes_per_s", f"link.both_{way}_bytes_per_s"
-        one = ordered.get(alone, machine.quantities[alone])
-        if ordered.get(both, machine.quantities[both]).value > one.value:
-            ordered[both] = one
+    for rate, most, _ in CEILINGS:
+        known = machine.quantities | ordered
+        one, other = known.get(f"link.{rate}"), known.get(f"link.{most}")
+        if one is not None and other is not None and one.value > other.value:
+            ordered[f"link.{rate}"] = other
     return ordered
 
 

@@ -132,13 +132,12 @@ def _start_constants() -> dict[str, Quantity]:
 
 
 def _link_states(found: Mapping[str, Quantity]) -> dict[str, Quantity]:
-    """Both ways no faster than one; pageable as pinned where it was not measured."""
+    """Nothing faster than one way from page-locked memory; as that where it was not measured."""
     states: dict[str, Quantity] = {}
-    for way in ("h2d", "d2h"):
-        alone, both = found[f"link.{way}_bytes_per_s"], found[f"link.both_{way}_bytes_per_s"]
-        pageable = f"link.pageable_{way}_bytes_per_s"
-        states[pageable] = found.get(pageable, alone)
-        states[f"link.both_{way}_bytes_per_s"] = both if both.value < alone.value else alone
+    for state in ("both_", "pageable_"):
+        for way in ("h2d", "d2h"):
+            key, alone = f"link.{state}{way}_bytes_per_s", found[f"link.{way}_bytes_per_s"]
+            states[key] = min(found.get(key, alone), alone, key=lambda rate: rate.value)
     return states
 
 

@@ -37,12 +37,14 @@ _NARROW = 0.005
 class Trust:
     """The band of a prediction, the machine that it is for, and what of the case lies beyond it.
 
-    ``extrapolated`` names what was neither measured nor calibrated.
+    ``extrapolated`` names what was neither measured nor calibrated. Where the simulated step never
+    repeated itself it is a mean over ``averaged_periods``; else these are 0.
     """
 
     band: Band
     machine: Machine
     extrapolated: tuple[str, ...]
+    averaged_periods: int
 
     @classmethod
     def of(cls, prediction: Prediction) -> "Trust":
@@ -50,6 +52,7 @@ class Trust:
             band=band(prediction),
             machine=prediction.case.machine,
             extrapolated=extrapolations(prediction.case),
+            averaged_periods=prediction.trace.averaged_periods,
         )
 
     @property
@@ -79,6 +82,7 @@ class Trust:
             },
             "hold_out_error": None if found is None else asdict(found),
             "extrapolated": list(self.extrapolated),
+            "averaged_periods": self.averaged_periods,
         }
 
     @property
@@ -121,6 +125,8 @@ class Trust:
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """For the screen, below the prediction: what the band is made of."""
+        if self.averaged_periods:
+            yield "steady state", f"none found: the mean of {self.averaged_periods} periods"
         yield "90 % band", f"holds {self.words['band_holds']}"
         narrower = self._narrower
         if narrower is not None:

@@ -70,3 +70,10 @@ def test_a_folder_that_holds_something_stays(tmp_path: Path):
     with one_writer(tmp_path / "new"):
         (tmp_path / "new" / "file").touch()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path):
+    (tmp_path / ".lock").symlink_to(tmp_path / "absent.txt")
+    with pytest.raises(OSError, match="symbolic links"), one_writer(tmp_path):
+        pass
+    assert not (tmp_path / "absent.txt").exists()

@@ -22,10 +22,16 @@ class BlockStore:
     """Versions count the journal records that the weights contain."""
 
     def __init__(self, path: Path, sizes: dict[int, int]) -> None:
-        """Room for blocks of ``sizes`` bytes, by unit. An earlier file at ``path`` is replaced."""
+        """Room for blocks of ``sizes`` bytes, by unit.
+
+        An earlier file at ``path`` is replaced, and so is a link, which is not followed. Raises
+        ``FileExistsError`` where somebody else makes one meanwhile.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
         self._path = path
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._handle = os.open(path, flags, 0o644)
         self._sizes = dict(sizes)
         self._offsets: dict[int, int] = {}
         self._halves = {unit: _HEADER * (1 + -(-size // _HEADER)) for unit, size in sizes.items()}

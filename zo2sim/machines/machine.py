@@ -146,8 +146,14 @@ class Link:
 
 
 _WAYS = ("h2d_bytes_per_s", "d2h_bytes_per_s")
+NOT_LOCKED = tuple((f"{state}{way}", way) for state in ("pageable_", "staged_") for way in _WAYS)
+"""Rates of copies that pass through page-locked memory, with the rate of what they pass through."""
 CEILINGS = (
     *((f"both_{way}", way, "a direction is no faster with the other one busy") for way in _WAYS),
+    *(
+        (rate, way, "no copy is faster than one from page-locked memory")
+        for rate, way in NOT_LOCKED
+    ),
     *(
         (f"{state}{way}", "limit_bytes_per_s", "no more is let through")
         for state in ("", "both_", "pageable_", "staged_")

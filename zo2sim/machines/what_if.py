@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from zo2sim.checks import positive, shown
 from zo2sim.machines.keys import closest, key_of
-from zo2sim.machines.machine import Machine
+from zo2sim.machines.machine import NOT_LOCKED, Link, Machine
 from zo2sim.machines.quantity import Provenance, Quantity
 
 
@@ -33,7 +33,10 @@ def replace_all(
     provenance: Provenance = "assumed",
     source: str = "set for a what-if",
 ) -> Machine:
-    """As `replace`, for several numbers at once: the rules must hold when all are in place."""
+    """As `replace`, for several numbers at once: the rules must hold when all are in place.
+
+    Copies from memory that is not page-locked are slowed by a link that is slower than they were.
+    """
     parts: dict[str, dict[str, Quantity]] = {}
     for written, value in values.items():
         key, unit = key_of(written) or _unknown(written)
@@ -42,11 +45,23 @@ def replace_all(
             raise ValueError(f"{written} needs a machine with [{part}]; {machine.name} has none")
         si = unit.to_si(positive(written, value))
         parts.setdefault(part, {})[field] = Quantity(si, provenance, source)
+    if "link" in parts:
+        parts["link"] = _slowed(machine.link, parts["link"]) | parts["link"]
     changes: dict[str, Any] = {
         part: dataclasses.replace(getattr(machine, part), **fields)
         for part, fields in parts.items()
     }
     return dataclasses.replace(machine, **changes)
+
+
+def _slowed(link: Link, changed: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """Rates of copies through page-locked memory, where that has become slower than they are."""
+    rates = ((rate, changed.get(through), getattr(link, rate)) for rate, through in NOT_LOCKED)
+    return {
+        rate: through
+        for rate, through, own in rates
+        if through is not None and own is not None and own.value > through.value
+    }
 
 
 def scale_link(machine: Machine, factor: float) -> Machine:

@@ -46,6 +46,11 @@ def cycles(ends: Floats) -> Numbers:
     return found
 
 
+def is_forced(cycle: int) -> bool:
+    """Whether a cycle is none that was found, but a stretch to average over."""
+    return cycle > max(_CYCLES)
+
+
 def forced(periods: int) -> int:
     """The cycle to average over where nothing repeats: the second half."""
     return max(1, periods // 2)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from zo2sim.schedule.ops import Kind, Op, Stream
+from zo2sim.simulate.steady import is_forced
 
 COPY_STREAMS = (Stream.H2D, Stream.D2H)
 
@@ -53,6 +54,11 @@ class Trace:
     trailing: int = 0
     once: bool = False
     spans: tuple[Span, ...]
+
+    @property
+    def averaged_periods(self) -> int:
+        """Periods over which a step is only averaged, where nothing repeated; 0 where it did."""
+        return self.cycle if is_forced(self.cycle) else 0
 
     @property
     def makespan_s(self) -> float:

@@ -112,12 +112,14 @@ def test_the_machine_has_what_was_measured_and_says_so(fitted: Fit):
     assert machine.link.half_size_bytes == H100.link.half_size_bytes
 
 
-def test_both_ways_are_no_faster_than_one():
+def test_no_copy_is_faster_than_one_way_from_page_locked_memory():
     rows = [
         Measured(group=key, name=key, amounts={key: 1e9}, seconds=seconds)
         for key, seconds in (
             ("link.h2d_bytes_per_s", 0.02),
             ("link.both_h2d_bytes_per_s", 0.019),
+            ("link.pageable_d2h_bytes_per_s", 0.018),
+            ("link.staged_h2d_bytes_per_s", 0.017),
             ("link.d2h_bytes_per_s", 0.02),
         )
         for _ in range(4)
@@ -126,6 +128,8 @@ def test_both_ways_are_no_faster_than_one():
     machine = calibrated_card(H100, found, OURS, ROOM, source="a test")
     assert machine.link.both_h2d_bytes_per_s == machine.link.h2d_bytes_per_s
     assert machine.link.both_d2h_bytes_per_s == machine.link.d2h_bytes_per_s
+    assert machine.link.pageable_d2h_bytes_per_s == machine.link.d2h_bytes_per_s
+    assert machine.link.staged_h2d_bytes_per_s == machine.link.h2d_bytes_per_s
 
 
 # ---- Which card ----

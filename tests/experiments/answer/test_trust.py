@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,6 +20,7 @@ from tests.commands import call
 from zo2sim.machines.file import dump
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.predict.predict import predict
+from zo2sim.simulate import events
 
 SMALL = ("--model", "opt-125m")
 RESIDENT = Spec(
@@ -179,3 +181,12 @@ def test_what_makes_a_band_wide_names_the_part_that_measures_it(widest: str, par
     found = Trust.of(predict(RESIDENT.case()))
     told = replace(found, band=replace(found.band, widest=widest, widest_share=0.9))
     assert any(text.endswith(f"--only {part}") for _, text in told.rows())
+
+
+def test_a_step_that_is_only_averaged_is_said_to_be(monkeypatch: pytest.MonkeyPatch):
+    shown = (*SMALL, "--machine", "rtx-4090-24gb")
+    assert call(plan, *shown, "--json", "-").json["averaged_periods"] == 0
+    assert "steady state" not in call(plan, *shown).out
+    monkeypatch.setattr(events, "cycles", lambda ends: np.zeros(1))
+    assert call(plan, *shown, "--json", "-").json["averaged_periods"] == 48
+    assert "none found: the mean of 48 periods" in call(plan, *shown).out

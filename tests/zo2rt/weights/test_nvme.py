@@ -65,3 +65,26 @@ def test_a_run_needs_a_place_for_its_blocks():
         engine(build("opt"), Plan(tier="nvme"), recipe(), batch("opt")),
     ):
         pass
+
+
+def test_a_link_that_lies_in_the_place_of_the_blocks_is_replaced_and_not_followed(tmp_path: Path):
+    path, mine, absent = (tmp_path / name for name in ("blocks.bin", "mine.txt", "absent.txt"))
+    mine.write_text("mine")
+    for target in (mine, absent):
+        path.symlink_to(target)
+        with closing(BlockStore(path, {0: 100})) as store:
+            store.write(0, torch.zeros(100, dtype=torch.uint8), 0)
+            assert not path.is_symlink()
+        assert not path.exists()
+    assert mine.read_text() == "mine"
+    assert not absent.exists()
+
+
+def test_a_link_that_somebody_plants_meanwhile_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "blocks.bin").symlink_to(tmp_path / "absent.txt")
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    with pytest.raises(FileExistsError):
+        BlockStore(tmp_path / "blocks.bin", {0: 100})
+    assert not (tmp_path / "absent.txt").exists()

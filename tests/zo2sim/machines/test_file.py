@@ -121,6 +121,18 @@ def test_an_interval_is_in_the_unit_of_its_key():
             "link.both_h2d_bytes_per_s must not exceed link.h2d_bytes_per_s (a direction is no "
             "faster with the other one busy); got 2.6e+10 and 2.55e+10 B/s",
         ),
+        (
+            "pageable_d2h",
+            number("pageable_d2h_gb_per_s", 30),
+            "link.pageable_d2h_bytes_per_s must not exceed link.d2h_bytes_per_s (no copy is faster "
+            "than one from page-locked memory); got 3e+10 and 2.58e+10 B/s",
+        ),
+        (
+            "staged_h2d",
+            number("staged_h2d_gb_per_s", 30),
+            "link.staged_h2d_bytes_per_s must not exceed link.h2d_bytes_per_s (no copy is faster "
+            "than one from page-locked memory); got 3e+10 and 2.55e+10 B/s",
+        ),
         ("fsync_s", number("fsync_s", 0), "host.fsync_s: value must be positive and finite; got 0"),
         (
             "fsync_s",

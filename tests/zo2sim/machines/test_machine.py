@@ -149,6 +149,16 @@ def test_numbers_that_depend_on_each_other_change_together():
         replace(A100, "link.h2d_gb_per_s", 5)
 
 
+def test_copies_through_page_locked_memory_are_no_faster_than_a_slower_link():
+    slow = {"link.h2d_gb_per_s": 15, "link.both_h2d_gb_per_s": 15}
+    link, was = replace_all(A100, slow).link, A100.link
+    assert link.staged_h2d_bytes_per_s == link.h2d_bytes_per_s
+    assert link.pageable_h2d_bytes_per_s == was.pageable_h2d_bytes_per_s
+    assert link.staged_d2h_bytes_per_s == was.staged_d2h_bytes_per_s
+    with pytest.raises(ValueError, match="no copy is faster than one from page-locked memory"):
+        replace_all(A100, slow | {"link.pageable_h2d_gb_per_s": 16})
+
+
 def test_a_scaled_link_keeps_its_proportions():
     half = scale_link(A100, 0.5)
     for rate in ("h2d", "both_d2h", "pageable_d2h"):
