@@ -6,6 +6,7 @@ This module says what must be done at all. It knows the model, and no policy: a 
 lane through every unit in order, turns the losses into one record and makes it durable.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -79,7 +80,7 @@ class _Part:
     losses: int = 0
     records: int = 0
     step: int = 0
-    ran: dict[str, int] = field(default_factory=lambda: {})
+    ran: Counter[str] = field(default_factory=lambda: Counter())
 
     def hazards(self) -> Iterator[Hazard]:
         for item in chain((self.schedule,)):
@@ -111,7 +112,7 @@ class _Part:
         """Goes on as if the right unit had run, so that one mistake is few reports."""
         units, op = self.task.units, item.op
         for sign in op.lanes:
-            ran = self.ran.get(sign, 0)
+            ran = self.ran[sign]
             due = units[ran % len(units)]
             if sign not in self.signs:
                 yield _incomplete(item, f"runs {_LANES[sign]}, which nobody asks for here")
@@ -119,20 +120,20 @@ class _Part:
                 yield _incomplete(item, f"runs {_LANES[sign]}, which passes {unit_name(due)} next")
             elif self.task.in_place and self._is_early(sign, ran):
                 yield _incomplete(item, f"runs {_LANES[sign]} in place, but the other sign is next")
-            self.ran[sign] = ran + 1
+            self.ran[sign] += 1
 
     def _is_early(self, sign: str, ran: int) -> bool:
         """In place W- starts from W+, and another W+ from what W- has left."""
         if sign == "-":
-            return self.ran.get("+", 0) <= ran
-        return sign == "+" and self.ran.get("-", 0) <= ran - len(self.task.units)
+            return self.ran["+"] <= ran
+        return sign == "+" and self.ran["-"] <= ran - len(self.task.units)
 
     def _loss(self, item: Unrolled) -> Iterator[Hazard]:
         wanted = self.passes * len(self.task.units)
         for sign in self.signs:
-            if (ran := self.ran.get(sign, 0)) != wanted:
-                lane = _LANES[sign]
-                yield _incomplete(item, f"comes after {lane} has passed {ran} of {wanted} units")
+            if self.ran[sign] != wanted:
+                passed = f"{_LANES[sign]} has passed {self.ran[sign]} of {wanted} units"
+                yield _incomplete(item, f"comes after {passed}")
         self.ran.clear()
         yield from self._missing(Kind.JOURNAL, self.records, self._wanted(self.losses))
         self.losses += 1

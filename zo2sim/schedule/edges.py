@@ -48,7 +48,7 @@ class _Walk:
         edges: list[str] = []
         for target in sorted(wanted, reverse=True):
             stream, place = self.places[target]
-            if clock.get(stream, -1) < place:
+            if clock.get(stream, 0) < place:
                 edges.append(self._edge(ops[target % self.period], target))
                 _join(clock, self.clocks[target])
         self._record(op, clock)
@@ -74,7 +74,7 @@ class _Walk:
         return target.name + "^" * periods_back
 
     def _record(self, op: Op, clock: dict[Stream, int]) -> None:
-        place = clock.get(op.stream, -1) + 1
+        place = clock.get(op.stream, 0) + 1
         clock[op.stream] = place
         self.clocks.append(clock)
         self.places.append((op.stream, place))
@@ -89,5 +89,5 @@ class _Walk:
 
 def _join(clock: dict[Stream, int], other: dict[Stream, int]) -> None:
     for stream, place in other.items():
-        if clock.get(stream, -1) < place:
+        if clock.get(stream, 0) < place:
             clock[stream] = place

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zo2rt.model.codec import TORCH_DTYPES, WireLayout, decode, encode, views
+from zo2rt.model.codec import TORCH_DTYPES, WireLayout, decode, encode, recode, views
 from zo2sim.dtypes import Dtype
 from zo2sim.models.shapes import Parameter, Unit
 
@@ -176,3 +176,27 @@ def test_wrong_buffers_and_tensors_are_refused():
     for wrong in (buffer[:255], torch.empty(512, dtype=torch.uint8)[130:386], buffer.char()):
         with pytest.raises(ValueError, match=r"a buffer must be \(256,\) torch.uint8"):
             views(wrong, layout)
+
+
+def test_decoding_into_other_shapes_is_refused_as_encoding_is():
+    layout = WireLayout.of(Dtype.FP16, [(2, 3)])
+    buffer = encoded(layout, torch.ones(2, 3))
+    with pytest.raises(ValueError, match=r"shapes of the layout, \[\(2, 3\)\]; got \[\(3, 2\)\]"):
+        decode(buffer, layout, [torch.empty(3, 2)])
+    with pytest.raises(ValueError, match=r"tensor 0 must be contiguous .* strides \(1, 2\)"):
+        decode(buffer, layout, [torch.empty(3, 2).t()])
+    with pytest.raises(ValueError, match=r"a buffer must be \(256,\) torch.uint8"):
+        decode(buffer[:255], layout, [torch.empty(2, 3)])
+    with pytest.raises(ValueError, match=r"a buffer must be \(256,\) torch.uint8"):
+        encode([torch.empty(2, 3)], buffer[:255], layout)
+
+
+@pytest.mark.parametrize("dtype", Dtype)
+@pytest.mark.parametrize("shape", [(), (5,), (3, 0), (2, 3, 4), (70, 9000)])
+def test_what_never_moves_is_worth_what_a_wire_would_make_of_it(
+    dtype: Dtype, shape: tuple[int, ...]
+):
+    tensor = torch.randn(shape, generator=torch.Generator().manual_seed(2)) * 3.0
+    out = torch.full_like(tensor, math.nan)
+    recode([tensor], dtype, [out])
+    assert torch.equal(out, there_and_back(dtype, tensor))

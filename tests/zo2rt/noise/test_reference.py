@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
@@ -13,6 +13,7 @@ from tests.thorough import examples
 from tests.zo2rt.noise import slow_philox as slow
 from tests.zo2rt.noise.noise_cases import KEY
 from zo2rt.noise import Extent, reference, sample_key, table
+from zo2rt.noise.keys import seed_shifted
 
 ANSWERS: dict[str, Any] = json.loads(table.PATH.with_name("known_answers.json").read_text())
 U64 = st.integers(0, 2**64 - 1)
@@ -53,9 +54,27 @@ def test_keys_are_the_splitmix64_chain(run_seed: int, step: int, sample: int) ->
     assert sample_key(run_seed, step, sample) == slow.key_of(run_seed, step, sample)
 
 
-def test_a_seed_out_of_range_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"step must be in 0 \.\. 2\^64 - 1; got -1"):
-        sample_key(0, -1, 0)
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("value", [-1, 2**64])
+def test_a_seed_out_of_range_is_refused_by_name(place: int, value: int) -> None:
+    name = ("run_seed", "step", "sample")[place]
+    numbers = [0, 0, 0]
+    numbers[place] = value
+    with pytest.raises(ValueError, match=rf"^{name} must be in 0 \.\. 2\^64 - 1; got {value}$"):
+        sample_key(*numbers)
+
+
+@pytest.mark.parametrize("value", [-1, 2**64])
+def test_a_run_s_seed_out_of_range_is_not_shifted(value: int) -> None:
+    with pytest.raises(ValueError, match=rf"^run_seed must be in 0 \.\. 2\^64 - 1; got {value}$"):
+        seed_shifted(value, 1)
+
+
+@given(U64, st.integers(0, 2**20), st.integers(0, 2**20), st.integers(0, 9))
+@example(0, 0, 0, 0)
+@example(2**64 - 1, 2**20, 0, 1)
+def test_a_shifted_seed_draws_what_comes_later(seed: int, steps: int, step: int, s: int) -> None:
+    assert sample_key(seed_shifted(seed, steps), step, s) == sample_key(seed, step + steps, s)
 
 
 def test_committed_words_cross_2_to_the_32() -> None:

@@ -108,8 +108,23 @@ def test_building_both_at_once_is_no_slower_than_one_after_the_other():
     assert forward_s(scratch_copies=2, lanes="+") == forward_s(scratch_copies=1, lanes="+")
 
 
+def build_s(lanes: str, **choices: Any) -> float:
+    """What a FORWARD takes beside its lanes: building the weights that they run with."""
+    without = len(lanes) * forward_s(lanes="0", **choices)
+    return forward_s(lanes=lanes, **choices) - without
+
+
 def test_in_place_takes_a_third_pass_to_restore():
-    assert forward_s(perturbation="in_place") > forward_s()
+    """+eps, -2 eps, +eps; the trip of W- alone restores too. Each reads and writes theta."""
+    elements, device = SMALL.blocks[0].elements, A100.device
+    moved_s = 2 * elements * 2 / device.pass_bytes_per_s
+    drawn_s = elements / device.rademacher_noise_elements_per_s.value
+    one_s = max(moved_s, drawn_s)
+    for lanes, passes in (("+-", 3), ("+", 1), ("-", 2)):
+        found = build_s(lanes, perturbation="in_place", noise="rademacher")
+        assert found == pytest.approx(passes * one_s)
+    scratch = {"noise": "rademacher", "perturbation": "scratch"}
+    assert build_s("+-", **scratch) == pytest.approx(2 * one_s)
 
 
 def test_launches_bound_a_lane_from_below():

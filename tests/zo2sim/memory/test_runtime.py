@@ -109,6 +109,30 @@ def test_lora_perturbs_the_adapters_only():
     assert lora["LoRA adapters"] == 4 * adapters
 
 
+def test_lora_in_another_format_decodes_the_largest_unit_beside_its_adapters():
+    """Once, whatever the number of copies of the adapters, which are kept in storage too."""
+    wide = replace(SHORT, trainable="lora:8", compute_dtype=Dtype.FP32)
+    adapters = 8 * (256 + 64) * 2
+    head, tail = 4 * 1000 * 64, 256 + 4 * 1000 * 64
+    for copies in (1, 2):
+        found = device(Plan(scratch_copies=copies), wide)
+        assert found["scratch"] == copies * 4 * adapters + max(head, tail)
+        assert found["LoRA adapters"] == 4 * 2 * adapters
+
+
+def test_the_workspace_is_the_larger_one_of_a_block_and_the_tail():
+    for vocab, place, elements in (
+        (1000, "the tail: logits", 1000 * (2 + 8) + 64 * 2),
+        (70, "a block: attention or MLP", (3 * 64 + 2 * 256) * 2),
+    ):
+        model = replace(TINY, vocab=vocab)
+        found = account(model, Plan(), SHORT, context_bytes=NO_CONTEXT).items
+        (item,) = (i for i in found if i.name == "workspace of one lane")
+        assert (item.num_bytes, item.cause.partition(",")[0]) == (32 * elements, place)
+    fp32 = replace(SHORT, compute_dtype=Dtype.FP32)
+    assert device(Plan(), fp32)["workspace of one lane"] == 32 * (1000 * (4 + 4) + 64 * 4)
+
+
 def test_every_lane_has_a_hidden_state_and_one_lane_a_workspace():
     many = device(Plan(), replace(SHORT, samples=2, microbatches=3))
     assert many["hidden states"] == 6 * device(Plan())["hidden states"]

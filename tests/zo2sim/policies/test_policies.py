@@ -142,6 +142,31 @@ def test_flush_in_the_middle_of_a_period_knows_how_many_records_wait():
     ]
 
 
+@pytest.mark.parametrize(
+    ("plan", "records"),
+    [
+        (Plan(), [[0] * 5]),
+        (Plan(policy=Policy.DUAL), [[1] * 5]),
+        (Plan(policy=Policy.RESIDENT), [[0] * 5]),
+        (Plan(write_back_every=3), [[0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [1, 2, 2, 1, 1]]),
+    ],
+    ids=str,
+)
+def test_a_first_step_finds_the_records_of_the_steps_before_it(
+    plan: Plan, records: list[list[int]]
+):
+    first = program(plan).prologue.ops
+    steps = [[op for op in first if op.step == step] for step in range(plan.write_back_every)]
+    assert [[op.records for op in step if op.kind is Kind.UPDATE] for step in steps] == records
+
+
+def test_a_shape_is_untied_and_has_a_loss_of_one_forward_unless_it_says_so():
+    assert (Shape(num_blocks=1).tied, Shape(num_blocks=1).forwards) == (False, 1)
+    for field in ("num_blocks", "forwards"):
+        with pytest.raises(ValueError, match=rf"^{field} must be >= 1; got 0$"):
+            Shape(**{"num_blocks": 1, field: 0})  # type: ignore[arg-type]
+
+
 def updates(schedule: Schedule) -> list[int]:
     """Records that each of its updates applies."""
     return [op.records for op in schedule.ops if op.kind is Kind.UPDATE]

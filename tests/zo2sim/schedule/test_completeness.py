@@ -68,6 +68,12 @@ def test_a_sign_that_leaves_out_a_unit():
     )
 
 
+def test_a_sign_that_never_runs():
+    assert found(STEP.replace("+-", "+")) == [
+        "incomplete hazard on record:0: L (compute, step 0) comes after W- has passed 0 of 3 units"
+    ]
+
+
 def test_units_in_another_order():
     lines = STEP.splitlines()
     lines[2], lines[3] = lines[3], lines[2]

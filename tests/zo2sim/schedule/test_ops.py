@@ -48,6 +48,24 @@ def test_lanes_are_checked():
         op(lanes="++")
 
 
+@pytest.mark.parametrize("lanes", ["", "+-", "+", "-", "0"])
+def test_these_are_lanes(lanes: str):
+    assert op(kind=Kind.FORWARD, lanes=lanes).lanes == lanes
+
+
+@pytest.mark.parametrize(
+    ("field", "got"), [("step", "-1, 0, 0"), ("trip", "0, -1, 0"), ("records", "0, 0, -1")]
+)
+def test_no_count_is_negative(field: str, got: str):
+    with pytest.raises(ValueError, match=f"step, trip and records must be >= 0; got {got}$"):
+        op(**{field: -1})  # type: ignore[arg-type]
+
+
+def test_a_period_has_a_step():
+    with pytest.raises(ValueError, match=r"^s: a period must have at least 1 step; got 0$"):
+        Schedule(name="s", steps=0, ops=())
+
+
 def test_text_round_trips():
     schedule = Schedule(
         name="s/period",
@@ -74,6 +92,8 @@ def test_text_round_trips():
         ("", r"f: must start with 'schedule NAME steps=K'; got an empty text"),
         ("schedule x steps=0", r"f:1: must be 'schedule NAME steps=K'"),
         ("schedule x steps=1\nQ0 h2d", r"f:2: must be 'NAME STREAM .*got 'Q0 h2d'"),
+        ("schedule x steps=1\nH0x h2d", r"f:2: .*'H0x' is no operation name such as H0, F3.1"),
+        ("\n\nschedule x steps=1\n\nH0 pcie", r"^f:5: "),
         ("schedule x steps=1\nH0 pcie", r"f:2: .*'pcie' is not a valid Stream"),
         ("schedule x steps=1\nH0", r"f:2: must be 'NAME STREAM"),
         ("schedule x steps=1\nH0 h2d slots=1", r"'slots=1' is neither slot="),

@@ -1,6 +1,7 @@
 """Bounds: below every prediction, and the name of what binds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from tests.machines import costs, rates
 from tests.strategies import choices
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule.ops import Op, Program
+from zo2sim.schedule.ops import Kind, Op, Program
 from zo2sim.simulate.bounds import Bound, both_ways_s, bound
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.work import Rates, Work
@@ -97,3 +98,39 @@ def test_naive_reaches_its_serial_sum():
     work = costs(h2d=3, forward=4, d2h=2, update=1, latency=1)
     step_s = simulate(program, work, rates()).step_s
     assert step_s == pytest.approx(serial_s(program, work, rates()))
+
+
+def test_every_stream_has_a_limit_per_step():
+    nvme = limits(Plan(tier="nvme", write_back_every=2), h2d=5, read=3, write=6, d2h=2)
+    assert nvme == {
+        "link_h2d": 20,
+        "link_d2h": 4,
+        "nvme_read": 12,
+        "nvme_write": 12,
+        "dram": (20 + 4) / 1000,
+    }
+    host = limits(Plan(policy=Policy.HOST_UPDATE), h2d=1, host_update=7)
+    assert host["cpu"] == 28
+    assert host["link_h2d"] == 4
+
+
+def test_a_slow_dram_binds():
+    program = build(Shape(num_blocks=4), Plan(num_slots=3), Recipe())
+    result = bound(program, costs(h2d=2, d2h=2), rates(dram=0.5))
+    assert (result.binding, result.step_s) == ("dram", 4 * (2 + 2) / 0.5)
+
+
+def test_a_chain_sees_ends_late():
+    """One slot: upload, then 3 s until it is seen, then forward, in turn."""
+    program = build(Shape(num_blocks=4), Plan(num_slots=1), Recipe())
+    plain = costs(h2d=3, forward=4)
+
+    def work(op: Op) -> Work:
+        return replace(plain(op), wake_s=3.0 if op.kind is Kind.H2D else 0.0)
+
+    assert bound(program, work, rates()).limits_s["dependencies"] == 4 * (3 + 3 + 4)
+
+
+def test_dependencies_and_both_ways_are_named_where_they_exceed_what_is_busiest():
+    assert {*limits(Plan(), h2d=5, forward=4, d2h=2)} == {"link_h2d", "compute", "link_d2h", "dram"}
+    assert limits(Plan(num_slots=1), h2d=3, forward=4, d2h=2)["dependencies"] == 28

@@ -148,3 +148,26 @@ def test_bytes_are_conserved(h2d: int, forward: int, d2h: int, both: float):
     for stream, amount in ((Stream.H2D, h2d), (Stream.D2H, d2h)):
         for span in trace.on(stream):
             assert amount - 1e-9 <= span.duration_s <= amount / both + 1e-9
+
+
+def hand(kind: Kind, stream: Stream, *after: str, unit: int = 0) -> Op:
+    return Op(kind=kind, stream=stream, unit=unit, after=after)
+
+
+def test_who_computes_sees_a_copy_end_when_it_is_woken_and_others_at_once():
+    pairs = [
+        (hand(Kind.H2D, Stream.H2D), Work(fixed_s=2, amounts={}, wake_s=3)),
+        (hand(Kind.FORWARD, Stream.COMPUTE, "H0"), Work(fixed_s=1, amounts={})),
+        (hand(Kind.D2H, Stream.D2H, "H0"), Work(fixed_s=4, amounts={})),
+        (hand(Kind.H2D, Stream.H2D, unit=1), Work(fixed_s=1, amounts={})),
+    ]
+    assert run(pairs, rates()) == [("H0", 0, 2), ("F0", 5, 6), ("D0", 2, 6), ("H1", 2, 3)]
+
+
+def test_a_stream_goes_on_after_its_gap_and_others_at_once():
+    pairs = [
+        (hand(Kind.FORWARD, Stream.COMPUTE), Work(fixed_s=2, amounts={}, gap_s=3)),
+        (hand(Kind.FORWARD, Stream.COMPUTE, unit=1), Work(fixed_s=1, amounts={})),
+        (hand(Kind.D2H, Stream.D2H, "F0"), Work(fixed_s=1, amounts={})),
+    ]
+    assert run(pairs, rates()) == [("F0", 0, 2), ("F1", 5, 6), ("D0", 2, 3)]
