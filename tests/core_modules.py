@@ -130,3 +130,14 @@ GROUPS = {
     ),
 }
 """The core, by what it is for."""
+
+
+_OFFSET = "places on a stream are only compared with each other"
+EQUIVALENT = {
+    "zo2sim/schedule/edges.py: place = clock.get(op.stream, 0) + 1  # 0 -> 1": _OFFSET,
+    "zo2sim/schedule/edges.py: place = clock.get(op.stream, 0) + 1  # 1 -> 2": _OFFSET,
+    "zo2sim/schedule/edges.py: _PERIODS = 3  # the third period's edges are those of the steady "
+    "state  # 3 -> 4": "so are the fourth's",
+    "zo2sim/simulate/steady.py: PERIODS = 4  # 4 -> 5": "it only says where to begin looking",
+}
+"""Mutants that change no result, and why not."""

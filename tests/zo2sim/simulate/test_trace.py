@@ -1,5 +1,7 @@
 """Traces: steady period, busy, exposed and bubble time."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.machines import costs, rates
@@ -7,7 +9,7 @@ from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Kind, Op, Stream
 from zo2sim.simulate.events import simulate
-from zo2sim.simulate.trace import Span, Trace, Window, breakdown
+from zo2sim.simulate.trace import Span, Trace, Window, breakdown, clipped
 
 
 def span(stream: Stream, start: float, end: float, kind: Kind = Kind.FORWARD) -> Span:
@@ -35,6 +37,16 @@ def test_time_is_compute_exposed_or_bubble():
 def test_a_window_cuts_spans():
     parts = breakdown(trace(span(Stream.COMPUTE, 0, 4)), Window(3, 5))
     assert (parts.busy_s[Stream.COMPUTE], parts.bubble_s) == (1, 1)
+
+
+def test_what_only_touches_a_window_is_not_in_it():
+    spans = [span(Stream.COMPUTE, *times) for times in ((0, 3), (2, 4), (3, 9), (5, 6), (4, 4))]
+    assert clipped(spans, Window(3, 5)) == [(3, 4), (3, 5)]
+
+
+def test_a_cycle_that_was_not_found_is_an_average():
+    found, forced = (replace(trace(), cycle=cycle) for cycle in (4, 48))
+    assert (found.averaged_periods, forced.averaged_periods) == (0, 48)
 
 
 def test_steady_period_is_from_loss_to_loss():
