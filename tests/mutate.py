@@ -56,7 +56,7 @@ _REPLACED: dict[type[ast.operator], type[ast.operator]] = {
     ast.RShift: ast.LShift,
     ast.Pow: ast.Mult,
 }
-_ANNOTATIONS = ("annotation", "returns", "type_params")
+_ASIDE = ("annotation", "returns", "type_params", "decorator_list")
 
 
 def _other(node: ast.AST) -> ast.AST | None:
@@ -98,9 +98,9 @@ def _starred(*nodes: ast.AST) -> bool:
 
 
 def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
-    """Every node that runs, with where it hangs: messages and annotations do not."""
+    """Every node that makes a result, with where it hangs: no message, annotation, decorator."""
     for field, value in ast.iter_fields(node):
-        if field in _ANNOTATIONS or isinstance(node, (ast.JoinedStr, ast.Assert)):
+        if field in _ASIDE or isinstance(node, (ast.JoinedStr, ast.Assert)):
             continue
         for index, child in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(child, ast.AST):

@@ -40,6 +40,7 @@ def test_one_thing_is_changed(source: str, found: list[str]):
     [
         '"""A docstring of 3 words."""',
         "def f(a: Literal[1]) -> Literal[2]: ...",
+        "@lru_cache(maxsize=8)\ndef f(): ...",
         "assert a < 3, a + 1",
         "x = f'{a + 1}'",
         "x = min(a, b)",

@@ -1,0 +1,59 @@
+"""What operations do to real tensors: every kind of buffer, against a run that needs none."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.families import batch, build
+from tests.zo2rt.engine.engine_runs import engine, recipe
+from zo2rt.backends import VirtualBackend
+from zo2sim.dtypes import Dtype
+from zo2sim.plan.choices import Plan, Policy, Recipe
+
+NARROW = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP8, compute_dtype=Dtype.FP32)
+CASES = {
+    "nvme": (Plan(tier="nvme", num_slots=2), recipe()),
+    "nvme, one slot, replayed": (Plan(tier="nvme", num_slots=1, write_back_every=2), recipe()),
+    "host update of a narrow wire": (Plan(policy=Policy.HOST_UPDATE), NARROW),
+    "samples and microbatches": (Plan(), recipe(samples=2, microbatches=2)),
+}
+
+
+def ran(plan: Plan, how: Recipe, folder: Path) -> tuple[list[Any], float, dict[str, torch.Tensor]]:
+    """Losses and gradients of three steps, an evaluation, and the weights."""
+    model, seen = build("opt"), []
+    data = [batch("opt", seed=seed, rows=2 * how.microbatches) for seed in range(3)]
+    with engine(
+        model, plan, how, data[0], lambda: VirtualBackend(seed=5), folder=folder
+    ) as trained:
+        for one in data:
+            trained.step(one)
+            record = trained.record
+            seen.append((record.losses, record.draws, record.step))
+        evaluation = trained.evaluate(data[0])
+    return seen, evaluation, dict(model.state_dict())
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_every_buffer_gives_the_bits_of_none(case: tuple[Plan, Recipe], tmp_path: Path):
+    plan, how = case
+    seen, evaluation, weights = ran(plan, how, tmp_path / "streamed")
+    want = ran(Plan(policy=Policy.RESIDENT), how, tmp_path / "resident")
+    assert (seen, evaluation) == want[:2]
+    assert all(torch.equal(weights[name], tensor) for name, tensor in want[2].items())
+    count = 2 * how.samples * how.microbatches
+    assert [len(losses) for losses, _, _ in seen] == [count] * 3
+    assert [step for _, _, step in seen] == [0, 1, 2]
+
+
+def test_every_record_is_journalled_in_its_step(tmp_path: Path):
+    data = batch("opt")
+    with engine(build("opt"), Plan(), recipe(), data, folder=tmp_path) as trained:
+        for _ in range(3):
+            trained.step(data)
+        kept = trained.record
+    with engine(build("opt"), Plan(), recipe(), data, folder=tmp_path) as again:
+        assert again.num_steps == 3
+    assert (kept.step, len(kept.draws)) == (2, 1)
