@@ -36,6 +36,7 @@ _WEIGHTS = (
     BufferSpace.STAGE_IN,
     BufferSpace.STAGE_OUT,
 )
+_MOST_STOPS = 200
 _HEAD = Buffer(BufferSpace.RESIDENT, HEAD)
 
 
@@ -49,10 +50,11 @@ def check_versions(
     """Every operation that sees too old, too new or foreign weights; empty when there is none.
 
     Interprets the prologue and ``periods - 1`` periods in issue order, with flush and evaluation
-    at their end, or with ``flush_after`` after each of their steps. A FORWARD needs the records of
-    all losses before it; an update must apply exactly the records that are missing, from buffers
-    that hold them; a WRITE needs every record that it contains to be in the journal; a flush
-    leaves all of them wherever weights are read from later.
+    at their end, and with ``flush_after`` after each of their steps, or evenly spread ones where
+    there are more than `_MOST_STOPS`. A FORWARD needs the records of all losses before it; an
+    update must apply exactly the records that are missing, from buffers that hold them; a WRITE
+    needs every record that it contains to be in the journal; a flush leaves all of them wherever
+    weights are read from later.
     """
     return once(_followed(program, task, flush_after, periods))
 
@@ -63,10 +65,11 @@ def _followed(
     state, homes = _State(task), _homes(program)
     steps = chain((program.prologue, *(program.period,) * (periods - 1)))
     last = steps[-1].step if steps else 0
+    every = last + 1 if flush_after is None else 1 + last // _MOST_STOPS
     for step, items in groupby(steps, lambda item: item.step):
         for item in items:
             yield from _STEPS[item.op.kind](state, item)
-        if step == last or flush_after is not None:
+        if step == last or step % every == every - 1:
             done = step + 1
             flush = program.flush if flush_after is None else flush_after(done)
             fork = state.fork()
