@@ -87,7 +87,7 @@ GROUPS = {
     ),
     "operations": Group(
         modules=("zo2rt/steps/operations.py", "zo2rt/steps/step.py"),
-        tests=("tests/zo2rt/steps/test_operations.py", "tests/zo2rt/weights"),
+        tests=(f"{_ENGINE}test_operations.py", "tests/zo2rt/weights"),
     ),
     "journal": Group(
         modules=(

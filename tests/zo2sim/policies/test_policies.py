@@ -187,6 +187,14 @@ def test_the_reference_crosses_no_step_boundary():
     assert "H0<L^" in text
 
 
+def test_resident_blocks_are_evenly_spread_among_those_that_stream():
+    plan = Plan(resident_blocks=3)
+    layout = Layout(shape=Shape(num_blocks=5), plan=plan, recipe=Recipe())
+    assert (layout.streamed, layout.resident) == ((0, 2), (1, 3, 4))
+    assert tuple(filter(layout.is_streamed, layout.units)) == layout.streamed
+    assert [layout.slot(block) for block in layout.streamed] == [0, 1]
+
+
 def test_too_many_resident_blocks():
     with pytest.raises(
         ValueError, match=r"resident_blocks must be at most the model's 3 blocks; got 4"
