@@ -32,11 +32,17 @@ from experiments.training.observation import Observation, Observed
 from experiments.training.output import config_of, output
 from experiments.training.progress import counter, interruptible, progress, watcher
 from experiments.training.result import Trained, TrainingRun, Watch
-from experiments.training.settings import PREDICTED_THREADS, Config, check_data, resumed
+from experiments.training.settings import (
+    PREDICTED_THREADS,
+    Config,
+    check_data,
+    check_steps,
+    resumed,
+)
 from experiments.training.setup import Setup, prepare
 from experiments.training.tiny_model import PRETRAINING
 from zo2rt.backends.process import intra_op_threads
-from zo2rt.journal import records_from, recovery
+from zo2rt.journal import read, records_from, recovery
 from zo2rt.journal.durable import Disk
 from zo2rt.lock import one_writer
 from zo2rt.measure.runs import RunSpec
@@ -52,6 +58,7 @@ def _run(config: Config) -> int:
     stored = config.out / "config.json"
     if config.resume:
         config = resumed(config, stored)
+        check_steps(config, _done(config.out))
     elif (config.out / JOURNAL).exists():
         raise ValueError(
             f"--out {config.out} holds a run already; go on with it (--resume --out {config.out}), "
@@ -60,10 +67,11 @@ def _run(config: Config) -> int:
     config = config.resolved
     with progress() as bar:
         prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
+        content = config_of(config, prepared)
         if config.resume:
-            check_data(stored, prepared.task.sha256)
+            check_data(config, stored, content["data"])
         claim(config.out, "run")
-        write_json(str(stored), config_of(config, prepared))
+        write_json(str(stored), content)
         with intra_op_threads(config.num_threads):
             trained, reference, observed = _train(config, prepared, bar)
     written = output(config, prepared, trained, reference, observed)
@@ -81,6 +89,12 @@ def _run(config: Config) -> int:
     if trouble is not None:
         print(f"error: {trouble}", file=sys.stderr)
     return code if finished and trouble is None else FAILED
+
+
+def _done(out: Path) -> int:
+    """Steps of the journal; a run that was killed before it had one has made none."""
+    path = out / JOURNAL / recovery.JOURNAL
+    return read(Disk(), path).position.step if path.exists() else 0
 
 
 def _spec(config: Config, prepared: Setup) -> RunSpec:

@@ -1,8 +1,10 @@
 """What is learned, and its batches: tokens of every example, and what a microbatch reads."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import TypeVar
 
 from torch import Tensor
@@ -76,6 +78,14 @@ class Batches:
     @cached_property
     def held_out(self) -> tuple[Row, ...]:
         return self._rows(self.task.held_out)
+
+    @cached_property
+    def tokens_sha256(self) -> str:
+        """Of all that is read in training and judged by: another tokenizer gives another."""
+        digest = sha256()
+        for row in (*self.training, *self.held_out):
+            digest.update(array("q", (len(row.tokens), row.given, *row.tokens)).tobytes())
+        return digest.hexdigest()
 
     @property
     def example(self) -> dict[str, Tensor]:

@@ -78,17 +78,18 @@ def output(
 
 
 def config_of(config: Config, prepared: Setup) -> dict[str, Any]:
-    """Every setting as resolved, and what the data was."""
+    """Every setting as resolved, what the data was, and where the folder lies."""
     settings = settings_of(config) | {"plan_from": None, **_plan(prepared)}
     task = prepared.task
     data = {
         "task": task.name,
         "data_sha256": task.sha256,
+        "tokens_sha256": prepared.reading.tokens_sha256,
         "training_examples": len(task.training),
         "held_out_examples": len(task.held_out),
         "candidates": list(task.candidates),
     }
-    return {"settings": settings, "data": data}
+    return {"folder": str(config.out.absolute()), "settings": settings, "data": data}
 
 
 def summary_of(
@@ -193,7 +194,8 @@ def _numbers(
 
 
 def _run_id(config: Config, prepared: Setup) -> str:
-    return run_id(f"{key}={value}" for key, value in config_of(config, prepared).items())
+    content = config_of(config, prepared)
+    return run_id(f"{key}={content[key]}" for key in ("settings", "data"))
 
 
 def _plan(prepared: Setup) -> dict[str, Any]:
