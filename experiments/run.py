@@ -170,8 +170,9 @@ def _print(
         console.print(
             f"in the model's folder, but not in its class: {summed(unused)}", markup=False
         )
-    if summary["swallowed_note"] is not None:
-        console.print(summary["swallowed_note"], markup=False)
+    for note in (summary["worse"], summary["swallowed_note"]):
+        if note is not None:
+            console.print(note, markup=False)
     console.print(f"written to {out}", markup=False)
     if summary["steps"] < summary["steps_wanted"]:
         console.print(
@@ -190,7 +191,10 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary["skipped_steps"]:
         yield "skipped", f"{counted(summary['skipped_steps'], 'step')}: a loss was not finite"
     if summary["accuracy_after"] is not None:
-        yield "held-out accuracy", _change(summary, "accuracy_before", "accuracy_after", ".1%")
+        yield (
+            "held-out accuracy",
+            " -> ".join(_accuracy(summary, f"accuracy_{when}") for when in ("before", "after")),
+        )
     if summary["step_s"] is not None:
         on = f", on {counted(summary['threads'], 'thread')}" if summary["backend"] == "host" else ""
         yield "step", show_seconds(summary["step_s"]) + on
@@ -221,6 +225,13 @@ def _predicted(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
             yield "", f"[yellow]not comparable: {other}[/]"
         yield "hold-out error", escape(found["hold_out_error"])
         yield "extrapolated", escape(found["extrapolated"])
+
+
+def _accuracy(summary: Mapping[str, Any], name: str) -> str:
+    """With its standard error."""
+    if summary[name] is None:
+        return "none"
+    return f"{summary[name]:.1%} \u00b1 {summary[f'{name}_standard_error']:.1%}"
 
 
 def _change(summary: Mapping[str, Any], before: str, after: str, form: str) -> str:

@@ -118,10 +118,18 @@ class Batches:
             answers = [candidates.index(example.completion) for example in examples]
             yield len(examples), choices_of(rows, answers, sequence=self._sequence, pad=self._pad)
 
+    @property
+    def num_judged(self) -> int:
+        """Held-out examples whose answers count."""
+        return self._whole(self.task.held_out)
+
+    def _whole(self, items: Sequence[object]) -> int:
+        """How many of them are in whole microbatches."""
+        return len(items) - len(items) % self.recipe.microbatches
+
     def _parts(self, items: Sequence[T], batch: int) -> Iterator[Sequence[T]]:
         """Batches that split evenly into microbatches: the last few items may be left out."""
-        split = self.recipe.microbatches
-        whole = len(items) - len(items) % split
+        split, whole = self.recipe.microbatches, self._whole(items)
         if whole == 0:
             raise ValueError(
                 f"{self.task.name}: as many examples must be held out as there are microbatches, "
