@@ -10,7 +10,7 @@ to tell code from prose. A run that was stopped or killed goes on with --resume 
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,25 @@ def _run(config: Config) -> int:
     config = config.resolved
     with progress() as bar:
         prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
-        content = config_of(config, prepared)
-        if config.resume:
-            check_data(config, stored, content["data"])
-        claim(config.out, "run")
-        write_json(str(stored), content)
-        with intra_op_threads(config.num_threads):
-            trained, reference, observed = _train(config, prepared, bar)
+    content = config_of(config, prepared)
+    if config.resume:
+        check_data(config, stored, content["data"])
+    claim(config.out, "run")
+    write_json(str(stored), content)
+    with interruptible() as stopped:  # to the end: what is written of the run is whole
+        with progress() as bar, intra_op_threads(config.num_threads):
+            found = _train(config, prepared, bar, stopped)
+        return _tell(config, prepared, *found)
+
+
+def _tell(
+    config: Config,
+    prepared: Setup,
+    trained: Trained,
+    reference: Trained | None,
+    observed: Observed,
+) -> int:
+    """Write the folder and the answer; the exit code."""
     written = output(config, prepared, trained, reference, observed)
     if config.backend != "virtual":  # whose time tells nothing of a machine
         write_spec(config.out, _spec(config, prepared))
@@ -108,7 +120,7 @@ def _spec(config: Config, prepared: Setup) -> RunSpec:
 
 
 def _train(
-    config: Config, prepared: Setup, bar: Progress
+    config: Config, prepared: Setup, bar: Progress, stopped: Callable[[], bool]
 ) -> tuple[Trained, Trained | None, Observed]:
     """The run, the one that it is compared with, and what the machine did during the first."""
     file, journal = config.out / "steps.jsonl", config.out / JOURNAL / recovery.JOURNAL
@@ -122,39 +134,38 @@ def _train(
         limit=config.limit,
     )
     observation = Observation(config.backend)
-    with interruptible() as stopped:
 
-        def watching(title: str, done: int) -> Watch:
-            show = watcher(bar, title, total=config.steps, done=done)
-            return Watch(show=show, stopped=stopped)
+    def watching(title: str, done: int) -> Watch:
+        show = watcher(bar, title, total=config.steps, done=done)
+        return Watch(show=show, stopped=stopped)
 
-        def observing(done: int) -> Watch:
-            watch = watching(prepared.plan.policy, done)
-            return replace(watch, show=observation.seeing(watch.show))
+    def observing(done: int) -> Watch:
+        watch = watching(prepared.plan.policy, done)
+        return replace(watch, show=observation.seeing(watch.show))
 
-        with observation:
-            trained = training.run(
-                prepared,
-                lambda done: History.resumed(
-                    file,
-                    done,
-                    lambda step: records_from(Disk(), journal, step),
-                    tokens=prepared.recipe.tokens_per_step,
-                ),
-                observing,
-            )
-        observed = observation.observed
-        if config.reference is None or stopped():
-            return trained, None, observed
-        other = replace(
-            training,
-            plan=config.reference,
-            course=replace(config.course, snapshots=False),
-            folder=None,
-            limit=UNLIMITED,
+    with observation:
+        trained = training.run(
+            prepared,
+            lambda done: History.resumed(
+                file,
+                done,
+                lambda step: records_from(Disk(), journal, step),
+                tokens=prepared.recipe.tokens_per_step,
+            ),
+            observing,
         )
-        against = str(config.against)
-        reference = other.run(prepared, lambda _: History(), lambda _: watching(against, 0))
+    observed = observation.observed
+    if config.reference is None or stopped():
+        return trained, None, observed
+    other = replace(
+        training,
+        plan=config.reference,
+        course=replace(config.course, snapshots=False),
+        folder=None,
+        limit=UNLIMITED,
+    )
+    against = str(config.against)
+    reference = other.run(prepared, lambda _: History(), lambda _: watching(against, 0))
     return trained, None if stopped() else reference, observed
 
 
