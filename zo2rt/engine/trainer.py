@@ -65,6 +65,7 @@ class ZerothOrderTrainer(Trainer):
         sparsity: float = 0.0,
         stochastic_rounding: bool = False,
         decays: DecayRule | None = None,
+        blocks: str | None = None,
         limit: Room = UNLIMITED,
         **others: Any,
     ) -> None:
@@ -83,7 +84,8 @@ class ZerothOrderTrainer(Trainer):
 
         check(agreement, plan, optimizer, backend=backend, others=others)
         self._backend, self._plan, self._recipe = backend, plan, agreement.agreed
-        self._optimizer, self._decays, self._limit = optimizer(), decays, limit
+        self._optimizer, self._limit = optimizer(), limit
+        self._decays, self._blocks = decays, blocks
         self._own_backend: Backend | None = None
         self._engine: Engine | None = None
         self._has_told = False
@@ -248,7 +250,9 @@ class ZerothOrderTrainer(Trainer):
             self._whole,
             self._plan,
             self._recipe,
-            Objective(example=tensors, loss_fn=self._loss, decays=self._decays),
+            Objective(
+                example=tensors, loss_fn=self._loss, decays=self._decays, blocks=self._blocks
+            ),
             backend=backend,
             optimizer=self._optimizer,
             limit=self._limit,
