@@ -8,7 +8,9 @@ import io
 import json
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +63,15 @@ def run(
         return _fail(str(error), FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted", FAILED)
+    finally:
+        if argv is None:
+            _be_deaf()
+
+
+def _be_deaf() -> None:
+    """The answer stands: Ctrl-C while the interpreter goes down would print a traceback with it."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Visible:

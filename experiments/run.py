@@ -10,7 +10,7 @@ to tell code from prose. A run that was stopped or killed goes on with --resume 
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,17 @@ from experiments.training.observation import Observation, Observed
 from experiments.training.output import config_of, output
 from experiments.training.progress import counter, interruptible, progress, watcher
 from experiments.training.result import Trained, TrainingRun, Watch
-from experiments.training.settings import PREDICTED_THREADS, Config, check_data, resumed
+from experiments.training.settings import (
+    PREDICTED_THREADS,
+    Config,
+    check_data,
+    check_steps,
+    resumed,
+)
 from experiments.training.setup import Setup, prepare
 from experiments.training.tiny_model import PRETRAINING
 from zo2rt.backends.process import intra_op_threads
-from zo2rt.journal import records_from, recovery
+from zo2rt.journal import read, records_from, recovery
 from zo2rt.journal.durable import Disk
 from zo2rt.lock import one_writer
 from zo2rt.measure.runs import RunSpec
@@ -52,6 +58,7 @@ def _run(config: Config) -> int:
     stored = config.out / "config.json"
     if config.resume:
         config = resumed(config, stored)
+        check_steps(config, _done(config.out))
     elif (config.out / JOURNAL).exists():
         raise ValueError(
             f"--out {config.out} holds a run already; go on with it (--resume --out {config.out}), "
@@ -60,12 +67,25 @@ def _run(config: Config) -> int:
     config = config.resolved
     with progress() as bar:
         prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
-        if config.resume:
-            check_data(stored, prepared.task.sha256)
-        claim(config.out, "run")
-        write_json(str(stored), config_of(config, prepared))
-        with intra_op_threads(config.num_threads):
-            trained, reference, observed = _train(config, prepared, bar)
+    content = config_of(config, prepared)
+    if config.resume:
+        check_data(config, stored, content["data"])
+    claim(config.out, "run")
+    write_json(str(stored), content)
+    with interruptible() as stopped:  # to the end: what is written of the run is whole
+        with progress() as bar, intra_op_threads(config.num_threads):
+            found = _train(config, prepared, bar, stopped)
+        return _tell(config, prepared, *found)
+
+
+def _tell(
+    config: Config,
+    prepared: Setup,
+    trained: Trained,
+    reference: Trained | None,
+    observed: Observed,
+) -> int:
+    """Write the folder and the answer; the exit code."""
     written = output(config, prepared, trained, reference, observed)
     if config.backend != "virtual":  # whose time tells nothing of a machine
         write_spec(config.out, _spec(config, prepared))
@@ -83,6 +103,12 @@ def _run(config: Config) -> int:
     return code if finished and trouble is None else FAILED
 
 
+def _done(out: Path) -> int:
+    """Steps of the journal; a run that was killed before it had one has made none."""
+    path = out / JOURNAL / recovery.JOURNAL
+    return read(Disk(), path).position.step if path.exists() else 0
+
+
 def _spec(config: Config, prepared: Setup) -> RunSpec:
     """What `calibrate --from-run` reads beside the trace."""
     return RunSpec(
@@ -94,7 +120,7 @@ def _spec(config: Config, prepared: Setup) -> RunSpec:
 
 
 def _train(
-    config: Config, prepared: Setup, bar: Progress
+    config: Config, prepared: Setup, bar: Progress, stopped: Callable[[], bool]
 ) -> tuple[Trained, Trained | None, Observed]:
     """The run, the one that it is compared with, and what the machine did during the first."""
     file, journal = config.out / "steps.jsonl", config.out / JOURNAL / recovery.JOURNAL
@@ -108,39 +134,38 @@ def _train(
         limit=config.limit,
     )
     observation = Observation(config.backend)
-    with interruptible() as stopped:
 
-        def watching(title: str, done: int) -> Watch:
-            show = watcher(bar, title, total=config.steps, done=done)
-            return Watch(show=show, stopped=stopped)
+    def watching(title: str, done: int) -> Watch:
+        show = watcher(bar, title, total=config.steps, done=done)
+        return Watch(show=show, stopped=stopped)
 
-        def observing(done: int) -> Watch:
-            watch = watching(prepared.plan.policy, done)
-            return replace(watch, show=observation.seeing(watch.show))
+    def observing(done: int) -> Watch:
+        watch = watching(prepared.plan.policy, done)
+        return replace(watch, show=observation.seeing(watch.show))
 
-        with observation:
-            trained = training.run(
-                prepared,
-                lambda done: History.resumed(
-                    file,
-                    done,
-                    lambda step: records_from(Disk(), journal, step),
-                    tokens=prepared.recipe.tokens_per_step,
-                ),
-                observing,
-            )
-        observed = observation.observed
-        if config.reference is None or stopped():
-            return trained, None, observed
-        other = replace(
-            training,
-            plan=config.reference,
-            course=replace(config.course, snapshots=False),
-            folder=None,
-            limit=UNLIMITED,
+    with observation:
+        trained = training.run(
+            prepared,
+            lambda done: History.resumed(
+                file,
+                done,
+                lambda step: records_from(Disk(), journal, step),
+                tokens=prepared.recipe.tokens_per_step,
+            ),
+            observing,
         )
-        against = str(config.against)
-        reference = other.run(prepared, lambda _: History(), lambda _: watching(against, 0))
+    observed = observation.observed
+    if config.reference is None or stopped():
+        return trained, None, observed
+    other = replace(
+        training,
+        plan=config.reference,
+        course=replace(config.course, snapshots=False),
+        folder=None,
+        limit=UNLIMITED,
+    )
+    against = str(config.against)
+    reference = other.run(prepared, lambda _: History(), lambda _: watching(against, 0))
     return trained, None if stopped() else reference, observed
 
 
@@ -156,8 +181,9 @@ def _print(
         console.print(
             f"in the model's folder, but not in its class: {summed(unused)}", markup=False
         )
-    if summary["swallowed_note"] is not None:
-        console.print(summary["swallowed_note"], markup=False)
+    for note in (summary["worse"], summary["swallowed_note"]):
+        if note is not None:
+            console.print(note, markup=False)
     console.print(f"written to {out}", markup=False)
     if summary["steps"] < summary["steps_wanted"]:
         console.print(
@@ -176,7 +202,10 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary["skipped_steps"]:
         yield "skipped", f"{counted(summary['skipped_steps'], 'step')}: a loss was not finite"
     if summary["accuracy_after"] is not None:
-        yield "held-out accuracy", _change(summary, "accuracy_before", "accuracy_after", ".1%")
+        yield (
+            "held-out accuracy",
+            " -> ".join(_accuracy(summary, f"accuracy_{when}") for when in ("before", "after")),
+        )
     if summary["step_s"] is not None:
         on = f", on {counted(summary['threads'], 'thread')}" if summary["backend"] == "host" else ""
         yield "step", show_seconds(summary["step_s"]) + on
@@ -207,6 +236,13 @@ def _predicted(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
             yield "", f"[yellow]not comparable: {other}[/]"
         yield "hold-out error", escape(found["hold_out_error"])
         yield "extrapolated", escape(found["extrapolated"])
+
+
+def _accuracy(summary: Mapping[str, Any], name: str) -> str:
+    """With its standard error."""
+    if summary[name] is None:
+        return "none"
+    return f"{summary[name]:.1%} \u00b1 {summary[f'{name}_standard_error']:.1%}"
 
 
 def _change(summary: Mapping[str, Any], before: str, after: str, form: str) -> str:

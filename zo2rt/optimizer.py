@@ -72,6 +72,9 @@ class Objective:
     decays: DecayRule | None = None
     """Which parameters weight decay applies to; None: what `rule_of` the recipe's reference says,
     which is `by_type` where it has none."""
+    blocks: str | None = None
+    """Name of the ``nn.ModuleList`` whose modules are the blocks, where the model does not decide
+    it; those of any other list (an encoder's, a vision tower's) stay on the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

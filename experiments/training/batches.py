@@ -1,8 +1,10 @@
 """What is learned, and its batches: tokens of every example, and what a microbatch reads."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import TypeVar
 
 from torch import Tensor
@@ -77,6 +79,14 @@ class Batches:
     def held_out(self) -> tuple[Row, ...]:
         return self._rows(self.task.held_out)
 
+    @cached_property
+    def tokens_sha256(self) -> str:
+        """Of all that is read in training and judged by: another tokenizer gives another."""
+        digest = sha256()
+        for row in (*self.training, *self.held_out):
+            digest.update(array("q", (len(row.tokens), row.given, *row.tokens)).tobytes())
+        return digest.hexdigest()
+
     @property
     def example(self) -> dict[str, Tensor]:
         """Two rows with which a model is explored."""
@@ -108,10 +118,18 @@ class Batches:
             answers = [candidates.index(example.completion) for example in examples]
             yield len(examples), choices_of(rows, answers, sequence=self._sequence, pad=self._pad)
 
+    @property
+    def num_judged(self) -> int:
+        """Held-out examples whose answers count."""
+        return self._whole(self.task.held_out)
+
+    def _whole(self, items: Sequence[object]) -> int:
+        """How many of them are in whole microbatches."""
+        return len(items) - len(items) % self.recipe.microbatches
+
     def _parts(self, items: Sequence[T], batch: int) -> Iterator[Sequence[T]]:
         """Batches that split evenly into microbatches: the last few items may be left out."""
-        split = self.recipe.microbatches
-        whole = len(items) - len(items) % split
+        split, whole = self.recipe.microbatches, self._whole(items)
         if whole == 0:
             raise ValueError(
                 f"{self.task.name}: as many examples must be held out as there are microbatches, "

@@ -23,6 +23,7 @@ from experiments.training.result import Trained, differences
 from experiments.training.settings import PREDICTED_THREADS, Config, settings_of
 from experiments.training.setup import Setup
 from experiments.training.trouble import trouble
+from experiments.training.verdict import Verdict
 from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
 from zo2sim.predict.predict import Prediction
@@ -78,17 +79,18 @@ def output(
 
 
 def config_of(config: Config, prepared: Setup) -> dict[str, Any]:
-    """Every setting as resolved, and what the data was."""
+    """Every setting as resolved, what the data was, and where the folder lies."""
     settings = settings_of(config) | {"plan_from": None, **_plan(prepared)}
     task = prepared.task
     data = {
         "task": task.name,
         "data_sha256": task.sha256,
+        "tokens_sha256": prepared.reading.tokens_sha256,
         "training_examples": len(task.training),
         "held_out_examples": len(task.held_out),
         "candidates": list(task.candidates),
     }
-    return {"settings": settings, "data": data}
+    return {"folder": str(config.out.absolute()), "settings": settings, "data": data}
 
 
 def summary_of(
@@ -111,7 +113,7 @@ def summary_of(
         "skipped_steps": sum(s.skipped for s in steps),
         "training_loss_early": _mean_loss(steps[: _share(steps)]),
         "training_loss_late": _mean_loss(steps[-_share(steps) :]),
-        **_before_and_after(evaluations),
+        **_before_and_after(config, prepared, evaluations),
         "tokens_per_s": _median(_known(s.tokens_per_s for s in steps)),
         "step_s": _median(wall_s),
         "exposed_share": sum(exposed_s) / sum(wall_s) if wall_s else None,
@@ -151,14 +153,21 @@ def _swallowed(config: Config, run: Trained) -> str | None:
     return told(run.swallowed, remedy=remedy)
 
 
-def _before_and_after(evaluations: list[Evaluation]) -> dict[str, float | None]:
+def _before_and_after(
+    config: Config, prepared: Setup, evaluations: list[Evaluation]
+) -> dict[str, Any]:
+    assert config.lr is not None, "resolved"
     first = next((e for e in evaluations if e.step == 0), None)
     last = evaluations[-1] if evaluations else None
+    verdict = Verdict(before=first, after=last, num_examples=prepared.reading.num_judged)
     return {
         "held_out_loss_before": first and first.held_out_loss,
         "held_out_loss_after": last and last.held_out_loss,
         "accuracy_before": first and first.accuracy,
         "accuracy_after": last and last.accuracy,
+        "accuracy_before_standard_error": verdict.standard_error(first),
+        "accuracy_after_standard_error": verdict.standard_error(last),
+        "worse": verdict.harm(config.lr),
     }
 
 
@@ -193,7 +202,8 @@ def _numbers(
 
 
 def _run_id(config: Config, prepared: Setup) -> str:
-    return run_id(f"{key}={value}" for key, value in config_of(config, prepared).items())
+    content = config_of(config, prepared)
+    return run_id(f"{key}={content[key]}" for key in ("settings", "data"))
 
 
 def _plan(prepared: Setup) -> dict[str, Any]:

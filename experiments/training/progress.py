@@ -65,7 +65,10 @@ def counter(bar: Progress, title: str, *, total: int) -> Callable[[float], None]
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C, or a polite kill, asks for a stop after the step; a second one stops at once."""
+    """Ctrl-C, or a polite kill, asks for a stop after the step; a second one stops at once.
+
+    Where no step is left, the first one changes nothing.
+    """
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """Settings of `run`, as flags and as the config.json of a run's folder."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,11 +14,12 @@ from experiments.cli import json_object, read_text
 from experiments.flags import PLAN as PLAN_FLAGS
 from experiments.flags import RECIPE as RECIPE_FLAGS
 from experiments.flags import refuse
+from experiments.training.places import found, told
 from experiments.training.tiny_model import NAME as TINY
 from zo2rt.engine.engine import MezoSgd, Room
 from zo2rt.optimizer import Estimator, Rule
 from zo2sim.dtypes import Dtype
-from zo2sim.machines.file import resolve
+from zo2sim.machines.file import names, resolve
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.file import from_fields, parse
 
@@ -40,7 +42,10 @@ USUAL: dict[str, float | None] = {"lr": 1e-6, "eps": 1e-3, "clip": None}
 """What MeZO (arXiv:2305.17333) fine-tunes OPT-13B with, or a tenth of the rate."""
 PREDICTED_THREADS = 1
 """A machine that computes on its host is described, and calibrated, by what one core takes."""
-_OF_THIS_CALL = ("out", "resume", "json", "no_report")  # no part of a run's settings
+_OF_THIS_CALL = ("out", "resume", "json", "no_report", "flags")  # no part of a run's settings
+_MOVED = ("data", "eval_data", "model", "machine")  # files that may lie elsewhere by now
+_RESUMED = {f"--{name.replace('_', '-')}": name for name in ("steps", *_MOVED)}
+"""What a call that resumes may say by these flags: go on to so many steps, and where files lie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +144,8 @@ class Config:
     """Write the numbers and figures only."""
     json: str | None = None
     """Write the summary as JSON to this file, or to stdout with '-'."""
+    flags: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """Those that were typed."""
 
     def __post_init__(self) -> None:
         if self.eval_examples < 1:
@@ -149,9 +156,9 @@ class Config:
     def typed(self, flags: frozenset[str]) -> Self:
         """``ValueError`` where a flag that was typed has no effect."""
         if self.resume:
-            kept = {"--steps", *(f"--{name.replace('_', '-')}" for name in _OF_THIS_CALL)}
+            kept = {*_RESUMED, *(f"--{name.replace('_', '-')}" for name in _OF_THIS_CALL)}
             refuse(flags, flags - kept, "with --resume, which takes settings from --out")
-            return self
+            return replace(self, flags=flags)
         if self.plan_from is not None and flags & PLAN_FLAGS.keys():
             raise ValueError(f"give --plan {self.plan_from} or the flags of a plan, not both")
         if self.plan_from not in (None, AUTO) and flags & RECIPE_FLAGS.keys():
@@ -237,59 +244,86 @@ class Config:
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """All that makes the run what it is, as plain values; paths are absolute."""
+    """All that makes the run what it is, as plain values; files as `places` tells them."""
     values = asdict(config)
-    for name in ("data", "eval_data"):
-        if values[name] is not None:
-            values[name] = str(values[name].absolute())
+    for name in _MOVED:
+        value = values[name]
+        if value is not None and (name.endswith("data") or _is_file(value)):
+            values[name] = told(value, config.out)
     return {name: value for name, value in values.items() if name not in _OF_THIS_CALL}
 
 
+def _is_file(name: str) -> bool:
+    """Not a name of the catalogue, of the cache, or of what a run makes for itself."""
+    return name not in (TINY, *names()) and Path(name).exists()
+
+
 def resumed(config: Config, stored: Path) -> Config:
-    """The settings of a run that was begun; of this call, only --steps may be another number.
+    """The settings of a run that was begun, with what of this call may be said anew.
 
     Raises ``ValueError`` where other settings were given, or none were stored.
     """
-    own = {name: getattr(config, name) for name in _OF_THIS_CALL}
-    steps = Config().steps
-    if replace(config, steps=steps) != replace(Config(), **own):
-        given = [f.name for f in fields(Config) if _differs(config, f.name)]
+    given = [f.name for f in fields(Config) if _differs(config, f.name)]
+    if given:
         flags = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"--resume takes every setting from {stored.parent}; leave out {flags}")
-    before = replace(_read(stored), **own)
-    if config.steps in (steps, before.steps):
-        return before
-    if before.schedule != "constant":
+    own = {name: getattr(config, name) for name in _OF_THIS_CALL}
+    moved = {n: getattr(config, n) for f, n in _RESUMED.items() if f in config.flags}
+    before = _read(stored)
+    steps = moved.get("steps", before.steps)
+    if steps != before.steps and before.schedule != "constant":
         raise ValueError(
             f"--steps must stay {before.steps} with --schedule {before.schedule}: the learning "
-            f"rate of the steps that were done depends on it; got {config.steps}"
+            f"rate of the steps that were done depends on it; got {steps}; a run that is to be "
+            f"prolonged is begun with --schedule constant"
         )
-    return replace(before, steps=config.steps)
+    return replace(before, **own, **moved)
 
 
-def check_data(stored: Path, sha256: str) -> None:
-    """Raise ``ValueError`` where the data is not what it was when the run began."""
-    before = json_object(read_text(stored), where=str(stored))["data"]["data_sha256"]
-    if before != sha256:
+def check_steps(config: Config, done: int) -> None:
+    """Raise ``ValueError`` where a resumed run has made more steps than it is to have."""
+    if config.steps < done:
         raise ValueError(
-            f"the data of a resumed run must hold what it held when the run began, "
-            f"{before[:12]}; it is {sha256[:12]}; restore the file, or start a new run"
+            f"--steps is the number of steps in all, and must be >= {done}, which were done; got "
+            f"{config.steps}"
         )
+
+
+def check_data(config: Config, stored: Path, data: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` where the data is not what it was when the run began.
+
+    ``data`` holds digests of the files, and of the tokens that the model's tokenizer makes of them.
+    """
+    before = json_object(read_text(stored), where=str(stored)).get("data")
+    before = before if isinstance(before, dict) else {}
+    for key, what, flag, file in (
+        ("data_sha256", "data", "--data (and --eval-data)", config.data or "the built-in text"),
+        ("tokens_sha256", "data in tokens", "--model", f"the tokenizer of {config.model}"),
+    ):
+        then, now = before.get(key, data[key]), data[key]
+        if then != now:
+            raise ValueError(
+                f"the {what} of a resumed run must hold what it held when the run began, "
+                f"{str(then)[:12]}; with {file} it is {now[:12]}; restore that, say where it lies "
+                f"now with {flag}, or start a new run"
+            )
 
 
 def _differs(config: Config, name: str) -> bool:
-    return name not in (*_OF_THIS_CALL, "steps") and getattr(config, name) != getattr(
-        Config(), name
-    )
+    kept = (*_OF_THIS_CALL, *_RESUMED.values())
+    return name not in kept and getattr(config, name) != getattr(Config(), name)
 
 
 def _read(stored: Path) -> Config:
     if not stored.is_file():
         raise ValueError(f"--resume needs a run in --out; there is no {stored}")
     try:
-        values: dict[str, Any] = json_object(read_text(stored), where=str(stored))["settings"]
-        for name in ("data", "eval_data"):
-            values[name] = None if values[name] is None else Path(values[name])
+        content = json_object(read_text(stored), where=str(stored))
+        values: dict[str, Any] = content["settings"]
+        for name in _MOVED:
+            if values[name] is not None:
+                place = found(values[name], stored.parent, was=content.get("folder"))
+                values[name] = Path(place) if name.endswith("data") else place
         values["plan"] = from_fields(Plan, values["plan"])
         values["recipe"] = from_fields(Recipe, values["recipe"])
         values["against"] = None if values["against"] is None else Policy(values["against"])

@@ -79,7 +79,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
     check(plan, recipe)
     supported.check(plan, recipe)
     # What they refuse is refused before anything is written.
-    _ = config.course, config.optimizer, config.limit
+    _ = config.course, config.optimizer, config.limit, resolve(config.machine)
     texts = read_texts() if config.data is None or config.model == TINY else None
     task = _task(config, texts)
     fields = tiny_described() if config.model == TINY else described(config.model, config.model)
@@ -149,10 +149,9 @@ def _prediction(config: Config, loaded: LoadedModel, plan: Plan) -> Prediction |
     """On the machine of the settings; only the host's is the one that the run is on."""
     if config.backend != "host":
         return None
+    machine, recipe = resolve(config.machine), config.chosen[1]
     try:
         model = from_config(loaded.config, name=config.model)
-        machine = resolve(config.machine)
-        recipe = config.chosen[1]
         return predict(Case(model=model, machine=machine, plan=plan, recipe=recipe))
     except ValueError:  # a family or a combination that is executed but not predicted
         return None

@@ -96,6 +96,7 @@ class Engine:
         trained = (p.tensor for p in parts.units.parameters if p.trainable)
         self._updates = PendingUpdates(trained, apply=self.flush)
         self._is_open = True
+        self._broken: str | None = None
 
     @property
     def units(self) -> Units:
@@ -142,20 +143,24 @@ class Engine:
 
         Who reads a trained parameter between two steps has it applied at once, as `flush` does.
         ``lr`` and ``seed`` hold for this step alone; 0 is a seed and a learning rate. With torch
-        noise ``seed`` seeds PyTorch's generator as it is, and sample i has ``seed + i``.
+        noise ``seed`` seeds PyTorch's generator as it is, and sample i has ``seed + i``. What the
+        loss raises, or the model on this batch, is raised here; the step is undone then (in place,
+        but for rounding), and another can be made.
         """
         start_s, number = perf_counter(), self.num_steps
-        self._updates.end()
+        self._check_usable()
         microbatches = split(batch, self._recipe.microbatches)
-        with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
-            self._begun(traversal, lr, seed)
-            self._backend.synchronize(self._executor.enqueue_step(number))
+        self._updates.end()
+        try:
+            self._make(number, microbatches, lr, seed)
+        finally:
+            self._updates.begin()
         wall_s = perf_counter() - start_s
         g, *_ = self._parts.operations.steps[number].projected_gradients
         self._forget(number)
         self.num_steps += 1
-        self._updates.begin()
-        self._timeline.add(self._executor.ended())
+        with self._breakable("the end of a step"):
+            self._timeline.add(self._executor.ended())
         return Outcome.of(
             self.record,
             tokens=_tokens(batch),
@@ -168,29 +173,32 @@ class Engine:
         """Mean over the microbatches of the loss, or of any other scalar of the model.
 
         With the current weights, every pending update included, block by block. The function may
-        run the model as often as it likes (``generate``).
+        run the model as often as it likes (``generate``); what it raises is raised here.
         """
-        self.flush()
         microbatches = split(batch, self._recipe.microbatches)
-        trip = _without_loss(self.program.evaluate)
+        self.flush()
+        trip, steps = _without_loss(self.program.evaluate), self._parts.operations.steps
         with (
             torch.no_grad(),
             self._traversal(microbatches, len(microbatches), loss_fn) as traversal,
         ):
-            step = Step(optimizer=self.optimizer, traversal=traversal)
-            self._parts.operations.steps[_EVALUATION] = step
-            while traversal.unfinished:
+            step = steps[_EVALUATION] = Step(optimizer=self.optimizer, traversal=traversal)
+            while traversal.unfinished and step.error is None:
                 self._run(trip, _EVALUATION)
+            del steps[_EVALUATION]
+            if step.error is not None:
+                raise step.error
             losses = [float(loss) for loss in traversal.losses()]
-        del self._parts.operations.steps[_EVALUATION]
         return math.fsum(losses) / len(losses)
 
     def flush(self) -> None:
         """Apply every pending update, so that the model's parameters show it."""
         self._updates.end()
+        self._check_usable()
         if self.num_steps == self._first_step:
             return
-        self._timeline.add(self._executor.spans())
+        with self._breakable("a flush"):
+            self._timeline.add(self._executor.spans())
         self._timeline.flushed(self.num_steps)
         done = self.num_steps - self._first_step
         with torch.no_grad():
@@ -225,17 +233,26 @@ class Engine:
 
     def trace(self) -> Trace:
         """What ran in the latest steps."""
-        self._timeline.add(self._executor.spans())
+        with self._breakable("a flush"):
+            self._timeline.add(self._executor.spans())
         return self._timeline.trace()
 
     def close(self) -> None:
         """Flush, and give the model tensors of its own, with the trained weights in them.
 
-        Those of blocks on NVMe remain pages of a file without a name, which ends with them.
+        Those of blocks on NVMe remain pages of a file without a name, which ends with them. Where a
+        step or a flush was broken off, which has been raised, weights are those of some step.
         """
-        if self._is_open:
-            self.flush()
-            self._parts.residence.give_back()
+        if not self._is_open:
+            return
+        try:
+            if self._broken is None:
+                self.flush()
+                self._parts.residence.give_back()
+            else:
+                self._updates.end()
+                self._parts.residence.show_blocks()
+        finally:
             self._let_go()
 
     def _let_go(self) -> None:
@@ -248,15 +265,55 @@ class Engine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, *error: object) -> None:
-        if kind is None:
-            self.close()
-        elif self._is_open:
-            self._updates.end()
-            self._parts.residence.show_blocks()
-            self._let_go()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and not issubclass(kind, Exception):
+            self._broken = self._broken or kind.__name__  # Ctrl-C: at once
+        self.close()
 
-    def _begun(self, traversal: Traversal, lr: float | None, seed: int | None) -> None:
+    def _make(
+        self,
+        number: int,
+        microbatches: Sequence[Any],
+        lr: float | None,
+        seed: int | None,
+    ) -> None:
+        """Make a step, or raise what a lane raised and leave all as it was."""
+        with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
+            step = self._begun(traversal, lr, seed)
+            with self._breakable(f"step {number}"):
+                self._backend.synchronize(self._executor.enqueue_step(number))
+            if step.error is not None:
+                self._undo(number)
+                step.error.add_note(f"step {number} was undone; another batch can be given")
+                raise step.error
+
+    def _undo(self, number: int) -> None:
+        """A step that failed has made every update but its own, which is of nothing."""
+        self.num_steps = number + 1
+        self.flush()
+        self.num_steps = self._first_step = number
+        self._executor = self._fresh_executor()
+        self._timeline.undone(number)
+        operations = self._parts.operations
+        del operations.steps[number], operations.kept[number]
+
+    @contextmanager
+    def _breakable(self, what: str) -> Iterator[None]:
+        """What is raised inside has left some operations undone: nobody knows which."""
+        try:
+            yield
+        except BaseException as error:
+            self._broken = f"{what} was broken off by {error!r}"
+            raise
+
+    def _check_usable(self) -> None:
+        if self._broken is not None:
+            raise RuntimeError(
+                f"{self._broken}: the engine cannot go on; close it, and begin another, which goes "
+                f"on from the journal of its folder where it has one, on another backend"
+            )
+
+    def _begun(self, traversal: Traversal, lr: float | None, seed: int | None) -> Step:
         optimizer, operations = self.optimizer, self._parts.operations
         step = operations.steps[self.num_steps] = Step(
             optimizer=optimizer if lr is None else replace(optimizer, lr=lr),
@@ -265,6 +322,7 @@ class Engine:
             cursor=self.cursor + self._recipe.microbatches,
         )
         operations.draws.begin(step.keys)
+        return step
 
     def _key(self, sample: int, seed: int | None) -> int:
         """MeZO's own noise takes the seed of a step as it is; a sample's seed is one further."""
@@ -287,7 +345,8 @@ class Engine:
         return Executor(self._backend, self.program, work_of, first_step=self.num_steps)
 
     def _run(self, schedule: Schedule, step: int) -> None:
-        self._executor.run(schedule, lambda op, _: self._parts.operations.work(op, step))
+        with self._breakable("a trip"):
+            self._executor.run(schedule, lambda op, _: self._parts.operations.work(op, step))
 
     def _forget(self, step: int) -> None:
         """Keep only the records that a block may still miss."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zo2rt.lanes.traversal import Traversal
 from zo2rt.model.binding import bound
 from zo2rt.model.decay import DecayRule, by_type
+from zo2rt.model.discovery import find_blocks
 from zo2rt.model.loss import LossFn, evaluating, refuse_dropout, scalar
 from zo2rt.model.units import Units, find_units
 from zo2rt.optimizer import Objective
@@ -45,6 +46,7 @@ def explore(
         model,
         objective.loss_fn,
         objective.example,
+        blocks=find_blocks(model, objective.blocks),
         decays=decays if objective.decays is None else objective.decays,
         adapters_with_head=adapters_with_head,
     )

@@ -1,9 +1,7 @@
 """Hugging Face's `Trainer`, with zeroth-order steps that stream the model.
 
-    trainer = ZerothOrderTrainer(
-        model, args, train_dataset=data, backend=backend, plan=plan, recipe=recipe
-    )
-    trainer.train(resume_from_checkpoint=True)
+    trainer = ZerothOrderTrainer(model, TrainingArguments("out"), train_dataset=data)
+    trainer.train()
 
 The loop is the Trainer's own: data order, schedules, logging, callbacks, checkpoints and the best
 model are as ever. While it runs, an `Engine` owns the weights; whoever looks at them (evaluate,
@@ -12,41 +10,46 @@ predict, save, a callback) gets them with every pending update.
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import reduce
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_pt_utils import nested_concat
 
-from zo2rt.backends import Backend, StreamFailed
+from zo2rt.backends import Backend, CudaBackend, HostBackend, StreamFailed
+from zo2rt.engine.agreement import Agreement
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.followed import check, check_last_batch, followed
+from zo2rt.engine.predictions import Prediction, joined, parts, rows
 from zo2rt.engine.seeds import seed_of_step
 from zo2rt.memory.room import UNLIMITED, Room
+from zo2rt.model.decay import DecayRule
+from zo2rt.optimizer import Estimator
 from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
 from zo2sim.plan.choices import Plan, Recipe
 
 _LOG = logging.getLogger(__name__)
 
-Prediction = tuple[Tensor | None, Any, Any]
-"""Loss, logits and labels of a batch; None for what it does not have."""
-
 
 class ZerothOrderTrainer(Trainer):
     """A `Trainer` whose step is a MeZO step (arXiv:2305.17333) under a plan and a recipe.
 
-    Learning rate, weight decay, seed and batch size are those of ``args``; the rate of the
-    schedule holds for every parameter. A recipe with a ``reference`` has its seeds from NumPy's
-    global generator, as the published codes do. The backend stays open: whoever made it closes it.
+    Learning rate, weight decay, seed and rows of a step are those of ``args``, which
+    `zo2rt.engine.arguments` explains field by field; the rate of the schedule holds for every
+    parameter. Of the recipe, microbatches and formats that are left out are those of ``args``
+    (``gradient_accumulation_steps``, ``bf16``, ``fp16``) and of the model. ``args`` stays as it
+    is: the Trainer works with a copy. Without ``backend`` it opens and closes one of its own, for
+    the device of ``args``; another stays open, and whoever made it closes it. ``eps``,
+    ``estimator``, ``sparsity`` and ``stochastic_rounding`` are `MezoSgd`'s, ``decays`` and
+    ``blocks`` `Objective`'s. A recipe with a ``reference`` has its seeds from NumPy's global
+    generator, as the published codes do.
 
-    Raises ``ValueError`` for arguments that a zeroth-order step cannot follow. `train` and whatever
-    else runs the model raise `DoesNotFit`, before a step, where an engine's buffers need more
-    memory than can become free, or more than ``limit``.
+    Raises ``ValueError`` that names all that a zeroth-order step cannot follow. `train` and
+    whatever else runs the model raise `DoesNotFit`, before a step, where an engine's buffers need
+    more memory than can become free, or more than ``limit``.
     """
 
     def __init__(  # noqa: PLR0913 - each is one decision of the caller's
@@ -54,23 +57,42 @@ class ZerothOrderTrainer(Trainer):
         model: nn.Module,
         args: TrainingArguments,
         *,
-        backend: Backend,
-        plan: Plan,
-        recipe: Recipe,
+        backend: Backend | None = None,
+        plan: Plan = Plan(),  # noqa: B008 - a frozen value
+        recipe: Recipe = Recipe(),  # noqa: B008 - a frozen value
         eps: float = 1e-3,
+        estimator: Estimator = Estimator(),  # noqa: B008 - a frozen value
+        sparsity: float = 0.0,
         stochastic_rounding: bool = False,
+        decays: DecayRule | None = None,
+        blocks: str | None = None,
         limit: Room = UNLIMITED,
         **others: Any,
     ) -> None:
-        check_arguments(args, plan, recipe, backend=backend, others=others)
-        self._backend, self._plan, self._recipe, self._limit = backend, plan, recipe, limit
-        self._eps, self._stochastic_rounding = eps, stochastic_rounding
+        agreement = Agreement(args, recipe, model)
+
+        def optimizer() -> MezoSgd:
+            return MezoSgd(
+                lr=args.learning_rate,
+                eps=eps,
+                weight_decay=args.weight_decay,
+                seed=args.seed,
+                estimator=estimator,
+                stochastic_rounding=stochastic_rounding,
+                sparsity=sparsity,
+            )
+
+        check(agreement, plan, optimizer, backend=backend, others=others)
+        self._backend, self._plan, self._recipe = backend, plan, agreement.agreed
+        self._optimizer, self._limit = optimizer(), limit
+        self._decays, self._blocks = decays, blocks
+        self._own_backend: Backend | None = None
         self._engine: Engine | None = None
         self._has_told = False
         self._losses: list[float | None] = []
         self._logged = 0
         self.outcome: Outcome | None = None
-        super().__init__(model, args, **others)
+        super().__init__(model, followed(args, agreement.rows), **others)
         self.accelerator.device_placement = False
 
     def train(self, *arguments: Any, **named: Any) -> Any:
@@ -78,7 +100,7 @@ class ZerothOrderTrainer(Trainer):
 
         After an error its weights are those of some step before: resume from a checkpoint.
         """
-        self._check_last_batch()
+        check_last_batch(self.train_dataset, self.args, self._recipe)
         self._has_told = False
         self._losses, self._logged = [], 0
         try:
@@ -139,19 +161,19 @@ class ZerothOrderTrainer(Trainer):
 
         Every lane has to run the model: where rows are too few, the last lanes repeat a part.
         """
-        parts = _parts(inputs, self._recipe.microbatches)
+        split = parts(inputs, self._recipe.microbatches)
         found: dict[int, Prediction] = {}
 
         def lane(model: nn.Module, batch: Mapping[str, Tensor]) -> float:
             number = int(batch["part"])
-            part = parts[number % len(parts)]
+            part = split[number % len(split)]
             step = super(ZerothOrderTrainer, self).prediction_step
             found[number] = step(model, part, prediction_loss_only, ignore_keys)
             return 0.0
 
-        engine = self._engine = self._engine or self._opened(parts[0])
+        engine = self._engine = self._engine or self._opened(split[0])
         engine.evaluate({"part": torch.arange(self._recipe.microbatches)}, lane)
-        return _joined([found[number] for number in range(len(parts))], [*map(_rows, parts)])
+        return joined([found[number] for number in range(len(split))], [*map(rows, split)])
 
     def log(self, logs: dict[str, Any], *arguments: Any, **named: Any) -> None:
         """As ever; the projected gradient stands where the norm of a gradient would.
@@ -187,7 +209,7 @@ class ZerothOrderTrainer(Trainer):
         """Random rounding loses nothing in the mean."""
         fraction = None if self._engine is None else self._engine.swallowed
         note = told(fraction, remedy="set stochastic_rounding, or Recipe.storage_dtype to fp32")
-        if note is None or fraction is None or self._stochastic_rounding:
+        if note is None or fraction is None or self._optimizer.stochastic_rounding:
             return
         logs["swallowed"] = fraction
         if not self._has_told:
@@ -217,35 +239,22 @@ class ZerothOrderTrainer(Trainer):
             if not training:
                 self._give_back()
 
-    def _check_last_batch(self) -> None:
-        """Refuse now what would end the first epoch: a last batch that does not split."""
-        data, count = self.train_dataset, self._recipe.microbatches
-        if self.args.dataloader_drop_last or not isinstance(data, Sized):
-            return
-        left = len(data) % self.args.train_batch_size
-        if left % count:
-            raise ValueError(
-                f"the last batch of an epoch must split into {count} microbatches, and {len(data)} "
-                f"examples leave it {left}; set dataloader_drop_last, or change the data by "
-                f"{left % count}"
-            )
-
     def _opened(self, batch: Mapping[str, Any]) -> Engine:
         self._whole.eval()
         tensors = {name: value[:1] for name, value in batch.items() if isinstance(value, Tensor)}
+        backend = self._backend
+        if backend is None:
+            on_host = self.args.device.type == "cpu"
+            backend = self._own_backend = HostBackend() if on_host else CudaBackend()
         return Engine(
             self._whole,
             self._plan,
             self._recipe,
-            Objective(example=tensors, loss_fn=self._loss),
-            backend=self._backend,
-            optimizer=MezoSgd(
-                lr=self.args.learning_rate,
-                eps=self._eps,
-                weight_decay=self.args.weight_decay,
-                seed=self.args.seed,
-                stochastic_rounding=self._stochastic_rounding,
+            Objective(
+                example=tensors, loss_fn=self._loss, decays=self._decays, blocks=self._blocks
             ),
+            backend=backend,
+            optimizer=self._optimizer,
             limit=self._limit,
         )
 
@@ -261,18 +270,26 @@ class ZerothOrderTrainer(Trainer):
         return self.model
 
     def _abandon(self, error: BaseException) -> None:
-        """Let the engine go without a flush, and nothing of it behind on the backend."""
-        if self._engine is not None:
-            self._engine.__exit__(type(error), error, error.__traceback__)
-            self._engine = None
-            with suppress(StreamFailed):
-                self._backend.timings()
+        """Let the engine go, and nothing of it behind on the backend."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.__exit__(type(error), error, error.__traceback__)
+            if self._backend is not None:
+                with suppress(StreamFailed):
+                    self._backend.timings()
+        self._close_own()
 
     def _give_back(self) -> None:
         """The model holds its own weights again, with every pending update."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+        self._close_own()
+
+    def _close_own(self) -> None:
+        backend, self._own_backend = self._own_backend, None
+        if backend is not None:
+            backend.close()
 
 
 class Rate(torch.optim.Optimizer):
@@ -285,61 +302,6 @@ class Rate(torch.optim.Optimizer):
         """The engine has made the step."""
 
 
-def check_arguments(
-    args: TrainingArguments,
-    plan: Plan,
-    recipe: Recipe,
-    *,
-    backend: Backend,
-    others: Mapping[str, Any],
-) -> None:
-    """Raise ``ValueError`` naming the first argument that cannot be followed, and what to do."""
-    rows = recipe.batch * recipe.microbatches
-    device = backend.device.type
-    table = (
-        (
-            args.gradient_accumulation_steps != 1,
-            f"gradient_accumulation_steps must be 1, because the recipe splits a batch into "
-            f"microbatches; got {args.gradient_accumulation_steps}; set Recipe.microbatches",
-        ),
-        (
-            args.max_grad_norm != 0,
-            f"max_grad_norm must be 0, because there is no gradient whose norm could be taken; "
-            f"got {args.max_grad_norm}",
-        ),
-        (
-            args.train_batch_size != rows,
-            f"per_device_train_batch_size must be batch x microbatches of the recipe, {rows}; got "
-            f"{args.train_batch_size}",
-        ),
-        (
-            plan.tier == "nvme",
-            "tier must be ram: blocks on NVMe belong to a journal, which resumes by itself and not "
-            "from the Trainer's checkpoints; use zo2rt.engine.engine, or tier=ram",
-        ),
-        (
-            args.fp16 or args.bf16,
-            "fp16 and bf16 must be off, because the recipe's dtypes say what is computed in",
-        ),
-        (
-            args.torch_compile or bool(args.deepspeed) or bool(args.fsdp) or args.world_size > 1,
-            "torch_compile, deepspeed, fsdp and several processes are not supported",
-        ),
-        (
-            others.get("optimizers", (None, None))[0] is not None,
-            "optimizers must not bring an optimizer; a schedule alone can be given in a callback",
-        ),
-        (
-            args.device.type != device,
-            f"the Trainer's device must be the backend's, {device}; it is {args.device.type}; "
-            "set use_cpu in the arguments, or choose the backend for the device",
-        ),
-    )
-    reason = next((text for wrong, text in table if wrong), None)
-    if reason is not None:
-        raise ValueError(reason)
-
-
 def _mean(losses: Sequence[float | None]) -> float | None:
     """Of those that are finite; None where none is: JSON has no NaN."""
     known = [loss for loss in losses if loss is not None]
@@ -348,38 +310,3 @@ def _mean(losses: Sequence[float | None]) -> float | None:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _parts(inputs: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """Rows of a batch in ``count`` parts, as even as can be; fewer where there are fewer rows."""
-    rows = _rows(inputs)
-    bounds = [rows * number // count for number in range(count + 1)]
-    return [
-        {name: _cut(value, first, last) for name, value in inputs.items()}
-        for first, last in pairwise(bounds)
-        if first < last
-    ]
-
-
-def _rows(inputs: Mapping[str, Any]) -> int:
-    return max(value.shape[0] for value in inputs.values() if isinstance(value, Tensor))
-
-
-def _cut(value: Any, first: int, last: int) -> Any:
-    return value[first:last] if isinstance(value, Tensor) and value.ndim else value
-
-
-def _joined(parts: Sequence[Prediction], rows: Sequence[int]) -> Prediction:
-    """The parts of a batch as one: losses averaged over the rows, the rest concatenated."""
-    if len(parts) == 1:
-        return parts[0]
-    losses, logits, labels = zip(*parts, strict=True)
-    loss = None
-    if losses[0] is not None:
-        weights = torch.tensor(rows, dtype=losses[0].dtype, device=losses[0].device)
-        loss = (torch.stack(losses) * weights).sum() / weights.sum()
-    return loss, _concatenated(logits), _concatenated(labels)
-
-
-def _concatenated(tensors: Sequence[Any]) -> Any:
-    return None if tensors[0] is None else reduce(nested_concat, tensors)

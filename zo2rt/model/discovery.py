@@ -58,14 +58,14 @@ def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
     if not classes:
         raise ValueError(
             f"{type(model).__name__}: a model must name its block classes in _no_split_modules, "
-            "and this one names none; say where its blocks are, as in path='model.layers'"
+            "and this one names none; say where they are, as in Objective(blocks='model.layers')"
         )
     found = tuple(_outermost(_lists_of(model, classes)))
     if len(found) != 1:
         raise ValueError(
             f"{type(model).__name__}: exactly one nn.ModuleList must hold blocks of class "
             f"{' or '.join(sorted(classes))}; got {', '.join(found) or 'none'}; choose one with "
-            "path='...'"
+            "Objective(blocks='...')"
         )
     return _blocks_at(model, found[0])
 
@@ -74,7 +74,7 @@ def _blocks_at(model: nn.Module, path: str) -> Blocks:
     module = dict(model.named_modules()).get(path)
     if not isinstance(module, nn.ModuleList):
         got = "nothing" if module is None else type(module).__name__
-        raise ValueError(f"path must name an nn.ModuleList of the model; got {path!r}, {got}")
+        raise ValueError(f"blocks must name an nn.ModuleList of the model; got {path!r}, {got}")
     return Blocks(path=path, modules=tuple(module))
 
 

@@ -147,8 +147,7 @@ class Operations:
         self, now: Step, unit: Unit, weights: Sequence[Tensor], lanes: Sequence[int]
     ) -> None:
         with bound(unit.reads, weights):
-            for lane in lanes:
-                now.traversal.advance(lane, unit.number)
+            now.advance(lanes, unit.number)
 
     def _lanes(self, sample: int, sign: str) -> range:
         """Lanes are sample x sign x microbatch, microbatches fastest."""
@@ -158,14 +157,14 @@ class Operations:
 
     def _loss(self, step: int) -> None:
         now = self.steps[step]
-        losses = tuple(float(loss) for loss in now.traversal.losses())
+        losses = now.losses(self.layout.recipe.num_lanes)
         now.projected_gradients = self._gradients(now, losses)
         self.backend.touch(writes=(Buffer(BufferSpace.RECORD, step),))
         self.kept[step] = now.record(step, losses)
 
     def _gradients(self, now: Step, losses: Sequence[float]) -> tuple[float, ...]:
         recipe, eps = self.layout.recipe, now.optimizer.eps
-        if recipe.reference != "none":
+        if recipe.reference != "none" and now.error is None:
             plus, minus = now.traversal.returned()
             return (published_gradient(plus, minus, eps=eps),)
         return projected_gradients(
@@ -173,9 +172,13 @@ class Operations:
         )
 
     def _journal(self, step: int) -> None:
-        """Returns when the step's record is durable; nothing to do where nobody keeps a journal."""
+        """Returns when the step's record is durable; nothing to do where nobody keeps a journal.
+
+        A step that failed is none, and is undone: see [Note: a lane's error].
+        """
         self.backend.touch(reads=(Buffer(BufferSpace.RECORD, step),))
-        if self.store.journal is not None:
+        now = self.steps.get(step)  # gone by now where it ended well
+        if self.store.journal is not None and (now is None or now.error is None):
             self.store.journal.append(self.kept[step])
 
 

@@ -1,5 +1,12 @@
-"""One step in the making: what it is done with, its lanes, and the record that they give."""
+"""One step in the making: what it is done with, its lanes, and the record that they give.
 
+[Note: a lane's error] What a lane raises is the user's: of the loss, or of the batch. It ends the
+trip of every lane and stops no stream: all else of the step is done, with losses that are NaN, so
+that no weight changes, and the engine raises the error when the step is over.
+"""
+
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zo2rt.journal import Draw, Rate, Record, must_skip
@@ -21,6 +28,28 @@ class Step:
     """Number of the first microbatch that the next step reads."""
     projected_gradients: tuple[float, ...] = ()
     """g of every sample, once there are losses; before the estimator's rule."""
+    error: Exception | None = None
+    """See [Note: a lane's error]."""
+
+    def advance(self, lanes: Sequence[int], unit: int) -> None:
+        """Run some lanes through a unit, unless a lane of the step has failed."""
+        if self.error is None:
+            try:
+                for lane in lanes:
+                    self.traversal.advance(lane, unit)
+            except Exception as error:  # of any kind: the loss is any Python
+                self.error = error
+
+    def losses(self, num_lanes: int) -> tuple[float, ...]:
+        """The loss of every lane; NaN where one has failed, or has none."""
+        if self.error is None:
+            try:
+                found = self.traversal.losses()
+            except ValueError as error:  # a lane is unfinished
+                self.error = error
+            else:
+                return tuple(float(loss) for loss in found)
+        return (math.nan,) * num_lanes
 
     def record(self, number: int, losses: tuple[float, ...]) -> Record:
         """What the journal keeps of step ``number``, with the g that its update applies."""

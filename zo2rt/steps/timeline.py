@@ -34,6 +34,11 @@ class Timeline:
         self._conformance = Conformance(self._program, first_step=num_steps)
         self._conformance.divergence = divergence
 
+    def undone(self, step: int) -> None:
+        """After a flush: the latest step was none, and its number is the next one's."""
+        self._spans = deque(span for span in self._spans if span.step < step)
+        self.flushed(step)
+
     @property
     def divergence(self) -> str | None:
         """The first way in which what ran is not what was scheduled; None where there is none."""

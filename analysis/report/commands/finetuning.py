@@ -68,7 +68,13 @@ def _abstract(summary: Mapping[str, Any]) -> str:
 def _accuracy(summary: Mapping[str, Any]) -> Iterator[str]:
     before, after = summary["accuracy_before"], summary["accuracy_after"]
     if before is not None and after is not None:
-        yield f"Held-out accuracy goes from {percent(before)} to {percent(after)}."
+        first, last = (_spread(summary, f"accuracy_{when}") for when in ("before", "after"))
+        yield f"Held-out accuracy goes from {percent(before)}{first} to {percent(after)}{last}."
+
+
+def _spread(summary: Mapping[str, Any], name: str) -> str:
+    error = summary.get(f"{name}_standard_error")
+    return "" if error is None else f" (standard error {percent(error)})"
 
 
 def _compared(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -96,10 +102,9 @@ def _learned(summary: Mapping[str, Any]) -> Iterator[Block]:
         key="learning",
         caption="Training loss, and loss and accuracy on held-out examples, over the steps.",
     )
-    if summary.get("trouble") is not None:
-        yield Paragraph(_sentence(summary["trouble"]))
-    if summary.get("swallowed_note") is not None:
-        yield Paragraph(_sentence(summary["swallowed_note"]))
+    for note in ("trouble", "worse", "swallowed_note"):
+        if summary.get(note) is not None:
+            yield Paragraph(_sentence(summary[note]))
 
 
 def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:

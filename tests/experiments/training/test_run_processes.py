@@ -29,8 +29,10 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return ("--model", str(save(folder / "tiny")), "--data", data, *SMALL)
 
 
-def started(*flags: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "experiments.run", *flags]
+def started(*flags: str, code: str | None = None) -> "subprocess.Popen[str]":
+    """A run of its own; ``code`` is what runs instead of the command."""
+    how = ["-m", "experiments.run"] if code is None else ["-c", code]
+    command = [sys.executable, *how, *flags]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -241,25 +241,6 @@ def test_after_an_error_the_trainer_can_start_again(tmp_path: Path):
         assert mine.state.global_step == STEPS
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"gradient_accumulation_steps": 2}, "must be 1, because the recipe splits a batch"),
-        ({"max_grad_norm": 1.0}, "max_grad_norm must be 0, because there is no gradient"),
-        ({"per_device_train_batch_size": 3}, r"microbatches of the recipe, 2; got 3"),
-        ({"bf16": True}, "fp16 and bf16 must be off"),
-    ],
-)
-def test_arguments_that_cannot_be_followed_are_refused(
-    tmp_path: Path, changes: dict[str, Any], message: str
-):
-    with (
-        pytest.raises(ValueError, match=message),
-        trainer(build("opt"), arguments(tmp_path, **changes)),
-    ):
-        pass
-
-
 def test_a_last_batch_that_does_not_split_is_refused_before_the_first(tmp_path: Path):
     how, seen = recipe(batch=2, sequence=SEQUENCE, microbatches=2), Seen()
     args = arguments(tmp_path, per_device_train_batch_size=4)
