@@ -23,7 +23,7 @@ from zo2rt.engine.assembly import Settings, assemble
 from zo2rt.journal import Record
 from zo2rt.journal.run import RunFolder
 from zo2rt.lanes.traversal import Traversal
-from zo2rt.memory.room import UNLIMITED, Room
+from zo2rt.memory.room import UNLIMITED, Room, free_host_bytes
 from zo2rt.model.loss import LossFn
 from zo2rt.model.units import Units
 from zo2rt.noise import sample_key
@@ -215,11 +215,17 @@ class Engine:
     def whole(self) -> Iterator[None]:
         """Flush; inside, every parameter shows its weights, and nothing of the engine may run.
 
-        What is on NVMe is shown without being read into memory.
+        What is on NVMe is shown without being read into memory. What is in an integer format is
+        decoded where the host has room for all of it, and else is empty: it never changes, and
+        PEFT saves adapters without it.
         """
         self.flush()
-        with self._parts.residence.whole():
+        with self._parts.residence.whole(decoded=self._has_room_to_decode):
             yield
+
+    @property
+    def _has_room_to_decode(self) -> bool:
+        return self._parts.residence.encoded_bytes <= free_host_bytes()
 
     def trace(self) -> Trace:
         """What ran in the latest steps."""
@@ -229,11 +235,12 @@ class Engine:
     def close(self) -> None:
         """Flush, and give the model tensors of its own, with the trained weights in them.
 
-        Those of blocks on NVMe remain pages of a file without a name, which ends with them.
+        Those of blocks on NVMe remain pages of a file without a name, which ends with them. What
+        was encoded comes back as `whole` shows it.
         """
         if self._is_open:
             self.flush()
-            self._parts.residence.give_back()
+            self._parts.residence.give_back(decoded=self._has_room_to_decode)
             self._let_go()
 
     def _let_go(self) -> None:
@@ -251,7 +258,7 @@ class Engine:
             self.close()
         elif self._is_open:
             self._updates.end()
-            self._parts.residence.show_blocks()
+            self._parts.residence.show_blocks(decoded=self._has_room_to_decode)
             self._let_go()
 
     def _pending(self, done: int) -> Schedule:
