@@ -14,8 +14,8 @@ codes are used. With zero points: ``s = (max(w, 0) - min(w, 0)) / 15`` and z = r
 Then ``u = rn(w / s) + z``, cut to what the format holds. s is rounded up to its format, so no
 weight is further than half a step from what is encoded. Weights must be finite.
 
-`encoding` is torch, `decoding` the front; behind it are `kernels` (numba) and, on an accelerator,
-`triton_kernels`, bit for bit the same.
+`encoding` and `decoding` are the fronts; behind them are `kernels` (numba) and, to decode on an
+accelerator, `triton_kernels`, bit for bit the same. `published` reads checkpoints that others made.
 """
 
 from zo2rt.model.integers.decoding import Encoded
