@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from zo2rt.model.integers import kernels
 from zo2rt.model.integers.decoding import Encoded
 from zo2sim.dtypes import Dtype
 
@@ -21,35 +21,32 @@ def encode(weights: Tensor, into: Encoded) -> None:
     rows = weights.detach().reshape(-1, length)
     for start in range(0, len(rows), at_once):
         part = slice(start, start + at_once)
-        _encode(rows[part].cpu().to(torch.float32), into, part)
+        _encode(rows[part].cpu().to(torch.float32).contiguous(), into, part)
 
 
 def _encode(rows: Tensor, into: Encoded, part: slice) -> None:
     """``rows`` is (rows, row length), fp32."""
-    if not rows.isfinite().all():
+    low, high = (torch.empty(into.scales[part].shape) for _ in range(2))
+    kernels.extremes(rows.view(torch.int32).numpy(), into.group, low.numpy(), high.numpy())
+    if not (low.isfinite().all() and high.isfinite().all()):
         raise ValueError("weights must be finite to be encoded; got NaN or infinity")
-    groups = _grouped(rows, into.group)  # (rows, groups, group)
-    scales, zeros = _scales_and_zeros(groups, into)
-    steps = (groups / scales.to(torch.float32)[..., None]).round_()
-    low, high = (-128, 127) if into.dtype is Dtype.INT8 else (0, 15)
-    codes = steps.add_(zeros[..., None]).clamp_(low, high).view(len(rows), -1)
+    scales, zeros = _scales_and_zeros(low, high, into)
     into.scales[part] = scales
     if into.zeros is not None:
         into.zeros[part] = zeros.to(torch.uint8)
-    into.codes[part] = _packed(codes[:, : rows.shape[1]], into.dtype)
+    codes, exact = into.codes[part].numpy(), scales.to(torch.float32).numpy()
+    if into.dtype is Dtype.INT8:
+        kernels.to_int8(rows.numpy(), exact, codes.view("int8"))
+    else:
+        kernels.to_int4(rows.numpy(), exact, zeros.numpy(), into.group, codes)
 
 
-def _grouped(rows: Tensor, group: int) -> Tensor:
-    """What a row's last group lacks is 0, which changes no extreme of a group."""
-    return functional.pad(rows, (0, -rows.shape[1] % group)).view(len(rows), -1, group)
-
-
-def _scales_and_zeros(groups: Tensor, into: Encoded) -> tuple[Tensor, Tensor]:
+def _scales_and_zeros(low: Tensor, high: Tensor, into: Encoded) -> tuple[Tensor, Tensor]:
+    """Of every group, from its extremes, 0 among them."""
     if not into.dtype.has_zero_points:
-        largest = groups.abs().amax(dim=2)
+        largest = torch.maximum(-low, high)
         scales = _rounded_up(largest / ((2**into.dtype.bits - 1) / 2), into.scales.dtype)
-        return scales, torch.full_like(largest, 0.0 if into.dtype is Dtype.INT8 else 8.0)
-    low, high = groups.amin(dim=2).clamp_(max=0), groups.amax(dim=2).clamp_(min=0)
+        return scales, torch.full_like(largest, 8.0)
     scales = _rounded_up((high - low) / 15, into.scales.dtype)
     return scales, (-low / scales.to(torch.float32)).round_().clamp_(0, 15)
 
@@ -60,11 +57,3 @@ def _rounded_up(scales: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype is not torch.float32:
         narrow.view(torch.int16).add_((narrow.to(torch.float32) < scales).to(torch.int16))
     return narrow
-
-
-def _packed(codes: Tensor, dtype: Dtype) -> Tensor:
-    """(rows, row length) of whole numbers as bytes of `Encoded.codes`."""
-    if dtype is Dtype.INT8:
-        return codes.to(torch.int8).view(torch.uint8)
-    pairs = functional.pad(codes.to(torch.uint8), (0, codes.shape[1] % 2)).view(len(codes), -1, 2)
-    return pairs[..., 0] | (pairs[..., 1] << 4)
