@@ -18,3 +18,9 @@ def test_every_format_gives_the_bits_of_the_host(device: str, interpret: str) ->
     lines = run("tests.zo2rt.model.integers_compared", device, TRITON_INTERPRET=interpret)
     assert len(lines) == 54
     assert [line for line in lines if not line.endswith("equal")] == []
+
+
+def test_the_kernel_compiles_and_keeps_subnormals() -> None:
+    lines = run("tests.zo2rt.model.integers_compiled", "90")
+    assert len(lines) == 9
+    assert [line for line in lines if not line.endswith("flushed 0")] == []

@@ -33,6 +33,7 @@ def launch(encoded: Encoded, out: Tensor) -> None:
         encoded.group,
         FOUR_BITS=encoded.dtype is not Dtype.INT8,
         ZEROS=encoded.zeros is not None,
+        **triton_kernels.COMPILE_OPTIONS,
     )
 
 

@@ -1,11 +1,13 @@
 """The CUDA kernel: a program per row and tile of it; codes to weights with the bits of numba's.
 
-Import this module only where triton is installed. A product is all the arithmetic there is, so
-nothing can be fused.
+Import this module only where triton is installed. A product is all the arithmetic there is.
 """
 
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
+
+COMPILE_OPTIONS = {"enable_fp_fusion": False}
+"""Said at every launch, as for noise, although there is nothing to fuse."""
 
 BF16_BITS = tl.constexpr(tl.int16)
 """bf16 enters and leaves as raw bits: Triton's interpreter truncates it and loses subnormals."""
