@@ -99,6 +99,16 @@ def test_no_weight_is_further_than_half_a_step(values: list[float], dtype: Dtype
     assert step <= max(spread / levels, tiny) * (1 + 2 * EPS[scale]), "no coarser than it must be"
 
 
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("scale", FLOATS)
+def test_a_narrow_scale_costs_no_more_than_half_a_step_either(dtype: Dtype, scale: Dtype):
+    """Were it rounded down, a group's largest weight would be cut off further than that."""
+    weights = torch.randn(40, 128, generator=torch.Generator().manual_seed(4))
+    one, _ = stored(weights, dtype, scale)
+    error = np.abs(by_hand(one) - weights.double().numpy()) / one.scales.double().numpy()
+    assert error.max() <= 0.5 + 1e-5
+
+
 def test_the_error_is_that_of_rounding_to_a_grid():
     """Uniform within a step: a twelfth of its square in the mean."""
     weights = torch.randn(64, 1024, generator=torch.Generator().manual_seed(2))
