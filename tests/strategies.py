@@ -119,6 +119,31 @@ def executed(draw: st.DrawFn) -> tuple[Plan, Recipe]:
     return plan, recipe
 
 
+@st.composite
+def encoded(draw: st.DrawFn) -> tuple[Plan, Recipe]:
+    """The same for three blocks in an integer format, with adapters of rank 2."""
+    policy = draw(st.sampled_from([p for p in Policy if p is not Policy.ZO2_REFERENCE]))
+    on_disk = policy is not Policy.HOST_UPDATE
+    plan = Plan(
+        policy=policy,
+        num_slots=draw(st.integers(1, 4)),
+        scratch_copies=draw(st.integers(1, 2)),
+        write_back_every=draw(st.sampled_from((1, 3))) if policy is Policy.ZO2 else 1,
+        resident_blocks=draw(st.integers(0, 2)),
+        tier=draw(st.sampled_from(("ram", "nvme") if on_disk else ("ram",))),
+    )
+    recipe = Recipe(
+        microbatches=draw(st.sampled_from((1, 3))),
+        samples=draw(st.integers(1, 2)),
+        trainable="lora:2",
+        storage_dtype=draw(st.sampled_from((Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM))),
+        compute_dtype=draw(st.sampled_from((Dtype.FP32, Dtype.BF16))),
+        noise=draw(st.sampled_from(("gaussian", "rademacher"))),
+    )
+    assume(refusal(plan, recipe) is None)
+    return plan, recipe
+
+
 _STREAMS = (Stream.H2D, Stream.COMPUTE, Stream.D2H)
 _BUFFERS = tuple(Buffer(schedule.BufferSpace.SLOT, number) for number in range(3))
 

@@ -57,4 +57,7 @@ def _variants(case: Case) -> Iterator[tuple[str, Plan, Recipe]]:
             yield f"--resident-blocks {stay}", replace(plan, resident_blocks=stay), recipe
     yield "--tier nvme", replace(plan, tier="nvme"), recipe
     host = replace(plan, policy=Policy.HOST_UPDATE)
+    if recipe.lora_rank is not None:
+        four_bits = replace(recipe, storage_dtype=Dtype.INT4)
+        yield "--storage-dtype int4", plan, four_bits
     yield "--policy host_update --wire-dtype fp8", host, replace(recipe, wire_dtype=Dtype.FP8)

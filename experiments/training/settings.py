@@ -166,7 +166,7 @@ class Config:
         refuse_unread(flags, self.plan)
         if self.rule == "sign":
             refuse(flags, ("--clip",), "with --rule sign: the sign of g has no magnitude")
-        if "--stochastic-rounding" in flags and self.chosen[1].storage_dtype is Dtype.FP32:
+        if "--stochastic-rounding" in flags and self.chosen[1].plain_dtype is Dtype.FP32:
             refuse(flags, ("--stochastic-rounding",), "on fp32 weights")
         if not self._asks_machine:
             refuse(flags, ("--machine",), f"with --backend {self.backend}: nothing is predicted")

@@ -38,6 +38,21 @@ def test_opt_175b_is_planned_on_18_gb():
     assert outcome.json["device_bytes"] <= 18e9
 
 
+def test_llama_3_70b_in_four_bits_is_planned_on_a_12_gb_card_and_64_gb():
+    found = answer(
+        *("--model", "llama-3-70b", "--machine", "rtx-3060-12gb", "--host-memory", "64GB"),
+        *("--storage-dtype", "int4", "--trainable", "lora:16"),
+    )
+    assert found["fits"] is True
+    assert found["step_s"] > 0
+    assert found["host"]["streamed blocks, exact"] == pytest.approx(35.3e9, rel=1e-3)
+
+
+def test_four_bits_without_adapters_are_refused():
+    complaint = call(plan, *SMALL, "--storage-dtype", "int4").complaint
+    assert "half a step; train adapters beside them (trainable=lora:R)" in complaint
+
+
 def test_the_json_says_time_bound_memory_and_sources():
     found = answer(*SMALL)
     assert found["schema"] == 1

@@ -188,10 +188,12 @@ def _draws(settings: Settings, trained: Mapping[UnitParameter, float], backend: 
 
 
 def _check_dtype(model: nn.Module, recipe: Recipe) -> None:
-    want = TORCH_DTYPES[recipe.storage_dtype]
+    want, field = TORCH_DTYPES[recipe.plain_dtype], "storage_dtype"
+    if recipe.storage_dtype.is_integer:
+        field = "compute_dtype"
     for name, parameter in model.named_parameters():
         if parameter.dtype is not want:
             raise ValueError(
-                f"{name} must be {want} for storage_dtype={recipe.storage_dtype}; "
+                f"{name} must be {want} for {field}={recipe.plain_dtype}; "
                 f"got {parameter.dtype}; convert the model, or choose the recipe's dtypes"
             )

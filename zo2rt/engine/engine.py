@@ -23,7 +23,7 @@ from zo2rt.engine.assembly import Settings, assemble
 from zo2rt.journal import Record
 from zo2rt.journal.run import RunFolder
 from zo2rt.lanes.traversal import Traversal
-from zo2rt.memory.room import UNLIMITED, Room
+from zo2rt.memory.room import UNLIMITED, Room, free_host_bytes
 from zo2rt.model.loss import LossFn
 from zo2rt.model.units import Units
 from zo2rt.noise import sample_key
@@ -225,11 +225,17 @@ class Engine:
     def whole(self) -> Iterator[None]:
         """Flush; inside, every parameter shows its weights, and nothing of the engine may run.
 
-        What is on NVMe is shown without being read into memory.
+        What is on NVMe is shown without being read into memory. What is in an integer format is
+        decoded where the host has room for all of it, and else is empty: it never changes, and
+        PEFT saves adapters without it.
         """
         self.flush()
-        with self._parts.residence.whole():
+        with self._parts.residence.whole(decoded=self._has_room_to_decode):
             yield
+
+    @property
+    def _has_room_to_decode(self) -> bool:
+        return self._parts.residence.encoded_bytes <= free_host_bytes()
 
     def trace(self) -> Trace:
         """What ran in the latest steps."""
@@ -240,18 +246,19 @@ class Engine:
     def close(self) -> None:
         """Flush, and give the model tensors of its own, with the trained weights in them.
 
-        Those of blocks on NVMe remain pages of a file without a name, which ends with them. Where a
-        step or a flush was broken off, which has been raised, weights are those of some step.
+        Those of blocks on NVMe remain pages of a file without a name, which ends with them. What
+        was encoded comes back as `whole` shows it. Where a step or a flush was broken off, which
+        has been raised, weights are those of some step.
         """
         if not self._is_open:
             return
         try:
             if self._broken is None:
                 self.flush()
-                self._parts.residence.give_back()
+                self._parts.residence.give_back(decoded=self._has_room_to_decode)
             else:
                 self._updates.end()
-                self._parts.residence.show_blocks()
+                self._parts.residence.show_blocks(decoded=self._has_room_to_decode)
         finally:
             self._let_go()
 

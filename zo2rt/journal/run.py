@@ -107,7 +107,7 @@ def _entry(parameter: UnitParameter, recipe: Recipe, threshold: float) -> Parame
         p=parameter.index,
         name=parameter.name,
         shape=parameter.shape,
-        dtype=recipe.storage_dtype,
+        dtype=recipe.plain_dtype,
         group=DECAYED if parameter.decays else UNDECAYED,
         threshold=threshold,
     )

@@ -52,10 +52,11 @@ class LaneWeights(ABC):
         """theta in the compute dtype."""
         if not self._layout.converts(unit.number):
             return _in_order(unit, self._theta(unit))
-        weights = self._room(unit, 0) | self._frozen_room(unit)
-        for name, base in self._bases(unit, weights).items():
-            if base is not weights[name]:
-                weights[name].copy_(base)
+        weights = self._room(unit, 0) | self._frozen(unit)
+        bases = self._bases(unit, weights)
+        for p in self._arena.formats.perturbed(unit):
+            if bases[p.name] is not weights[p.name]:
+                weights[p.name].copy_(bases[p.name])
         return _in_order(unit, weights)
 
     def _theta(self, unit: Unit) -> Named:
@@ -80,8 +81,12 @@ class LaneWeights(ABC):
     def _frozen(self, unit: Unit) -> Named:
         """What is not trained, in the compute dtype."""
         room, theta = self._frozen_room(unit), self._theta(unit)
-        if not self._recoded(unit):
-            for name, tensor in room.items():
+        encoded = self._arena.encoded(unit)
+        wired = {p.name for p in unit.parameters} if self._recoded(unit) else set[str]()
+        for name, tensor in room.items():
+            if name in encoded:
+                encoded[name].decode(tensor)
+            elif name not in wired:
                 tensor.copy_(theta[name])
         return {p.name: theta[p.name] for p in unit.reads if not p.trainable} | room
 

@@ -161,7 +161,7 @@ def model_of(spec: RunSpec) -> Any:
     """What runs, in eval mode; the same random weights at every call."""
     torch.manual_seed(0)
     # The dtype's name that every version knows: the one without "torch_" came with 4.56.
-    given = {"dtype": None, "torch_dtype": TORCH_DTYPES[spec.recipe.storage_dtype]}
+    given = {"dtype": None, "torch_dtype": TORCH_DTYPES[spec.recipe.plain_dtype]}
     fields = {**spec.config, **given}
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     return AutoModelForCausalLM.from_config(config).eval()

@@ -23,7 +23,7 @@ def synthetic_model(spec: RunSpec) -> Any:
 
     For families whose modules keep nothing but parameters, such as OPT.
     """
-    fields, dtype = dict(spec.config), TORCH_DTYPES[spec.recipe.storage_dtype]
+    fields, dtype = dict(spec.config), TORCH_DTYPES[spec.recipe.plain_dtype]
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config)

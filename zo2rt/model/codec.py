@@ -3,19 +3,21 @@
 Every tensor starts at a multiple of 256 bytes, and a buffer has exactly
 `zo2sim.models.shapes.Unit.buffer_bytes` bytes. fp8 is e4m3 (Micikevicius et al., arXiv:2209.05433:
 largest value 448, no infinity) with one fp32 scale per row; the scales stand at the end of the
-tensor's piece, so that both values and scales are aligned. A row is all but the last dimension's
-index; a vector is one row.
+tensor's piece, so that both values and scales are aligned, and zero points just before them. A row
+is all but the last dimension's index; a vector is one row. Integer formats are those of
+`zo2rt.model.integers`; a unit in one of them has tensors in a float format, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from zo2sim.dtypes import Dtype
+from zo2rt.model import integers
+from zo2rt.model.integers import Encoded
+from zo2sim.dtypes import Dtype, TensorFormat
 from zo2sim.models.shapes import aligned
 
 TORCH_DTYPES = {
@@ -36,27 +38,36 @@ _ELEMENTS_AT_ONCE = 2**18  # 1 MiB of fp32: what encoding fp8 holds beside the b
 class Piece:
     """Where one tensor lies in the buffer: its values first, its scales last."""
 
+    form: TensorFormat
     shape: tuple[int, ...]
     start: int
     end: int
     values_end: int
     scales_start: int
 
+    @property
+    def dtype(self) -> Dtype:
+        return self.form.dtype
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireLayout:
-    """A flat buffer of ``num_bytes`` for tensors in a wire format, in the order given."""
+    """A flat buffer of ``num_bytes`` for tensors, in the order given."""
 
-    dtype: Dtype
     pieces: tuple[Piece, ...]
 
     @classmethod
     def of(cls, dtype: Dtype, shapes: Sequence[tuple[int, ...]]) -> Self:
-        """The layout of tensors with these logical shapes."""
+        """The layout of tensors with these logical shapes in one format."""
+        return cls.mixed((TensorFormat(dtype), shape) for shape in shapes)
+
+    @classmethod
+    def mixed(cls, tensors: Iterable[tuple[TensorFormat, tuple[int, ...]]]) -> Self:
+        """The layout of tensors that each have a format of their own."""
         pieces: list[Piece] = []
-        for shape in shapes:
-            pieces.append(_piece(dtype, tuple(shape), pieces[-1].end if pieces else 0))
-        return cls(dtype=dtype, pieces=tuple(pieces))
+        for form, shape in tensors:
+            pieces.append(_piece(form, tuple(shape), pieces[-1].end if pieces else 0))
+        return cls(pieces=tuple(pieces))
 
     @property
     def num_bytes(self) -> int:
@@ -72,12 +83,18 @@ def encode(tensors: Sequence[Tensor], buffer: Tensor, layout: WireLayout) -> Non
     """
     _check(tensors, buffer, layout)
     for tensor, piece in zip(tensors, layout.pieces, strict=True):
-        buffer[piece.values_end : piece.end].zero_()
-        values = _values(buffer, piece, layout.dtype)
-        if layout.dtype is not Dtype.FP8:
-            values.copy_(tensor)
-        elif tensor.numel():
-            _encode_fp8(_rows(tensor), _rows(values), _scales(buffer, piece))
+        write(tensor, buffer, piece)
+
+
+def write(tensor: Tensor, buffer: Tensor, piece: Piece) -> None:
+    """Fill one tensor's piece; it may be on another device, unless the format is fp8."""
+    buffer[piece.values_end : piece.end].zero_()
+    if piece.dtype.is_integer:
+        _write_integers(tensor, buffer, piece)
+    elif piece.dtype is not Dtype.FP8:
+        _values(buffer, piece).copy_(tensor)
+    elif tensor.numel():
+        _encode_fp8(_rows(tensor), _rows(_values(buffer, piece)), _scales(buffer, piece))
 
 
 def decode(buffer: Tensor, layout: WireLayout, tensors: Sequence[Tensor]) -> None:
@@ -87,11 +104,26 @@ def decode(buffer: Tensor, layout: WireLayout, tensors: Sequence[Tensor]) -> Non
     """
     _check(tensors, buffer, layout)
     for tensor, piece in zip(tensors, layout.pieces, strict=True):
-        values = _values(buffer, piece, layout.dtype)
-        if layout.dtype is not Dtype.FP8:
-            tensor.copy_(values)
+        if piece.dtype.is_integer:
+            encoded(buffer, piece).decode(tensor)
+        elif piece.dtype is not Dtype.FP8:
+            tensor.copy_(_values(buffer, piece))
         elif tensor.numel():
-            _decode_fp8(_rows(values), _scales(buffer, piece), _rows(tensor))
+            _decode_fp8(_rows(_values(buffer, piece)), _scales(buffer, piece), _rows(tensor))
+
+
+def encoded(buffer: Tensor, piece: Piece) -> Encoded:
+    """A tensor in an integer format, where it lies."""
+    form, scales = piece.form, _scales(buffer, piece)
+    zeros = buffer[piece.scales_start - form.zeros_bytes(piece.shape) : piece.scales_start]
+    return Encoded(
+        dtype=form.dtype,
+        shape=piece.shape,
+        group=form.group(piece.shape),
+        codes=_values(buffer, piece),
+        zeros=zeros.view(scales.shape) if form.dtype.has_zero_points else None,
+        scales=scales,
+    )
 
 
 def recode(tensors: Sequence[Tensor], dtype: Dtype, out: Sequence[Tensor]) -> None:
@@ -110,27 +142,48 @@ def recode(tensors: Sequence[Tensor], dtype: Dtype, out: Sequence[Tensor]) -> No
 def views(buffer: Tensor, layout: WireLayout) -> tuple[Tensor, ...]:
     """The tensors of an unscaled buffer without a copy: writing to them writes to the buffer.
 
-    Of an fp8 buffer these are the values before they are scaled.
+    Of fp8 these are the values before they are scaled, of integer formats (rows, bytes of a row).
     """
     _check_buffer(buffer, layout)
-    return tuple(_values(buffer, piece, layout.dtype) for piece in layout.pieces)
+    return tuple(_values(buffer, piece) for piece in layout.pieces)
 
 
-def _piece(dtype: Dtype, shape: tuple[int, ...], start: int) -> Piece:
-    values_end = start + prod(shape) * dtype.bytes
-    scale_bytes = prod(shape[:-1]) * dtype.row_scale_bytes
-    end = aligned(values_end + scale_bytes)
+def _piece(form: TensorFormat, shape: tuple[int, ...], start: int) -> Piece:
+    end = aligned(start + form.num_bytes(shape))
     return Piece(
-        shape=shape, start=start, end=end, values_end=values_end, scales_start=end - scale_bytes
+        form=form,
+        shape=shape,
+        start=start,
+        end=end,
+        values_end=start + form.values_bytes(shape),
+        scales_start=end - form.scales_bytes(shape),
     )
 
 
-def _values(buffer: Tensor, piece: Piece, dtype: Dtype) -> Tensor:
-    return buffer[piece.start : piece.values_end].view(TORCH_DTYPES[dtype]).view(piece.shape)
+def _values(buffer: Tensor, piece: Piece) -> Tensor:
+    values = buffer[piece.start : piece.values_end]
+    if piece.dtype.is_integer:
+        return values.view(piece.form.rows(piece.shape), piece.form.row_bytes(piece.shape))
+    return values.view(TORCH_DTYPES[piece.dtype]).view(piece.shape)
 
 
 def _scales(buffer: Tensor, piece: Piece) -> Tensor:
-    return buffer[piece.scales_start : piece.end].view(torch.float32)
+    stored = buffer[piece.scales_start : piece.end]
+    if piece.dtype.is_integer:
+        scales, form = stored.view(TORCH_DTYPES[piece.form.scale]), piece.form
+        return scales.view(form.rows(piece.shape), form.row_groups(piece.shape))
+    return stored.view(torch.float32)
+
+
+def _write_integers(tensor: Tensor, buffer: Tensor, piece: Piece) -> None:
+    """By way of the host where the buffer is elsewhere: one device's bits, a tensor at a time."""
+    if buffer.device.type == "cpu":
+        integers.encode(tensor, encoded(buffer, piece))
+        return
+    own = _piece(piece.form, piece.shape, 0)
+    staged = torch.zeros(own.end, dtype=torch.uint8)
+    integers.encode(tensor, encoded(staged, own))
+    buffer[piece.start : piece.end].copy_(staged)
 
 
 def _rows(tensor: Tensor) -> Tensor:

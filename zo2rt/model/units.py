@@ -19,7 +19,8 @@ from zo2rt.model.decay import DecayRule, by_type
 from zo2rt.model.discovery import Blocks, find_blocks
 from zo2rt.model.loss import LossFn
 from zo2rt.model.uses import Uses, trace_uses
-from zo2sim.dtypes import Dtype
+from zo2sim.dtypes import Dtype, TensorFormat
+from zo2sim.models.shapes import Parameter
 from zo2sim.schedule.ops import HEAD, TAIL, unit_name
 
 
@@ -41,6 +42,10 @@ class UnitParameter:
     @property
     def elements(self) -> int:
         return prod(self.shape)
+
+    def format(self, dtype: Dtype, rest: Dtype | None) -> TensorFormat:
+        """How a unit in a format stores it."""
+        return Parameter(name=self.name, shape=self.shape).format(dtype, rest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +78,13 @@ class Unit:
         """The parameters that an update changes; each draws one noise value per element."""
         return tuple(p for p in self.parameters if p.trainable)
 
-    def layout(self, dtype: Dtype) -> WireLayout:
+    def layout(self, dtype: Dtype, rest: Dtype | None = None) -> WireLayout:
         """Where each of ``parameters`` lies in the flat buffer: from a multiple of 256 bytes on.
 
-        Its size equals ``buffer_bytes`` of a `zo2sim.models.shapes.Unit` with the same parameters.
+        ``rest`` is the format of what an integer format leaves as it is. Its size equals
+        ``buffer_bytes`` of a `zo2sim.models.shapes.Unit` with the same parameters.
         """
-        return WireLayout.of(dtype, [p.shape for p in self.parameters])
+        return WireLayout.mixed((p.format(dtype, rest), p.shape) for p in self.parameters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

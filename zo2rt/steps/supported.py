@@ -17,7 +17,7 @@ def unsupported(plan: Plan, recipe: Recipe) -> str | None:
     table = (
         (plan.policy.traits.published, "policy=zo2_reference stands for other code"),
         (
-            recipe.noise == "torch" and recipe.storage_dtype is not recipe.compute_dtype,
+            recipe.noise == "torch" and recipe.plain_dtype is not recipe.compute_dtype,
             "torch noise is drawn in the weights' dtype; set compute_dtype to storage_dtype",
         ),
     )

@@ -4,7 +4,7 @@ Each is a flat uint8 tensor. `zo2sim.memory.runtime` accounts for them under the
 byte.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from zo2rt.backends import Backend
 from zo2rt.model.codec import WireLayout as Format
-from zo2rt.model.codec import views
+from zo2rt.model.codec import encoded, views, write
+from zo2rt.model.integers import Encoded
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2sim.dtypes import Dtype
 from zo2sim.policies import Layout
@@ -26,12 +27,14 @@ class Formats:
     layout: Layout
 
     def home(self, unit: Unit) -> Format:
-        """Master weights: on the host, on NVMe, or resident."""
-        return unit.layout(self.layout.recipe.storage_dtype)
+        """Master weights: on the host, on NVMe, or resident. Integer formats are for blocks."""
+        recipe = self.layout.recipe
+        dtype = recipe.storage_dtype if unit.number >= 0 else recipe.plain_dtype
+        return unit.layout(dtype, recipe.plain_dtype)
 
     def slot(self, unit: Unit) -> Format:
         """A streamed block as it arrives on the device."""
-        return unit.layout(self.layout.recipe.wire_dtype)
+        return unit.layout(self.layout.recipe.wire_dtype, self.layout.recipe.plain_dtype)
 
     @property
     def slot_bytes(self) -> int:
@@ -47,6 +50,10 @@ class Formats:
         """Frozen weights that a lane cannot run with as they are."""
         if not self.layout.converts(unit.number):
             return ()
+        storage = self.layout.recipe.storage_dtype
+        if storage.is_integer:
+            pieces = zip(unit.parameters, self.home(unit).pieces, strict=True)
+            return tuple(p for p, piece in pieces if piece.dtype is storage)
         return tuple(p for p in unit.reads if not p.trainable)
 
     @property
@@ -103,6 +110,7 @@ class Arena:
         self.host: dict[int, Tensor] = {}
         self.resident: dict[int, Tensor] = {}
         self._views: dict[Hashable, tuple[Tensor, ...]] = {}
+        self._encoded: dict[int, dict[str, Encoded]] = {}
 
     def _host(self, nbytes: int) -> Tensor:
         pinning = self._layout.plan.pinning
@@ -127,13 +135,17 @@ class Arena:
             buffer = self.resident[unit.number] = self._backend.device_buffer(nbytes)
         else:
             buffer = self.host[unit.number] = self._host(nbytes)
-        fill(weights, buffer, home)
+        fill(unit, weights, buffer, home)
 
     def home(self, unit: Unit) -> tuple[Tensor, ...]:
         """The unit's master weights where they are between visits: on the host, or resident."""
+        return views(self.home_buffer(unit), self.formats.home(unit))
+
+    def home_buffer(self, unit: Unit) -> Tensor:
+        """What holds them."""
         buffer = self.host.get(unit.number, self.resident.get(unit.number))
         assert buffer is not None, f"{unit.name} has its home in memory"
-        return views(buffer, self.formats.home(unit))
+        return buffer
 
     def has_home(self, unit: Unit) -> bool:
         """False for a block that lives on NVMe."""
@@ -145,6 +157,7 @@ class Arena:
         self.resident.pop(unit.number, None)
         for what in ("device", "theta"):
             self._views.pop((what, unit.number), None)
+        self._encoded.pop(unit.number, None)
 
     def is_streamed(self, unit: Unit) -> bool:
         """Whether the unit passes through slots."""
@@ -162,8 +175,19 @@ class Arena:
         return self.resident[unit.number]
 
     def theta(self, unit: Unit) -> tuple[Tensor, ...]:
-        """The unit's weights as its device buffer holds them; those of fp8 are not scaled yet."""
+        """The unit's weights as its device buffer holds them; those of fp8 are not scaled yet, and
+        those of integer formats are their codes."""
         return self._cut(("theta", unit.number), lambda: self._theta(unit))
+
+    def encoded(self, unit: Unit) -> Mapping[str, Encoded]:
+        """By name, what of the unit its device buffer holds in an integer format."""
+        if unit.number not in self._encoded:
+            buffer, pieces = self.device(unit), self.formats.home(unit).pieces
+            named = zip(unit.parameters, pieces, strict=True)
+            self._encoded[unit.number] = {
+                p.name: encoded(buffer, piece) for p, piece in named if piece.dtype.is_integer
+            }
+        return self._encoded[unit.number]
 
     def _theta(self, unit: Unit) -> tuple[Tensor, ...]:
         form = self.formats.slot(unit) if self.is_streamed(unit) else self.formats.home(unit)
@@ -197,10 +221,13 @@ class Arena:
         return buffers[self._layout.slot(unit.number)][: self.formats.slot(unit).num_bytes]
 
 
-def fill(tensors: Sequence[Tensor], buffer: Tensor, form: Format) -> None:
-    """`encode` of a format without scales, from whatever device the tensors are on."""
-    assert form.dtype is not Dtype.FP8
+def fill(unit: Unit, weights: Sequence[Tensor], buffer: Tensor, form: Format) -> None:
+    """`encode` of formats other than fp8, from whatever device the unit's weights are on."""
+    assert form.num_bytes == buffer.numel()
     with torch.no_grad():
-        buffer.zero_()
-        for view, tensor in zip(views(buffer, form), tensors, strict=True):
-            view.copy_(tensor)
+        for parameter, tensor, piece in zip(unit.parameters, weights, form.pieces, strict=True):
+            assert piece.dtype is not Dtype.FP8
+            try:
+                write(tensor, buffer, piece)
+            except ValueError as error:
+                raise ValueError(f"{parameter.name}: {error}") from None

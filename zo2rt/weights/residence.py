@@ -1,6 +1,6 @@
 """A model's weights while they live in an arena: moved in, shown, read out, given back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zo2rt.backends.buffers import give_back_freed
 from zo2rt.model.binding import bound
-from zo2rt.model.codec import views
+from zo2rt.model.codec import TORCH_DTYPES, Piece, encoded, views
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2rt.weights.arena import Arena, fill
 from zo2rt.weights.block_store import BlockStore
@@ -18,7 +18,8 @@ class Residence:
     """Between visits the model's parameters show the weights where they live.
 
     The model's own tensors are let go unit by unit, so host memory holds the weights once. What
-    lives on NVMe shows nothing: its parameters are empty until `give_back`. Buffers (rotary tables,
+    lives on NVMe or in an integer format shows nothing: its parameters are empty until `give_back`.
+    Buffers (rotary tables,
     masks) are on ``device`` meanwhile.
     """
 
@@ -42,64 +43,108 @@ class Residence:
         weights = [p.tensor.data for p in unit.parameters]
         if self._blocks is not None and self._arena.is_streamed(unit):
             staged = self._arena.staged(unit, self._arena.stage_out)
-            fill(weights, staged, self._arena.formats.home(unit))
+            fill(unit, weights, staged, self._arena.formats.home(unit))
             self._blocks.write(unit.number, staged, 0)
             home = [weight.new_empty(0) for weight in weights]
         else:
             self._arena.take_in(unit, weights)
-            home = self._arena.home(unit)
+            pieces = self._arena.formats.home(unit).pieces
+            home = [
+                weights[number].new_empty(0) if pieces[number].dtype.is_integer else view
+                for number, view in enumerate(self._arena.home(unit))
+            ]
         for parameter, tensor in zip(unit.parameters, home, strict=True):
             parameter.tensor.data = tensor
 
-    def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and master weights of every parameter, unit by unit; tensors hold until something
-        runs."""
-        for unit in self._units.order:
-            for parameter, tensor in self._shown([unit]):
-                yield parameter.name, tensor
+    @property
+    def encoded_bytes(self) -> int:
+        """What the weights in an integer format take where they are shown: they are decoded."""
+        return sum(
+            p.elements * TORCH_DTYPES[piece.form.scale].itemsize
+            for unit in self._units.order
+            for p, piece in self._pieces(unit)
+            if piece.dtype.is_integer
+        )
 
-    def _shown(self, units: Sequence[Unit]) -> Iterator[tuple[UnitParameter, Tensor]]:
-        """Every parameter with its weights where they are: in a buffer, or in a file's pages."""
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and master weights of every trained parameter, unit by unit; tensors hold until
+        something runs."""
+        for unit in self._units.order:
+            for parameter, tensor in self._shown([unit], decoded=False):
+                if parameter.trainable:
+                    yield parameter.name, tensor
+
+    def _shown(
+        self, units: Sequence[Unit], *, decoded: bool
+    ) -> Iterator[tuple[UnitParameter, Tensor]]:
+        """Every parameter with its weights where they are: in a buffer, or in a file's pages.
+
+        Those in an integer format are ``decoded`` into tensors of their own, or left out.
+        """
         away = [unit.number for unit in units if not self._arena.has_home(unit)]
         mapped = {} if self._blocks is None else self._blocks.mapped(away)
         for unit in units:
-            if unit.number in mapped:
-                home = views(mapped[unit.number], self._arena.formats.home(unit))
-            else:
-                home = self._arena.home(unit)
-            yield from zip(unit.parameters, home, strict=True)
+            found = mapped.get(unit.number)
+            buffer = self._arena.home_buffer(unit) if found is None else found
+            home = views(buffer, self._arena.formats.home(unit))
+            for (parameter, piece), tensor in zip(self._pieces(unit), home, strict=True):
+                if not piece.dtype.is_integer:
+                    yield parameter, tensor
+                elif decoded:
+                    yield parameter, _dense(buffer, piece)
+
+    def _pieces(self, unit: Unit) -> Iterable[tuple[UnitParameter, Piece]]:
+        return zip(unit.parameters, self._arena.formats.home(unit).pieces, strict=True)
+
+    def _hides(self, unit: Unit) -> bool:
+        encoded = any(piece.dtype.is_integer for _, piece in self._pieces(unit))
+        return encoded or not self._arena.has_home(unit)
+
+    def _return(self, units: Iterable[Unit], *, decoded: bool) -> None:
+        """Pages of a file stay what they are, what is in a buffer is copied."""
+        for unit in units:
+            copy = self._arena.has_home(unit)
+            for parameter, tensor in self._shown([unit], decoded=decoded):
+                there = self._came_from[parameter.name]
+                parameter.tensor.data = torch.from_dlpack(tensor).to(there, copy=copy)
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def whole(self, *, decoded: bool) -> Iterator[None]:
         """Inside, every parameter shows its weights, those on NVMe too. Nothing may run.
 
         Each has a storage of its own: of tensors that share one, `save_pretrained` makes copies.
+        Those in an integer format are ``decoded``, or stay empty.
         """
-        parameters, tensors = zip(*self._shown(self._units.order), strict=True)
+        shown = self._shown(self._units.order, decoded=decoded)
+        parameters, tensors = zip(*shown, strict=True)
         with bound(parameters, map(torch.from_dlpack, tensors)):
             yield
 
-    def show_blocks(self) -> None:
-        """Let parameters on NVMe show their weights for good, as they are in the file by now."""
-        away = [unit for unit in self._units.order if not self._arena.has_home(unit)]
-        for parameter, tensor in self._shown(away):
-            there = self._came_from[parameter.name]
-            parameter.tensor.data = torch.from_dlpack(tensor).to(there)
+    def show_blocks(self, *, decoded: bool) -> None:
+        """Let parameters that show nothing, on NVMe or encoded, show their weights for good."""
+        self._return(filter(self._hides, self._units.order), decoded=decoded)
 
-    def give_back(self) -> None:
+    def give_back(self, *, decoded: bool) -> None:
         """Let every parameter have a tensor of its own, where it was before, with these weights.
 
-        What lives on NVMe stays pages of the file where the model was in host memory.
+        What lives on NVMe stays pages of the file where the model was in host memory; what is in
+        an integer format is ``decoded``, or comes back empty.
         """
-        self.show_blocks()
-        for unit in filter(self._arena.has_home, self._units.order):
-            for parameter, tensor in self._shown([unit]):
-                parameter.tensor.data = tensor.to(self._came_from[parameter.name], copy=True)
+        for unit in self._units.order:
+            self._return([unit], decoded=decoded)
             self._arena.let_go(unit)
         give_back_freed()
         for module, name, tensor in self._buffers:
             module._buffers[name] = tensor
         self._buffers = []
+
+
+def _dense(buffer: Tensor, piece: Piece) -> Tensor:
+    """The weights of a tensor in an integer format, in the format of its scales."""
+    dtype = TORCH_DTYPES[piece.form.scale]
+    weights = torch.empty(piece.shape, dtype=dtype, device=buffer.device)
+    encoded(buffer, piece).decode(weights)
+    return weights
 
 
 def _moved(model: nn.Module, device: torch.device) -> list[tuple[nn.Module, str, Tensor]]:

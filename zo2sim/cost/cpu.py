@@ -147,8 +147,11 @@ def noise_amounts(noise: str, what: str, elements: Number, *, calls: int) -> Amo
 
 
 def codec_amounts(what: str, wire: Dtype, elements: Number, *, calls: int) -> Amounts:
-    """One pass of the wire codec (encode or decode) over tensors."""
-    scaled = "scaled" if wire.is_scaled else "plain"
+    """One pass of the wire codec (encode or decode) over tensors.
+
+    An integer format counts as the scaled one, fp8, does: no calibration measures it on its own.
+    """
+    scaled = "scaled" if wire.is_scaled or wire.is_integer else "plain"
     return {f"cpu.{what}_{scaled}_elements_per_s": elements, "cpu.call_s": calls}
 
 
@@ -175,6 +178,8 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
         total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
         total["cpu.build_s"] += draws
         total["cpu.spilled_elements_per_s"] += signs * s.load.microbatches * _spilled(elements)
+    if unit >= 0 and s.recipe.storage_dtype.is_integer:
+        _add(total, _decoded(s, unit))
     total["cpu.beside_s"] += _copies_beside(s, Kind.FORWARD, unit)
     total["cpu.cold_s"] += _after_sleep(s, unit)
     if unit == HEAD and not s.plan.defers:
@@ -219,6 +224,13 @@ def _codec(s: Setting, unit: int, what: str) -> Amounts:
     """
     taken = s.unit(unit)
     return codec_amounts(what, s.recipe.wire_dtype, taken.elements, calls=len(taken.parameters))
+
+
+def _decoded(s: Setting, unit: int) -> Amounts:
+    """What of a block is stored in an integer format, once for all lanes of a forward."""
+    dtype = s.recipe.storage_dtype
+    taken = s.unit(unit).decoded(dtype)
+    return codec_amounts("decode", dtype, taken.elements, calls=len(taken.parameters))
 
 
 def _spilled(elements: Number) -> Number:

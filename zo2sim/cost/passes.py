@@ -23,7 +23,7 @@ def update(s: Setting, unit: int, records: int) -> Work:
     elements = s.trained(unit)
     if records == 0 or elements == 0:
         return Work(amounts={})
-    size = s.recipe.storage_dtype.bytes
+    size = s.recipe.plain_dtype.bytes
     draws = elements * records * s.load.samples
     if s.unfused:
         kernels = UNFUSED_UPDATE_KERNELS * len(s.unit(unit).parameters)
@@ -58,16 +58,21 @@ def decode_s(s: Setting, unit: int) -> Number:
     held, compute = held_dtype(s, unit), s.recipe.compute_dtype
     if held is compute:
         return 0.0
-    return _pass_s(s, s.unit(unit).elements * (held.bytes + compute.bytes), 0, 1)
+    if not held.is_integer:
+        return _pass_s(s, s.unit(unit).elements * (held.bytes + compute.bytes), 0, 1)
+    taken, plain = s.unit(unit).decoded(held), s.recipe.plain_dtype
+    read = sum(p.format(held, plain).num_bytes(p.shape) for p in taken.parameters)
+    return _pass_s(s, read + taken.elements * compute.bytes, 0, len(taken.parameters))
 
 
 def held_dtype(s: Setting, unit: int) -> Dtype:
-    """What the device holds: head and tail in storage, a block in the wire's format."""
-    return s.recipe.wire_dtype if unit >= 0 else s.recipe.storage_dtype
+    """What the device holds: head and tail as they are stored, a block in the wire's format."""
+    return s.recipe.wire_dtype if unit >= 0 else s.recipe.plain_dtype
 
 
 def _builds_s(s: Setting, unit: int, elements: int, lanes: str) -> Number:
-    read, written = held_dtype(s, unit).bytes, s.recipe.compute_dtype.bytes
+    held, written = held_dtype(s, unit), s.recipe.compute_dtype.bytes
+    read = s.recipe.plain_dtype.bytes if held.is_integer else held.bytes  # adapters are no integers
     in_place = s.recipe.perturbation == "in_place"
     builds = IN_PLACE_BUILDS[lanes] if in_place else len(lanes)
     if s.unfused:

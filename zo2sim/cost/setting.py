@@ -127,8 +127,11 @@ class Setting:
         return self.model.tail if number == TAIL else self.model.blocks[number]
 
     def unit_bytes(self, number: int, dtype: Dtype) -> int:
-        """Bytes of a unit's flat buffer in a format."""
-        return self.unit(number).buffer_bytes(dtype)
+        """Bytes of a unit's flat buffer in a format; an integer one encodes blocks alone."""
+        plain = self.recipe.plain_dtype
+        if number < 0 and dtype.is_integer:
+            dtype = plain
+        return self.unit(number).buffer_bytes(dtype, plain)
 
     def trained(self, number: int) -> int:
         """Elements that an update draws noise for; the adapters of LoRA live with the head."""

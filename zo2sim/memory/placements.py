@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace
 from zo2sim.memory.runtime import account, placed_items, segments_bytes
 from zo2sim.models.shapes import Model
@@ -56,7 +57,11 @@ def _placed_grid(
     """Shared by plans and recipes that differ in what no placed item depends on."""
     policy = Policy.ZO2 if plan.policy.traits.streams else Policy.RESIDENT
     plain = Plan(policy=policy, tier=plan.tier, pinning=plan.pinning)
-    dtypes = Recipe(storage_dtype=recipe.storage_dtype, wire_dtype=recipe.wire_dtype)
+    dtypes = Recipe(
+        storage_dtype=recipe.storage_dtype,
+        wire_dtype=recipe.wire_dtype,
+        compute_dtype=recipe.plain_dtype if recipe.storage_dtype.is_integer else Dtype.FP16,
+    )
     return _shared_grid(model, plain, dtypes, residents, slots)
 
 

@@ -24,7 +24,7 @@ from zo2sim.memory.pinned import host_bytes, whole_pages
 from zo2sim.memory.published.accounts import context_item, mezo_account, zo2_reference_account
 from zo2sim.memory.published.allocator import LARGE_GRAIN_BYTES, round_up
 from zo2sim.memory.workspace import workspace_items
-from zo2sim.models.shapes import Model, aligned
+from zo2sim.models.shapes import Model, Unit, aligned
 from zo2sim.plan.choices import Pinning, Plan, Recipe, published_code
 from zo2sim.policies import Layout, Shape
 
@@ -73,7 +73,7 @@ def account(
             _item(
                 MemoryPlace.DISK,
                 "base snapshot",
-                model.elements * recipe.storage_dtype.bytes,
+                _written_bytes(model, recipe),
                 "immutable start of the journal",
             ),
         ),
@@ -108,14 +108,14 @@ def _block_bytes(
 ) -> tuple[int, ...]:
     """Sizes of the units that pass through slots, or of those that stay."""
     layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
-    sizes = _sizes(model, dtype)
+    sizes = _sizes(model, dtype, recipe.plain_dtype)
     return tuple(sizes[block] for block in (layout.streamed if streamed else layout.resident))
 
 
 @lru_cache(maxsize=256)
-def _sizes(model: Model, dtype: Dtype) -> tuple[int, ...]:
+def _sizes(model: Model, dtype: Dtype, rest: Dtype | None = None) -> tuple[int, ...]:
     """The buffer of every block; equal blocks are added up once."""
-    first = {b: model.blocks[b].buffer_bytes(dtype) for b in set(model.first_alike)}
+    first = {b: model.blocks[b].buffer_bytes(dtype, rest) for b in set(model.first_alike)}
     return tuple(first[b] for b in model.first_alike)
 
 
@@ -124,7 +124,7 @@ def _num_slots(model: Model, plan: Plan, recipe: Recipe) -> int:
 
 
 def _weights(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
-    dtype = recipe.storage_dtype
+    dtype = recipe.plain_dtype
     ends = model.head.buffer_bytes(dtype) + model.tail.buffer_bytes(dtype)
     resident, slots = _block_items(model, plan, recipe)
     return (
@@ -150,7 +150,7 @@ def _adapter_bytes(model: Model, recipe: Recipe) -> int:
     rank = recipe.lora_rank
     if rank is None:
         return 0
-    return sum(b.lora_bytes(rank, recipe.storage_dtype) for b in model.blocks)
+    return sum(b.lora_bytes(rank, recipe.plain_dtype) for b in model.blocks)
 
 
 def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
@@ -167,12 +167,21 @@ def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
             f"{plan.scratch_copies} x the largest perturbed unit",
         )
     adapters = max(block.lora_bytes(rank, compute) for block in model.blocks)
-    decoded = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
-    if recipe.storage_dtype is compute:
-        decoded = 0
+    decoded = max(_decoded_sizes(model, recipe), default=0)
+    if recipe.plain_dtype is not compute:
+        decoded = max(decoded, model.head.buffer_bytes(compute), tail)
     return _device(
         "scratch", plan.scratch_copies * adapters + decoded, "adapters, and decoded frozen weights"
     )
+
+
+def _decoded_sizes(model: Model, recipe: Recipe) -> tuple[int, ...]:
+    """What of every kind of block is frozen and not in the compute dtype, once it is."""
+    storage, compute = recipe.storage_dtype, recipe.compute_dtype
+    if storage is compute:
+        return ()
+    kinds = (model.blocks[b] for b in set(model.first_alike))
+    return tuple(kind.decoded(storage).buffer_bytes(compute) for kind in kinds)
 
 
 def _shared_bytes(model: Model, dtype: Dtype) -> int:
@@ -186,7 +195,7 @@ def _noise_temporaries(model: Model, recipe: Recipe) -> Item:
     if recipe.noise == "torch":
         units = (model.head, *model.blocks, model.tail)
         largest = max(p.elements for unit in units for p in unit.parameters)
-        nbytes = 3 * largest * recipe.storage_dtype.bytes
+        nbytes = 3 * largest * recipe.plain_dtype.bytes
     return _device("noise temporaries", nbytes, "z and two products, of the largest parameter")
 
 
@@ -219,10 +228,20 @@ def _host_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
 
 def _shard_bytes(model: Model, recipe: Recipe) -> int:
     """Loading, saving and closing need less: they read and write the weights where they lie."""
+    if recipe.storage_dtype.is_integer:
+        return min(_written_bytes(model, recipe), SHARD_BYTES)
     size = recipe.storage_dtype.bytes
     units = (model.head, *(model.blocks[b] for b in sorted(set(model.first_alike))), model.tail)
     largest = max(p.elements for unit in units for p in unit.parameters)
     return min(model.elements * size, max(SHARD_BYTES, largest * size))
+
+
+def _written_bytes(model: Model, recipe: Recipe) -> int:
+    """A snapshot: every weight; beside an integer base, which nothing changes, the adapters."""
+    rank = recipe.lora_rank
+    if rank is None or not recipe.storage_dtype.is_integer:
+        return model.elements * recipe.storage_dtype.bytes
+    return sum(block.lora_elements(rank) for block in model.blocks) * recipe.plain_dtype.bytes
 
 
 def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
@@ -240,18 +259,23 @@ def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ..
 def streamed_bytes(model: Model, plan: Plan, recipe: Recipe, pinning: Pinning) -> int:
     """Host memory of the streamed units, by how it is pinned."""
     layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
-    sizes = _host_sizes(model, recipe.storage_dtype, pinning)
+    sizes = _host_sizes(model, recipe.storage_dtype, recipe.plain_dtype, pinning)
     return sum(sizes[block] for block in layout.streamed)
 
 
 @lru_cache(maxsize=256)
-def _host_sizes(model: Model, dtype: Dtype, pinning: Pinning) -> tuple[int, ...]:
+def _host_sizes(model: Model, dtype: Dtype, rest: Dtype, pinning: Pinning) -> tuple[int, ...]:
     """Host memory of every block; equal blocks are added up once."""
-    first = {
-        b: host_bytes([p.elements * dtype.bytes for p in model.blocks[b].parameters], pinning)
-        for b in set(model.first_alike)
-    }
+    first = {b: _on_host(model.blocks[b], dtype, rest, pinning) for b in set(model.first_alike)}
     return tuple(first[b] for b in model.first_alike)
+
+
+def _on_host(block: Unit, dtype: Dtype, rest: Dtype, pinning: Pinning) -> int:
+    """One buffer, or an allocation per tensor where PyTorch pins."""
+    if pinning != "rounded":
+        return host_bytes([block.buffer_bytes(dtype, rest)], pinning)
+    sizes = (p.format(dtype, rest).num_bytes(p.shape) for p in block.parameters)
+    return host_bytes(sizes, pinning)
 
 
 def _nvme_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
-from zo2sim.dtypes import Dtype
+from zo2sim.dtypes import Dtype, TensorFormat
 
 TENSOR_GRAIN_BYTES = 256
 """Every tensor of a buffer starts at a multiple of this: aligned loads, and cuBLAS wants 16."""
+
+_ROUTERS = ("gate", "router")
+_ADAPTED = ".base_layer"  # PEFT keeps what it adapts under this name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,13 @@ class Parameter:
     def rows(self) -> int:
         """Rows that get a scale of their own in a scaled wire format; a vector is one row."""
         return prod(self.shape[:-1])
+
+    def format(self, dtype: Dtype, rest: Dtype | None = None) -> TensorFormat:
+        """How a unit in a format stores it; ``rest`` is that of what an integer format leaves."""
+        if not dtype.is_integer:
+            return TensorFormat(dtype)
+        assert rest is not None, f"{dtype} needs the format of what it leaves as it is"
+        return TensorFormat(dtype, rest) if is_linear(self.name, self.shape) else TensorFormat(rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +111,17 @@ class Unit:
     def rows(self) -> int:
         return sum(p.rows for p in self.parameters)
 
-    def buffer_bytes(self, dtype: Dtype) -> int:
-        """The unit as one flat buffer: its tensors and row scales, each at a multiple of 256."""
-        sizes = (p.elements * dtype.bytes + p.rows * dtype.row_scale_bytes for p in self.parameters)
-        return sum(map(aligned, sizes))
+    def buffer_bytes(self, dtype: Dtype, rest: Dtype | None = None) -> int:
+        """The unit as one flat buffer: its tensors and their scales, each at a multiple of 256.
+
+        ``rest`` is the format of what an integer format leaves as it is, and of its scales.
+        """
+        return sum(aligned(p.format(dtype, rest).num_bytes(p.shape)) for p in self.parameters)
+
+    def decoded(self, dtype: Dtype) -> "Unit":
+        """What of the unit a lane cannot read while it is stored in an integer format."""
+        taken = (p for p in self.parameters if is_linear(p.name, p.shape) or not dtype.is_integer)
+        return Unit(parameters=tuple(taken))
 
     def lora_elements(self, rank: int) -> int:
         """Elements of rank-``rank`` adapters on every linear layer: rank x (out + in) each."""
@@ -189,6 +206,21 @@ class Model:
 
     def __hash__(self) -> int:
         return hash((self.name, len(self.blocks), self.tied))
+
+
+def is_linear(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter of a block is the weight of a linear layer, which integer formats encode.
+
+    That is a matrix called ``weight``, or a stack of matrices (experts): what transformers and
+    compressed-tensors quantise. Routers, tables of biases, norms and everything outside the blocks
+    keep the float format. GPT-2 stores its weights as (in, out), so its rows, and with them its
+    groups, run along the output.
+    """
+    module, _, leaf = name.replace(_ADAPTED, "").rpartition(".")
+    if len(shape) not in (2, 3) or min(shape[-2:]) < 2 or leaf.endswith("bias"):
+        return False
+    own = module.rpartition(".")[2]
+    return own not in _ROUTERS and not own.endswith("bias") and (leaf == "weight" or len(shape) > 2)
 
 
 def deeper(model: Model, num_blocks: int) -> Model:

@@ -16,6 +16,8 @@ Perturbation = Literal["scratch", "in_place"]
 Reference = Literal["none", "mezo", "zo2"]
 Pinning = Literal["auto", "exact", "rounded", "pageable", "staged"]
 Tier = Literal["ram", "nvme"]
+FLOATS = (Dtype.FP32, Dtype.FP16, Dtype.BF16)
+"""Formats that a device computes in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +35,11 @@ class Recipe:
     trainable: str = "all"
     """'all', or 'lora:R': adapters of rank R on every linear layer of a block."""
     storage_dtype: Dtype = Dtype.FP16
-    """Format of the master weights."""
+    """Format of the master weights; of frozen linear layers in blocks alone where it is int8, int4
+    or int4_asym, and then all else has the compute dtype."""
     wire_dtype: Dtype = Dtype.FP16
-    """Format in which a block is uploaded; narrower than storage with host_update only."""
+    """Format in which a block is uploaded; narrower than storage with host_update only. An integer
+    storage dtype travels as it is."""
     compute_dtype: Dtype = Dtype.FP16
     """Format of the perturbed weights and the activations."""
     noise: Noise = "gaussian"
@@ -53,10 +57,13 @@ class Recipe:
         for field in ("storage_dtype", "wire_dtype", "compute_dtype"):
             if not isinstance(getattr(self, field), Dtype):
                 raise ValueError(f"{field} must be a Dtype; got {getattr(self, field)!r}")
-        if self.compute_dtype is Dtype.FP8:
+        if self.compute_dtype not in FLOATS:
             raise ValueError(
-                "compute_dtype must be fp32, fp16 or bf16 (fp8 is a wire format); got fp8"
+                "compute_dtype must be fp32, fp16 or bf16 (fp8 is a wire format, integers are "
+                f"storage formats); got {self.compute_dtype}"
             )
+        if self.storage_dtype.is_integer and self.wire_dtype is not Dtype.FP8:
+            object.__setattr__(self, "wire_dtype", self.storage_dtype)
         _ = self.lora_rank
 
     @property
@@ -70,6 +77,11 @@ class Recipe:
                 f"trainable must be 'all' or 'lora:R' with a rank R >= 1; got {self.trainable!r}"
             )
         return int(rank)
+
+    @property
+    def plain_dtype(self) -> Dtype:
+        """Format of what an integer storage dtype does not encode; else the storage dtype."""
+        return self.compute_dtype if self.storage_dtype.is_integer else self.storage_dtype
 
     @property
     def recoded(self) -> bool:

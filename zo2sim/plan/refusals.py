@@ -28,6 +28,16 @@ def _refers(recipe: Recipe) -> bool:
 
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
+        lambda p, r: r.storage_dtype.is_integer and r.lora_rank is None,
+        "weights in an integer format cannot take an update that is smaller than half a step; "
+        "train adapters beside them (trainable=lora:R), or use a float storage_dtype",
+    ),
+    Refusal(
+        lambda p, r: r.recoded and (r.wire_dtype.is_integer or r.storage_dtype.is_integer),
+        "an integer format is encoded once, when blocks are loaded, and travels as it is stored; "
+        "set storage_dtype to it and leave wire_dtype out",
+    ),
+    Refusal(
         lambda p, r: _replays(p, r) and _in_place(r),
         "write_back_every > 1 replays records, but in_place perturbation does not restore the "
         "weights exactly; use perturbation=scratch or write_back_every=1",
@@ -62,7 +72,7 @@ REFUSALS: tuple[Refusal, ...] = (
         "noise=gaussian or rademacher",
     ),
     Refusal(
-        lambda p, r: r.wire_dtype.bytes > r.storage_dtype.bytes,
+        lambda p, r: r.wire_dtype.bits > r.storage_dtype.bits,
         "wire_dtype must not be wider than storage_dtype: it would carry no more information",
     ),
     Refusal(

@@ -146,7 +146,8 @@ class Layout:
         recipe = self.recipe
         if recipe.recoded and unit >= 0:
             return not self.is_streamed(unit) or recipe.wire_dtype is not recipe.compute_dtype
-        return recipe.storage_dtype is not recipe.compute_dtype
+        held = recipe.storage_dtype if unit >= 0 else recipe.plain_dtype
+        return held is not recipe.compute_dtype
 
     def record(self, step: int) -> Buffer:
         """Where the projected gradients of a step live: a ring of ``write_back_every``."""

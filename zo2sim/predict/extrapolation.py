@@ -12,12 +12,13 @@ def sizes(case: Case) -> dict[str, float]:
     """The sizes of a case, in the order of `SIZES`."""
     model, recipe = case.model, case.recipe
     blocks = {model.blocks[number] for number in set(model.first_alike)}
+    stored = recipe.storage_dtype, recipe.plain_dtype
     return {
         "sequence": float(recipe.sequence),
         "lane_tokens": float(recipe.batch * recipe.sequence),
         "num_lanes": float(recipe.num_lanes),
         "num_blocks": float(model.num_blocks),
-        "block_bytes": float(max(block.buffer_bytes(recipe.storage_dtype) for block in blocks)),
+        "block_bytes": float(max(block.buffer_bytes(*stored) for block in blocks)),
         "vocabulary": float(model.vocab),
     }
 

@@ -121,8 +121,8 @@ def _residents(small: Case) -> tuple[int, ...]:
     Where blocks are of one size, each that stays takes its size from the device and gives it to
     the host, so only the most that the device has room for matters.
     """
-    model = small.model
-    sizes = {block.buffer_bytes(small.recipe.storage_dtype) for block in _kinds(model)}
+    model, stored = small.model, (small.recipe.storage_dtype, small.recipe.plain_dtype)
+    sizes = {block.buffer_bytes(*stored) for block in _kinds(model)}
     if len(sizes) > 1:
         return tuple(range(model.num_blocks + 1))
     low, high = 0, model.num_blocks

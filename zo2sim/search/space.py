@@ -17,6 +17,8 @@ from zo2sim.predict.case import Case
 
 SEARCHED = (Policy.RESIDENT, Policy.ZO2, Policy.HOST_UPDATE, Policy.DUAL, Policy.NAIVE)
 """Policies of this project's runtime; the published code has nothing to choose."""
+INTEGERS = (Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM)
+"""Storage formats of blocks that are not trained."""
 PLACEMENT = ("num_slots", "resident_blocks")
 """Axes that no refusal depends on, and that are searched as one grid per core."""
 
@@ -54,7 +56,7 @@ def recipe_axes(recipe: Recipe) -> dict[str, tuple[Any, ...]]:
     return {
         "microbatches": (1, 2, 4, 8, 16, 32),
         "samples": (1, 2, 4, 8),
-        "storage_dtype": (Dtype.FP32, half),
+        "storage_dtype": (Dtype.FP32, half, *(() if recipe.lora_rank is None else INTEGERS)),
         "wire_dtype": (Dtype.FP32, half, Dtype.FP8),
         "noise": ("gaussian", "rademacher"),
     }

@@ -1,14 +1,13 @@
 """LoRA through PEFT: only the adapters train, the frozen base is streamed and never changes."""
 
-from copy import deepcopy
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from tests.families import batch, build
+from tests.zo2rt.engine.adapted_models import RANK, adapted
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of, recipe
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2sim.dtypes import Dtype
@@ -20,30 +19,7 @@ from zo2sim.plan.choices import Plan, Policy, Recipe
 # PEFT 0.21 asks transformers 5.24 for a property that has been renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 
-RANK = 2
 LORA = recipe(trainable=f"lora:{RANK}", sequence=8)
-
-
-def adapted(family: str) -> nn.Module:
-    """A model of its own with adapters that change what it computes."""
-    return deepcopy(_adapted(family))
-
-
-@cache
-def _adapted(family: str) -> nn.Module:
-    from peft import LoraConfig, get_peft_model  # takes seconds, and nothing else needs it
-
-    model: Any = build(family)
-    config = LoraConfig(
-        r=RANK, target_modules="all-linear", lora_dropout=0.0, fan_in_fan_out=family == "gpt2"
-    )
-    torch.manual_seed(1)
-    wrapped: Any = get_peft_model(model, config)
-    with torch.no_grad():
-        for parameter in wrapped.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter) / 8)
-    return wrapped.eval()
 
 
 def trained(family: str, plan: Plan, how: Recipe, backend: Any = HostBackend) -> Any:

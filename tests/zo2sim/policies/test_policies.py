@@ -8,7 +8,7 @@ from tests import GOLDEN
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape, build, flush
-from zo2sim.schedule.ops import Kind, Program, Schedule
+from zo2sim.schedule.ops import HEAD, TAIL, BufferSpace, Kind, Program, Schedule
 from zo2sim.schedule.text import brief, dump, parse
 
 CASES = {
@@ -213,6 +213,19 @@ def _published(**changes: Any) -> Recipe:
         (Plan(write_back_every=2), Recipe(noise="torch"), "torch noise is sequential"),
         (Plan(write_back_every=2, policy=Policy.DUAL), Recipe(), "deferred update"),
         (Plan(), Recipe(wire_dtype=Dtype.FP8), "never brings the master"),
+        (Plan(), Recipe(storage_dtype=Dtype.INT4), r"half a step; train adapters .*lora:R"),
+        (Plan(), Recipe(storage_dtype=Dtype.INT8, wire_dtype=Dtype.FP32), "half a step"),
+        (
+            Plan(),
+            Recipe(storage_dtype=Dtype.INT4, wire_dtype=Dtype.FP8, trainable="lora:2"),
+            "travels as it is stored",
+        ),
+        (Plan(policy=Policy.HOST_UPDATE), Recipe(wire_dtype=Dtype.INT4), "encoded once"),
+        (
+            Plan(),
+            Recipe(storage_dtype=Dtype.INT8, perturbation="in_place", trainable="lora:2"),
+            "adapters are perturbed in scratch",
+        ),
         (Plan(policy=Policy.HOST_UPDATE, tier="nvme"), Recipe(), "use tier=ram"),
         (Plan(policy=Policy.DUAL, overlap=False), Recipe(), "switch them off there"),
         (Plan(), Recipe(reference="mezo"), "use noise=torch and perturbation=in_place"),
@@ -226,3 +239,24 @@ def _published(**changes: Any) -> Recipe:
 def test_refused_combinations_say_why(plan: Plan, recipe: Recipe, reason: str):
     with pytest.raises(ValueError, match=reason):
         program(plan, recipe)
+
+
+def test_frozen_blocks_in_an_integer_format_have_the_schedule_of_lora():
+    """Only scratch tells them apart: a lane reads the decoded weights there, unperturbed too."""
+    plain, four_bits = (
+        Recipe(trainable="lora:4"),
+        Recipe(trainable="lora:4", storage_dtype=Dtype.INT4),
+    )
+    assert brief(program(Plan(), four_bits).period) == brief(program(Plan(), plain).period)
+    scratch = {
+        op.unit: [b for b in op.writes if b.space is BufferSpace.SCRATCH]
+        for op in program(Plan(), four_bits).evaluate.ops
+        if op.kind is Kind.FORWARD
+    }
+    assert {unit: len(buffers) for unit, buffers in scratch.items()} == {
+        HEAD: 0,
+        0: 1,
+        1: 1,
+        2: 1,
+        TAIL: 0,
+    }

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,13 @@ MODEL = preset("opt-125m")
 MACHINES = ("a100-pcie-80gb", "l40s-48gb", "rtx-4090-24gb", "t4-16gb")
 
 
+_TRAINED: tuple[dict[str, Any], ...] = (
+    {"trainable": "all"},
+    {"trainable": "lora:4"},
+    {"trainable": "lora:4", "storage_dtype": Dtype.INT4},
+)
+
+
 @cache
 def free(name: str) -> Machine:
     return uncontended(named(name))
@@ -48,7 +56,7 @@ def cases(draw: st.DrawFn, *, contended: bool = False) -> Case:
         sequence=draw(st.sampled_from((1, 128, 1000, 2048))),
         microbatches=draw(st.integers(1, 8)),
         samples=draw(st.integers(1, 4)),
-        trainable=draw(st.sampled_from(("all", "lora:4"))),
+        **draw(st.sampled_from(_TRAINED)),
         noise=draw(st.sampled_from(("gaussian", "rademacher", "torch")[: 2 if replays else 3])),
         perturbation=draw(st.sampled_from(("scratch", "in_place")[: 1 if replays else 2])),
     )

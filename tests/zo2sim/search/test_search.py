@@ -173,6 +173,7 @@ def placed_cases(draw: st.DrawFn) -> Case:
         microbatches=draw(st.integers(1, 2)),
         samples=draw(st.integers(1, 2)),
         trainable=draw(st.sampled_from(("all", "lora:4"))),
+        storage_dtype=draw(st.sampled_from((Dtype.FP16, Dtype.INT4))),
         wire_dtype=draw(st.sampled_from((Dtype.FP16, Dtype.FP8 if on_host else Dtype.FP16))),
         perturbation=draw(st.sampled_from(("scratch", "in_place"))),
         noise=draw(st.sampled_from(("gaussian", "torch"))),
@@ -232,6 +233,9 @@ def test_everything_resident_leaves_nothing_to_place():
 
 def test_free_axes_leave_the_result_as_it_is():
     assert set(plan_axes(OPT_125M)) & set(recipe_axes(Recipe())) == set()
+    frozen = recipe_axes(Recipe(trainable="lora:4"))["storage_dtype"]
+    assert frozen[-3:] == (Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM)
+    assert not any(dtype.is_integer for dtype in recipe_axes(Recipe())["storage_dtype"])
     space = PlanSpace(base=OPT_125M, axes=plan_axes(OPT_125M))
     assert {case.recipe for case in space.cores} == {Recipe()}
     assert {case.plan.pinning for case in space.cores} == {"exact"}

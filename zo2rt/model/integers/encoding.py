@@ -1,0 +1,59 @@
+"""Round to nearest, some rows at a time; on the CPU, so that the bits are those of one device."""
+
+import torch
+from torch import Tensor
+
+from zo2rt.model.integers import kernels
+from zo2rt.model.integers.decoding import Encoded
+from zo2sim.dtypes import Dtype
+
+ELEMENTS_AT_ONCE = 2**18
+"""1 MiB of fp32: what encoding holds a few times beside the weights."""
+
+
+def encode(weights: Tensor, into: Encoded) -> None:
+    """Fill ``into`` from weights of its shape, in any float format and on any device.
+
+    Raises ``ValueError`` where a weight is NaN or infinite.
+    """
+    length = into.shape[-1]
+    at_once = max(1, ELEMENTS_AT_ONCE // max(length, 1))
+    rows = weights.detach().reshape(-1, length)
+    for start in range(0, len(rows), at_once):
+        part = slice(start, start + at_once)
+        _encode(rows[part].cpu().to(torch.float32).contiguous(), into, part)
+
+
+def _encode(rows: Tensor, into: Encoded, part: slice) -> None:
+    """``rows`` is (rows, row length), fp32."""
+    low, high = (torch.empty(into.scales[part].shape) for _ in range(2))
+    kernels.extremes(rows.view(torch.int32).numpy(), into.group, low.numpy(), high.numpy())
+    if not (low.isfinite().all() and high.isfinite().all()):
+        raise ValueError("weights must be finite to be encoded; got NaN or infinity")
+    scales, zeros = _scales_and_zeros(low, high, into)
+    into.scales[part] = scales
+    if into.zeros is not None:
+        into.zeros[part] = zeros.to(torch.uint8)
+    codes, exact = into.codes[part].numpy(), scales.to(torch.float32).numpy()
+    if into.dtype is Dtype.INT8:
+        kernels.to_int8(rows.numpy(), exact, codes.view("int8"))
+    else:
+        kernels.to_int4(rows.numpy(), exact, zeros.numpy(), into.group, codes)
+
+
+def _scales_and_zeros(low: Tensor, high: Tensor, into: Encoded) -> tuple[Tensor, Tensor]:
+    """Of every group, from its extremes, 0 among them."""
+    if not into.dtype.has_zero_points:
+        largest = torch.maximum(-low, high)
+        scales = _rounded_up(largest / ((2**into.dtype.bits - 1) / 2), into.scales.dtype)
+        return scales, torch.full_like(largest, 8.0)
+    scales = _rounded_up((high - low) / 15, into.scales.dtype)
+    return scales, (-low / scales.to(torch.float32)).round_().clamp_(0, 15)
+
+
+def _rounded_up(scales: Tensor, dtype: torch.dtype) -> Tensor:
+    """The next number of the format that is not smaller, and no subnormal one."""
+    narrow = scales.clamp_(min=torch.finfo(dtype).tiny).to(dtype)
+    if dtype is not torch.float32:
+        narrow.view(torch.int16).add_((narrow.to(torch.float32) < scales).to(torch.int16))
+    return narrow
