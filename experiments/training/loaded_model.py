@@ -116,7 +116,7 @@ def _loaded(name: str, source: str | Path, base: str | Path, recipe: Recipe) -> 
     _check_files(name, Path(base))
     with _readable(name):
         tokenizer = AutoTokenizer.from_pretrained(source, **_LOCAL)
-        dtype = TORCH_DTYPES[recipe.storage_dtype]
+        dtype = TORCH_DTYPES[recipe.plain_dtype]
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, output_loading_info=True, **_LOCAL
         )
