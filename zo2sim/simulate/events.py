@@ -20,6 +20,7 @@ from zo2sim.simulate.trace import Span, Trace
 from zo2sim.simulate.work import Rates, Resource, Work, sees_late
 
 _NEGLIGIBLE_S = 1e-15  # a flow this short is over at once: its speed would overflow
+_PLENTY = 0.999  # share of DRAM below which nobody gets less than it wants, whatever the rounding
 _TOGETHER = 1 + 1e-12  # flows whose ends differ by rounding alone end together
 
 
@@ -233,6 +234,8 @@ class Fabric:
     def _share_dram(self) -> None:
         """Water-filling: who wants least is served first, the rest share what is left."""
         users = [flow for flow in self._flows if flow.want.dram > 0.0]
+        if sum(flow.speed * flow.want.dram for flow in users) < _PLENTY * self._rates.dram:
+            return
         users.sort(key=lambda flow: flow.speed * flow.want.dram)
         free = self._rates.dram
         for position, flow in enumerate(users):
