@@ -35,7 +35,7 @@ _BACKWARDS = frozenset(("--target-tokens-per-s", "--largest-model", "--cheapest"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Target):
-    """Will it fit, how fast, what limits it, what to change first. Exit code 3: it does not fit."""
+    """Will it fit, how fast, what limits it, what to change first. Exit code 3: it does not."""
 
     workload: Workload
     write_plan: Path | None = None

@@ -4,10 +4,12 @@ import re
 
 from zo2sim.checks import shown
 
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {p + "B": 1000**i for i, p in enumerate("KMGT", 1)}
-_UNITS |= {p + "iB": 1024**i for i, p in enumerate("KMGT", 1)}
-_BY_LETTERS = {unit.lower(): factor for unit, factor in _UNITS.items()}
+_UNITS = {
+    "": 1,
+    "b": 1,
+    **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)},
+    **{f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)},
+}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)[\s_-]*([kmgt]?i?b?)", re.ASCII | re.IGNORECASE)
 _LEAST_BYTES = 1e6
 """A bare number below is no amount of memory that anybody has: a unit was meant."""
@@ -20,7 +22,7 @@ def parse_bytes(text: str, *, flag: str) -> float:
     """
     match = _SIZE.fullmatch(text.strip())
     number, unit = (match[1], match[2].lower()) if match is not None else ("0", "")
-    value = float(number) * _BY_LETTERS.get(unit, 0)
+    value = float(number) * _UNITS.get(unit, 0)
     if value <= 0.0 or (not unit and value < _LEAST_BYTES):
         raise ValueError(
             f"{flag} must be a size above 0 such as 18GB or 64GiB; got {shown(text)}"

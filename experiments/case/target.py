@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import tyro
 
@@ -24,6 +24,8 @@ SITE = ("--model", "--machine", "--device-memory", "--host-memory")
 class Site:
     """A model and a machine with what may be used of it."""
 
+    NAMED: ClassVar = ("--model", "--machine")
+    """Flags whose values may stand alone, before all others."""
     model: str = "opt-13b"
     """Preset, or a folder or config.json in Hugging Face's format."""
     machine: str = "a100-pcie-80gb"
