@@ -7,11 +7,11 @@ with an `experiments` of its own does no harm.
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from experiments.arguments import asks_for_help
 from experiments.entry.unloaded import keep_unloaded
 from experiments.entry.verbs import GROUPS, VERBS
+from zo2sim import __version__
 from zo2sim.spelling import suggestion
 
 _HELP = ("-h", "--help")
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_overview())
         return 0
     if words[0] in ("--version", "-V"):
-        print(f"zo2sim {version('zo2sim')}")
+        print(f"zo2sim {__version__}")
         return 0
     verb, rest = words[0].replace("-", "_"), words[1:]
     if verb not in VERBS:
