@@ -62,8 +62,8 @@ def run(
         return DONE
     except OSError as error:
         return _fail(str(error), FAILED)
-    except KeyboardInterrupt:
-        return _fail("interrupted", FAILED)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted", FAILED)
 
 
 class Visible:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console, RenderableType
@@ -9,6 +10,8 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -62,17 +65,32 @@ def progress_bar() -> Progress:
 
     Nothing is shown where stderr is no terminal, and nothing of it stays.
     """
-    return Progress(
+    return _progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left:"),
         TimeRemainingColumn(),
+    )
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    return Progress(
+        *columns,
         console=Console(file=sys.stderr),
         disable=not sys.stderr.isatty(),
         transient=True,
     )
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """While something runs whose parts nobody can count: what it is, and for how long."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with _progress(*columns) as progress:
+        progress.add_task(what, total=None)
+        yield
 
 
 def tracked(items: Iterable[T], what: str, *, total: int | None = None) -> Iterator[T]:
