@@ -205,6 +205,20 @@ def _print(
     console.print(_figures(answer, trust))
     console.print(_searched(config, space))
     console.print(_front(answer, config.recipe))
+    console.print(pairs(_next(config)))
+
+
+def _next(config: Config) -> Iterator[tuple[str, str]]:
+    """What to do with the plan, and how to find a faster one."""
+    if config.write_plan is None:
+        yield "next", "--write-plan best.toml writes the plan; zo2sim plan and run take it, --plan"
+    else:
+        yield (
+            "next",
+            f"zo2sim plan --plan {escape(str(config.write_plan))}; zo2sim run takes it, too",
+        )
+    if not config.free and not config.axis:
+        yield "", "--free microbatches may find a faster one: more tokens per upload"
 
 
 def _figures(answer: Search, trust: Trust) -> Table:

@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in ("--version", "-V"):
         print(f"zo2sim {__version__}")
         return 0
+    if words[0] == "completion":
+        keep_unloaded()
+        print(importlib.import_module("experiments.entry.completion").script(), end="")
+        return 0
     verb, rest = words[0].replace("-", "_"), words[1:]
     if verb not in VERBS:
         hint = suggestion(words[0], tuple(VERBS))
@@ -54,6 +58,7 @@ def _overview() -> str:
     for title, verbs in GROUPS.items():
         lines += [title, *(f"  {verb:{width}}{words}" for verb, words in verbs.items()), ""]
     lines.append("First: zo2sim plan opt-13b rtx-4090-24gb")
+    lines.append("For completion in bash: source <(zo2sim completion)")
     return "\n".join(lines)
 
 

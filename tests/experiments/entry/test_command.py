@@ -134,3 +134,40 @@ def test_usage_shows_what_was_typed_and_no_none(tmp_path: Path):
         check=True,
     )
     assert module.stdout.startswith("usage: python -m experiments.plan [-h] [OPTIONS]\n")
+
+
+# Completion
+
+
+@pytest.fixture(scope="module")
+def completion() -> str:
+    found = script("completion")
+    assert (found.returncode, found.stderr) == (0, "")
+    return found.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (("sw",), ["sweep"]),
+        (("help", "tu"), ["tune"]),
+        (("plan", "--det"), ["--details"]),
+        (("run", "--thr"), ["--threads"]),
+        (("plan", "--model", "opt-1"), ["opt-125m", "opt-1.3b", "opt-13b", "opt-175b"]),
+        (("tune", "--machine", "gh"), ["gh200-96gb"]),
+        (("verify", "--model"), []),
+    ],
+)
+def test_a_shell_completes_commands_flags_and_names(
+    words: tuple[str, ...], completed: list[str], completion: str
+):
+    typed = " ".join(("zo2sim", *words))
+    code = f'COMP_WORDS=({typed}); COMP_CWORD={len(words)}; _zo2sim; echo "${{COMPREPLY[@]}}"'
+    found = subprocess.run(
+        ["bash", "-c", f"{completion}\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert found.stdout.split() == completed
