@@ -8,7 +8,6 @@ from html import escape
 from zo2sim.memory.account import GIB, Demand
 from zo2sim.predict.bands import Band, band
 from zo2sim.predict.predict import Prediction, extrapolations
-from zo2sim.simulate.bounds import PLAIN_WORDS
 from zo2sim.sizes import show_number, show_seconds
 
 _BAR = (
@@ -55,7 +54,7 @@ class Predicted:
     @property
     def binds(self) -> tuple[str, ...]:
         """What a faster step needs more of, in plain words: the limits that bind alike."""
-        return tuple(PLAIN_WORDS.get(name, name) for name in self.prediction.bound.binds)
+        return self.prediction.bound.words
 
     @property
     def memory(self) -> dict[str, tuple[int, int]]:

@@ -14,7 +14,6 @@ from experiments.case.sizes import show_number, show_seconds
 from experiments.screen import bar, headed, left, pairs
 from zo2sim.memory.account import GIB, Demand, MemoryPlace
 from zo2sim.predict.predict import Prediction
-from zo2sim.simulate.bounds import PLAIN_WORDS
 
 _NAMES = {MemoryPlace.NVME: "drive"}
 _BAR = 24  # columns
@@ -101,7 +100,7 @@ class Verdict:
                 item.change,
                 f"x {after.tokens_per_s / base.tokens_per_s:.2f}",
                 f"{after.memory.device_bytes / GIB:.1f} GiB",
-                PLAIN_WORDS[after.bound.binds[0]],
+                after.bound.words[0],
             )
         return table
 
@@ -113,7 +112,7 @@ class Verdict:
 
 
 def _binds(found: Prediction) -> str:
-    words = " and ".join(PLAIN_WORDS.get(name, name) for name in found.bound.binds[:2])
+    words = " and ".join(found.bound.words[:2])
     above = found.step_s / found.bound.step_s - 1.0
     if above < 0.001:
         return words

@@ -4,6 +4,7 @@ As a script it never has the folder it is called in among those that it imports 
 with an `experiments` of its own does no harm.
 """
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -45,10 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, words: list[str]) -> int:
+    """What is loaded stays, so nobody looks there for what is not needed any more: that would take
+    a tenth of the time of a prediction."""
     if asks_for_help(words):
         keep_unloaded()
+    gc.disable()
     module = importlib.import_module(f"experiments.{verb}")
     cli = importlib.import_module("experiments.cli")
+    gc.freeze()
+    gc.enable()
     return cli.run(module.main, module.Config, words, prog=f"zo2sim {verb}")
 
 

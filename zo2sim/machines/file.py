@@ -83,10 +83,10 @@ def resolve(name_or_path: str | Path) -> Machine:
         found = readings(name, names())
         if len(found) == 1:
             return named(found[0])
-        reason = str(getattr(error, "strerror", None) or error)
+        reason = f" ({getattr(error, 'strerror', None) or error})"
         raise ValueError(
-            f"a machine must be one of the catalogue (zo2sim machines lists them), or the path of "
-            f"a machine file; got {name!r} ({reason}){suggestion(name, names())}"
+            "a machine must be one of the catalogue (zo2sim machines lists them), or the path of a "
+            f"machine file; got {name!r}{suggestion(name, names()) or reason}"
         ) from None
     return load(text, where=name)
 

@@ -66,6 +66,11 @@ class Bound:
         found = sorted(near, key=lambda name: (name == DEPENDENCIES, -self.limits_s[name]))
         return tuple(found) or ("nothing",)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """`binds` in plain words."""
+        return tuple(PLAIN_WORDS.get(name, name) for name in self.binds)
+
 
 def chain_of(program: Program) -> Walk:
     """A program's chain of dependencies, for `bound` on many machines."""
