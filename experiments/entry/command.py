@@ -7,7 +7,7 @@ with an `experiments` of its own does no harm.
 import gc
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from experiments.arguments import asks_for_help
 from experiments.entry.unloaded import keep_unloaded
@@ -17,6 +17,13 @@ from zo2sim.spelling import suggestion
 
 _HELP = ("-h", "--help")
 _USAGE = 2
+_EXTRAS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("torch", "numba", "safetensors", "transformers", "accelerate", "psutil"), "rt"
+    ),
+    **dict.fromkeys(("typst", "jinja2", "markupsafe"), "report"),
+}
+"""By package, the extra of this one that brings it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,11 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, rest = words[0].replace("-", "_"), words[1:]
     if verb not in VERBS:
         hint = suggestion(words[0], tuple(VERBS))
-        print(
-            f"error: no command is called {words[0]!r}{hint}; zo2sim help lists them",
-            file=sys.stderr,
-        )
-        return _USAGE
+        return _fail(f"no command is called {words[0]!r}{hint}; zo2sim help lists them")
     return _run(verb, rest)
 
 
@@ -51,11 +54,21 @@ def _run(verb: str, words: list[str]) -> int:
     if asks_for_help(words):
         keep_unloaded()
     gc.disable()
-    module = importlib.import_module(f"experiments.{verb}")
+    try:
+        module = importlib.import_module(f"experiments.{verb}")
+    except ModuleNotFoundError as error:
+        if (extra := _EXTRAS.get(str(error.name).partition(".")[0])) is None:
+            raise
+        return _fail(f"zo2sim {verb} needs {error.name}: pip install 'zo2sim[{extra}]'")
     cli = importlib.import_module("experiments.cli")
     gc.freeze()
     gc.enable()
     return cli.run(module.main, module.Config, words, prog=f"zo2sim {verb}")
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return _USAGE
 
 
 def _overview() -> str:

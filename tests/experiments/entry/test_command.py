@@ -95,6 +95,23 @@ def test_a_folder_with_packages_of_the_same_names_does_no_harm(tmp_path: Path):
     assert found.stdout.startswith("opt-125m on a100-pcie-80gb, zo2: fits")
 
 
+@pytest.mark.parametrize(("package", "extra"), [("torch", "rt"), ("jinja2", "report")])
+def test_a_command_that_lacks_a_package_says_what_to_install(
+    package: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def lacks(name: str) -> object:
+        raise ModuleNotFoundError(f"No module named '{package}'", name=f"{package}.nn")
+
+    monkeypatch.setattr("experiments.entry.command.importlib.import_module", lacks)
+    assert main(["run"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: zo2sim run needs {package}.nn: pip install 'zo2sim[{extra}]'\n"
+    )
+    package = "ours"
+    with pytest.raises(ModuleNotFoundError):
+        main(["run"])
+
+
 # Help texts
 
 
