@@ -56,11 +56,16 @@ def typed_command() -> str:
 
 
 def _spelled_out(config: object, words: Sequence[str]) -> list[str]:
+    """With the flags of values that stand alone; other commands take such words as they are."""
     names: tuple[str, ...] = getattr(config, "NAMED", ())
+    if not names:
+        return list(words)
     first = next((n for n, word in enumerate(words) if word.startswith("-")), len(words))
     if first > len(names):
-        known = f"but for the values of {' and '.join(names)}" if names else "of this command"
-        raise ValueError(f"words {known} must begin with --; got {words[len(names)]!r}")
+        raise ValueError(
+            f"words but for the values of {' and '.join(names)} must begin with --; "
+            f"got {words[len(names)]!r}"
+        )
     pairs = zip(names, words[:first], strict=False)
     return [part for pair in pairs for part in pair] + list(words[first:])
 

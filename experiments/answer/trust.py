@@ -13,7 +13,7 @@ from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, extrapolations
 
 _NONE = "nothing"
-COMMAND = "python -m experiments.calibrate --backend cuda"
+COMMAND = "zo2sim calibrate --backend cuda"
 _MOSTLY = 0.2
 """Share of a band's width from which its cause is worth telling."""
 _MEASURED_BY = {
