@@ -13,7 +13,6 @@ from typing import Any, Self
 from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
-from analysis.report.wording import listed
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import DONE, Answer, finish, run
 from experiments.flags import refuse
@@ -186,7 +185,7 @@ def _speed(predicted: TrainingPrediction) -> Iterator[str]:
         f"{predicted.case.training.flops_per_parameter_token} per parameter and token"
     )
     yield f"  lower bound  {show_seconds(predicted.bound.step_s)}; the step is {gap:.1%} above it"
-    yield f"  binds        {listed(predicted.bound.binds)}"
+    yield f"  binds        {' and '.join(predicted.bound.words)}"
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from zo2sim.cost.measured import Measured
 from zo2sim.machines.file import dump, named, resolve
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.quantity import Quantity
+from zo2sim.machines.units import suiting
 from zo2sim.predict.extrapolation import seen
 
 _FOLDS = 5
@@ -107,7 +108,7 @@ def warnings(fitted: Fit, machine: Machine) -> list[str]:
         f"steps scattered by {jitter:.1%} while this machine was calibrated, above {_NOISY:.0%}: "
         "calibrate again in a quieter hour"
     )
-    return [*fitted.warnings, noisy]
+    return [noisy, *fitted.warnings]
 
 
 def _calibration(config: Config) -> Callable[[Config, str], tuple[Fit, Machine]]:
@@ -211,16 +212,24 @@ def _summary(fitted: Fit, machine: Machine, source: str) -> dict[str, object]:
 
 
 def _print(fitted: Fit, machine: Machine, out: Path, console: Console) -> None:
-    table = headed("constant", *right("value", "95 % interval"))
+    table = headed("constant", *right("value", "95 % interval", whole=True), "", gap=1)
     for key in fitted.keys:
         low, value, high = fitted.interval(key)
-        table.add_row(key, f"{value:.4g}", f"{low:.4g} to {high:.4g}")
+        unit = suiting(key, value)
+        ends = " to ".join(f"{end / unit.to_si(1.0):.4g}" for end in (low, high))
+        told = key not in fitted.untold
+        table.add_row(
+            key, f"{value / unit.to_si(1.0):.4g}", ends if told else "not told", unit.symbol
+        )
     console.print(table)
-    for warning in warnings(fitted, machine):
-        console.print(f"[yellow]warning[/]: {escape(warning)}", soft_wrap=True)
+    found = warnings(fitted, machine)
+    if found:
+        more = f" (and {len(found) - 1} more; --json lists them)" if len(found) > 1 else ""
+        console.print(f"[yellow]warning[/]: {escape(found[0])}{more}", soft_wrap=True)
     console.print(
         f"{len(fitted.rows)} measurements; machine file: {escape(str(out))}", soft_wrap=True
     )
+    console.print(f"next: zo2sim plan --machine {escape(str(out))}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no.
 """
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -17,9 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeVar, cast
 
-import tyro
-
-from experiments.flags import Particular, typed
+from experiments.arguments import parse
 from zo2sim.checks import shown
 from zo2sim.memory.account import DoesNotFit
 
@@ -34,15 +31,21 @@ _UNMARKED = (_PARTIAL, "answers.jsonl", ".lock")
 """What a kill may leave alone: temporary names, and answers, to which a sweep only adds."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _BUT_COLOURS = re.compile(rf"(?!\x1b\[[0-9;]*m){_CONTROL.pattern}")
-_HELP = ("For full helptext", "Argument helptext")  # where the parser's message ends
 
 
 def run(
-    main: Callable[[C], int], config: Callable[..., C], argv: Sequence[str] | None = None
+    main: Callable[[C], int],
+    config: Callable[..., C],
+    argv: Sequence[str] | None = None,
+    *,
+    prog: str | None = None,
 ) -> int:
-    """Parse arguments, run a command, and turn its errors into one line and an exit code."""
+    """Parse arguments, run a command, and turn its errors into one line and an exit code.
+
+    ``prog`` is what usage lines show of the command; otherwise it is what was typed.
+    """
     try:
-        settings = parse(config, argv)
+        settings = parse(config, argv, prog=prog)
         _check_out(getattr(settings, "out", None))
         with contextlib.redirect_stdout(cast(IO[str], Visible(sys.stdout))):
             code = main(settings)
@@ -61,8 +64,8 @@ def run(
         return DONE
     except OSError as error:
         return _fail(str(error), FAILED)
-    except KeyboardInterrupt:
-        return _fail("interrupted", FAILED)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "interrupted", FAILED)
     finally:
         if argv is None:
             _be_deaf()
@@ -115,34 +118,6 @@ def _check_out(out: object) -> None:
             f"--out must name a run's folder, or one that is empty or not there; {out} holds "
             f"{strange[0]} and no {MARK}, so no run wrote it, and its files might be overwritten"
         )
-
-
-def parse(config: Callable[..., C], argv: Sequence[str] | None = None) -> C:
-    """The command's dataclass from its flags. Raises ``ValueError`` with one line.
-
-    A flag that has no effect beside the others is refused.
-    """
-    parsed = _parsed(config, argv)
-    return parsed.typed(typed(argv)) if isinstance(parsed, Particular) else parsed
-
-
-def _parsed(config: Callable[..., C], argv: Sequence[str] | None) -> C:
-    message = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(message):
-            return tyro.cli(
-                config,
-                args=argv,
-                config=(
-                    tyro.conf.OmitArgPrefixes,
-                    tyro.conf.EnumChoicesFromValues,
-                    tyro.conf.FlagCreatePairsOff,
-                ),
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise ValueError(_one_line(message.getvalue())) from None
 
 
 @dataclass(frozen=True)
@@ -226,11 +201,3 @@ def whole(path: Path) -> Iterator[Path]:
 def _fail(message: str, code: int) -> int:
     print(f"error: {visible(' '.join(message.split()))}", file=sys.stderr)
     return code
-
-
-def _one_line(box: str) -> str:
-    """The message inside the frame that the parser draws, in box characters or in ASCII."""
-    lines = [re.sub(r"[╭╮╰╯│─]+|-{5,}", " ", line).strip() for line in box.splitlines()]
-    body = [line for line in lines[1:] if line]
-    stop = next((i for i, line in enumerate(body) if line.startswith(_HELP)), None)
-    return " ".join(body[:stop])

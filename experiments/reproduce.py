@@ -22,6 +22,7 @@ from analysis.scores.times import time_scores, unscored
 from experiments.cli import Answer, finish, run, write_file
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
+from experiments.screen import working
 
 COMMAND = "python -m experiments.reproduce"
 _WIDTH = 80
@@ -49,7 +50,8 @@ class Config:
 
 def main(config: Config) -> int:
     """Exit code: 0 done, 3 the check failed."""
-    rows = reproduce()
+    with working("predicting every published claim"):
+        rows = reproduce()
     if config.figure is not None:
         write_file(config.figure, svg_text(claims(rows)).encode())
     if config.out is not None:

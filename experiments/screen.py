@@ -1,11 +1,24 @@
 """Tables on the screen, with headings or as bare pairs, and the progress bar on stderr."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column, Table
+
+T = TypeVar("T")
 
 
 def headed(*columns: Column | str, title: str | None = None, gap: int = 2) -> Table:
@@ -35,18 +48,55 @@ def pairs(rows: Iterable[tuple[RenderableType, ...]]) -> Table:
     return table
 
 
+def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
+    """A bar of ``width`` columns that is filled by a share; full where that is above 1."""
+    full, empty = ("#", "-") if ascii_only else ("\u2588", "\u2591")
+    filled = min(width, max(1, round(share * width))) if share > 0.0 else 0
+    return full * filled + empty * (width - filled)
+
+
 def _column(heading: str, *, right: bool = False, whole: bool = False) -> Column:
     justify = "right" if right else "left"
     return Column(heading, justify=justify, no_wrap=whole, overflow="fold")
 
 
 def progress_bar() -> Progress:
-    """Counts what is done; enter it, add a task, advance it."""
-    return Progress(
+    """Counts what is done, and says how long the rest may take; enter it, add a task, advance it.
+
+    Nothing is shown where stderr is no terminal, and nothing of it stays.
+    """
+    return _progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    return Progress(
+        *columns,
         console=Console(file=sys.stderr),
         disable=not sys.stderr.isatty(),
+        transient=True,
     )
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """While something runs whose parts nobody can count: what it is, and for how long."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with _progress(*columns) as progress:
+        progress.add_task(what, total=None)
+        yield
+
+
+def tracked(items: Iterable[T], what: str, *, total: int | None = None) -> Iterator[T]:
+    """The items one by one, with a bar that counts those that are done."""
+    with progress_bar() as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)

@@ -24,24 +24,14 @@ from experiments.case.target import Target
 from experiments.cli import Answer, finish, run
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
-from experiments.screen import headed, right
+from experiments.screen import headed, right, tracked, working
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, predict
 from zo2sim.predict.regimes import Regime, regimes
 from zo2sim.predict.sensitivity import LINK, Elasticity, elasticities, grid, value_of
+from zo2sim.simulate.bounds import PLAIN_WORDS
 
 _GRID = 9  # values of each axis of a contour figure
-_LABELS = {
-    "compute": "compute",
-    "link_h2d": "uploads",
-    "link_d2h": "downloads",
-    "link_both_ways": "the link, both ways",
-    "dependencies": "dependencies",
-    "dram": "host DRAM",
-    "cpu": "the host's cores",
-    "nvme_read": "NVMe reads",
-    "nvme_write": "NVMe writes",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +57,10 @@ def main(config: Config) -> int:
         raise ValueError("--against draws a figure: say where to with --out")
     case = config.spec.case()
     prediction = predict(case)
-    found = elasticities(case)
+    found = elasticities(case, each=lambda keys: tracked(keys, "constants", total=len(keys)))
     value = value_of(case.machine, config.vary)
-    bands = regimes(case, config.vary, low=value / config.span, high=value * config.span)
+    with working("looking for where what binds changes"):
+        bands = regimes(case, config.vary, low=value / config.span, high=value * config.span)
     if config.out is not None:
         write_run(config.out, _folder(config, prediction, found, bands))
     answer = Answer(
@@ -89,7 +80,8 @@ def _folder(
     case, against = prediction.case, config.against
     if against is not None:
         x, y = (_values(case, key, config.span) for key in (config.vary, against))
-        figures["contours"] = step_contours(grid(case, config.vary, x, against, y))
+        with working(f"step times of {len(x) * len(y)} pairs"):
+            figures["contours"] = step_contours(grid(case, config.vary, x, against, y))
     return Run(
         verb="sensitivity",
         config=asked,
@@ -181,7 +173,7 @@ def _regime_table(key: str, bands: tuple[Regime, ...]) -> Table:
     table = headed("from", "to", "binds", "bound of the step", title=title)
     for band in bands:
         bounds = f"{show_seconds(band.low_s)} to {show_seconds(band.high_s)}"
-        label = _LABELS.get(band.binding, band.binding)
+        label = PLAIN_WORDS.get(band.binding, band.binding)
         table.add_row(_shown(key, band.low), _shown(key, band.high), label, bounds)
     return table
 

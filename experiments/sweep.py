@@ -11,14 +11,17 @@ results are the same on any number of processes or on the workers of a dask clus
 """
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tyro
+from rich.console import Console
+from rich.markup import escape
 
+from analysis.report.wording import NARROW_SPACE, SPACE, counted
 from experiments.case.axes import parse_axes
+from experiments.case.sizes import show_number
 from experiments.case.target import SITE, Target
 from experiments.cli import Answer, claim, finish, run
 from experiments.flags import PLAN, RECIPE, without
@@ -32,6 +35,7 @@ from experiments.jobs.presets import PRESETS
 from experiments.jobs.records import write_records
 from experiments.jobs.report import headline, summary, with_report
 from experiments.jobs.workers import chosen
+from experiments.screen import working
 from zo2rt.lock import one_writer
 
 Preset = Literal[
@@ -89,7 +93,13 @@ def main(config: Config) -> int:
     crew = chosen(jobs=config.jobs, scheduler=config.scheduler, most=len(jobs))
     claim(config.out, "sweep")
     with one_writer(config.out), Answers(config.out / "answers.jsonl") as answers:
-        run_jobs(jobs, answers, crew, total=len(jobs))
+        try:
+            run_jobs(jobs, answers, crew, total=len(jobs))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted; {len(answers)} answers are kept, and the same command goes on "
+                "from there"
+            ) from None
         write_records(config.out, jobs, answers)
         table = headline(jobs, answers)
         run = Run(
@@ -98,16 +108,34 @@ def main(config: Config) -> int:
             summary=summary(jobs, table),
             provenance=provenance(seed=config.seed, machines={job.spec.machine for job in jobs}),
         )
-        run = run if config.no_report else with_report(run, jobs, answers, table)
-        write_run(config.out, run, typeset=not config.no_report)
-    answer = Answer(run.summary, lambda: _print(run.summary, config.out))
+        with working("writing the records" if config.no_report else "writing the report"):
+            run = run if config.no_report else with_report(run, jobs, answers, table)
+            write_run(config.out, run, typeset=not config.no_report)
+    answer = Answer(run.summary, lambda: _print(run, config.out, Console()))
     return finish(answer, config.json)
 
 
-def _print(summary: Mapping[str, Any], out: Path) -> None:
-    print(f"{summary['num_jobs']} predictions; report and records in {out}")
-    for machine, words in summary["hold_out_errors"].items():
-        print(f"hold-out error of {machine}: {words}")
+def _print(run: Run, out: Path, console: Console) -> None:
+    """What was found, in the report's words, and where everything is."""
+    said = run.summary
+    if run.document is not None:
+        words = "".join(piece for piece in run.document.abstract if isinstance(piece, str))
+        console.print(escape(_plain(words)), highlight=False)
+        console.print()
+    count = f"{counted(said['num_jobs'], 'prediction')}, {said['num_fitting']:.0f} fit"
+    if said["fastest_tokens_per_s"] is not None:
+        count += f"; the fastest has {show_number(said['fastest_tokens_per_s'])} tokens/s"
+    console.print(count, highlight=False)
+    for machine, words in said["hold_out_errors"].items():
+        console.print(f"hold-out error of {escape(machine)}: {escape(words)}", highlight=False)
+    for name in ("report.html", "report.pdf", "records.csv"):
+        if (out / name).exists():
+            console.print(f"  {escape(str(out / name))}", highlight=False, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """Without the spaces at which no line may break: a terminal counts them as it likes."""
+    return text.replace(SPACE, " ").replace(NARROW_SPACE, ",")
 
 
 def _base(config: Config) -> tuple[Job, ...]:

@@ -31,7 +31,7 @@ from experiments.cli import Answer, finish, run, write_file
 from experiments.flags import RECIPE, without
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
-from experiments.screen import headed, pairs, right
+from experiments.screen import headed, pairs, progress_bar, right
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import dump
 from zo2sim.predict.predict import predict
@@ -76,7 +76,7 @@ def main(config: Config) -> int:
     space = _space(config)
     effort = Effort(tolerance=config.tolerance, simulations=config.simulations, grain=config.grain)
     try:
-        found = search(space, config.objective, effort=effort)
+        found = _searched_for(space, config.objective, effort)
     except NothingFits as error:
         return finish(_nothing(str(error)), config.json)
     best = found.best.case
@@ -90,6 +90,18 @@ def main(config: Config) -> int:
         lambda: _print(config, space, found, trust, Console()),
     )
     return finish(answer, config.json)
+
+
+def _searched_for(space: PlanSpace, objective: Objective, effort: Effort) -> Search:
+    """The search, with a bar that counts simulations: no more for the front than for the best."""
+    with progress_bar() as progress:
+        bar = progress.add_task("searching plans", total=2 * effort.simulations)
+
+        def watch(walked: int, simulated: int) -> None:
+            words = f"{walked:,} plans walked, simulated"
+            progress.update(bar, completed=simulated, description=words)
+
+        return search(space, objective, effort=effort, watch=watch)
 
 
 def _space(config: Config) -> PlanSpace:
@@ -193,6 +205,20 @@ def _print(
     console.print(_figures(answer, trust))
     console.print(_searched(config, space))
     console.print(_front(answer, config.recipe))
+    console.print(pairs(_next(config)))
+
+
+def _next(config: Config) -> Iterator[tuple[str, str]]:
+    """What to do with the plan, and how to find a faster one."""
+    if config.write_plan is None:
+        yield "next", "--write-plan best.toml writes the plan; zo2sim plan and run take it, --plan"
+    else:
+        yield (
+            "next",
+            f"zo2sim plan --plan {escape(str(config.write_plan))}; zo2sim run takes it, too",
+        )
+    if not config.free and not config.axis:
+        yield "", "--free microbatches may find a faster one: more tokens per upload"
 
 
 def _figures(answer: Search, trust: Trust) -> Table:

@@ -71,6 +71,7 @@ ARROWS = {
         "case": "",
         "folder": "",
         "campaign": "",
+        "entry": "",
         "speed": "",
         "answer": "case",
         "comparison": "campaign folder",

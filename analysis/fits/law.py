@@ -66,9 +66,14 @@ class Fit:
         return float(stats.t.ppf(0.975, freedom))  # pyright: ignore[reportUnknownMemberType]
 
     @property
+    def untold(self) -> list[str]:
+        """Constants that these rows say nothing of."""
+        return [k for k, e in zip(self.keys, self.log_errors, strict=True) if e > _UNKNOWN]
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What these rows cannot tell: single constants, and pairs that stand for each other."""
-        unknown = [k for k, e in zip(self.keys, self.log_errors, strict=True) if e > _UNKNOWN]
+        unknown = self.untold
         found = [
             f"this run cannot tell {key}: its interval is {self._factor(key)}" for key in unknown
         ]

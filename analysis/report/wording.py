@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from analysis.table import GIB
+from zo2sim.memory.account import GIB
 
 BINDING_NAMES = {
     "compute": "compute",

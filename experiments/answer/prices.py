@@ -22,7 +22,7 @@ from experiments.case.sizes import parse_bytes, show_number
 from experiments.case.spec import Spec
 from experiments.case.target import plan_flags
 from experiments.cli import Answer, read_text
-from experiments.screen import headed, left
+from experiments.screen import headed, left, tracked
 from zo2sim import toml
 from zo2sim.checks import positive
 from zo2sim.predict.case import Case
@@ -105,7 +105,8 @@ def cheapest(
 ) -> Answer:
     """The machine of a table on which a token costs least, of those that reach the target."""
     currency, offers = read_offers(path)
-    priced = [_priced(spec, offer, fixed) for offer in offers]
+    each = tracked(offers, "machines", total=len(offers))
+    priced = [_priced(spec, offer, fixed) for offer in each]
     least = 0.0 if tokens_per_s is None else tokens_per_s
     fast = [p for p in priced if p.answer is not None and p.tokens_per_s >= least]
     order = sorted(fast, key=lambda p: p.price_per_token)

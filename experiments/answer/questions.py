@@ -18,7 +18,7 @@ from experiments.case.sizes import show_bytes, show_number
 from experiments.case.spec import Spec
 from experiments.case.target import plan_flags
 from experiments.cli import Answer
-from experiments.screen import headed, pairs
+from experiments.screen import headed, pairs, tracked, working
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.models.config.wider import Widths
 from zo2sim.models.presets import names, preset, resolve_config
@@ -50,12 +50,13 @@ def target(base: Case, tokens_per_s: float, fixed: Collection[str] = ()) -> Answ
         "fixed": {name: getattr(base.plan, name) for name in sorted(fixed)},
     }
     yes = True
-    for place in (MemoryPlace.DEVICE, MemoryPlace.HOST):
+    for place in tracked((MemoryPlace.DEVICE, MemoryPlace.HOST), "least memory", total=2):
         found = least_memory(space, place, tokens_per_s)
         content[f"{place}_memory"] = _memory_content(found)
         yes &= isinstance(found, LeastMemory)
         _add_memory(table, f"{place} memory", found, base)
-    link = least_link(space, tokens_per_s)
+    with working("least link"):
+        link = least_link(space, tokens_per_s)
     content["link"] = _link_content(link)
     _add_link(table, link, base)
     return told(table, content, yes=yes or isinstance(link, LeastLink))
@@ -69,7 +70,8 @@ def largest(spec: Spec, fixed: Collection[str] = ()) -> Answer:
     rooms = rooms_for(presets, base, fixed)
     family = tuple(model for model in presets if model.family == base.model.family)
     widths = Widths(model=base.model, config=resolve_config(spec.model), family=family)
-    edges = {"deepest": deepest(base, fixed), "widest": widest(base, widths, fixed)}
+    with working("deepest and widest model"):
+        edges = {"deepest": deepest(base, fixed), "widest": widest(base, widths, fixed)}
     fitting = [room for room in rooms if room.fits]
     failing = next((room for room in rooms if not room.fits), None)
     table = headed("", "parameters", "verdict", title=f"largest model that fits{kept(base, fixed)}")

@@ -13,11 +13,11 @@ from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, extrapolations
 
 _NONE = "nothing"
-COMMAND = "python -m experiments.calibrate --backend cuda"
+COMMAND = "zo2sim calibrate --backend cuda"
 _MOSTLY = 0.2
 """Share of a band's width from which its cause is worth telling."""
 _MEASURED_BY = {
-    "link.both_": ("the link's rate with both ways busy", "link"),
+    "link.both_": ("the link's rate both ways", "link"),
     "link.": ("the link's rate", "link"),
     MISFIT: ("how far kernels are from their model", "products"),
     "device.memory_": ("the rate of element-wise passes", "moves"),
@@ -106,16 +106,33 @@ class Trust:
         yield "hold-out error", hold_out_words(self.machine)
 
     @property
-    def _narrower(self) -> str | None:
-        """What makes the band wide, and which measurement would narrow it."""
+    def line(self) -> str:
+        """In one line: real runs, and what makes the band wide."""
+        found, extrapolated, wide = self.machine.hold_out, len(self.extrapolated), self._widest
+        real = hold_out_words(self.machine)
+        if found is not None:
+            real = f"{found.mape:.1%} mean error on {found.n} real runs, worst {found.max_ape:.1%}"
+        sizes = f"; {extrapolated} size{'s' * (extrapolated > 1)} extrapolated"
+        if wide is None:
+            return real + (sizes if extrapolated else "")
+        return f"{real}; {self.band.widest_share:.0%} of the band: {wide[0]}"
+
+    @property
+    def _widest(self) -> tuple[str, str | None] | None:
+        """What makes the band wide, and the part of a calibration that measures it."""
         own = self.band
         if own.width < _NARROW or own.widest_share < _MOSTLY or self.machine.cpu is not None:
             return None
-        names, part = next(
-            (found for key, found in _MEASURED_BY.items() if own.widest.startswith(key)),
-            (own.widest, None),
-        )
-        wide = f"{own.widest_share:.0%} of its width is {names}"
+        known = (found for key, found in _MEASURED_BY.items() if own.widest.startswith(key))
+        return next(known, (own.widest, None))
+
+    @property
+    def _narrower(self) -> str | None:
+        """What makes the band wide, and which measurement would narrow it."""
+        if self._widest is None:
+            return None
+        names, part = self._widest
+        wide = f"{self.band.widest_share:.0%} of its width is {names}"
         return wide if part is None else f"{wide}; measure yours: {COMMAND} --only {part}"
 
     @property

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all, scale_link
 from zo2sim.models.presets import resolve as resolve_model
 from zo2sim.models.shapes import Model
-from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.predict.case import Case
+from zo2sim.plan.choices import Plan, Recipe, of_policy
+from zo2sim.predict.case import Case, asked
 
 LINK_SCALE = "link.scale"
 LINK_DUPLEX = "link.duplex"
@@ -45,9 +45,7 @@ class Spec:
     changes: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.plan.policy.traits.published:  # the published code knows nothing else
-            recipe = replace(self.recipe, noise="torch", perturbation="in_place")
-            object.__setattr__(self, "recipe", recipe)
+        object.__setattr__(self, "recipe", of_policy(self.plan, self.recipe))
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -76,19 +74,10 @@ class Spec:
         return _model(self.model).elements
 
     def case(self) -> Case:
-        """Load what the names stand for. Raises ``ValueError`` for an unknown name or key, and for
-        a sequence longer than the model has positions.
-
-        The published code of ZO2 runs untied models only, so that is what it gets.
-        """
-        model = _model(self.model)
-        model.check_length(self.recipe.sequence)
-        return Case(
-            model=model.untied() if self.plan.policy.traits.published else model,
-            machine=_machine(self.machine, self.changes),
-            plan=self.plan,
-            recipe=self.recipe,
-        )
+        """Load what the names stand for. Raises ``ValueError`` for an unknown name or key, and as
+        `asked` does."""
+        machine = _machine(self.machine, self.changes)
+        return asked(_model(self.model), machine, self.plan, self.recipe)
 
 
 @lru_cache(maxsize=64)

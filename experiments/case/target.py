@@ -1,9 +1,10 @@
 """The flags that every command which asks about a case shares, and a plan as such flags."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import tyro
 
@@ -23,14 +24,24 @@ SITE = ("--model", "--machine", "--device-memory", "--host-memory")
 class Site:
     """A model and a machine with what may be used of it."""
 
+    NAMED: ClassVar = ("--model", "--machine")
+    """Flags whose values may stand alone, before all others."""
     model: str = "opt-13b"
     """Preset, or a folder or config.json in Hugging Face's format."""
     machine: str = "a100-pcie-80gb"
-    """Machine of the catalogue, or a TOML file."""
+    """Machine of the catalogue, or a TOML file; for plan also 'all', which compares them."""
     device_memory: str | None = None
     """Device memory to plan for, e.g. 18GB or 24GiB; otherwise the machine's."""
     host_memory: str | None = None
     """Host memory to plan for; otherwise the machine's."""
+
+    @property
+    def site_flags(self) -> Iterator[str]:
+        """The flags for a shell: model and machine always, amounts of memory where given."""
+        for flag in SITE:
+            value: str | None = getattr(self, flag[2:].replace("-", "_"))
+            if value is not None:
+                yield f"{flag} {shlex.quote(value)}"
 
     @property
     def changes(self) -> tuple[tuple[str, float], ...]:
@@ -96,7 +107,7 @@ def refuse_unread(flags: frozenset[str], plan: Plan) -> None:
 
 def plan_flags(case: Case, recipe: Recipe) -> tuple[str, ...]:
     """What differs from the defaults of a plan, and from ``recipe``; the policy always."""
-    return (f"--policy {case.plan.policy}", *_plan(case.plan), *_recipe(case.recipe, recipe))
+    return (f"--policy {case.plan.policy}", *_plan(case.plan), *recipe_flags(case.recipe, recipe))
 
 
 def _plan(plan: Plan) -> Iterator[str]:
@@ -107,7 +118,8 @@ def _plan(plan: Plan) -> Iterator[str]:
             yield _flag(flag_of(Plan, f.name), value)
 
 
-def _recipe(recipe: Recipe, usual: Recipe) -> Iterator[str]:
+def recipe_flags(recipe: Recipe, usual: Recipe) -> Iterator[str]:
+    """What differs from another recipe."""
     for f in fields(Recipe):
         value = getattr(recipe, f.name)
         if value != getattr(usual, f.name):

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import zo2sim
+from experiments.arguments import typed_command
 from experiments.folder.import_closure import ImportClosure
 
 _ANSWERS = "experiments.jobs.job"
@@ -77,12 +78,7 @@ def provenance(*, seed: int, machines: Iterable[str]) -> dict[str, str]:
 
 def command() -> str:
     """What was typed."""
-    return "python -m " + " ".join([_module(), *sys.argv[1:]])
-
-
-def _module() -> str:
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name if spec is not None else Path(sys.argv[0]).name
+    return " ".join([typed_command(), *sys.argv[1:]])
 
 
 def _git(root: Path, *words: str) -> str:

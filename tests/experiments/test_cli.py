@@ -113,6 +113,28 @@ def test_wrong_usage_is_said_in_one_line(arguments: tuple[str, ...], message: st
     assert message in outcome.complaint
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("--machine", "rtx-4090"), "rtx-4090-24gb, rtx-4090-24gb-desktop or rtx-4090-laptop-16gb"),
+        (("--machine", "4090"), "rtx-4090-24gb, rtx-4090-24gb-desktop or rtx-4090-laptop-16gb"),
+        (("--machine", "A100"), "a100-pcie-40gb, a100-pcie-80gb, a100-sxm-40gb or a100-sxm-80gb"),
+        (("--model", "13b"), "opt-13b or llama-2-13b"),
+        (("--device-memory", "24"), "24GB or 24GiB"),
+    ],
+)
+def test_an_error_says_what_may_be_meant(arguments: tuple[str, ...], hint: str):
+    outcome = call(plan, *SMALL, *arguments)
+    assert outcome.code == 2
+    assert f"; did you mean {hint}?" in outcome.complaint
+
+
+def test_what_has_one_reading_is_read():
+    flags = ("--model", "OPT_125M", "--machine", "NVIDIA RTX 4080", "--device-memory", "16gb")
+    exact = ("--model", "opt-125m", "--machine", "rtx-4080-16gb", "--device-memory", "16GB")
+    assert call(plan, *flags, "--json", "-").json == call(plan, *exact, "--json", "-").json
+
+
 def test_a_large_number_is_predicted_as_any_other():
     assert call(plan, *SMALL, "--batch", str(10**30), "--json", "-").json["fits"] is False
 
@@ -227,8 +249,11 @@ def test_an_answer_is_words_or_json_and_an_exit_code(
         ("18GB", 18e9),
         ("18GiB", 18 * 2**30),
         (" 1.5 TB ", 1.5e12),
-        ("7", 7),
+        ("18000000000", 18e9),
         ("7B", 7),
+        ("18gb", 18e9),
+        ("18 gib", 18 * 2**30),
+        ("24_GB", 24e9),
         ("2KiB", 2048),
         ("3MB", 3e6),
     ],
@@ -238,10 +263,16 @@ def test_sizes_are_read_as_people_write_them(text: str, nbytes: float):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "0GB", "-1GB", "nan", "inf", "GB", "1XB", "18gb", "1e9", "1GBit", "٣GB"]
+    "text", ["", "0", "0GB", "-1GB", "nan", "inf", "GB", "1XB", "1e9", "1GBit", "٣GB"]
 )
 def test_anything_else_is_no_size(text: str):
     with pytest.raises(ValueError, match="--x must be a size above 0 such as 18GB or 64GiB; got"):
+        parse_bytes(text, flag="--x")
+
+
+@pytest.mark.parametrize(("text", "hint"), [("24", "24GB or 24GiB"), ("18m", "18MB or 18MiB")])
+def test_a_number_that_lacks_its_unit_is_no_size_and_both_readings_are_named(text: str, hint: str):
+    with pytest.raises(ValueError, match=rf"got '{text}'; did you mean {hint}\?$"):
         parse_bytes(text, flag="--x")
 
 

@@ -77,7 +77,8 @@ def test_what_does_not_fit_is_the_answer_no(flag: str, place: str):
     outcome = call(plan, *SMALL, flag, "1GB")
     assert outcome.code == 3
     assert outcome.err == ""
-    assert re.search(rf"NO +{place}: needs .* missing; the largest part: ", outcome.out)
+    assert outcome.out.startswith("opt-125m on a100-pcie-80gb, zo2: does not fit")
+    assert re.search(rf"\n{place} +\S+ [\d.]+ of 0.9 GiB: [\d.]+ GiB missing", outcome.out)
 
 
 def test_the_same_question_has_the_same_answer():
@@ -104,6 +105,8 @@ def test_a_long_period_is_refused_before_it_is_simulated():
         OPT_175B,
         (*SMALL, "--device-memory", "1GB"),
         ("--policy", "resident", "--host-memory", "1GB"),
+        (*OPT_175B, "--details"),
+        (*SMALL, "--machine", "all"),
     ],
 )
 def test_no_line_is_wider_than_the_screen(
@@ -115,11 +118,108 @@ def test_no_line_is_wider_than_the_screen(
     assert not [line for line in lines if re.search(r"-0\.0%|nan|inf\b|None", line)]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        OPT_175B,
+        ("--model", "opt-13b"),
+        ("--policy", "resident", "--host-memory", "1GB"),
+        ("--model", "opt-175b", "--tier", "nvme", "--device-memory", "8GB", "--host-memory", "1GB"),
+        ("--work", "forward"),
+    ],
+)
+def test_the_answer_fits_one_screen(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+    """24 rows, with the line that was typed and the next prompt."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call(plan, *arguments).out.splitlines()
+    assert len(lines) <= 22
+    topics = [line.split()[0] for line in lines if line[:1].strip()]
+    expected = ["step", "tokens/s", "binds", "device", "host", "trust", "next"]
+    if "forward" in arguments:
+        expected[0] = "forward"
+    assert [topic for topic in topics if topic in expected] == expected
+
+
+def test_what_binds_is_said_in_plain_words():
+    assert "\nbinds     the link, busy both ways" in call(plan, *OPT_175B).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (
+            OPT_175B,
+            "zo2sim tune --model opt-175b --machine rtx-4090-24gb --device-memory 18GB --free "
+            "microbatches searches all plans, and this is one of them, with 1 microbatch per step",
+        ),
+        (
+            (*SMALL, "--batch", "2", "--microbatches", "4"),
+            "zo2sim tune --model opt-125m --machine a100-pcie-80gb --batch 2 --free microbatches "
+            "searches all plans, and this is one of them, with 4 microbatches per step",
+        ),
+        (
+            (*SMALL, "--device-memory", "1GB"),
+            "zo2sim tune --model opt-125m --machine a100-pcie-80gb --device-memory 1GB "
+            "looks for a plan that fits",
+        ),
+    ],
+)
+def test_the_next_step_is_a_command(arguments: tuple[str, ...], command: str):
+    assert f"next {command}" in " ".join(call(plan, *arguments).out.split())
+
+
+def test_bars_show_what_is_used_of_a_memory():
+    """Of 24 columns, 13.8 of 16.8 GiB are 20."""
+    bars = re.findall(r"(\S+) [\d.]+ of [\d.]+ GiB", call(plan, *OPT_175B).out)
+    assert [bar.count("\u2588") for bar in bars] == [20, 15]
+
+
+def test_an_assumed_amount_of_host_memory_is_marked():
+    assert "GiB (assumed, --host-memory)" in call(plan, *SMALL).out
+    assert "assumed" not in call(plan, *SMALL, "--host-memory", "64GiB").out
+
+
 def test_advice_is_predicted_to_help():
     out = call(plan, *OPT_175B).out
-    gains = [float(gain) for gain in re.findall(r"--[\w-]+ .*?([\d.]+)x", out)]
+    gains = [float(gain) for gain in re.findall(r"--[\w-]+ .*? x ([\d.]+) ", out)]
+    assert len(gains) == 2
     assert gains == sorted(gains, reverse=True)
     assert min(gains) > 1.02
+
+
+def test_details_itemise_the_memory_and_name_the_sources():
+    out = call(plan, *SMALL, "--details").out
+    assert re.search(r"^device memory: needs [\d.]+ GiB of 80.0 GiB, fits$", out, re.MULTILINE)
+    assert re.search(r"^ CUDA context +1.29 GiB", out, re.MULTILINE)
+    assert re.search(r"^exposed copies +[\d.]+% of the step", out, re.MULTILINE)
+    assert re.search(r"assumed +device\.", out)
+
+
+# Every machine
+
+
+def test_all_machines_are_ranked_those_that_fit_first():
+    found = answer("--model", "opt-30b", "--machine", "all", "--policy", "resident")
+    fits = [row["fits"] for row in found["machines"]]
+    speeds = [row["tokens_per_s"] for row in found["machines"] if row["fits"]]
+    assert len(fits) == 37
+    assert fits == sorted(fits, reverse=True)
+    assert speeds == sorted(speeds, reverse=True)
+    assert found["fastest"] == found["machines"][0]["machine"]
+    alone = answer("--model", "opt-30b", "--machine", found["fastest"], "--policy", "resident")
+    assert {"schema": 1, **found["machines"][0]} == alone
+
+
+def test_a_card_that_lacks_the_format_has_its_reason():
+    found = answer(*SMALL, "--machine", "all", "--compute-dtype", "bf16")
+    reasons = {row["machine"]: row["reason"] for row in found["machines"] if "reason" in row}
+    assert reasons["t4-16gb"] == "Tesla T4 lacks bf16 arithmetic; use fp16 or fp32"
+    assert found["machines"][-1]["machine"] in reasons
+
+
+def test_what_compares_machines_answers_nothing_else():
+    outcome = call(plan, *SMALL, "--machine", "all", "--largest-model")
+    assert (outcome.code, "compares machines" in outcome.complaint) == (2, True)
 
 
 def test_names_with_markup_are_printed_as_they_are(tmp_path: Path):
@@ -128,7 +228,7 @@ def test_names_with_markup_are_printed_as_they_are(tmp_path: Path):
     text = text.replace('source = "', 'source = "[/y] ')
     file = tmp_path / "m.toml"
     file.write_text(text)
-    out = call(plan, *SMALL, "--machine", str(file)).out
+    out = call(plan, *SMALL, "--machine", str(file), "--details").out
     assert out.startswith("opt-125m on lab [/x] [red], zo2: fits")
     assert "[/y]" in out
 

@@ -2,10 +2,11 @@
 
 import re
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
-from experiments.screen import headed, left, pairs, right
+from experiments.screen import bar, headed, left, pairs, right, tracked
 from tests import ROOT
 
 LONG = "device.gaussian_noise_elements_per_s"
@@ -42,3 +43,17 @@ def test_no_command_makes_a_headed_table_by_hand():
     sources = ROOT.joinpath("experiments").rglob("*.py")
     by_hand = [f.name for f in sources if re.search(r"\bTable\(", f.read_text())]
     assert by_hand == ["screen.py"]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "----"), (0.01, "#---"), (0.5, "##--"), (1.0, "####"), (7.0, "####")],
+)
+def test_a_bar_is_filled_by_a_share_and_what_is_used_at_all_is_seen(share: float, text: str):
+    assert bar(share, 4, ascii_only=True) == text
+    assert bar(share, 4) == text.replace("#", "\u2588").replace("-", "\u2591")
+
+
+def test_nothing_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str]):
+    assert list(tracked([1, 2], "things", total=2)) == [1, 2]
+    assert capsys.readouterr() == ("", "")

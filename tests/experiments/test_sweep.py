@@ -164,6 +164,50 @@ def test_an_edited_machine_file_is_another_question(tmp_path: Path, asked: list[
     assert len(asked) == 2
 
 
+# The screen
+
+
+def test_a_sweep_ends_with_what_it_found_and_where_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ("--preset", "none", "--jobs", "1", "--out", str(tmp_path), *GRID)
+    out = call(sweep, *words).out
+    text = " ".join(out.split())
+    assert text.startswith("Zeroth-order fine-tuning can stream a model through a device")
+    assert "in 4 configurations on a100-pcie-80gb" in text
+    assert "4 predictions, 4 fit; the fastest has " in text
+    for name in ("report.html", "report.pdf", "records.csv"):
+        assert f"  {tmp_path / name}\n" in out
+
+
+def test_without_a_report_the_records_are_named(tmp_path: Path):
+    out = grid(tmp_path).out
+    assert out.startswith("4 predictions, 4 fit; the fastest has ")
+    assert f"  {tmp_path / 'records.csv'}\n" in out
+    assert "report" not in out.replace(str(tmp_path), "")
+
+
+def test_who_interrupts_is_told_that_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+):
+    def stopped(job: Job) -> dict[str, object]:
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(job.label)
+        return ask(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.jobs.pool, "answer", stopped)
+        outcome = grid(tmp_path)
+    assert (outcome.code, outcome.complaint) == (
+        1,
+        "interrupted; 2 answers are kept, and the same command goes on from there",
+    )
+    assert grid(tmp_path).code == 0
+    assert len(asked) == 4
+
+
 # Wrong usage
 
 

@@ -101,3 +101,13 @@ def test_json_goes_to_a_file_beside_the_screen(tmp_path: Path):
     outcome = call(tune, *FEW, "--json", str(tmp_path / "a.json"))
     assert outcome.out.startswith("opt-125m on rtx-4090-24gb")
     assert json.loads((tmp_path / "a.json").read_text())["plans_simulated"] <= 8
+
+
+def test_the_screen_ends_with_what_to_do_next(tmp_path: Path):
+    small = (*SMALL, "--simulations", "1", "--tolerance", "1")
+    assert "next  --write-plan best.toml writes the plan" in call(tune, *small).out
+    assert "--free microbatches may find a faster one" in call(tune, *small).out
+    file = tmp_path / "b.toml"
+    out = " ".join(call(tune, *FEW, "--write-plan", str(file)).out.split())
+    assert f"next zo2sim plan --plan {file}; zo2sim run takes it, too" in out
+    assert "may find a faster one" not in out

@@ -5,16 +5,8 @@ from typing import Any
 
 import torch
 
+from zo2sim.machines.capability import architecture_of
 from zo2sim.machines.machine import Architecture
-
-_FIRST_OF_CLASS: dict[Architecture, tuple[int, int]] = {
-    "blackwell": (10, 0),
-    "hopper": (9, 0),
-    "ada": (8, 9),
-    "ampere": (8, 0),
-    "turing": (7, 5),
-}
-"""Lowest compute capability by class of the machine file, newest first; volta is what is older."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +21,7 @@ class CardSpecs:
     @property
     def architecture(self) -> Architecture:
         """Class of the machine file; a newer card counts as the newest class that is known."""
-        for architecture, first in _FIRST_OF_CLASS.items():
-            if self.capability >= first:
-                return architecture
-        return "volta"
+        return architecture_of(self.capability)
 
 
 def read_card(index: int = 0, *, nvml: Any = None) -> CardSpecs:

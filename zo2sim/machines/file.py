@@ -25,6 +25,7 @@ from zo2sim.machines.keys import TABLES, closest, key_of
 from zo2sim.machines.machine import PARTS, Machine
 from zo2sim.machines.quantity import Quantity
 from zo2sim.machines.units import Unit, units_of, written
+from zo2sim.spelling import readings, suggestion
 
 THIS_HOST = "this-host"
 _OPTIONAL = ("nvme", "cpu")
@@ -50,7 +51,7 @@ def load(text: str, *, where: str) -> Machine:
 def named(name: str) -> Machine:
     """A machine of the catalogue."""
     if name not in names():
-        raise ValueError(f"a machine must be one of {', '.join(names())}; got {name!r}")
+        raise ValueError(f"a machine must be one of {', '.join(names())}; got {shown(name)}")
     if name != THIS_HOST:
         return without(name, ())
     text = files("zo2sim").joinpath(f"data/machines/{name}.toml").read_text(encoding="utf-8")
@@ -69,18 +70,25 @@ def names() -> tuple[str, ...]:
 
 
 def resolve(name_or_path: str | Path) -> Machine:
-    """A machine of the catalogue by name, or any machine by the path of its file."""
-    if str(name_or_path) in names():
-        return named(str(name_or_path))
+    """A machine of the catalogue by name, or any machine by the path of its file.
+
+    A name may be spelled as in `zo2sim.spelling`, and stands back behind a file that is there.
+    """
+    name = str(name_or_path)
+    if name in names():
+        return named(name)
     try:
         text = Path(name_or_path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        reason = str(getattr(error, "strerror", None) or error)
+        found = readings(name, names())
+        if len(found) == 1:
+            return named(found[0])
+        reason = f" ({getattr(error, 'strerror', None) or error})"
         raise ValueError(
-            f"a machine must be one of {', '.join(names())}, or the path of a machine file; "
-            f"got {str(name_or_path)!r} ({reason})"
+            "a machine must be one of the catalogue (zo2sim machines lists them), or the path of a "
+            f"machine file; got {name!r}{suggestion(name, names()) or reason}"
         ) from None
-    return load(text, where=str(name_or_path))
+    return load(text, where=name)
 
 
 def dump(machine: Machine) -> str:

@@ -65,6 +65,20 @@ def units_of(key: str) -> tuple[Unit, ...]:
     return next((f for f in _FAMILIES if f"_{name}".endswith(f"_{f[0].suffix}")), _COUNT)
 
 
+def suiting(key: str, value: float) -> Unit:
+    """The unit in which a value in SI units is a number from 1 to 1000; the nearest where none is.
+
+    Powers of ten, as rates have them.
+    """
+    units = [unit for unit in units_of(key) if unit.symbol[1:2] != "i"]
+
+    def off(unit: Unit) -> float:
+        number = value / unit.to_si(1.0)
+        return max(1.0 / number, number / 1000.0, 1.0)
+
+    return min(units, key=off)
+
+
 def is_count(key: str) -> bool:
     """The number has no unit, and is whole."""
     return units_of(key) is _COUNT

@@ -8,6 +8,7 @@ from typing import cast
 
 from zo2sim.models.config import from_config, load, read
 from zo2sim.models.shapes import Model
+from zo2sim.spelling import readings, suggestion
 
 _SUFFIXES = {":tied": True, ":untied": False}
 
@@ -49,29 +50,46 @@ def _build(name: str, tied: bool | None) -> Model:
 def resolve(text: str) -> Model:
     """The model that a command line names.
 
-    ``text`` is a preset, the Hugging Face id of one, a folder or a config.json. Raises
-    ``ValueError`` for anything else: nothing is ever downloaded.
+    ``text`` is a preset, the Hugging Face id of one, a folder or a config.json; a preset may be
+    spelled as in `zo2sim.spelling`. Raises ``ValueError`` for anything else: nothing is ever
+    downloaded.
     """
-    plain, suffix = _split(text)
-    plain = _ids().get(plain, plain)
-    if plain in _configs():
+    known = _known(text)
+    if known is not None:
+        plain, suffix = known
         return preset(plain, tied=suffix)
     if _exists(text):
         return load(text)
     raise ValueError(
-        f"model must be a preset ({', '.join(names())}), a folder that holds a config.json, or a "
-        f"config.json; got {text!r}, and configs are not downloaded: give the folder or config.json"
+        "model must be a preset, a folder that holds a config.json, or a config.json; got "
+        f"{text!r}, and configs are not downloaded: give the folder or config.json"
+        f"{suggestion(_split(text)[0], names())} (zo2sim models lists the presets)"
     )
 
 
 def resolve_config(text: str) -> dict[str, object]:
     """The fields of the config.json of what `resolve` takes; raises ``ValueError`` as it does."""
-    plain, suffix = _split(text)
-    plain = _ids().get(plain, plain)
-    if plain not in _configs():
+    known = _known(text)
+    if known is None:
         _ = resolve(text)
         return dict(cast("dict[str, object]", read(text)))
+    plain, suffix = known
     return config(plain) | ({} if suffix is None else {"tie_word_embeddings": suffix})
+
+
+def _known(text: str) -> tuple[str, bool | None] | None:
+    """The preset that a text names, and its suffix: as it is, as an id, or as it is spelled.
+
+    A file or a folder comes before a name that is only like its own.
+    """
+    plain, suffix = _split(text)
+    plain = _ids().get(plain, plain)
+    if plain in _configs():
+        return plain, suffix
+    if _exists(text):
+        return None
+    found = readings(plain, names()) or readings(plain, tuple(_ids()))
+    return (_ids().get(found[0], found[0]), suffix) if len(found) == 1 else None
 
 
 def _exists(text: str) -> bool:

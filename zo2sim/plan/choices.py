@@ -161,6 +161,13 @@ class Plan:
         return self.deferred_update and self.policy.traits.defers
 
 
+def of_policy(plan: Plan, recipe: Recipe) -> Recipe:
+    """The recipe as the policy has it: the published code knows one kind of noise, in place."""
+    if plan.policy.traits.published:
+        return replace(recipe, noise="torch", perturbation="in_place")
+    return recipe
+
+
 def published_code(plan: Plan, recipe: Recipe) -> Literal["zo2", "mezo"] | None:
     """Whose published code the pair stands for, or None for this project's runtime."""
     if plan.policy.traits.published:

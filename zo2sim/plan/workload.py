@@ -15,7 +15,7 @@ AttentionCode = Literal["auto", "fused", "eager"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """``ValueError`` for logits of the last token alone in a step, whose loss needs all of them."""
+    """What of the model runs, and how its attention does."""
 
     work: What = "step"
     """A training step in its steady state, or one forward from start to end: every unit once,
@@ -27,6 +27,7 @@ class Workload:
     fused for all else."""
 
     def __post_init__(self) -> None:
+        """``ValueError`` for logits of the last token alone in a step, whose loss needs all."""
         check_choice("work", self.work, get_args(What))
         check_choice("logits", self.logits, get_args(Logits))
         check_choice("attention", self.attention, get_args(AttentionCode))

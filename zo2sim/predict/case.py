@@ -7,7 +7,7 @@ from zo2sim.machines.machine import Machine
 from zo2sim.memory.account import MemoryAccount
 from zo2sim.memory.runtime import account
 from zo2sim.models.shapes import Model
-from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe, of_policy
 from zo2sim.plan.workload import STEP, Workload
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Program
@@ -42,3 +42,18 @@ class Case:
     def cost(self) -> CostModel:
         """What its operations cost."""
         return CostModel.of(self.model, self.machine, self.plan, self.recipe, self.workload)
+
+
+def asked(model: Model, machine: Machine, plan: Plan, recipe: Recipe) -> Case:
+    """The case that somebody asks about. Raises ``ValueError`` for a sequence longer than the model
+    has positions.
+
+    The published code of ZO2 runs untied models only, so that is what it gets, and its own noise.
+    """
+    model.check_length(recipe.sequence)
+    return Case(
+        model=model.untied() if plan.policy.traits.published else model,
+        machine=machine,
+        plan=plan,
+        recipe=of_policy(plan, recipe),
+    )

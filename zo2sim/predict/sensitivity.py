@@ -3,7 +3,7 @@
 A key is a dotted constant of the machine, or `LINK`, which stands for every rate of its link.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 
@@ -21,6 +21,8 @@ from zo2sim.simulate.steady import Floats
 from zo2sim.simulate.work import Resource
 
 LINK = "link"
+Each = Callable[[Sequence[str]], Iterable[str]]
+"""What shows how far a loop is: it yields every item, and counts."""
 SWING = 1.25
 """Factor by which a constant is made larger and smaller for a tornado."""
 _NEAR = 1.01  # factor of a derivative
@@ -56,8 +58,9 @@ class Grid:
     step_s: Floats
 
 
-def elasticities(case: Case) -> tuple[Elasticity, ...]:
-    """One per constant that the step depends on, from the largest swing down.
+def elasticities(case: Case, *, each: Each = iter) -> tuple[Elasticity, ...]:
+    """One per constant that the step depends on, from the largest swing down; ``each`` hands the
+    keys of all constants on, one by one.
 
     A rate of the link with both ways busy never exceeds that of one way, and none a limit, so a
     change that would make it do so stops there. Constants that change no operation's cost are left
@@ -65,7 +68,7 @@ def elasticities(case: Case) -> tuple[Elasticity, ...]:
     """
     program, machine = case.program, case.machine
     found: list[Elasticity] = []
-    for key, quantity in machine.quantities.items():
+    for key in each(tuple(machine.quantities)):
         around = {f: varied(machine, key, f) for f in (1 / SWING, 1 / _NEAR, _NEAR, SWING)}
         if all(_costs_alike(program, case, other) for other in around.values()):
             continue
@@ -73,7 +76,7 @@ def elasticities(case: Case) -> tuple[Elasticity, ...]:
         found.append(
             Elasticity(
                 key=key,
-                value=quantity.value,
+                value=machine.quantity(key).value,
                 elasticity=_slope(key, around, step_s),
                 low_s=step_s[1 / SWING],
                 high_s=step_s[SWING],

@@ -5,6 +5,8 @@ path: a better bound, for all plans with that program at once), then simulates i
 step time is known. So the least entry is at any time a proven bound of the whole space.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from zo2sim.predict.vectorised import shared_program, step_s
@@ -12,17 +14,22 @@ from zo2sim.search.candidates import Candidates, Flags
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.steady import Floats, Numbers
 
+Watch = Callable[[int, int], None]
+"""Told how many plans were walked and simulated so far."""
+
 
 class Ledger:
     """Seconds per step of every candidate: ``step_s`` where ``known``, otherwise a lower bound.
 
     A bound that was ``walked`` has the chain of dependencies in it.
 
-    ``work`` is what a step of each gets done.
+    ``work`` is what a step of each gets done. ``watch`` is told the numbers of plans that were
+    walked and simulated, whenever there are more.
     """
 
-    def __init__(self, candidates: Candidates, work: Floats) -> None:
+    def __init__(self, candidates: Candidates, work: Floats, *, watch: Watch | None = None) -> None:
         self.candidates = candidates
+        self._watch = watch
         self.work = work
         self.step_s = candidates.bound_s.copy()
         self.known: Flags = np.zeros(len(candidates), dtype=bool)
@@ -57,6 +64,8 @@ class Ledger:
             self._simulate(number)
         else:
             self._walk(number)
+        if self._watch is not None:
+            self._watch(self.num_walked, self.num_simulated)
 
     def _walk(self, number: int) -> None:
         kin = np.flatnonzero(self.candidates.kin == self.candidates.kin[number])

@@ -22,7 +22,7 @@ from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.case import Case
 from zo2sim.search.candidates import Allowed, Candidates
-from zo2sim.search.ledger import Ledger
+from zo2sim.search.ledger import Ledger, Watch
 from zo2sim.search.pareto import front
 from zo2sim.search.space import PlanSpace, plan_axes
 from zo2sim.simulate.steady import Floats, Numbers
@@ -103,18 +103,20 @@ def search(
     *,
     effort: Effort | None = None,
     allowed: Allowed | None = None,
+    watch: Watch | None = None,
 ) -> Search:
     """The best plan of the space that fits its machine.
 
     ``tokens`` and ``samples`` want the most per second, ``memory`` the least on the device, then
-    on the host, and of those plans the fastest. Raises ``ValueError`` where nothing fits.
+    on the host, and of those plans the fastest. ``watch`` is told how the search gets on. Raises
+    ``ValueError`` where nothing fits.
     """
     effort = effort or Effort()
     candidates = Candidates.of(space, allowed=allowed)
     fitting = np.flatnonzero(candidates.fitting(space.base.machine))
     if not len(fitting):
         raise NothingFits(_nothing_fits(candidates, space))
-    ledger = Ledger(candidates, work(candidates, objective))
+    ledger = Ledger(candidates, work(candidates, objective), watch=watch)
     among = smallest(candidates, fitting) if objective == "memory" else fitting
     best = fastest(ledger, among, effort)
     least = float(ledger.cost(among).min() * ledger.work[best])

@@ -23,6 +23,18 @@ _STREAM_RESOURCE = {
 }
 BOTH_WAYS = "link_both_ways"
 DEPENDENCIES = "dependencies"
+PLAIN_WORDS: Mapping[str, str] = {
+    Resource.COMPUTE: "compute",
+    Resource.LINK_H2D: "the link, busy with uploads",
+    Resource.LINK_D2H: "the link, busy with downloads",
+    BOTH_WAYS: "the link, busy both ways",
+    Resource.DRAM: "the bandwidth of host memory",
+    Resource.CPU: "the host's cores",
+    Resource.NVME_READ: "reading from the drive",
+    Resource.NVME_WRITE: "writing to the drive",
+    DEPENDENCIES: "waiting for each other",
+}
+"""Limits of a step by name, for who does not know the names."""
 ALIKE = 0.02
 """Relative difference below which two limits bind alike."""
 
@@ -53,6 +65,11 @@ class Bound:
         near = [name for name, s in self.limits_s.items() if s * (1.0 + ALIKE) >= self.step_s]
         found = sorted(near, key=lambda name: (name == DEPENDENCIES, -self.limits_s[name]))
         return tuple(found) or ("nothing",)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """`binds` in plain words."""
+        return tuple(PLAIN_WORDS.get(name, name) for name in self.binds)
 
 
 def chain_of(program: Program) -> Walk:

@@ -6,7 +6,7 @@ stream that must be woken after its wake-up. A fluid model divides what several 
 once, max-min fair.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -20,6 +20,7 @@ from zo2sim.simulate.trace import Span, Trace
 from zo2sim.simulate.work import Rates, Resource, Work, sees_late
 
 _NEGLIGIBLE_S = 1e-15  # a flow this short is over at once: its speed would overflow
+_PLENTY = 0.999  # share of DRAM below which nobody gets less than it wants, whatever the rounding
 _TOGETHER = 1 + 1e-12  # flows whose ends differ by rounding alone end together
 
 
@@ -71,7 +72,6 @@ class _Run:
     ) -> None:
         self._env = env
         self._ops = ops
-        self._rates = rates
         self._fabric = Fabric(env, rates)
         self._work_of = work_of
         self._done = [env.event() for _ in ops]
@@ -100,7 +100,7 @@ class _Run:
             work = self._work_of(self._ops[number].op)
             if work.fixed_s > 0.0:
                 yield self._env.timeout(work.fixed_s)
-            if work.flow_s(self._rates) > _NEGLIGIBLE_S:
+            if self._fabric.flows(work):
                 yield self._fabric.run(work)
             self._times[number] = (start, self._env.now)
             self._done[number].succeed()
@@ -122,11 +122,40 @@ class _Run:
         self._woken[number].succeed()
 
 
+@dataclass(frozen=True, slots=True)
+class _Want:
+    """What one kind of work asks of the fabric, looked up once: shares per second with the link to
+    itself and with both ways busy, the ways that it goes, bytes of DRAM, and seconds alone."""
+
+    speeds: tuple[float, float]
+    up: bool
+    down: bool
+    dram: float
+    flow_s: float
+
+    @classmethod
+    def of(cls, work: Work, rates: Rates) -> "_Want":
+        amounts = {r: float(amount) for r, amount in work.amounts.items() if amount > 0.0}
+        shared = {Resource.LINK_H2D: rates.both_h2d, Resource.LINK_D2H: rates.both_d2h}
+        alone = {r: rates.of(r) for r in amounts}
+        return cls(
+            speeds=(_slowest(amounts, alone), _slowest(amounts, alone | shared)),
+            up=Resource.LINK_H2D in work.amounts,
+            down=Resource.LINK_D2H in work.amounts,
+            dram=amounts.get(Resource.DRAM, 0.0),
+            flow_s=float(work.flow_s(rates)),
+        )
+
+
+def _slowest(amounts: Mapping[Resource, float], rates: Mapping[Resource, float]) -> float:
+    return min((rates[r] / amount for r, amount in amounts.items()), default=0.0)
+
+
 @dataclass(slots=True, eq=False)
 class _Flow:
     """An operation that flows: the share that is left, and its speed in shares per second."""
 
-    work: Work
+    want: _Want
     done: simpy.Event
     left: float = 1.0
     speed: float = 0.0
@@ -143,18 +172,30 @@ class Fabric:
     def __init__(self, env: simpy.Environment, rates: Rates) -> None:
         self._env = env
         self._rates = rates
+        self._wants: dict[int, tuple[Work, _Want]] = {}
         self._flows: list[_Flow] = []
         self._next: list[_Flow] = []
         self._since = 0.0
         self._generation = 0
 
+    def flows(self, work: Work) -> bool:
+        """Whether the work takes any time beside its fixed one."""
+        return self._want(work).flow_s > _NEGLIGIBLE_S
+
     def run(self, work: Work) -> simpy.Event:
         """An event that fires when ``work``'s amounts have flowed."""
         self._advance()
-        flow = _Flow(work, self._env.event())
+        flow = _Flow(self._want(work), self._env.event())
         self._flows.append(flow)
         self._reschedule()
         return flow.done
+
+    def _want(self, work: Work) -> _Want:
+        """Known by the object, which is kept: operations of one cost share it."""
+        found = self._wants.get(id(work))
+        if found is None:
+            found = self._wants[id(work)] = (work, _Want.of(work, self._rates))
+        return found[1]
 
     def _advance(self) -> None:
         elapsed = self._env.now - self._since
@@ -184,32 +225,20 @@ class Fabric:
         self._reschedule()
 
     def _set_speeds(self) -> None:
-        both = self._flows_on(Resource.LINK_H2D) and self._flows_on(Resource.LINK_D2H)
-        for flow in self._flows:
-            flow.speed = min(
-                self._rate(r, both=both) / amount
-                for r, amount in flow.work.amounts.items()
-                if amount > 0.0
-            )
+        flows = self._flows
+        both = any(flow.want.up for flow in flows) and any(flow.want.down for flow in flows)
+        for flow in flows:
+            flow.speed = flow.want.speeds[both]
         self._share_dram()
-
-    def _flows_on(self, resource: Resource) -> bool:
-        return any(resource in flow.work.amounts for flow in self._flows)
-
-    def _rate(self, resource: Resource, *, both: bool) -> float:
-        if both and resource is Resource.LINK_H2D:
-            return self._rates.both_h2d
-        if both and resource is Resource.LINK_D2H:
-            return self._rates.both_d2h
-        return self._rates.of(resource)
 
     def _share_dram(self) -> None:
         """Water-filling: who wants least is served first, the rest share what is left."""
-        users = [f for f in self._flows if f.work.amounts.get(Resource.DRAM, 0.0) > 0.0]
-        users.sort(key=lambda f: f.speed * f.work.amounts[Resource.DRAM])
+        users = [flow for flow in self._flows if flow.want.dram > 0.0]
+        if sum(flow.speed * flow.want.dram for flow in users) < _PLENTY * self._rates.dram:
+            return
+        users.sort(key=lambda flow: flow.speed * flow.want.dram)
         free = self._rates.dram
         for position, flow in enumerate(users):
-            amount = flow.work.amounts[Resource.DRAM]
             share = free / (len(users) - position)
-            flow.speed = min(flow.speed, share / amount)
-            free -= flow.speed * amount
+            flow.speed = min(flow.speed, share / flow.want.dram)
+            free -= flow.speed * flow.want.dram

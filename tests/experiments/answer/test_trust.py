@@ -58,7 +58,8 @@ def test_a_band_that_says_nothing_is_none_in_a_table():
 
 
 def test_advice_stands_beside_its_bands():
-    table = call(plan, *SMALL).out.partition("what to change first")[2].partition("holds ")[0]
+    screen = call(plan, *SMALL, "--details").out
+    table = screen.partition("what to change first, with bands")[2].partition("holds ")[0]
     assert "tokens/s  90 % band" in table
     rows = re.findall(r"([\d,.]+) +([\d,.]+) to ([\d,.]+)", table)
     assert len(rows) == 3
@@ -88,7 +89,7 @@ def test_prices_say_that_they_are_point_predictions(tmp_path: Path):
 
 
 def test_plan_shows_the_band_and_what_it_holds():
-    screen = call(plan, *SMALL, "--policy", "resident").out
+    screen = call(plan, *SMALL, "--policy", "resident", "--details").out
     assert " ms (90 %: " in screen
     assert "scatter around kernel tables of a sibling card (2.2%)" in " ".join(screen.split())
     found = call(plan, *SMALL, "--policy", "resident", "--json", "-").json
@@ -159,7 +160,7 @@ def test_a_calibrated_machine_says_what_was_drawn(tmp_path: Path):
     file = tmp_path / "m.toml"
     file.write_text(dump(calibrated_host(1.2)))
     fp32 = ("--storage-dtype", "fp32", "--wire-dtype", "fp32", "--compute-dtype", "fp32")
-    screen = call(plan, *SMALL, "--machine", str(file), *fp32).out
+    screen = call(plan, *SMALL, "--machine", str(file), *fp32, "--details").out
     assert "scatter of runs around their prediction (2.0%)" in " ".join(screen.split())
 
 

@@ -1,5 +1,7 @@
 """`calibrate` and `validate`, on models so small that nothing they measure means anything."""
 
+import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from analysis.fits.law import fit
 from analysis.fits.machine import START_S
@@ -256,6 +259,31 @@ def test_a_calibration_of_a_noisy_hour_says_so():
     assert calibrate.warnings(found, calibrated_host(jitter_ratio=0.02)) == []
     (noisy,) = calibrate.warnings(found, calibrated_host(jitter_ratio=0.034))
     assert noisy.startswith("steps scattered by 3.4% while this machine was calibrated, above 3%")
+
+
+def test_constants_stand_beside_their_units_and_one_warning_stands_for_all():
+    """Of two constants that are only seen together neither is told, nor which is which."""
+    amounts = {"cpu.gap_s": 1.0, "cpu.wake_s": 1.0}
+    rate = {"host.dram_bytes_per_s": 1e9}
+    rows = [
+        *(Measured(group="gap", name=f"g{n}", amounts=amounts, seconds=1e-4) for n in range(9)),
+        *(
+            Measured(group="copy", name=f"c{n}", amounts=rate, seconds=0.1 + n / 1e4)
+            for n in range(9)
+        ),
+    ]
+    starts = {"cpu.gap_s": 5e-5, "cpu.wake_s": 5e-5, "host.dram_bytes_per_s": 1e-10}
+    found = fit(rows, starts)
+    assert len(found.warnings) > 1
+    screen = io.StringIO()
+    machine = calibrated_host(jitter_ratio=0.02)
+    calibrate._print(found, machine, Path("m.toml"), Console(file=screen, width=80))
+    text = screen.getvalue()
+    assert re.search(r"host.dram_bytes_per_s +[\d.]+ +[\d.]+ to [\d.]+ +GB/s", text)
+    assert re.search(r"cpu.gap_s +[\d.]+ +not told +us", text)
+    assert text.count("warning:") == 1
+    assert f"(and {len(found.warnings) - 1} more; --json lists them)" in " ".join(text.split())
+    assert text.endswith("next: zo2sim plan --machine m.toml\n")
 
 
 def test_runs_refine_only_a_machine_that_was_calibrated(tmp_path: Path):

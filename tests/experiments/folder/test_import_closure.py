@@ -22,6 +22,8 @@ NEEDS = {
     "calibrate": ("rt", "rt"),
     "fit_kernels": ("", ""),
     "fit_memory": ("", ""),
+    "machines": ("", ""),
+    "models": ("", ""),
     "plan": ("", ""),
     "replay": ("rt", "report rt"),
     "report": ("", "report"),
@@ -177,6 +179,8 @@ def test_a_core_install_predicts_searches_and_sweeps(tmp_path: Path):
     sweep = ["--preset", "none", "--no-report", "--jobs", "1", "--out", str(tmp_path / "sweep")]
     ran = without_extras(
         ["plan", *small],
+        ["machines"],
+        ["models"],
         ["verify", "--blocks", "2"],
         ["sweep", *small, *sweep],
         ["tune", *small, "--axis", "tier=ram", "--axis", "num-slots=2,3", "--simulations", "1"],
@@ -184,7 +188,7 @@ def test_a_core_install_predicts_searches_and_sweeps(tmp_path: Path):
         ["baseline", *small],
         ["report", str(tmp_path / "sweep"), "--out", str(tmp_path / "paper")],
     )
-    assert ran[:-1] == [(0, "")] * 6
+    assert ran[:-1] == [(0, "")] * 8
     code, complaint = ran[-1]
     assert code == 2
     assert "install 'zo2sim[report]'" in complaint

@@ -149,6 +149,21 @@ def test_advice_fits_and_helps_best_first():
     assert all(a.prediction.fit for a in advice)
 
 
+def test_of_one_field_one_value_is_advised():
+    flags = [a.change.rpartition(" ")[0] for a in advise(prediction(), most=9)]
+    assert len(flags) == len(set(flags))
+    assert "--microbatches" in flags
+
+
+def test_what_another_order_cannot_make_faster_is_not_advised():
+    """Compute binds: neither a slot more nor blocks that stay take anything from it."""
+    base = prediction(machine="t4-16gb", model="opt-1.3b")
+    assert base.bound.binding == "compute"
+    flags = " ".join(a.change for a in advise(base, most=9))
+    assert "--num-slots" not in flags
+    assert "--resident-blocks" not in flags
+
+
 _MEZO = Recipe(noise="torch", perturbation="in_place", reference="mezo")
 
 

@@ -1,6 +1,7 @@
 """Elasticities, breakpoints and grids: against arithmetic by hand, and against predictions."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +159,15 @@ def test_figures_and_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_wrong_usage_is_one_line(arguments: tuple[str, ...], message: str):
     outcome = call(sensitivity, *COMMAND, *arguments)
     assert (outcome.code, message in outcome.complaint) == (2, True)
+
+
+def test_who_shows_how_far_it_is_sees_every_constant():
+    seen: list[str] = []
+
+    def each(keys: Sequence[str]) -> Iterator[str]:
+        for key in keys:
+            seen.append(key)
+            yield key
+
+    assert elasticities(CASE, each=each) == elasticities(CASE)
+    assert seen == [*CASE.machine.quantities]

@@ -294,3 +294,13 @@ def test_a_chosen_plan_is_one_that_is_allowed():
 def test_nothing_fits_says_what_the_smallest_plans_need():
     with pytest.raises(NothingFits, match=r"smallest on the device needs 2\.\d of 0\.9 GiB"):
         choose(OPT_125M.model, OPT_125M.machine, Limits(device_bytes=1e9), Recipe())
+
+
+def test_who_watches_a_search_is_told_of_every_plan_that_is_looked_at():
+    base = Case(model=preset("opt-125m"), machine=named("l40s-48gb"), plan=Plan(), recipe=Recipe())
+    told: list[tuple[int, int]] = []
+    space = PlanSpace(base=base, axes={"num_slots": (1, 2, 3)})
+    found = search(space, watch=lambda walked, simulated: told.append((walked, simulated)))
+    assert told == sorted(told)
+    assert told[-1] == (found.plans_walked, found.plans_simulated)
+    assert found == search(space)

@@ -1,0 +1,85 @@
+"""The script `zo2sim`: `zo2sim plan opt-13b` is `python -m experiments.plan --model opt-13b`.
+
+As a script it never has the folder it is called in among those that it imports from, so a folder
+with an `experiments` of its own does no harm.
+"""
+
+import gc
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from experiments.arguments import asks_for_help
+from experiments.entry.unloaded import keep_unloaded
+from experiments.entry.verbs import GROUPS, VERBS
+from zo2sim import __version__
+from zo2sim.spelling import suggestion
+
+_HELP = ("-h", "--help")
+_USAGE = 2
+_EXTRAS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("torch", "numba", "safetensors", "transformers", "accelerate", "psutil"), "rt"
+    ),
+    **dict.fromkeys(("typst", "jinja2", "markupsafe"), "report"),
+}
+"""By package, the extra of this one that brings it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first word names, and return its exit code."""
+    words = sys.argv[1:] if argv is None else [*argv]
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
+    if not words or words[0] in _HELP:
+        print(_overview())
+        return 0
+    if words[0] in ("--version", "-V"):
+        print(f"zo2sim {__version__}")
+        return 0
+    if words[0] == "completion":
+        keep_unloaded()
+        print(importlib.import_module("experiments.entry.completion").script(), end="")
+        return 0
+    verb, rest = words[0].replace("-", "_"), words[1:]
+    if verb not in VERBS:
+        hint = suggestion(words[0], tuple(VERBS))
+        return _fail(f"no command is called {words[0]!r}{hint}; zo2sim help lists them")
+    return _run(verb, rest)
+
+
+def _run(verb: str, words: list[str]) -> int:
+    """What is loaded stays, so nobody looks there for what is not needed any more: that would take
+    a tenth of the time of a prediction."""
+    if asks_for_help(words):
+        keep_unloaded()
+    gc.disable()
+    try:
+        module = importlib.import_module(f"experiments.{verb}")
+    except ModuleNotFoundError as error:
+        if (extra := _EXTRAS.get(str(error.name).partition(".")[0])) is None:
+            raise
+        return _fail(f"zo2sim {verb} needs {error.name}: pip install 'zo2sim[{extra}]'")
+    cli = importlib.import_module("experiments.cli")
+    gc.freeze()
+    gc.enable()
+    return cli.run(module.main, module.Config, words, prog=f"zo2sim {verb}")
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return _USAGE
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS)) + 2
+    lines = ["usage: zo2sim COMMAND [FLAGS]; zo2sim help COMMAND lists its flags", ""]
+    for title, verbs in GROUPS.items():
+        lines += [title, *(f"  {verb:{width}}{words}" for verb, words in verbs.items()), ""]
+    lines.append("First: zo2sim plan opt-13b rtx-4090-24gb")
+    lines.append("For completion in bash: source <(zo2sim completion)")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

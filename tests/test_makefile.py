@@ -1,0 +1,36 @@
+"""What `make` installs: a sweep what it needs, the tests all, and nothing twice."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+INSTALLS = ".venv/bin/python -m pip install --quiet --constraint constraints.txt --editable "
+
+
+@pytest.mark.parametrize(
+    ("there", "target", "installed"),
+    [
+        ((), "sweep", "'.[report]'"),
+        ((), "test", "'.[all]'"),
+        ((".installed",), "sweep", None),
+        ((".reports",), "sweep", None),
+        ((".reports",), "test", "'.[all]'"),
+        ((".installed",), "test", None),
+    ],
+)
+def test_a_target_installs_what_it_needs_once(
+    there: tuple[str, ...], target: str, installed: str | None, tmp_path: Path
+):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy2(ROOT / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    for name in there:
+        (tmp_path / ".venv" / name).touch()
+    words = ["make", "--dry-run", "--directory", str(tmp_path), "--no-print-directory", target]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    expected = [] if installed is None else [INSTALLS + installed]
+    assert [line for line in lines if "pip install" in line] == expected
