@@ -29,6 +29,7 @@ from experiments.flags import refuse
 from experiments.screen import headed, left, pairs, right
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.runtime import streamed_bytes
+from zo2sim.models import file
 from zo2sim.plan.file import dump
 from zo2sim.plan.workload import STEP, Workload
 from zo2sim.predict.predict import Prediction, predict
@@ -46,6 +47,8 @@ class Config(Target):
     workload: Workload
     write_plan: Path | None = None
     """Write plan and recipe to this TOML file, which --plan reads."""
+    write_model: Path | None = None
+    """Write the model's shapes to this JSON file, which --model reads, without PyTorch too."""
     target_tokens_per_s: float | None = None
     """Ask for the least device memory, host memory and link with which some plan is as fast."""
     largest_model: bool = False
@@ -63,7 +66,11 @@ class Config(Target):
     def typed(self, flags: frozenset[str]) -> Self:
         """With the flags as ``given``; ``ValueError`` where one has no effect."""
         asked = flags & _BACKWARDS
-        refuse(flags if asked else frozenset(), ("--write-plan",), f"beside {', '.join(asked)}")
+        refuse(
+            flags if asked else frozenset(),
+            ("--write-plan", "--write-model"),
+            f"beside {', '.join(asked)}",
+        )
         if self.workload.once:
             once = ("--no-overlap", "--no-deferred-update", "--samples")
             refuse(flags, once, "with --work forward, which is one pass and updates nothing")
@@ -118,6 +125,8 @@ def _predicted(config: Config) -> Answer:
     trust = Trust.of(prediction)
     if config.write_plan is not None:
         write_file(config.write_plan, dump(*config.chosen).encode())
+    if config.write_model is not None:
+        write_file(config.write_model, file.dump(config.spec.case().model).encode())
     return Answer(
         summary(prediction, trust),
         lambda: _print(prediction, trust, Console()),

@@ -155,24 +155,30 @@ def _adapter_bytes(model: Model, recipe: Recipe) -> int:
 
 def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
     rank, compute = recipe.lora_rank, recipe.compute_dtype
-    tail = model.tail.buffer_bytes(compute) + _shared_bytes(model, compute)
     if recipe.perturbation == "in_place":
         shared = _shared_bytes(model, compute)
         return _device("scratch", shared, "what the tail shares with the head, if anything")
     if rank is None:
-        nbytes = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
+        nbytes = _largest_read(model, compute)
         return _device(
             "scratch",
             plan.scratch_copies * nbytes,
             f"{plan.scratch_copies} x the largest perturbed unit",
         )
     adapters = max(block.lora_bytes(rank, compute) for block in model.blocks)
-    decoded = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
+    decoded = _largest_read(model, compute)
     if recipe.storage_dtype is compute:
         decoded = 0
     return _device(
         "scratch", plan.scratch_copies * adapters + decoded, "adapters, and decoded frozen weights"
     )
+
+
+@lru_cache(maxsize=256)
+def _largest_read(model: Model, dtype: Dtype) -> int:
+    """The most that a unit's lanes read at once: its own, and what it borrows."""
+    blocks = (model.blocks[b] for b in set(model.first_alike))
+    return max(unit.read_bytes(dtype) for unit in (model.head, *blocks, model.tail))
 
 
 def _shared_bytes(model: Model, dtype: Dtype) -> int:

@@ -6,7 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import cast
 
-from zo2sim.models.config import from_config, load, read
+from zo2sim.models import file
+from zo2sim.models.config import from_config, name_of, read, unread
 from zo2sim.models.shapes import Model
 
 _SUFFIXES = {":tied": True, ":untied": False}
@@ -49,29 +50,51 @@ def _build(name: str, tied: bool | None) -> Model:
 def resolve(text: str) -> Model:
     """The model that a command line names.
 
-    ``text`` is a preset, the Hugging Face id of one, a folder or a config.json. Raises
-    ``ValueError`` for anything else: nothing is ever downloaded.
+    ``text`` is a preset, the Hugging Face id of one, a folder, a config.json, or a model's file
+    (`zo2sim.models.file`). Raises ``ValueError`` for anything else: nothing is ever downloaded.
     """
     plain, suffix = _split(text)
     plain = _ids().get(plain, plain)
     if plain in _configs():
         return preset(plain, tied=suffix)
-    if _exists(text):
-        return load(text)
-    raise ValueError(
-        f"model must be a preset ({', '.join(names())}), a folder that holds a config.json, or a "
-        f"config.json; got {text!r}, and configs are not downloaded: give the folder or config.json"
-    )
+    content = _content(text)
+    if file.is_model(content):
+        return file.parse(content, where=text)
+    return from_config(cast("dict[str, object]", content), name=name_of(text))
 
 
-def resolve_config(text: str) -> dict[str, object]:
-    """The fields of the config.json of what `resolve` takes; raises ``ValueError`` as it does."""
+def resolve_config(text: str) -> dict[str, object] | None:
+    """The fields of the config.json of what `resolve` takes; None where no reader knows them.
+
+    Raises ``ValueError`` where there is no such preset or file.
+    """
     plain, suffix = _split(text)
     plain = _ids().get(plain, plain)
-    if plain not in _configs():
-        _ = resolve(text)
-        return dict(cast("dict[str, object]", read(text)))
-    return config(plain) | ({} if suffix is None else {"tie_word_embeddings": suffix})
+    if plain in _configs():
+        return config(plain) | ({} if suffix is None else {"tie_word_embeddings": suffix})
+    content = _content(text)
+    if file.is_model(content) or unread(content):
+        return None
+    _ = resolve(text)
+    return dict(cast("dict[str, object]", content))
+
+
+def foreign_config(text: str) -> dict[str, object] | None:
+    """The fields of a config.json of a model that no reader knows, if that is what it names."""
+    plain = _ids().get(_split(text)[0], _split(text)[0])
+    content = None if plain in _configs() or not _exists(text) else read(text)
+    known = file.is_model(content) or not unread(content)
+    return None if known else dict(cast("dict[str, object]", content))
+
+
+def _content(text: str) -> object:
+    if _exists(text):
+        return read(text)
+    raise ValueError(
+        f"model must be a preset ({', '.join(names())}), a folder that holds a config.json, a "
+        f"config.json, or a file that plan --write-model wrote; got {text!r}, and configs are not "
+        "downloaded: give the folder or config.json"
+    )
 
 
 def _exists(text: str) -> bool:
