@@ -1,5 +1,6 @@
-"""Published models by name; their configs are data, in presets.toml, with their sources."""
+"""Published models by name: configs in presets.toml, shapes in data/models, with their sources."""
 
+import json
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -10,12 +11,30 @@ from zo2sim.models import file
 from zo2sim.models.config import from_config, name_of, read, unread
 from zo2sim.models.shapes import Model
 
+_TRACED = files("zo2sim") / "data" / "models"
 _SUFFIXES = {":tied": True, ":untied": False}
 
 
 def names() -> tuple[str, ...]:
     """Every preset, family by family, from small to large."""
     return tuple(_configs())
+
+
+@cache
+def traced() -> tuple[str, ...]:
+    """Presets of families that no reader knows, by name: files of `zo2sim.models.file`.
+
+    `resolve` knows them; a search for the largest model does not try them.
+    """
+    names = (entry.name for entry in _TRACED.iterdir())
+    return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
+
+
+def _shipped(name: str, tied: bool | None) -> Model:
+    model = file.parse(json.loads((_TRACED / f"{name}.json").read_text("utf-8")), where=name)
+    if tied and not model.tied:
+        raise ValueError(f"{name}: the embedding must be tied to be used so; leave :tied out")
+    return model.untied() if tied is False else model
 
 
 def config(name: str) -> dict[str, object]:
@@ -57,6 +76,8 @@ def resolve(text: str) -> Model:
     plain = _ids().get(plain, plain)
     if plain in _configs():
         return preset(plain, tied=suffix)
+    if plain in traced():
+        return _shipped(plain, suffix)
     content = _content(text)
     if file.is_model(content):
         return file.parse(content, where=text)
@@ -70,6 +91,8 @@ def resolve_config(text: str) -> dict[str, object] | None:
     """
     plain, suffix = _split(text)
     plain = _ids().get(plain, plain)
+    if plain in traced():
+        return None
     if plain in _configs():
         return config(plain) | ({} if suffix is None else {"tie_word_embeddings": suffix})
     content = _content(text)
@@ -82,7 +105,8 @@ def resolve_config(text: str) -> dict[str, object] | None:
 def foreign_config(text: str) -> dict[str, object] | None:
     """The fields of a config.json of a model that no reader knows, if that is what it names."""
     plain = _ids().get(_split(text)[0], _split(text)[0])
-    content = None if plain in _configs() or not _exists(text) else read(text)
+    shipped = plain in _configs() or plain in traced()
+    content = None if shipped or not _exists(text) else read(text)
     known = file.is_model(content) or not unread(content)
     return None if known else dict(cast("dict[str, object]", content))
 
@@ -91,8 +115,8 @@ def _content(text: str) -> object:
     if _exists(text):
         return read(text)
     raise ValueError(
-        f"model must be a preset ({', '.join(names())}), a folder that holds a config.json, a "
-        f"config.json, or a file that plan --write-model wrote; got {text!r}, and configs are not "
+        f"model must be a preset ({', '.join((*names(), *traced()))}), a folder that holds a "
+        f"config.json, a config.json, or a file that plan --write-model wrote; got {text!r}, and configs are not "
         "downloaded: give the folder or config.json"
     )
 

@@ -131,3 +131,35 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path):
         file.truncate((16 << 20) + 1)
     with pytest.raises(ValueError, match=r"got more than 16777216 bytes"):
         presets.resolve(str(path))
+
+
+def test_presets_of_other_families_ship_as_files():
+    """Parameters as published: DeepSeek-V3's 671 billion, BLOOM's 176 billion, and so on."""
+    shipped = {name: presets.resolve(name) for name in presets.traced()}
+    assert {name: round(model.elements / 1e9, 1) for name, model in shipped.items()} == {
+        "bloom-176b": 176.2,
+        "deepseek-v3": 671.0,
+        "falcon-7b": 6.9,
+        "gemma-3-1b": 1.0,
+        "glm-4.5": 352.8,
+        "gpt-oss-20b": 20.9,
+        "llama-3.1-8b": 8.0,
+        "llama-4-scout": 108.2,
+        "minimax-m2.5": 228.7,
+        "mixtral-8x22b": 140.6,
+        "phi-4-mini": 3.8,
+        "qwen3-235b-a22b": 235.1,
+        "qwen3-30b-a3b": 30.5,
+        "qwen3.5-27b": 27.4,
+        "roberta-large": 0.4,
+    }
+    assert all(model.name == name for name, model in shipped.items())
+    assert all(model.notes[0].startswith("config.json of ") for model in shipped.values())
+    assert {*shipped}.isdisjoint(presets.names())
+
+
+def test_a_shipped_model_may_be_untied():
+    tied, untied = presets.resolve("bloom-176b"), presets.resolve("bloom-176b:untied")
+    assert untied.elements - tied.elements == tied.vocab * tied.hidden
+    with pytest.raises(ValueError, match=r"glm-4\.5: the embedding must be tied"):
+        presets.resolve("glm-4.5:tied")
