@@ -116,8 +116,8 @@ def _content(text: str) -> object:
         return read(text)
     raise ValueError(
         f"model must be a preset ({', '.join((*names(), *traced()))}), a folder that holds a "
-        f"config.json, a config.json, or a file that plan --write-model wrote; got {text!r}, and configs are not "
-        "downloaded: give the folder or config.json"
+        f"config.json, a config.json, or a file that plan --write-model wrote; got {text!r}, and "
+        "configs are not downloaded: give the folder or config.json"
     )
 
 

@@ -107,6 +107,7 @@ UNIT = ("units", 2)
         ((*UNIT, "parameters"), [["a", [0]]], "parameters must be pairs of a name and a list of"),
         ((*UNIT, "parameters"), [["a", [1] * 9]], "parameters must be pairs of a name and a list"),
         ((*UNIT, "linear_shapes"), [[1, 1, 10**9]], "linear_shapes must be triples"),
+        ((*UNIT, "gemms", 0, "extra"), 1, r"gemms\[0\]: must have no field 'extra'"),
         ((*UNIT, "gemms", 0, "n"), "8", r"units\[2\]: gemms\[0\]: n must be a whole number"),
         ((*UNIT, "gemms", 0, "rows_per_token"), -1, "rows_per_token must be a number from 0 to"),
         ((*UNIT, "attentions", 0, "fused"), 0, "fused must be true or false; got 0"),
