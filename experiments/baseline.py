@@ -13,6 +13,7 @@ from typing import Any, Self
 from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
+from experiments.case.model import model_of
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import DONE, Answer, finish, run
 from experiments.flags import refuse
@@ -28,7 +29,6 @@ from zo2sim.baselines import (
 from zo2sim.machines.file import resolve as resolve_machine
 from zo2sim.machines.what_if import replace_all
 from zo2sim.memory.account import MemoryPlace
-from zo2sim.models.presets import resolve as resolve_model
 from zo2sim.schedule.text import brief, dump
 from zo2sim.schedule.verify import verify
 from zo2sim.simulate.perfetto import to_json
@@ -85,7 +85,7 @@ class Config:
             ("device.memory_bytes", "--device-memory", self.device_memory),
             ("host.memory_bytes", "--host-memory", self.host_memory),
         )
-        model = resolve_model(self.model)
+        model = model_of(self.model)
         model.check_length(self.training.sequence)
         changes = {key: parse_bytes(t, flag=flag) for key, flag, t in sizes if t is not None}
         return TrainingCase(

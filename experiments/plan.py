@@ -25,6 +25,7 @@ from experiments.case.target import SITE, Target, recipe_flags
 from experiments.cli import Answer, finish, run, write_file
 from experiments.flags import refuse
 from zo2sim.machines.catalogue import names
+from zo2sim.models import file
 from zo2sim.plan.choices import Recipe
 from zo2sim.plan.file import dump
 from zo2sim.plan.workload import STEP, Workload
@@ -40,6 +41,8 @@ class Config(Target):
     workload: Workload
     write_plan: Path | None = None
     """Write plan and recipe to this TOML file, which --plan reads."""
+    write_model: Path | None = None
+    """Write the model's shapes to this JSON file, which --model reads, without PyTorch too."""
     target_tokens_per_s: float | None = None
     """Ask for the least device memory, host memory and link with which some plan is as fast."""
     largest_model: bool = False
@@ -59,7 +62,11 @@ class Config(Target):
     def typed(self, flags: frozenset[str]) -> Self:
         """With the flags as ``given``; ``ValueError`` where one has no effect."""
         asked = flags & _BACKWARDS
-        refuse(flags if asked else frozenset(), ("--write-plan",), f"beside {', '.join(asked)}")
+        refuse(
+            flags if asked else frozenset(),
+            ("--write-plan", "--write-model"),
+            f"beside {', '.join(asked)}",
+        )
         if self.workload.once:
             once = ("--no-overlap", "--no-deferred-update", "--samples")
             refuse(flags, once, "with --work forward, which is one pass and updates nothing")
@@ -127,6 +134,8 @@ def _predicted(config: Config) -> Answer:
     trust = Trust.of(prediction)
     if config.write_plan is not None:
         write_file(config.write_plan, dump(*config.chosen).encode())
+    if config.write_model is not None:
+        write_file(config.write_model, file.dump(config.spec.case().model).encode())
     return Answer(
         summary(prediction, trust),
         lambda: _print(config, prediction, trust, Console()),

@@ -6,7 +6,6 @@ python -m experiments.verify --file schedule.txt
 
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -14,10 +13,10 @@ from experiments.case.target import refuse_unread
 from experiments.cli import Answer, finish, read_text, run
 from experiments.flags import PLAN, RECIPE, refuse
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.policies import Layout, Shape, build, flush, task
+from zo2sim.policies import Layout, Shape, build, hazards
 from zo2sim.schedule.ops import Program, Schedule
 from zo2sim.schedule.text import brief, dump, parse
-from zo2sim.schedule.verify import Hazard, unfulfilled, verify
+from zo2sim.schedule.verify import Hazard, verify
 
 _MOST_VISITS = 10_000  # blocks in a period
 _PROVED = {
@@ -81,10 +80,7 @@ def _proved(config: Config) -> tuple[Program, tuple[Hazard, ...]]:
         )
     shape = Shape(num_blocks=config.blocks, tied=config.tied)
     layout = Layout(shape=shape, plan=config.plan, recipe=config.recipe)
-    program = build(shape, config.plan, config.recipe)
-    asked = task(shape, config.plan, config.recipe)
-    races = verify(program, num_slots=layout.num_slots)
-    return program, (*races, *unfulfilled(program, asked, partial(flush, layout)))
+    return build(shape, config.plan, config.recipe), hazards(layout)
 
 
 def _summary(program: Program, hazards: tuple[Hazard, ...]) -> dict[str, object]:

@@ -58,6 +58,7 @@ ARROWS = {
         "engine": "backends journal lanes memory model noise steps weights",
         "measure": "backends engine model noise",
         "sampling": "",
+        "tracing": "model",
     },
     "analysis": {
         "fits": "",

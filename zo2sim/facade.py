@@ -15,12 +15,11 @@ from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import from_fields
 from zo2sim.plan.workload import Workload
-from zo2sim.policies import Layout, Shape, build
+from zo2sim.policies import Layout, Shape, hazards
 from zo2sim.predict.case import Case, asked
 from zo2sim.predict.predict import predict as predict_case
 from zo2sim.predicted import Predicted
-from zo2sim.schedule.verify import Hazard, check_versions
-from zo2sim.schedule.verify import verify as races
+from zo2sim.schedule.verify import Hazard
 from zo2sim.search.search import Objective, Search, search
 from zo2sim.search.space import PlanSpace, plan_axes, recipe_axes
 from zo2sim.sizes import parse_bytes
@@ -105,13 +104,11 @@ def tune(
 
 
 def verify(*, blocks: int = 4, tied: bool = False, **choices: Any) -> tuple[Hazard, ...]:
-    """Every hazard of a plan's schedule, none where it is proved to be free of races: the answer of
-    `zo2sim verify`. ``choices`` are as for `predict`."""
+    """Every hazard of a plan's schedule, none where it is proved to be free of races and complete:
+    the answer of `zo2sim verify`. ``choices`` are as for `predict`."""
     plan, recipe = _chosen(choices)
     shape = Shape(num_blocks=blocks, tied=tied)
-    program = build(shape, plan, recipe)
-    num_slots = Layout(shape=shape, plan=plan, recipe=recipe).num_slots
-    return (*races(program, num_slots=num_slots), *check_versions(program))
+    return hazards(Layout(shape=shape, plan=plan, recipe=recipe))
 
 
 def _model(model: str | Model) -> Model:

@@ -71,6 +71,8 @@ def summary(prediction: Prediction, trust: Trust) -> dict[str, Any]:
     return {
         "model": prediction.case.model.name,
         "machine": prediction.case.machine.name,
+        "parameters": prediction.case.model.elements,
+        "forward_flops": _forward_flops(prediction),
         "fits": prediction.fit,
         **asdict(prediction.case.workload),
         "seconds": prediction.step_s,
@@ -95,6 +97,12 @@ def summary(prediction: Prediction, trust: Trust) -> dict[str, Any]:
         "provenance": dict(prediction.provenance),
         **trust.content,
     }
+
+
+def _forward_flops(prediction: Prediction) -> float:
+    """Of one lane."""
+    recipe = prediction.case.recipe
+    return prediction.case.model.flops(recipe.batch, recipe.sequence)
 
 
 def _streamed(prediction: Prediction, pinning: Pinning) -> int:

@@ -69,9 +69,12 @@ def largest(spec: Spec, fixed: Collection[str] = ()) -> Answer:
     presets = [model for model in every if not (model.learned and model.exceeds(sequence))]
     rooms = rooms_for(presets, base, fixed)
     family = tuple(model for model in presets if model.family == base.model.family)
-    widths = Widths(model=base.model, config=resolve_config(spec.model), family=family)
+    edges, config = {}, resolve_config(spec.model)
     with working("deepest and widest model"):
-        edges = {"deepest": deepest(base, fixed), "widest": widest(base, widths, fixed)}
+        edges["deepest"] = deepest(base, fixed)
+        if config is not None:  # a traced model has one width: that of its class
+            widths = Widths(model=base.model, config=config, family=family)
+            edges["widest"] = widest(base, widths, fixed)
     fitting = [room for room in rooms if room.fits]
     failing = next((room for room in rooms if not room.fits), None)
     table = headed("", "parameters", "verdict", title=f"largest model that fits{kept(base, fixed)}")
@@ -88,6 +91,7 @@ def largest(spec: Spec, fixed: Collection[str] = ()) -> Answer:
         "presets": {room.model.name: _room_content(room) for room in rooms},
         "too_few_positions": [model.name for model in every if model not in presets],
         "largest": fitting[-1].model.name if fitting else None,
+        "widest": None,
         **{name: _edge_content(base, edge) for name, edge in edges.items()},
     }
     return told(table, content, yes=bool(fitting))

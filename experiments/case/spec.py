@@ -10,11 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from experiments.case.model import model_of
 from zo2sim.machines.file import resolve as resolve_machine
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all, scale_link
-from zo2sim.models.presets import resolve as resolve_model
-from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe, of_policy
 from zo2sim.predict.case import Case, asked
 
@@ -71,13 +70,13 @@ class Spec:
     @property
     def model_elements(self) -> int:
         """Parameters of the model as it is named, whatever the policy makes of it."""
-        return _model(self.model).elements
+        return model_of(self.model).elements
 
     def case(self) -> Case:
         """Load what the names stand for. Raises ``ValueError`` for an unknown name or key, and as
         `asked` does."""
         machine = _machine(self.machine, self.changes)
-        return asked(_model(self.model), machine, self.plan, self.recipe)
+        return asked(model_of(self.model), machine, self.plan, self.recipe)
 
 
 @lru_cache(maxsize=64)
@@ -88,11 +87,6 @@ def _digest(name: str) -> str | None:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError):  # ValueError: a null character
         return None
-
-
-@lru_cache(maxsize=64)
-def _model(name: str) -> Model:
-    return resolve_model(name)
 
 
 @lru_cache(maxsize=1024)

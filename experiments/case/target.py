@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Self
 
 import tyro
 
+from experiments.case.model import model_of
 from experiments.case.sizes import parse_bytes
 from experiments.case.spec import Spec
 from experiments.cli import read_text
@@ -88,8 +89,15 @@ class Target(Site):
 
     @property
     def spec(self) -> Spec:
-        """The case by name. Raises ``ValueError`` where a size or the plan cannot be read."""
+        """The case by name. Raises ``ValueError`` where a size or the plan cannot be read.
+
+        A sequence that nobody chose is no longer than the model has positions.
+        """
         plan, recipe = self.chosen
+        model = model_of(self.model)
+        left = self.plan_file is None and "--sequence" not in self.given
+        if left and model.learned and model.max_positions is not None:
+            recipe = replace(recipe, sequence=min(recipe.sequence, model.max_positions))
         return Spec(
             model=self.model,
             machine=self.machine,

@@ -7,20 +7,23 @@ of the user) change neither.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, takewhile
+from typing import Self
 
 from torch import nn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """The blocks in execution order, and the list that holds them."""
+    """The blocks in execution order, and what `nn.Module.named_modules` calls each of them."""
 
-    path: str
+    names: tuple[str, ...]
     modules: tuple[nn.Module, ...]
 
     def __post_init__(self) -> None:
         if not self.modules:
-            raise ValueError(f"{self.path}: a model must have at least 1 block; got none")
+            raise ValueError("a model must have at least 1 block; got none")
         seen: dict[int, int] = {}
         for number, module in enumerate(self.modules):
             first = seen.setdefault(id(module), number)
@@ -30,20 +33,39 @@ class Blocks:
                     f"{number} are the same module, which would run twice in one traversal"
                 )
 
+    @classmethod
+    def at(cls, model: nn.Module, *paths: str) -> Self:
+        """The entries of these lists, one list after another."""
+        names, modules = list[str](), list[nn.Module]()
+        for path in paths:
+            for number, module in enumerate(_list_at(model, path)):
+                names.append(f"{path}.{number}")
+                modules.append(module)
+        return cls(names=tuple(names), modules=tuple(modules))
+
+    @property
+    def path(self) -> str:
+        """The list that holds the blocks; where there are several, with commas between them."""
+        return ", ".join(dict.fromkeys(name.rpartition(".")[0] for name in self.names))
+
     def title(self, block: int) -> str:
         """``block 3 (model.layers.3)``, by its name in ``named_modules()``."""
-        return f"block {block} ({self.path}.{block})"
+        return f"block {block} ({self.names[block]})"
 
     def block_of(self, name: str) -> int | None:
         """The block that a parameter or buffer of this name belongs to, or None."""
-        if not name.startswith(self.path + "."):
-            return None
-        return int(name[len(self.path) + 1 :].partition(".")[0])
+        outer = accumulate(name.split("."), "{}.{}".format)
+        return next((self._numbers[n] for n in outer if n in self._numbers), None)
 
     def ancestors(self, model: nn.Module) -> tuple[nn.Module, ...]:
-        """Modules around the list, outermost first: a forward pass enters each of them once."""
-        parts = self.path.split(".")[:-1]
+        """Modules around all blocks, outermost first: a forward pass enters each of them once."""
+        parents = [name.split(".")[:-2] for name in self.names]
+        parts = [level[0] for level in takewhile(_agree, zip(*parents, strict=False))]
         return tuple(model.get_submodule(".".join(parts[:n])) for n in range(len(parts) + 1))
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.names)}
 
 
 def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
@@ -53,29 +75,48 @@ def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
     and text): the blocks of the list that is not chosen stay on the device.
     """
     if path is not None:
-        return _blocks_at(model, path)
+        return Blocks.at(model, path)
     classes = _unsplit_classes(model)
     if not classes:
         raise ValueError(
             f"{type(model).__name__}: a model must name its block classes in _no_split_modules, "
             "and this one names none; say where they are, as in Objective(blocks='model.layers')"
         )
-    found = tuple(_outermost(_lists_of(model, classes)))
+    found = block_lists(model)
     if len(found) != 1:
         raise ValueError(
             f"{type(model).__name__}: exactly one nn.ModuleList must hold blocks of class "
             f"{' or '.join(sorted(classes))}; got {', '.join(found) or 'none'}; choose one with "
             "Objective(blocks='...')"
         )
-    return _blocks_at(model, found[0])
+    return Blocks.at(model, found[0])
 
 
-def _blocks_at(model: nn.Module, path: str) -> Blocks:
+def block_lists(model: nn.Module) -> tuple[str, ...]:
+    """Names of the lists that hold blocks: several where a model has several stacks.
+
+    Where no module names its block classes, every outermost list of equal modules.
+    """
+    classes = _unsplit_classes(model)
+    return tuple(_outermost(_lists_of(model, classes) if classes else _lists_alike(model)))
+
+
+def _agree(names: tuple[str, ...]) -> bool:
+    return len(set(names)) == 1
+
+
+def _lists_alike(model: nn.Module) -> Iterator[str]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len({type(entry) for entry in module}) == 1:
+            yield name
+
+
+def _list_at(model: nn.Module, path: str) -> nn.ModuleList:
     module = dict(model.named_modules()).get(path)
     if not isinstance(module, nn.ModuleList):
         got = "nothing" if module is None else type(module).__name__
         raise ValueError(f"blocks must name an nn.ModuleList of the model; got {path!r}, {got}")
-    return Blocks(path=path, modules=tuple(module))
+    return module
 
 
 def _unsplit_classes(model: nn.Module) -> frozenset[str]:

@@ -146,7 +146,7 @@ def find_units(
         p.name: HEAD if adapters_with_head and p.trainable else _owner(readers[p.name])
         for p in parameters
     }
-    numbers = (HEAD, *range(len(blocks.modules)), TAIL)
+    numbers, buffers = (HEAD, *range(len(blocks.modules)), TAIL), _buffers(model, blocks)
     return Units(
         blocks=blocks,
         by_number={
@@ -159,7 +159,7 @@ def find_units(
                 borrowed=tuple(
                     p for p in parameters if n in readers[p.name] and owners[p.name] != n
                 ),
-                buffers=_buffers(model, blocks, n),
+                buffers=buffers.get(n, {}),
             )
             for n in numbers
         },
@@ -203,7 +203,10 @@ def _owner(readers: frozenset[int]) -> int:
     return HEAD
 
 
-def _buffers(model: nn.Module, blocks: Blocks, number: int) -> dict[str, Tensor]:
-    """The buffers of a block; every other buffer of the model counts as the head's."""
-    block = None if number == HEAD else number
-    return {n: tensor for n, tensor in model.named_buffers() if blocks.block_of(n) == block}
+def _buffers(model: nn.Module, blocks: Blocks) -> dict[int, dict[str, Tensor]]:
+    """The buffers of blocks; every other buffer of the model counts as the head's."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in model.named_buffers():
+        block = blocks.block_of(name)
+        found.setdefault(HEAD if block is None else block, {})[name] = tensor
+    return found

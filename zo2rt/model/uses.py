@@ -7,7 +7,7 @@ was called.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -25,18 +25,34 @@ Uses = Mapping[str, frozenset[int]]
 def trace_uses(model: nn.Module, blocks: Blocks, loss_fn: LossFn, batch: Any) -> Uses:
     """Units that read each parameter in one run of the loss function, in eval mode, no gradients.
 
-    What runs between two blocks counts as the first of them; the model must be whole on a device.
+    The model must be whole on a device.
     """
     watch = _Watch({id(p): name for name, p in model.named_parameters()})
-    with evaluating(model), torch.no_grad(), ExitStack() as stack:
-        for number, block in enumerate(blocks.modules):
-            _ = stack.enter_context(block.register_forward_pre_hook(watch.entering(number)))
-        _ = stack.enter_context(blocks.modules[-1].register_forward_hook(watch.leaving))
-        for module in blocks.ancestors(model):
-            _ = stack.enter_context(module.register_forward_pre_hook(watch.starting))
-        with watch:
-            loss_fn(model, batch)
+    with evaluating(model), torch.no_grad(), entering(model, blocks, watch.enter), watch:
+        loss_fn(model, batch)
     return {name: frozenset(units) for name, units in watch.uses.items()}
+
+
+@contextmanager
+def entering(model: nn.Module, blocks: Blocks, enter: Callable[[int], None]) -> Iterator[None]:
+    """Inside, ``enter`` hears the number of every unit that a forward pass comes to.
+
+    What runs between two blocks counts as the first of them.
+    """
+
+    def hook_of(unit: int) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            enter(unit)
+
+        return hook
+
+    with ExitStack() as stack:
+        for number, block in enumerate(blocks.modules):
+            _ = stack.enter_context(block.register_forward_pre_hook(hook_of(number)))
+        _ = stack.enter_context(blocks.modules[-1].register_forward_hook(hook_of(TAIL)))
+        for module in blocks.ancestors(model):
+            _ = stack.enter_context(module.register_forward_pre_hook(hook_of(HEAD)))
+        yield
 
 
 class _Watch(TorchFunctionMode):
@@ -51,17 +67,8 @@ class _Watch(TorchFunctionMode):
         self._unit = HEAD
         self.uses: defaultdict[str, set[int]] = defaultdict(set)
 
-    def entering(self, unit: int) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            self._unit = unit
-
-        return hook
-
-    def leaving(self, *_: object) -> None:
-        self._unit = TAIL
-
-    def starting(self, *_: object) -> None:
-        self._unit = HEAD
+    def enter(self, unit: int) -> None:
+        self._unit = unit
 
     def __torch_function__(
         self,

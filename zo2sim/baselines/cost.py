@@ -25,7 +25,6 @@ from zo2sim.baselines.training import Method, Training
 from zo2sim.cost.forward import (
     attention_s,
     eager_s,
-    gemm_rows,
     gemms_s,
     launches,
     loss,
@@ -141,7 +140,7 @@ class TrainingCost:
         s, shape = self.setting, self.setting.unit(unit)
         seconds = self._moving_s(unit)[1] + self._attention_s(shape)[1]
         for gemm in shape.gemms:
-            rows = gemm_rows(s, gemm)
+            rows = s.gemm_rows(gemm)
             inputs_s = s.kernels.gemm_s(rows, gemm.k, gemm.n)
             weights_s = s.kernels.gemm_s(gemm.n, gemm.k, rows)
             seconds = seconds + gemm.count * (inputs_s + weights_s)

@@ -125,9 +125,11 @@ def gemm_amounts(m: Number, n: int, k: int, *, bias: bool) -> Amounts:
 
 def attention_amounts(batch: Number, seq: Number, attention: Attention) -> Amounts:
     """Fused attention: both products and the softmax, over the pairs that its blocks visit."""
-    pairs = batch * attention.heads * _pairs(seq, causal=attention.causal)
+    sequences, length = attention.square(batch, seq)
+    causal = attention.causal and attention.fused
+    pairs = sequences * attention.heads * _pairs(length, causal=causal)
     return {
-        "cpu.attention_flops_per_s": 4.0 * attention.head_dim * pairs,
+        "cpu.attention_flops_per_s": 4.0 * attention.width * pairs,
         "cpu.softmax_elements_per_s": pairs,
     }
 
@@ -169,7 +171,7 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
     _add(total, _lane(s, unit), signs * s.load.microbatches)
     elements = s.perturbed(unit)
     if lanes != "0" and elements:
-        calls = len(s.unit(unit).parameters) + (unit == TAIL and s.model.tied)
+        calls = len(s.unit(unit).parameters) + len(s.unit(unit).borrowed)
         draws = s.load.samples if s.draws_once(unit, lanes) else signs
         _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), draws)
         if s.recipe.recoded and unit >= 0:
@@ -242,14 +244,13 @@ def _lane(s: Setting, unit: int) -> Amounts:
     shape, tokens = s.unit(unit), s.load.lane_tokens
     total: defaultdict[str, Number] = defaultdict(float)
     for gemm in shape.gemms:
-        rows = np.maximum(tokens * gemm.rows_per_token, 1.0)
-        _add(total, gemm_amounts(rows, gemm.n, gemm.k, bias=gemm.bias), gemm.count)
+        _add(total, gemm_amounts(s.gemm_rows(gemm), gemm.n, gemm.k, bias=gemm.bias), gemm.count)
     for attention in shape.attentions:
         _add(total, attention_amounts(s.load.batch, s.load.sequence, attention))
-    moved = shape.elementwise - shape.cast_elements
-    total["cpu.elementwise_bytes_per_s"] += moved * tokens * _BYTES
+    moved = shape.moved(s.load.batch, s.load.sequence) - shape.cast_elements * tokens
+    total["cpu.elementwise_bytes_per_s"] += moved * _BYTES
     launch = "cpu.launch_s" if unit >= 0 else "cpu.outer_launch_s"
-    total[launch] += shape.kernels - shape.cast_kernels
+    total[launch] += shape.launches(s.load.sequence) - shape.cast_kernels
     total["cpu.block_s"] += unit >= 0
     total[HANDOVER] += 2  # the lane's thread is woken, and wakes its caller at the unit's end
     if unit == HEAD:

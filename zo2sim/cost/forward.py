@@ -1,7 +1,5 @@
 """Running lanes through a unit: matrix kernels, everything element-wise, launches, the loss."""
 
-import numpy as np
-
 from zo2sim.cost.kernels.model import POWER
 from zo2sim.cost.passes import build_s, decode_s
 from zo2sim.cost.setting import Setting
@@ -49,19 +47,21 @@ def moving_s(s: Setting, unit: int, *, eager: bool) -> Number:
     """What a pass through a unit takes beside matrix kernels: bytes at the rate of such passes."""
     shape, tokens = s.unit(unit), s.load.lane_tokens
     size = s.recipe.compute_dtype.bytes
-    nbytes = shape.elementwise * tokens * size
+    nbytes = shape.moved(s.load.batch, s.load.sequence) * size
     if unit == TAIL and not s.workload.once:
         nbytes = nbytes + s.model.vocab * tokens * (size + LOSS_BYTES_PER_LOGIT)
     for attention in shape.attentions if eager else ():
+        if not attention.fused:
+            continue  # its scores are counted among the elements
         scores = attention.heads * tokens * s.load.sequence
         nbytes = nbytes + EAGER_BYTES_PER_SCORE * scores
     return nbytes / s.machine.device.pass_bytes_per_s
 
 
-def launches(s: Setting, unit: Unit) -> int:
+def launches(s: Setting, unit: Unit) -> Number:
     """Kernels of one lane's pass through a unit."""
     adapted = 0 if s.recipe.lora_rank is None else len(unit.linear_shapes)
-    return unit.kernels + ADAPTER_KERNELS * adapted
+    return unit.launches(s.load.sequence) + ADAPTER_KERNELS * adapted
 
 
 def _adapters_s(s: Setting, unit: Unit) -> Number:
@@ -89,7 +89,7 @@ def gemms_s(s: Setting, unit: Unit) -> Number:
     """The unit's matrix products with weights, forward."""
     seconds: Number = 0.0
     for gemm in unit.gemms:
-        rows = s.load.batch if _last_only(s, gemm) else gemm_rows(s, gemm)
+        rows = s.load.batch if _last_only(s, gemm) else s.gemm_rows(gemm)
         seconds = seconds + gemm.count * s.kernels.gemm_s(rows, gemm.n, gemm.k)
     return seconds
 
@@ -99,16 +99,12 @@ def _last_only(s: Setting, gemm: Gemm) -> bool:
     return s.workload.logits == "last" and gemm.n == s.model.vocab
 
 
-def gemm_rows(s: Setting, gemm: Gemm) -> Number:
-    """Rows of a lane's matrix product; a router may leave less than one."""
-    return np.maximum(s.load.lane_tokens * gemm.rows_per_token, 1.0)
-
-
 def attention_s(s: Setting, unit: Unit) -> Number:
     """The unit's attention kernels, forward."""
     seconds: Number = 0.0
     for attention in unit.attentions:
-        seconds = seconds + _attention_s(s, attention)
+        one_s = _attention_s(s, attention) if attention.fused else sum(_eager_s(s, attention))
+        seconds = seconds + one_s
     return seconds
 
 
@@ -116,19 +112,26 @@ def eager_s(s: Setting, unit: Unit) -> tuple[Number, Number]:
     """Both products of attention operator by operator, all pairs of them: scores, and result."""
     scores_s = result_s = 0.0
     for a in unit.attentions:
-        rows = s.load.batch * a.heads * s.load.sequence
-        scores_s = scores_s + s.kernels.gemm_s(rows, s.load.sequence, a.head_dim)
-        result_s = result_s + s.kernels.gemm_s(rows, a.head_dim, s.load.sequence)
+        first_s, second_s = _eager_s(s, a)
+        scores_s, result_s = scores_s + first_s, result_s + second_s
     return scores_s, result_s
 
 
+def _eager_s(s: Setting, a: Attention) -> tuple[Number, Number]:
+    sequences, length = a.square(s.load.batch, s.load.sequence)
+    rows = sequences * a.heads * length
+    scores_s = s.kernels.gemm_s(rows, length, a.head_dim)
+    return scores_s, s.kernels.gemm_s(rows, a.value_dim or a.head_dim, length)
+
+
 def _attention_s(s: Setting, a: Attention) -> Number:
+    sequences, length = a.square(s.load.batch, s.load.sequence)
     return s.kernels.attention_s(
-        s.load.batch,
-        s.load.sequence,
+        sequences,
+        length,
         a.heads,
         a.kv_heads,
-        a.head_dim,
+        a.width,
         causal=a.causal,
         window=a.window,
     )

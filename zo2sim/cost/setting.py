@@ -11,7 +11,7 @@ from zo2sim.cost.kernels import KernelModel, for_dtype
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.cpu import Cpu
 from zo2sim.machines.machine import Machine
-from zo2sim.models.shapes import Model, Unit
+from zo2sim.models.shapes import Gemm, Model, Unit
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.workload import STEP, Workload
 from zo2sim.schedule.ops import HEAD, TAIL
@@ -126,6 +126,11 @@ class Setting:
             return self.model.head
         return self.model.tail if number == TAIL else self.model.blocks[number]
 
+    def gemm_rows(self, gemm: Gemm) -> Number:
+        """Rows of a lane's matrix product; a router may leave less than one."""
+        rows = self.load.lane_tokens * gemm.rows_per_token
+        return np.maximum(rows + self.load.batch * gemm.rows_per_sequence, 1.0)
+
     def unit_bytes(self, number: int, dtype: Dtype) -> int:
         """Bytes of a unit's flat buffer in a format; an integer one encodes blocks alone."""
         plain = self.recipe.plain_dtype
@@ -143,9 +148,9 @@ class Setting:
         return 0
 
     def perturbed(self, number: int) -> int:
-        """Elements of W+ that this unit's lanes need; the tail builds a shared weight again."""
+        """Elements of W+ that this unit's lanes need; what it borrows is built again."""
         rank = self.recipe.lora_rank
         if rank is None:
-            shared = self.model.shared_elements if number == TAIL else 0
-            return self.unit(number).elements + shared
+            unit = self.unit(number)
+            return unit.elements + sum(p.elements for p in unit.borrowed)
         return self.unit(number).lora_elements(rank) if number >= 0 else 0

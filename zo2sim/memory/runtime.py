@@ -155,33 +155,39 @@ def _adapter_bytes(model: Model, recipe: Recipe) -> int:
 
 def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
     rank, compute = recipe.lora_rank, recipe.compute_dtype
-    tail = model.tail.buffer_bytes(compute) + _shared_bytes(model, compute)
     if recipe.perturbation == "in_place":
         shared = _shared_bytes(model, compute)
         return _device("scratch", shared, "what the tail shares with the head, if anything")
     if rank is None:
-        nbytes = max(model.head.buffer_bytes(compute), *_sizes(model, compute), tail)
+        nbytes = _largest_read(model, compute)
         return _device(
             "scratch",
             plan.scratch_copies * nbytes,
             f"{plan.scratch_copies} x the largest perturbed unit",
         )
     adapters = max(block.lora_bytes(rank, compute) for block in model.blocks)
-    decoded = max(_decoded_sizes(model, recipe), default=0)
-    if recipe.plain_dtype is not compute:
-        decoded = max(decoded, model.head.buffer_bytes(compute), tail)
+    decoded = _decoded_bytes(model, recipe)
     return _device(
         "scratch", plan.scratch_copies * adapters + decoded, "adapters, and decoded frozen weights"
     )
 
 
-def _decoded_sizes(model: Model, recipe: Recipe) -> tuple[int, ...]:
-    """What of every kind of block is frozen and not in the compute dtype, once it is."""
+def _decoded_bytes(model: Model, recipe: Recipe) -> int:
+    """The largest unit that is frozen and not in the compute dtype, once it is."""
     storage, compute = recipe.storage_dtype, recipe.compute_dtype
     if storage is compute:
-        return ()
+        return 0
+    if not storage.is_integer:
+        return _largest_read(model, compute)
     kinds = (model.blocks[b] for b in set(model.first_alike))
-    return tuple(kind.decoded(storage).buffer_bytes(compute) for kind in kinds)
+    return max(kind.decoded(storage).buffer_bytes(compute) for kind in kinds)
+
+
+@lru_cache(maxsize=256)
+def _largest_read(model: Model, dtype: Dtype) -> int:
+    """The most that a unit's lanes read at once: its own, and what it borrows."""
+    blocks = (model.blocks[b] for b in set(model.first_alike))
+    return max(unit.read_bytes(dtype) for unit in (model.head, *blocks, model.tail))
 
 
 def _shared_bytes(model: Model, dtype: Dtype) -> int:

@@ -11,6 +11,7 @@ FP32_LOSS_BYTES_PER_LOGIT = 4
 """Logits that are fp32 already are not copied."""
 
 
+_PER_SCORE = 4
 _ROUTED = 20
 """Half-precision elements of a row's indices and weights: two orders, an expert, a share."""
 
@@ -24,7 +25,10 @@ def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
     size = recipe.compute_dtype.bytes
     hidden = recipe.num_lanes * lane_tokens * model.hidden * size
     kinds = (model.blocks[number] for number in set(model.first_alike))
-    block = max(block_workspace_elements(kind, model.hidden) for kind in kinds)
+    block = max(
+        block_workspace_elements(kind, model.hidden) + _score_elements(kind, recipe.sequence)
+        for kind in kinds
+    )
     block_bytes = lane_tokens * block * size
     fp32 = recipe.compute_dtype is Dtype.FP32
     loss_bytes = FP32_LOSS_BYTES_PER_LOGIT if fp32 else LOSS_BYTES_PER_LOGIT
@@ -45,13 +49,19 @@ def block_workspace_elements(unit: Unit, hidden: int) -> int:
     stores no scores. MLP: residual, norm's output, the wide activations with the result of the
     activation function (a gated MLP has two), and the block's output.
     """
-    beside_scores = (2 * a.head_dim * (a.heads + a.kv_heads) + hidden for a in unit.attentions)
+    beside_scores = (a.both_dims * (a.heads + a.kv_heads) + hidden for a in unit.attentions)
     attention = max(beside_scores, default=0)
     experts = next((gemm for gemm in unit.gemms if gemm.count > 1), None)
     if experts is not None:
         return max(attention, _mixture_elements(experts, hidden))
     width, inputs = mlp_shape(unit, hidden)
     return max(attention, 3 * hidden + (inputs + 1) * width)
+
+
+def _score_elements(unit: Unit, sequence: int) -> int:
+    """Scores per token where they are stored: half precision, softmax in fp32, and cast back."""
+    keys = (a.heads * (a.keys or sequence) for a in unit.attentions if not a.fused)
+    return _PER_SCORE * max(keys, default=0)
 
 
 def _mixture_elements(into: Gemm, hidden: int) -> int:

@@ -1,21 +1,45 @@
-"""Published models by name; their configs are data, in presets.toml, with their sources."""
+"""Published models by name: configs in presets.toml, shapes in data/models, with their sources."""
 
+import json
 import tomllib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import cast
 
-from zo2sim.models.config import from_config, load, read
+from zo2sim.models import file
+from zo2sim.models.config import from_config, name_of, read, unread
 from zo2sim.models.shapes import Model
 from zo2sim.spelling import readings, suggestion
 
+_TRACED = files("zo2sim") / "data" / "models"
 _SUFFIXES = {":tied": True, ":untied": False}
 
 
 def names() -> tuple[str, ...]:
     """Every preset, family by family, from small to large."""
     return tuple(_configs())
+
+
+@cache
+def traced() -> tuple[str, ...]:
+    """Presets of families that no reader knows, by name: files of `zo2sim.models.file`.
+
+    `resolve` knows them; a search for the largest model does not try them.
+    """
+    names = (entry.name for entry in _TRACED.iterdir())
+    return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
+
+
+def _every() -> tuple[str, ...]:
+    return (*names(), *traced())
+
+
+def _shipped(name: str, tied: bool | None) -> Model:
+    model = file.parse(json.loads((_TRACED / f"{name}.json").read_text("utf-8")), where=name)
+    if tied and not model.tied:
+        raise ValueError(f"{name}: the embedding must be tied to be used so; leave :tied out")
+    return model.untied() if tied is False else model
 
 
 def config(name: str) -> dict[str, object]:
@@ -50,31 +74,53 @@ def _build(name: str, tied: bool | None) -> Model:
 def resolve(text: str) -> Model:
     """The model that a command line names.
 
-    ``text`` is a preset, the Hugging Face id of one, a folder or a config.json; a preset may be
-    spelled as in `zo2sim.spelling`. Raises ``ValueError`` for anything else: nothing is ever
-    downloaded.
+    ``text`` is a preset, the Hugging Face id of one, a folder, a config.json, or a model's file
+    (`zo2sim.models.file`); a preset may be spelled as in `zo2sim.spelling`. Raises ``ValueError``
+    for anything else: nothing is ever downloaded.
     """
     known = _known(text)
     if known is not None:
         plain, suffix = known
         return preset(plain, tied=suffix)
-    if _exists(text):
-        return load(text)
-    raise ValueError(
-        "model must be a preset, a folder that holds a config.json, or a config.json; got "
-        f"{text!r}, and configs are not downloaded: give the folder or config.json"
-        f"{suggestion(_split(text)[0], names())} (zo2sim models lists the presets)"
-    )
+        return _shipped(plain, suffix) if plain in traced() else preset(plain, tied=suffix)
+    content = _content(text)
+    if file.is_model(content):
+        return file.parse(content, where=text)
+    return from_config(cast("dict[str, object]", content), name=name_of(text))
 
 
-def resolve_config(text: str) -> dict[str, object]:
-    """The fields of the config.json of what `resolve` takes; raises ``ValueError`` as it does."""
+def resolve_config(text: str) -> dict[str, object] | None:
+    """The fields of the config.json of what `resolve` takes; None where no reader knows them.
+
+    Raises ``ValueError`` where there is no such preset or file.
+    """
     known = _known(text)
-    if known is None:
-        _ = resolve(text)
-        return dict(cast("dict[str, object]", read(text)))
-    plain, suffix = known
-    return config(plain) | ({} if suffix is None else {"tie_word_embeddings": suffix})
+    if known is not None:
+        plain, suffix = known
+        changed = {} if suffix is None else {"tie_word_embeddings": suffix}
+        return None if plain in traced() else config(plain) | changed
+    content = _content(text)
+    if file.is_model(content) or unread(content):
+        return None
+    _ = resolve(text)
+    return dict(cast("dict[str, object]", content))
+
+
+def foreign_config(text: str) -> dict[str, object] | None:
+    """The fields of a config.json of a model that no reader knows, if that is what it names."""
+    content = read(text) if _known(text) is None and _exists(text) else None
+    known = file.is_model(content) or not unread(content)
+    return None if known else dict(cast("dict[str, object]", content))
+
+
+def _content(text: str) -> object:
+    if _exists(text):
+        return read(text)
+    raise ValueError(
+        "model must be a preset, a folder that holds a config.json, a config.json, or a file that "
+        f"plan --write-model wrote; got {text!r}, and configs are not downloaded: give the folder "
+        f"or config.json{suggestion(_split(text)[0], _every())} (zo2sim models lists the presets)"
+    )
 
 
 def _known(text: str) -> tuple[str, bool | None] | None:
@@ -84,11 +130,11 @@ def _known(text: str) -> tuple[str, bool | None] | None:
     """
     plain, suffix = _split(text)
     plain = _ids().get(plain, plain)
-    if plain in _configs():
+    if plain in _every():
         return plain, suffix
     if _exists(text):
         return None
-    found = readings(plain, names()) or readings(plain, tuple(_ids()))
+    found = readings(plain, _every()) or readings(plain, tuple(_ids()))
     return (_ids().get(found[0], found[0]), suffix) if len(found) == 1 else None
 
 

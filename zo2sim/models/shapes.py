@@ -4,11 +4,17 @@
 them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from zo2sim.dtypes import Dtype, TensorFormat
+
+Number = Any
+"""A number, or an array with one value per plan."""
 
 TENSOR_GRAIN_BYTES = 256
 """Every tensor of a buffer starts at a multiple of this: aligned loads, and cuBLAS wants 16."""
@@ -45,8 +51,9 @@ class Parameter:
 class Gemm:
     """C[m, n] = A[m, k] B[k, n] with m = ``rows_per_token`` x tokens, run ``count`` times.
 
-    ``rows_per_token`` is below 1 where a router sends each token to some of the experts. With a
-    ``bias``, C opens with a row of it and the product is added.
+    ``rows_per_token`` is below 1 where a router sends each token to some of the experts;
+    ``rows_per_sequence`` come on top, whatever the length. With a ``bias``, C opens with a row of
+    it and the product is added.
     """
 
     n: int
@@ -54,17 +61,58 @@ class Gemm:
     count: int = 1
     rows_per_token: float = 1.0
     bias: bool = False
+    rows_per_sequence: float = 0.0
+
+    def flops(self, batch: int, sequence: int) -> float:
+        """Multiplications and additions."""
+        rows = batch * (sequence * self.rows_per_token + self.rows_per_sequence)
+        return 2.0 * self.n * self.k * self.count * rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
-    """Causal (or bidirectional) attention over the whole sequence."""
+    """Causal (or bidirectional) attention over the whole sequence, or over ``chunk``s of it.
+
+    Values may have another width than queries and keys. ``queries`` and ``keys`` are how many there
+    are where that does not depend on the sequence: positions of an image, or of an encoder. Where
+    it is not ``fused``, the model's code multiplies all pairs and moves the scores itself.
+    """
 
     heads: int
     kv_heads: int
     head_dim: int
     causal: bool = True
     window: int | None = None
+    chunk: int | None = None
+    value_dim: int | None = None
+    queries: int | None = None
+    keys: int | None = None
+    fused: bool = True
+
+    @property
+    def width(self) -> float:
+        """Of a head, on the average of both products."""
+        return self.head_dim if self.value_dim is None else self.both_dims / 2
+
+    @property
+    def both_dims(self) -> int:
+        """Columns of a key and of a value."""
+        return self.head_dim + (self.head_dim if self.value_dim is None else self.value_dim)
+
+    def flops(self, batch: int, sequence: int) -> float:
+        """Both products over all pairs, masked or not, as PyTorch's counter has it."""
+        queries, keys = self.queries or sequence, self.keys or sequence
+        return 4.0 * self.width * self.heads * batch * queries * keys
+
+    def square(self, batch: Number, sequence: Number) -> tuple[Number, Number]:
+        """Sequences, and a length of queries and keys with which they make as many pairs."""
+        if self.chunk is not None:
+            return batch * np.maximum(1.0, sequence / self.chunk), np.minimum(sequence, self.chunk)
+        if self.queries is None and self.keys is None:
+            return batch, sequence
+        queries = sequence if self.queries is None else self.queries
+        keys = sequence if self.keys is None else self.keys
+        return batch, np.sqrt(queries * keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +124,12 @@ class Unit:
     additions, activation functions, embedding look-ups, biases) in half precision; the
     ``cast_elements`` among them vanish in fp32. ``kernels`` is the number of kernels launched per
     lane; the ``cast_kernels`` among them vanish in fp32, too. ``linear_shapes`` lists (out, in) of
-    each linear layer, which is where LoRA adapters attach.
+    each linear layer, which is where LoRA adapters attach. ``borrowed`` parameters are another
+    unit's, and read here too: a tied LM head is the embedding.
+
+    Elements ``per_sequence`` come once for each, those ``per_pair`` for each pair of its positions:
+    masks, biases and scores that a model's own code moves. ``kernels_per_token`` are launches of a
+    loop over the sequence: a recurrence without a fused kernel.
     """
 
     parameters: tuple[Parameter, ...] = ()
@@ -87,6 +140,10 @@ class Unit:
     kernels: int = 0
     cast_kernels: int = 0
     linear_shapes: tuple[tuple[int, int], ...] = ()
+    borrowed: tuple[Parameter, ...] = ()
+    elementwise_per_sequence: int = 0
+    elementwise_per_pair: int = 0
+    kernels_per_token: float = 0.0
 
     @property
     def elements(self) -> int:
@@ -95,17 +152,19 @@ class Unit:
     @property
     def kernels_and_sizes(self) -> object:
         """All that time and memory depend on: everything but the names of the parameters."""
-        shapes = tuple(p.shape for p in self.parameters)
-        return (
-            shapes,
-            self.gemms,
-            self.attentions,
-            self.elementwise,
-            self.cast_elements,
-            self.kernels,
-            self.cast_kernels,
-            self.linear_shapes,
-        )
+        named = {"parameters": self.parameters, "borrowed": self.borrowed}
+        shapes = tuple(tuple(p.shape for p in parameters) for parameters in named.values())
+        return (*shapes, *(getattr(self, f.name) for f in fields(self) if f.name not in named))
+
+    def moved(self, batch: Number, sequence: Number) -> Number:
+        """Elements that everything but matrix kernels reads or writes."""
+        elements = self.elementwise * (batch * sequence)
+        more = self.elementwise_per_sequence + self.elementwise_per_pair * sequence**2
+        return elements + batch * more
+
+    def launches(self, sequence: Number) -> Number:
+        """Kernels of one lane, in half precision."""
+        return self.kernels + self.kernels_per_token * sequence
 
     @property
     def rows(self) -> int:
@@ -123,6 +182,11 @@ class Unit:
         taken = (p for p in self.parameters if is_linear(p.name, p.shape) or not dtype.is_integer)
         return Unit(parameters=tuple(taken))
 
+    def read_bytes(self, dtype: Dtype) -> int:
+        """The same with what the unit borrows."""
+        shared = sum(aligned(p.elements * dtype.bytes) for p in self.borrowed)
+        return self.buffer_bytes(dtype) + shared
+
     def lora_elements(self, rank: int) -> int:
         """Elements of rank-``rank`` adapters on every linear layer: rank x (out + in) each."""
         return sum(rank * (out + inp) for out, inp in self.linear_shapes)
@@ -137,10 +201,11 @@ class Unit:
 class Model:
     """A transformer as units in execution order.
 
-    A parameter that head and tail share (tied embeddings) is listed once, in the head; ``tied``
-    says that the tail reads it too. ``buffers`` are non-parameter tensors kept on the device.
-    ``max_positions`` is how long a sequence the model was made for; where positions are
-    ``learned``, a table has a row for each, and there are no more.
+    A parameter that head and tail share (tied embeddings) is listed once, in the head, and the
+    tail borrows it. ``buffers`` are non-parameter tensors kept on the device. ``max_positions`` is
+    how long a sequence the model was made for; where positions are ``learned``, a table has a row
+    for each, and there are no more. ``notes`` say where the shapes come from, where a family's
+    reader did not make them, and what was decided about the model's inputs.
     """
 
     name: str
@@ -148,12 +213,12 @@ class Model:
     hidden: int
     vocab: int
     max_positions: int | None
-    tied: bool
     head: Unit
     blocks: tuple[Unit, ...]
     tail: Unit
     buffer_elements: int = 0
     learned: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.blocks:
@@ -176,6 +241,12 @@ class Model:
         """Parameter count; equals ``sum(p.numel() for p in model.parameters())``."""
         return self.head.elements + sum(b.elements for b in self.blocks) + self.tail.elements
 
+    def flops(self, batch: int, sequence: int) -> float:
+        """Multiplications and additions of one forward pass; PyTorch's counter says the same."""
+        units = (self.head, *self.blocks, self.tail)
+        kernels = (kernel for unit in units for kernel in (*unit.gemms, *unit.attentions))
+        return sum(kernel.flops(batch, sequence) for kernel in kernels)
+
     @cached_property
     def first_alike(self) -> tuple[int, ...]:
         """For every block the number of the first block that equals it but for names."""
@@ -188,21 +259,22 @@ class Model:
         return len(self.blocks)
 
     @property
-    def shared_elements(self) -> int:
-        """Elements of the head's weight that the tail of a tied model reads, too."""
-        return self._embedding.elements if self.tied else 0
+    def tied(self) -> bool:
+        """Whether the tail reads a weight of the head, too."""
+        return bool(self.tail.borrowed)
 
     @property
-    def _embedding(self) -> Parameter:
-        return next(p for p in self.head.parameters if p.shape[0] == self.vocab)
+    def shared_elements(self) -> int:
+        """Elements of the head's weights that the tail of a tied model reads, too."""
+        return sum(p.elements for p in self.tail.borrowed)
 
     def untied(self) -> "Model":
         """The model with an LM head of its own where it shares the embedding's weight."""
         if not self.tied:
             return self
-        weight = Parameter(name="lm_head.weight", shape=self._embedding.shape)
-        tail = replace(self.tail, parameters=(*self.tail.parameters, weight))
-        return replace(self, name=f"{self.name}:untied", tied=False, tail=tail)
+        own = (replace(p, name="lm_head.weight") for p in self.tail.borrowed)
+        tail = replace(self.tail, parameters=(*self.tail.parameters, *own), borrowed=())
+        return replace(self, name=f"{self.name}:untied", tail=tail)
 
     def __hash__(self) -> int:
         return hash((self.name, len(self.blocks), self.tied))

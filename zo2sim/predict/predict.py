@@ -63,7 +63,9 @@ class Prediction:
     @cached_property
     def provenance(self) -> Mapping[str, str]:
         """By topic: what the numbers rest on."""
+        notes = self.case.model.notes
         return {
+            **({"model": "; ".join(notes)} if notes else {}),
             "compute": self._compute_source(),
             "memory": self._memory_source(),
             "link": self.case.machine.link.h2d_bytes_per_s.source,

@@ -9,33 +9,38 @@ from pathlib import Path
 
 import pytest
 
-from experiments.folder.import_closure import PACKAGES, ImportClosure
+from experiments.folder.import_closure import PACKAGES, ImportClosure, imported
 from tests import ROOT
+from zo2sim.models.file import dump
+from zo2sim.models.presets import preset
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 IMPORTED_AS = {"nvidia-ml-py": "pynvml"}
 COMES_WITH = {"markupsafe": "jinja2"}
 
 NEEDS = {
-    "baseline": ("", "report"),
+    "baseline": ("", "report rt"),
     "bench": ("", "rt"),
     "calibrate": ("rt", "rt"),
     "fit_kernels": ("", ""),
     "fit_memory": ("", ""),
     "machines": ("", ""),
     "models": ("", ""),
-    "plan": ("", ""),
+    "plan": ("", "rt"),
     "replay": ("rt", "report rt"),
     "report": ("", "report"),
     "reproduce": ("", "report"),
     "run": ("rt", "report rt"),
-    "sensitivity": ("", "report"),
-    "sweep": ("", "report scale"),
-    "tune": ("", "report"),
+    "sensitivity": ("", "report rt"),
+    "sweep": ("", "report rt scale"),
+    "tune": ("", "report rt"),
     "validate": ("rt", "report rt"),
-    "verify": ("", ""),
+    "verify": ("", "rt"),
 }
-"""Of every command the extras that it needs to start, and to do all that it can."""
+"""Of every command the extras that it needs to start, and to do all that it can.
+
+Planning needs the runtime for one thing, in one place: to trace a model that no reader knows.
+"""
 
 HANDMADE = {
     "experiments/__init__.py": "import json",
@@ -154,6 +159,18 @@ def test_every_command_starts_with_the_extras_that_it_is_said_to_need():
     assert found == NEEDS
 
 
+def test_a_plan_needs_the_runtime_in_one_place_and_late():
+    closure = ImportClosure.of("experiments.plan", ROOT, deferred=True)
+    asks = {
+        source.relative_to(ROOT).as_posix(): imported(source, deferred=False)
+        for source in closure.sources
+        if source.is_relative_to(ROOT / "experiments")
+        and "zo2rt" in imported(source, deferred=True)
+    }
+    assert set(asks) == {"experiments/case/model.py"}
+    assert "zo2rt" not in asks["experiments/case/model.py"]
+
+
 def without_extras(*called: list[str]) -> list[tuple[int, str]]:
     """Exit code and stderr of commands where no extra is installed."""
     missing = sorted(set().union(*EXTRAS.values()))
@@ -177,18 +194,23 @@ def without_extras(*called: list[str]) -> list[tuple[int, str]]:
 def test_a_core_install_predicts_searches_and_sweeps(tmp_path: Path):
     small = ["--model", "opt-125m"]
     sweep = ["--preset", "none", "--no-report", "--jobs", "1", "--out", str(tmp_path / "sweep")]
+    written, unread = tmp_path / "written.json", tmp_path / "unread.json"
+    written.write_text(dump(preset("opt-125m")))
+    unread.write_text('{"model_type": "bert"}')
     ran = without_extras(
         ["plan", *small],
         ["machines"],
         ["models"],
+        ["plan", "--model", str(written)],
         ["verify", "--blocks", "2"],
         ["sweep", *small, *sweep],
         ["tune", *small, "--axis", "tier=ram", "--axis", "num-slots=2,3", "--simulations", "1"],
         ["sensitivity", *small],
         ["baseline", *small],
         ["report", str(tmp_path / "sweep"), "--out", str(tmp_path / "paper")],
+        ["plan", "--model", str(unread)],
     )
-    assert ran[:-1] == [(0, "")] * 8
-    code, complaint = ran[-1]
-    assert code == 2
-    assert "install 'zo2sim[report]'" in complaint
+    assert ran[:-2] == [(0, "")] * 9
+    for extra, (code, complaint) in zip(("report", "rt"), ran[-2:], strict=True):
+        assert code == 2
+        assert f"install 'zo2sim[{extra}]'" in complaint

@@ -51,7 +51,7 @@ def test_ancestors_lead_from_the_model_to_the_list():
 
 
 def test_a_name_belongs_to_a_block_or_to_none():
-    blocks = Blocks(path="h", modules=(nn.Identity(), nn.Identity()))
+    blocks = Blocks(names=("h.0", "h.1"), modules=(nn.Identity(), nn.Identity()))
     names = ("h.1.weight", "h.0.h.7.bias", "head.weight", "ln.h.0.weight")
     assert [blocks.block_of(name) for name in names] == [1, 0, None, None]
 

@@ -192,5 +192,5 @@ def test_the_published_rule_misses_other_names():
 
 def test_blocks_can_be_given():
     model = chain(2)
-    blocks = Blocks(path="steps", modules=tuple(model.steps))
+    blocks = Blocks.at(model, "steps")
     assert find_units(model, mean_square, tokens(), blocks=blocks).blocks is blocks

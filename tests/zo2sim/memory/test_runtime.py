@@ -43,7 +43,6 @@ TINY = Model(
     hidden=64,
     vocab=1000,
     max_positions=32,
-    tied=False,
     head=_unit("head", (1000, 64)),
     blocks=tuple(_unit(f"b{i}", (256, 64), (64, 256), (64,)) for i in range(4)),
     tail=_unit("tail", (64,), (1000, 64)),

@@ -19,6 +19,9 @@ _FAMILIES: dict[str, Callable[[Fields], Model]] = {
     **dict.fromkeys(llama.FAMILIES, llama.build),
 }
 
+MOST_BYTES = 16 << 20
+"""Larger files are not read."""
+
 FAMILIES = tuple(sorted(_FAMILIES))
 """Every ``model_type`` that `from_config` reads."""
 
@@ -40,13 +43,24 @@ def load(path: str | Path) -> Model:
 
     Raises ``ValueError`` when there is no such file or it is not a config.
     """
-    return from_config(cast("Mapping[str, object]", read(path)), name=_name(_file(path)))
+    return from_config(cast("Mapping[str, object]", read(path)), name=name_of(path))
+
+
+def unread(config: object) -> bool:
+    """Whether a config is of a kind of model that no reader knows."""
+    if not isinstance(config, Mapping):
+        return False
+    kind = cast("Mapping[str, object]", config).get("model_type")
+    return isinstance(kind, str) and kind not in FAMILIES
 
 
 def read(path: str | Path) -> object:
     """The content of a config.json, or of that of a folder; raises ``ValueError`` as `load`."""
     try:
-        return json.loads(_file(path).read_text(encoding="utf-8"))
+        file = _file(path)
+        if file.stat().st_size > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES} bytes")
+        return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -58,5 +72,7 @@ def _file(path: str | Path) -> Path:
     return Path(path) / "config.json" if Path(path).is_dir() else Path(path)
 
 
-def _name(file: Path) -> str:
+def name_of(path: str | Path) -> str:
+    """What a config's model is called: the name of the folder or file."""
+    file = _file(path)
     return file.absolute().parent.name if file.name == "config.json" else file.stem

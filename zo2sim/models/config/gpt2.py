@@ -23,7 +23,6 @@ def build(fields: Fields) -> Model:
         vocab=vocab,
         max_positions=positions,
         learned=True,
-        tied=tied,
         head=_head(vocab, hidden, positions),
         blocks=parts.blocks("transformer.h", [_block(fields, hidden)] * fields.layers("n_layer")),
         tail=_tail(vocab, hidden, tied),
@@ -61,5 +60,5 @@ def _block(fields: Fields, hidden: int) -> Unit:
 def _tail(vocab: int, hidden: int, tied: bool) -> Unit:
     return parts.unit(
         parts.layer_norm("transformer.ln_f", hidden),
-        parts.resident_linear(None if tied else "lm_head", vocab, hidden),
+        parts.lm_head(vocab, hidden, tied_to="transformer.wte" if tied else None),
     )

@@ -79,7 +79,6 @@ def build(fields: Fields) -> Model:
         hidden=hidden,
         vocab=vocab,
         max_positions=fields.optional_count("max_position_embeddings"),
-        tied=tied,
         head=_head(family, vocab, hidden, head_dim, len(template)),
         blocks=parts.blocks("model.layers", [template[a] for a in attentions]),
         tail=_tail(fields, family, vocab, hidden, tied),
@@ -188,6 +187,6 @@ def _tail(fields: Fields, family: Family, vocab: int, hidden: int, tied: bool) -
     capped = family.sandwich and fields.positive("final_logit_softcapping", 30.0) is not None
     return parts.unit(
         parts.rms_norm("model.norm", hidden, offset=family.offset),
-        parts.resident_linear(None if tied else "lm_head", vocab, hidden),
+        parts.lm_head(vocab, hidden, tied_to="model.embed_tokens" if tied else None),
         *((parts.scale(vocab),) * 3 if capped else ()),
     )

@@ -26,7 +26,6 @@ def build(fields: Fields) -> Model:
         vocab=vocab,
         max_positions=positions,
         learned=True,
-        tied=tied,
         head=_head(vocab, width, hidden, positions),
         blocks=parts.blocks(
             "model.decoder.layers", [template] * fields.layers("num_hidden_layers")
@@ -76,7 +75,9 @@ def _tail(fields: Fields, vocab: int, width: int, hidden: int, tied: bool) -> Un
         layers.append(parts.layer_norm(name, hidden, affine=_affine(fields)))
     if width != hidden:
         layers.append(parts.resident_linear("model.decoder.project_out", width, hidden))
-    return parts.unit(*layers, parts.resident_linear(None if tied else "lm_head", vocab, width))
+    return parts.unit(
+        *layers, parts.lm_head(vocab, width, tied_to="model.decoder.embed_tokens" if tied else None)
+    )
 
 
 def _affine(fields: Fields) -> bool:

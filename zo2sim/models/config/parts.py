@@ -53,6 +53,7 @@ def unit(*parts: Part, attention: Attention | None = None) -> Unit:
         kernels=sum(part.kernels for part in parts) + (attention is not None),
         cast_kernels=sum(part.cast_kernels for part in parts),
         linear_shapes=tuple(s for part in parts for s in part.linear_shapes),
+        borrowed=tuple(p for part in parts for p in part.borrowed),
     )
 
 
@@ -74,10 +75,15 @@ def linear(name: str, out: int, inp: int, *, bias: bool = False, transposed: boo
     return Part(parameters=(weight, *biases), gemms=(gemm,), kernels=1, linear_shapes=((out, inp),))
 
 
-def resident_linear(name: str | None, out: int, inp: int) -> Part:
-    """A linear layer outside the blocks: no adapters; without a name it borrows a tied weight."""
-    part = replace(linear(name or "", out, inp), linear_shapes=())
-    return part if name is not None else replace(part, parameters=())
+def resident_linear(name: str, out: int, inp: int) -> Part:
+    """A linear layer outside the blocks: no adapters."""
+    return replace(linear(name, out, inp), linear_shapes=())
+
+
+def lm_head(vocab: int, width: int, *, tied_to: str | None) -> Part:
+    """The layer that gives the logits, with a weight of its own or the embedding's."""
+    part = resident_linear(tied_to or "lm_head", vocab, width)
+    return part if tied_to is None else replace(part, parameters=(), borrowed=part.parameters)
 
 
 def embedding(name: str, rows: int, width: int) -> Part:

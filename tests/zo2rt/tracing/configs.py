@@ -1,0 +1,124 @@
+"""Tiny configs of many kinds of models, and the real models that transformers makes of them."""
+
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, PreTrainedModel
+
+Config = dict[str, Any]
+
+_SIZES: Config = {
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "intermediate_size": 112,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def _decoder(model_type: str, architecture: str, **more: Any) -> Config:
+    return _SIZES | {"model_type": model_type, "architectures": [architecture]} | more
+
+
+_ROUTED: Config = {"moe_intermediate_size": 48, "num_experts": 8, "num_experts_per_tok": 2}
+
+CONFIGS: dict[str, Config] = {
+    "bert": _decoder("bert", "BertForMaskedLM"),
+    "roberta": _decoder("roberta", "RobertaForMaskedLM", max_position_embeddings=514),
+    "bloom": _decoder("bloom", "BloomForCausalLM", n_layer=3, n_head=4),
+    "falcon": _decoder("falcon", "FalconForCausalLM", multi_query=True, alibi=False),
+    "phi3": _decoder("phi3", "Phi3ForCausalLM", sliding_window=64),
+    "gemma3": _decoder("gemma3_text", "Gemma3ForCausalLM", head_dim=16, sliding_window=64),
+    "modernbert": _decoder("modernbert", "ModernBertForMaskedLM", local_attention=64),
+    "gpt-oss": _decoder(
+        "gpt_oss",
+        "GptOssForCausalLM",
+        sliding_window=32,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+    ),
+    "qwen3-moe": _decoder(
+        "qwen3_moe", "Qwen3MoeForCausalLM", head_dim=16, mlp_only_layers=[0], **_ROUTED
+    ),
+    "deepseek": _decoder(
+        "deepseek_v3",
+        "DeepseekV3ForCausalLM",
+        q_lora_rank=32,
+        kv_lora_rank=24,
+        qk_nope_head_dim=16,
+        qk_rope_head_dim=8,
+        v_head_dim=20,
+        num_key_value_heads=4,
+        first_k_dense_replace=1,
+        moe_intermediate_size=48,
+        n_routed_experts=8,
+        n_group=2,
+        topk_group=1,
+        num_experts_per_tok=2,
+    ),
+    "qwen3.5": _decoder(
+        "qwen3_5_text",
+        "Qwen3_5ForCausalLM",
+        head_dim=16,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=16,
+        linear_value_head_dim=16,
+    ),
+    "mamba": _decoder("mamba", "MambaForCausalLM", state_size=8, expand=2, time_step_rank=4),
+    "deberta": _decoder(
+        "deberta-v2",
+        "DebertaV2ForSequenceClassification",
+        relative_attention=True,
+        position_buckets=32,
+        pos_att_type=["p2c", "c2p"],
+        share_att_key=True,
+        norm_rel_ebd="layer_norm",
+        position_biased_input=False,
+    ),
+    "t5": {
+        "model_type": "t5",
+        "architectures": ["T5ForConditionalGeneration"],
+        "vocab_size": 96,
+        "d_model": 64,
+        "d_kv": 16,
+        "d_ff": 112,
+        "num_layers": 2,
+        "num_heads": 4,
+        "decoder_start_token_id": 0,
+    },
+    "whisper": {
+        "model_type": "whisper",
+        "architectures": ["WhisperForConditionalGeneration"],
+        "vocab_size": 96,
+        "d_model": 64,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 112,
+        "decoder_ffn_dim": 112,
+        "max_source_positions": 24,
+        "max_target_positions": 64,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 1,
+    },
+    "vit": _decoder("vit", "ViTForImageClassification", image_size=32, patch_size=8),
+}
+
+
+def real(case: str) -> PreTrainedModel:
+    """The class that the config names, with random weights, and every product in sight."""
+    fields = {k: v for k, v in CONFIGS[case].items() if k != "model_type"}
+    config = AutoConfig.for_model(CONFIGS[case]["model_type"], **fields)
+    config._experts_implementation = "eager"
+    kind = getattr(transformers, CONFIGS[case]["architectures"][0])
+    return kind._from_config(config, attn_implementation="eager").eval()

@@ -1,0 +1,150 @@
+"""From counts at several lengths to shapes: what grows with the sequence, and how.
+
+Everything that a unit runs is counted at three lengths. Rows and launches grow evenly with the
+length, elements with its square; what does not grow is there once per sequence.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from fractions import Fraction
+
+from zo2rt.tracing.attention import Call
+from zo2rt.tracing.counting import Product, Work
+from zo2sim.dtypes import Dtype
+from zo2sim.models.shapes import Attention, Gemm, Unit
+
+_UNEVEN = 0.01
+"""How much rows may differ from growing evenly: padding to whole chunks."""
+
+
+def fitted(
+    lengths: Sequence[int],
+    half: Sequence[Work],
+    full: Sequence[Work],
+    masked: Sequence[Call],
+) -> Unit:
+    """The work of a unit from what it ran in half precision, and in fp32, at each length.
+
+    ``masked`` are its attentions where every mask is made. Raises ``ValueError`` where a product
+    grows in a way that no `Gemm` or `Attention` says.
+    """
+    products = [work.products for work in half]
+    gemms, scores = _aligned(lengths, products) or (_summed(lengths, products), [])
+    calls = zip(*(work.attentions for work in half), strict=True)
+    fused = [_attention(lengths, at, known) for at, known in zip(calls, masked, strict=True)]
+    per_sequence, elementwise, per_pair = _square(lengths, half, Dtype.BF16)
+    _, fp32_elements, _ = _square(lengths, full, Dtype.FP32)
+    kernels, per_token = _even(lengths, [work.kernels for work in half])
+    fp32_kernels, _ = _even(lengths, [work.kernels for work in full])
+    return Unit(
+        gemms=tuple(gemms),
+        attentions=(*fused, *scores),
+        elementwise=elementwise,
+        cast_elements=elementwise - fp32_elements,
+        kernels=round(kernels),
+        cast_kernels=round(kernels - fp32_kernels),
+        elementwise_per_sequence=per_sequence,
+        elementwise_per_pair=per_pair,
+        kernels_per_token=float(per_token),
+    )
+
+
+def _aligned(
+    lengths: Sequence[int], products: Sequence[Sequence[Product]]
+) -> tuple[list[Gemm], list[Attention]] | None:
+    """Product by product, where every length runs the same ones; else None."""
+    columns = list(zip(*products, strict=False))
+    if any(len(run) != len(columns) for run in products):
+        return None
+    gemms, attentions, scores = list[Gemm](), list[Attention](), list[Product]()
+    for column in columns:
+        first = column[0]
+        if all((p.n, p.k) == (first.n, first.k) for p in column):
+            gemms.append(_gemm(lengths, first, [p.rows for p in column]))
+        elif all(p.k == first.k for p in column):
+            scores.append(first)
+        elif scores:
+            attentions.append(_unfused(lengths[0], scores.pop(), first))
+        else:
+            return None
+    return None if scores else (gemms, attentions)
+
+
+def _unfused(length: int, scores: Product, result: Product) -> Attention:
+    """Scores of queries and keys, and what they make of the values."""
+    heads = scores.rows // length
+    value_dim = None if result.n == scores.k else result.n
+    return Attention(
+        heads=heads,
+        kv_heads=heads,
+        head_dim=scores.k,
+        causal=False,
+        value_dim=value_dim,
+        fused=False,
+    )
+
+
+def _summed(lengths: Sequence[int], products: Sequence[Sequence[Product]]) -> list[Gemm]:
+    """Equal products together, where loops over the sequence run more of them."""
+    rows: defaultdict[Product, list[int]] = defaultdict(lambda: [0] * len(lengths))
+    for number, run in enumerate(products):
+        for product in run:
+            groups = product.groups if product.weights else 1
+            rows[product._replace(rows=0, groups=groups)][number] += product.rows
+    return [_gemm(lengths, product, counts) for product, counts in rows.items()]
+
+
+def _gemm(lengths: Sequence[int], product: Product, rows: Sequence[int]) -> Gemm:
+    """All rows of two activations' product are one; those of weights are told by matrix."""
+    count = product.groups if product.weights else 1
+    constant, slope = _even(lengths, [Fraction(row, count) for row in rows])
+    for length, row in zip(lengths, rows, strict=True):
+        if abs((constant + slope * length) * count - row) > _UNEVEN * row:
+            raise ValueError(
+                f"a product must have rows in proportion to the sequence; one of {product.n} x "
+                f"{product.k} has {', '.join(map(str, rows))} at {', '.join(map(str, lengths))}"
+            )
+    return Gemm(
+        n=product.n,
+        k=product.k,
+        count=count,
+        rows_per_token=float(slope),
+        bias=product.bias,
+        rows_per_sequence=float(constant),
+    )
+
+
+def _attention(lengths: Sequence[int], at: Sequence[Call], masked: Call) -> Attention:
+    call, kept = at[0], masked.kept
+    return Attention(
+        heads=call.heads,
+        kv_heads=call.kv_heads,
+        head_dim=call.head_dim,
+        causal=kept.causal,
+        window=kept.window,
+        chunk=kept.chunk,
+        value_dim=None if call.value_dim == call.head_dim else call.value_dim,
+        queries=_fixed(lengths, [c.queries for c in at]),
+        keys=_fixed(lengths, [c.keys for c in at]),
+    )
+
+
+def _fixed(lengths: Sequence[int], sizes: Sequence[int]) -> int | None:
+    """None where the size is the length."""
+    return None if list(sizes) == list(lengths) else sizes[-1]
+
+
+def _even(lengths: Sequence[int], values: Sequence[int | Fraction]) -> tuple[Fraction, Fraction]:
+    """Constant and slope, through the first and the last."""
+    slope = Fraction(values[-1] - values[0]) / (lengths[-1] - lengths[0])
+    return values[0] - slope * lengths[0], slope
+
+
+def _square(lengths: Sequence[int], works: Sequence[Work], dtype: Dtype) -> tuple[int, int, int]:
+    """Elements per sequence, per token and per pair, through all three."""
+    a, b, c = lengths
+    at_a, at_b, at_c = (Fraction(work.moved_bytes, dtype.bytes) for work in works)
+    first, second = (at_b - at_a) / (b - a), (at_c - at_b) / (c - b)
+    square = (second - first) / (c - a)
+    linear = first - square * (a + b)
+    return round(at_a - linear * a - square * a * a), round(linear), round(square)
