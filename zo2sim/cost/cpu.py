@@ -270,7 +270,7 @@ def _update(s: Setting, unit: int, records: int, kind: Kind) -> Amounts:
     drawn = noise_amounts(s.recipe.noise, "update", draws, calls=calls)
     total: defaultdict[str, Number] = defaultdict(float, drawn)
     _add(total, pass_amounts(elements, records))
-    if s.recipe.storage_dtype is not Dtype.FP32:
+    if s.recipe.plain_dtype is not Dtype.FP32:
         total["cpu.round_elements_per_s"] += elements * records
     total["cpu.pass_s"] += 1
     if kind is Kind.UPDATE:
