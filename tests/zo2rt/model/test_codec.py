@@ -193,7 +193,7 @@ def test_decoding_into_other_shapes_is_refused_as_encoding_is():
         encode([torch.empty(2, 3)], buffer[:255], layout)
 
 
-@pytest.mark.parametrize("dtype", Dtype)
+@pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("shape", [(), (5,), (3, 0), (2, 3, 4), (70, 9000)])
 def test_what_never_moves_is_worth_what_a_wire_would_make_of_it(
     dtype: Dtype, shape: tuple[int, ...]
