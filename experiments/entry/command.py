@@ -19,7 +19,7 @@ _HELP = ("-h", "--help")
 _USAGE = 2
 _EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(
-        ("torch", "numba", "safetensors", "transformers", "accelerate", "psutil"), "rt"
+        ("torch", "numba", "safetensors", "transformers", "accelerate", "peft", "psutil"), "rt"
     ),
     **dict.fromkeys(("typst", "jinja2", "markupsafe"), "report"),
 }
