@@ -155,13 +155,21 @@ def test_of_one_field_one_value_is_advised():
     assert "--microbatches" in flags
 
 
-def test_what_another_order_cannot_make_faster_is_not_advised():
+def test_what_cannot_gain_enough_is_not_looked_at(monkeypatch: pytest.MonkeyPatch):
     """Compute binds: neither a slot more nor blocks that stay take anything from it."""
     base = prediction(machine="t4-16gb", model="opt-1.3b")
     assert base.bound.binding == "compute"
-    flags = " ".join(a.change for a in advise(base, most=9))
-    assert "--num-slots" not in flags
-    assert "--resident-blocks" not in flags
+    tried: list[Case] = []
+
+    def counted(case: Case) -> Prediction:
+        tried.append(case)
+        return predict(case)
+
+    monkeypatch.setattr("experiments.answer.advice.predict", counted)
+    advise(base, most=9)
+    assert {case.plan.num_slots for case in tried} == {2}
+    assert {case.plan.resident_blocks for case in tried} == {0}
+    assert len(tried) == 3
 
 
 _MEZO = Recipe(noise="torch", perturbation="in_place", reference="mezo")
