@@ -14,12 +14,13 @@ from experiments.cli import Answer, finish, run
 from experiments.screen import headed, left, right
 from zo2sim.memory.account import GIB
 from zo2sim.models.config import FAMILIES
-from zo2sim.models.presets import config, names, preset
+from zo2sim.models.presets import every, resolve, resolve_config
 from zo2sim.models.shapes import Model
 
 _NOTE = (
     "A model may also be named by its id at Hugging Face (facebook/opt-13b), and any other one of "
-    f"these families by its folder or config.json: {', '.join(FAMILIES)}."
+    f"these families by its folder or config.json: {', '.join(FAMILIES)}. Other families are read "
+    "where PyTorch and transformers are installed (extra rt)."
 )
 _FP16_BYTES = 2
 
@@ -33,7 +34,7 @@ class Config:
 
 
 def main(config: Config) -> int:
-    models = [preset(name) for name in names()]
+    models = [resolve(name) for name in every()]
     content = {"models": [_content(model) for model in models], "families": [*FAMILIES]}
     return finish(Answer(content, lambda: Console().print(_table(models))), config.json)
 
@@ -41,7 +42,7 @@ def main(config: Config) -> int:
 def _content(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
-        "id": config(model.name).get("id"),
+        "id": (resolve_config(model.name) or {}).get("id"),
         "family": model.family,
         "elements": model.elements,
         "blocks": model.num_blocks,
@@ -61,7 +62,7 @@ def _table(models: list[Model]) -> Table:
             f"{model.elements * _FP16_BYTES / GIB:.1f} GiB",
             str(model.num_blocks),
             str(model.hidden),
-            str(model.max_positions),
+            "any" if model.max_positions is None else str(model.max_positions),
         )
     return table
 

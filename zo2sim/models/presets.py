@@ -31,7 +31,8 @@ def traced() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
 
 
-def _every() -> tuple[str, ...]:
+def every() -> tuple[str, ...]:
+    """All of them."""
     return (*names(), *traced())
 
 
@@ -81,7 +82,6 @@ def resolve(text: str) -> Model:
     known = _known(text)
     if known is not None:
         plain, suffix = known
-        return preset(plain, tied=suffix)
         return _shipped(plain, suffix) if plain in traced() else preset(plain, tied=suffix)
     content = _content(text)
     if file.is_model(content):
@@ -119,7 +119,7 @@ def _content(text: str) -> object:
     raise ValueError(
         "model must be a preset, a folder that holds a config.json, a config.json, or a file that "
         f"plan --write-model wrote; got {text!r}, and configs are not downloaded: give the folder "
-        f"or config.json{suggestion(_split(text)[0], _every())} (zo2sim models lists the presets)"
+        f"or config.json{suggestion(_split(text)[0], every())} (zo2sim models lists the presets)"
     )
 
 
@@ -130,11 +130,11 @@ def _known(text: str) -> tuple[str, bool | None] | None:
     """
     plain, suffix = _split(text)
     plain = _ids().get(plain, plain)
-    if plain in _every():
+    if plain in every():
         return plain, suffix
     if _exists(text):
         return None
-    found = readings(plain, _every()) or readings(plain, tuple(_ids()))
+    found = readings(plain, every()) or readings(plain, tuple(_ids()))
     return (_ids().get(found[0], found[0]), suffix) if len(found) == 1 else None
 
 
