@@ -1,5 +1,7 @@
 """A model with two lists of blocks: the one that is chosen is streamed, the other stays."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,9 @@ VOCAB = 32
 
 def t5() -> nn.Module:
     torch.manual_seed(0)
-    sizes = {"d_model": 16, "d_ff": 24, "d_kv": 8, "num_heads": 2, "num_layers": 3}
-    return T5ForConditionalGeneration(
-        T5Config(vocab_size=VOCAB, **sizes, num_decoder_layers=2, decoder_start_token_id=0)
-    ).eval()
+    sizes: dict[str, Any] = {"d_model": 16, "d_ff": 24, "d_kv": 8, "num_heads": 2, "num_layers": 3}
+    ends: dict[str, Any] = {"num_decoder_layers": 2, "decoder_start_token_id": 0}
+    return T5ForConditionalGeneration(T5Config(vocab_size=VOCAB, **sizes, **ends)).eval()
 
 
 def rows(seed: int) -> dict[str, Tensor]:
