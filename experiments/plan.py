@@ -8,7 +8,7 @@ python -m experiments.plan --model opt-30b --cheapest prices.toml --tokens 1e9
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -64,7 +64,7 @@ class Config(Target):
         asked = flags & _BACKWARDS
         refuse(
             flags if asked else frozenset(),
-            ("--write-plan", "--write-model"),
+            ("--write-plan", "--write-model", "--details"),
             f"beside {', '.join(asked)}",
         )
         if self.workload.once:
@@ -73,7 +73,7 @@ class Config(Target):
         if self.tokens is None:
             refuse(flags, ("--watts",), "without --tokens")
         if self.machine == EVERY:
-            idle = (*_BACKWARDS, "--details", "--write-plan")
+            idle = (*_BACKWARDS, "--details", "--write-plan", "--write-model")
             refuse(flags, idle, f"with --machine {EVERY}, which compares machines")
         if self.cheapest is not None:
             refuse(flags, ("--watts",), "with --cheapest: its table has watts")
@@ -144,31 +144,31 @@ def _predicted(config: Config) -> Answer:
 
 
 def _print(config: Config, prediction: Prediction, trust: Trust, console: Console) -> None:
-    advice = () if config.workload.once else advise(prediction)
+    advice = None if config.workload.once else advise(prediction)
     verdict = Verdict(
         prediction=prediction,
         trust=trust,
         advice=advice,
-        next_step=_next(config, prediction),
+        next_step=None if config.workload.once else _next(config, prediction),
         own_host=config.host_memory is not None,
     )
     verdict.show(console)
     if config.details:
         console.print()
-        print_details(prediction, trust, advice, console)
+        print_details(prediction, trust, advice or (), console)
 
 
-def _next(config: Config, prediction: Prediction) -> tuple[str, str]:
+def _next(config: Config, prediction: Prediction) -> tuple[Sequence[str], str]:
     """The command that goes on from here, and what it does."""
     _, recipe = config.chosen
     same = replace(recipe, microbatches=Recipe().microbatches)
-    search = " ".join(("zo2sim tune", *config.site_flags, *recipe_flags(same, Recipe())))
+    search = ("zo2sim tune", *config.site_flags, *recipe_flags(same, Recipe()))
     if not prediction.fit:
         return search, "looks for a plan that fits; --details says what takes the memory"
     count = f"{recipe.microbatches} microbatch{'' if recipe.microbatches == 1 else 'es'}"
     return (
-        f"{search} --free microbatches",
-        f"searches all plans, and this is one of them, with {count} per step",
+        (*search, "--free microbatches"),
+        f"searches all plans; this is one of many, with {count} per step",
     )
 
 

@@ -184,7 +184,7 @@ def _print(
     for note in (summary["worse"], summary["swallowed_note"]):
         if note is not None:
             console.print(note, markup=False)
-    console.print(f"written to {out}", markup=False)
+    console.print(f"written to {out}", markup=False, soft_wrap=True)
     if summary["steps"] < summary["steps_wanted"]:
         console.print(
             f"stopped after {summary['steps']} of {summary['steps_wanted']} steps; go on with\n"

@@ -20,6 +20,8 @@ from rich.table import Column, Table
 
 T = TypeVar("T")
 
+_GOES_ON = " \\"
+
 
 def headed(*columns: Column | str, title: str | None = None, gap: int = 2) -> Table:
     """An empty table without lines, ``gap`` blanks on either side of a column.
@@ -100,3 +102,15 @@ def tracked(items: Iterable[T], what: str, *, total: int | None = None) -> Itera
         for item in items:
             yield item
             progress.advance(task)
+
+
+def show_command(console: Console, topic: str, words: Iterable[str]) -> None:
+    """A command to copy, beside its topic: in lines that a shell joins, where its words let it."""
+    room = console.width - len(topic)
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + len(word) + len(" " + _GOES_ON) > room:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    text = f"{_GOES_ON}\n{'':{len(topic)}}".join(lines)
+    console.print(f"{topic}{text}", markup=False, highlight=False, soft_wrap=True)

@@ -7,9 +7,10 @@ Every axis of a plan is free, since none of them changes the result; what change
 statistics stays as the recipe says, unless --free or --axis names it.
 """
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -24,6 +25,7 @@ from analysis.report.commands.search import search_document
 from analysis.report.document import TRACE
 from experiments.answer.trust import Trust
 from experiments.case.axes import Freedom, recipe_part, show_values
+from experiments.case.model import model_of
 from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.case.spec import Spec
 from experiments.case.target import Site, plan_flags
@@ -31,7 +33,7 @@ from experiments.cli import Answer, finish, run, write_file
 from experiments.flags import RECIPE, without
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
-from experiments.screen import headed, pairs, progress_bar, right
+from experiments.screen import headed, pairs, progress_bar, right, show_command
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import dump
 from zo2sim.predict.predict import predict
@@ -40,6 +42,7 @@ from zo2sim.search.space import PlanSpace
 from zo2sim.simulate.perfetto import to_json
 
 _SHOWN = 12  # points of the front on the screen
+_NEXT = "next  "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,10 @@ class Config(Site):
     def typed(self, flags: frozenset[str]) -> Self:
         """Refuse a value of the recipe where an axis has several."""
         without(flags & RECIPE.keys(), (*self.free, *self.axis), by="--free or --axis")
-        return self
+        if "--sequence" in flags:
+            return self
+        length = model_of(self.model).shortened(self.recipe.sequence)
+        return replace(self, recipe=replace(self.recipe, sequence=length))
 
 
 def main(config: Config) -> int:
@@ -205,20 +211,20 @@ def _print(
     console.print(_figures(answer, trust))
     console.print(_searched(config, space))
     console.print(_front(answer, config.recipe))
-    console.print(pairs(_next(config)))
+    _print_next(config, console)
 
 
-def _next(config: Config) -> Iterator[tuple[str, str]]:
+def _print_next(config: Config, console: Console) -> None:
     """What to do with the plan, and how to find a faster one."""
     if config.write_plan is None:
-        yield "next", "--write-plan best.toml writes the plan; zo2sim plan and run take it, --plan"
+        console.print(f"{_NEXT}--write-plan best.toml writes the plan, which zo2sim run takes, too")
     else:
-        yield (
-            "next",
-            f"zo2sim plan --plan {escape(str(config.write_plan))}; zo2sim run takes it, too",
-        )
+        plan = f"--plan {shlex.quote(str(config.write_plan))}"
+        show_command(console, _NEXT, ("zo2sim plan", *config.site_flags, plan))
+        console.print(f"{'':{len(_NEXT)}}which zo2sim run takes, too: --plan")
     if not config.free and not config.axis:
-        yield "", "--free microbatches may find a faster one: more tokens per upload"
+        faster = "--free microbatches may find a faster one: more tokens per upload"
+        console.print(f"{'':{len(_NEXT)}}{faster}", highlight=False)
 
 
 def _figures(answer: Search, trust: Trust) -> Table:

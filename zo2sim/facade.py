@@ -15,7 +15,8 @@ from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import from_fields
 from zo2sim.plan.workload import Workload
-from zo2sim.policies import Layout, Shape, hazards
+from zo2sim.policies import Layout, Shape
+from zo2sim.policies.proof import hazards
 from zo2sim.predict.case import Case, asked
 from zo2sim.predict.predict import predict as predict_case
 from zo2sim.predicted import Predicted
@@ -75,7 +76,8 @@ def predict(
     choice that there is not, and for what cannot be combined.
     """
     site = _site(machine, device_memory, host_memory)
-    case = asked(_model(model), site, *_chosen(choices))
+    shapes = _model(model)
+    case = asked(shapes, site, *_chosen(choices, shapes))
     return Predicted(prediction=predict_case(replace(case, workload=workload or case.workload)))
 
 
@@ -96,8 +98,8 @@ def tune(
     `zo2sim.search.search.NothingFits`, which is one, where no plan fits.
     """
     site = _site(machine, device_memory, host_memory)
-    plan, recipe = _chosen(choices)
-    base = asked(_model(model), site, plan, recipe)
+    shapes = _model(model)
+    base = asked(shapes, site, *_chosen(choices, shapes))
     axes = plan_axes(base, fixed=choices.keys()) | _freed(base, free, choices)
     found = search(PlanSpace(base=base, axes=axes), objective)
     return Tuned(best=Predicted(prediction=predict_case(found.best.case)), search=found)
@@ -128,8 +130,11 @@ def _site(machine: str | Machine, device: Amount | None, host: Amount | None) ->
     return replace_all(found, changes)
 
 
-def _chosen(choices: Mapping[str, Any]) -> tuple[Plan, Recipe]:
-    """Plan and recipe; ``ValueError`` for a choice that neither has."""
+def _chosen(choices: Mapping[str, Any], model: Model | None = None) -> tuple[Plan, Recipe]:
+    """Plan and recipe; ``ValueError`` for a choice that neither has.
+
+    A sequence that nobody chose is no longer than the model has positions.
+    """
     of_plan = {field.name for field in fields(Plan)}
     known = (*of_plan, *(field.name for field in fields(Recipe)))
     for name in choices:
@@ -140,7 +145,10 @@ def _chosen(choices: Mapping[str, Any]) -> tuple[Plan, Recipe]:
             )
     own = {name: value for name, value in choices.items() if name in of_plan}
     rest = {name: value for name, value in choices.items() if name not in of_plan}
-    return from_fields(Plan, own), from_fields(Recipe, rest)
+    plan, recipe = from_fields(Plan, own), from_fields(Recipe, rest)
+    if model is None or "sequence" in choices:
+        return plan, recipe
+    return plan, replace(recipe, sequence=model.shortened(recipe.sequence))
 
 
 def _freed(

@@ -13,6 +13,8 @@ _UNIT = r"(?:gb|b|m)"
 _APART = re.compile(rf"([0-9])[\s_-]+({_UNIT})\b")
 _PARTS = re.compile(rf"{_NUMBER}{_UNIT}(?![a-z])|{_NUMBER}|[a-z]+")
 _VENDOR = frozenset(("nvidia", "geforce", "tesla", "gpu"))  # part of a card's name, and of no key
+_OTHER = frozenset(("ti", "super", "pro", "s", "a", "mini", "scout", "large", "laptop"))
+"""Words without which a name is that of another product."""
 _MOST = 6  # candidates that an error names
 _LONGEST = 80  # characters that anybody types for a name
 _FILES = (".toml", ".json")
@@ -29,6 +31,14 @@ def readings(text: str, names: Sequence[str]) -> tuple[str, ...]:
     parts = _parts(text)
     spelled = tuple(name for name in names if _parts(name) == parts)
     return spelled or tuple(name for name in names if parts and set(parts) <= {*_parts(name)})
+
+
+def reading(text: str, names: Sequence[str]) -> str | None:
+    """The one name that a text stands for: nothing is left out that makes it another product."""
+    found = readings(text, names)
+    if len(found) != 1 or _OTHER & ({*_parts(found[0])} - {*_parts(text)}):
+        return None
+    return found[0]
 
 
 def suggestion(text: str, names: Sequence[str]) -> str:

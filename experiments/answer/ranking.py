@@ -13,7 +13,7 @@ from experiments.answer.trust import Trust, band_cell
 from experiments.case.sizes import show_number
 from experiments.case.spec import Spec
 from experiments.cli import Answer
-from experiments.screen import headed, right, tracked
+from experiments.screen import headed, left, right, tracked
 from zo2sim.memory.account import GIB, Demand
 from zo2sim.plan.workload import Workload
 from zo2sim.predict.predict import Prediction, predict
@@ -73,11 +73,12 @@ def _ranked(spec: Spec, workload: Workload) -> Ranked:
 
 def _table(rows: Iterable[Ranked], title: str) -> Table:
     figures = right("tokens/s", "90 % band", "card used", whole=True)
-    table = headed("machine", *figures, "binds", title=escape(title), gap=1)
+    machine = left("machine", whole=True)
+    table = headed(*machine, *figures, "binds", title=escape(title), gap=1)
     table.caption, table.caption_justify = _POINT, "left"
     for row in rows:
         if row.found is None:
-            table.add_row(row.machine, "", "", "", row.reason)
+            table.add_row(row.machine, "", "", "", escape(row.reason))
             continue
         prediction, trust = row.found
         band = band_cell(prediction.tokens_per_s, *trust.tokens_per_s_band, show_number)
@@ -87,7 +88,7 @@ def _table(rows: Iterable[Ranked], title: str) -> Table:
             show_number(prediction.tokens_per_s),
             band or "none",
             f"{prediction.fits[0].needed_bytes / max(prediction.fits[0].available_bytes, 1):.0%}",
-            _missing(short) if short else prediction.bound.binds[0].replace("_", " "),
+            _missing(short) if short else prediction.bound.words[0],
             style="dim" if short else None,
         )
     return table

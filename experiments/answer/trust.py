@@ -112,6 +112,8 @@ class Trust:
         real = hold_out_words(self.machine)
         if found is not None:
             real = f"{found.mape:.1%} mean error on {found.n} real runs, worst {found.max_ape:.1%}"
+        if self.averaged_periods:
+            real = f"a mean of {self.averaged_periods} periods, none of which repeats; {real}"
         sizes = f"; {extrapolated} size{'s' * (extrapolated > 1)} extrapolated"
         if wide is None:
             return real + (sizes if extrapolated else "")

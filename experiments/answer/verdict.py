@@ -11,12 +11,13 @@ from rich.text import Text
 from experiments.answer.advice import Advice
 from experiments.answer.trust import Trust, with_band
 from experiments.case.sizes import show_number, show_seconds
-from experiments.screen import bar, headed, left, pairs
+from experiments.screen import bar, headed, left, pairs, show_command
 from zo2sim.memory.account import GIB, Demand, MemoryPlace
 from zo2sim.predict.predict import Prediction
 
 _NAMES = {MemoryPlace.NVME: "drive"}
 _BAR = 24  # columns
+_NEXT = "next   "
 _HOST = "host.memory_bytes"
 
 
@@ -24,14 +25,15 @@ _HOST = "host.memory_bytes"
 class Verdict:
     """A prediction with what is said of it.
 
-    ``next_step`` is a command and what it does; ``own_host`` says that the user gave the host's
+    ``next_step`` is a command and what it does; None, as ``advice``, where nobody looked for one.
+    ``own_host`` says that the user gave the host's
     memory, where a machine of the catalogue has an assumption.
     """
 
     prediction: Prediction
     trust: Trust
-    advice: Sequence[Advice]
-    next_step: tuple[str, str]
+    advice: Sequence[Advice] | None
+    next_step: tuple[Sequence[str], str] | None
     own_host: bool
 
     @property
@@ -40,7 +42,8 @@ class Verdict:
         case, share = self.prediction.case, self.trust.band.fits_share
         verdict = "[bold green]fits[/]" if self.prediction.fit else "[bold red]does not fit[/]"
         if 0.0 < share < 1.0:
-            verdict += f", in {share:.0%} of what the machine's sizes may be"
+            shown = share if self.prediction.fit else 1.0 - share
+            verdict += f", in {shown:.0%} of what the machine's sizes may be"
         name = escape(f"{case.model.name} on {case.machine.name}, {case.plan.policy}")
         return f"{name}: {verdict}"
 
@@ -50,9 +53,14 @@ class Verdict:
         console.print()
         console.print(pairs((*self._speed(), ("", ""), *self._room(console))))
         console.print()
-        console.print(self._changes())
-        console.print()
-        console.print(pairs(self._rest()))
+        if self.advice is not None:
+            console.print(self._changes(self.advice))
+            console.print()
+        console.print(pairs((("trust", self.trust.line),)))
+        if self.next_step is not None:
+            words, why = self.next_step
+            show_command(console, _NEXT, words)
+            console.print(f"{'':{len(_NEXT)}}{why}", highlight=False)
 
     def _speed(self) -> Iterator[tuple[str, str]]:
         found, band = self.prediction, self.trust.band
@@ -78,23 +86,21 @@ class Verdict:
     def _amount(self, place: Demand) -> str:
         need, have = place.needed_bytes / GIB, place.available_bytes / GIB
         amount = f"{need:.1f} of {have:.1f} GiB"
-        if not place.fits:
-            return (
-                f"[red]{amount}: {place.missing_bytes / GIB:.1f} GiB missing[/] ({place.largest})"
-            )
-        assumed = place.place is MemoryPlace.HOST and not self.own_host
-        quantity = self.prediction.case.machine.quantities[_HOST]
-        if assumed and quantity.provenance == "assumed":
-            return f"{amount} (assumed, --host-memory)"
-        return amount
+        ours = place.place is MemoryPlace.HOST and not self.own_host
+        assumed = ours and self.prediction.case.machine.quantities[_HOST].provenance == "assumed"
+        said = " (assumed, --host-memory)" if assumed else ""
+        if place.fits:
+            return amount + said
+        missing = f"{place.missing_bytes / GIB:.1f} GiB missing"
+        return f"[red]{amount}: {missing}[/] ({place.largest}){said}"
 
-    def _changes(self) -> RenderableType:
-        if not self.advice:
+    def _changes(self, advice: Sequence[Advice]) -> RenderableType:
+        if not advice:
             gain = "helps" if self.prediction.fit else "makes it fit"
             return f"No single change of the plan that was tried {gain}."
         base = self.prediction
         table = headed("what to change first", *left("tokens/s", "device"), "then binds", gap=1)
-        for item in self.advice:
+        for item in advice:
             after = item.prediction
             table.add_row(
                 item.change,
@@ -103,12 +109,6 @@ class Verdict:
                 after.bound.words[0],
             )
         return table
-
-    def _rest(self) -> Iterator[tuple[str, str]]:
-        command, why = self.next_step
-        yield "trust", self.trust.line
-        yield "next", f"[bold]{escape(command)}[/]"
-        yield "", why
 
 
 def _binds(found: Prediction) -> str:

@@ -82,22 +82,21 @@ class Target(Site):
 
     @property
     def chosen(self) -> tuple[Plan, Recipe]:
-        """Plan and recipe of the file, or of the flags."""
-        if self.plan_file is None:
+        """Plan and recipe of the file, or of the flags.
+
+        A sequence that nobody chose is no longer than the model has positions.
+        """
+        if self.plan_file is None and "--sequence" in self.given:
             return self.plan, self.recipe
+        if self.plan_file is None:
+            length = model_of(self.model).shortened(self.recipe.sequence)
+            return self.plan, replace(self.recipe, sequence=length)
         return parse(read_text(self.plan_file), where=str(self.plan_file))
 
     @property
     def spec(self) -> Spec:
-        """The case by name. Raises ``ValueError`` where a size or the plan cannot be read.
-
-        A sequence that nobody chose is no longer than the model has positions.
-        """
+        """The case by name. Raises ``ValueError`` where a size or the plan cannot be read."""
         plan, recipe = self.chosen
-        model = model_of(self.model)
-        left = self.plan_file is None and "--sequence" not in self.given
-        if left and model.learned and model.max_positions is not None:
-            recipe = replace(recipe, sequence=min(recipe.sequence, model.max_positions))
         return Spec(
             model=self.model,
             machine=self.machine,
@@ -130,7 +129,8 @@ def recipe_flags(recipe: Recipe, usual: Recipe) -> Iterator[str]:
     """What differs from another recipe."""
     for f in fields(Recipe):
         value = getattr(recipe, f.name)
-        if value != getattr(usual, f.name):
+        follows = f.name == "wire_dtype" and recipe.storage_dtype.is_integer
+        if value != getattr(usual, f.name) and not follows:
             yield _flag(flag_of(Recipe, f.name), value)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from experiments.entry.verbs import VERBS
 from zo2sim.machines.file import names as machines
-from zo2sim.models.presets import names as models
+from zo2sim.models.presets import every as models
 
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _SCRIPT = """\

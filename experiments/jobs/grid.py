@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.case.axes import _PLAN, _RECIPE, parse_value
 from experiments.jobs.job import Job
-from zo2sim.plan.choices import Plan
+from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import from_fields
 from zo2sim.plan.refusals import refusal
 
@@ -44,6 +44,8 @@ def _merged(owner: Any, texts: dict[str, str]) -> Any:
     values = {f.name: getattr(owner, f.name) for f in fields(owner)}
     if "policy" in texts and owner.pinning == Plan(policy=owner.policy).pinning:
         values["pinning"] = "auto"  # nobody chose it: it follows the policy
+    if "storage_dtype" in texts and owner.storage_dtype.is_integer:
+        values["wire_dtype"] = Recipe().wire_dtype  # nobody chose it: it followed the storage
     values |= {key: parse_value(text) for key, text in texts.items()}
     return from_fields(type(owner), values)
 

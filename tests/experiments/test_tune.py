@@ -108,6 +108,6 @@ def test_the_screen_ends_with_what_to_do_next(tmp_path: Path):
     assert "next  --write-plan best.toml writes the plan" in call(tune, *small).out
     assert "--free microbatches may find a faster one" in call(tune, *small).out
     file = tmp_path / "b.toml"
-    out = " ".join(call(tune, *FEW, "--write-plan", str(file)).out.split())
-    assert f"next zo2sim plan --plan {file}; zo2sim run takes it, too" in out
+    out = call(tune, *FEW, "--write-plan", str(file)).out.replace(" \\\n     ", "")
+    assert f"next  zo2sim plan --model opt-125m --machine rtx-4090-24gb --plan {file}\n" in out
     assert "may find a faster one" not in out

@@ -102,7 +102,8 @@ def test_no_text_breaks_the_reader(lines: list[str], tmp_path_factory: pytest.Te
 
 def test_an_operation_that_a_policy_leaves_out_is_the_answer_no(monkeypatch: pytest.MonkeyPatch):
     """The race verifier alone would not see it."""
-    monkeypatch.setattr("zo2sim.policies.build", lambda *about: without("Utail.1", build(*about)))
+    left_out = lambda *about: without("Utail.1", build(*about))  # noqa: E731
+    monkeypatch.setattr("zo2sim.policies.proof.build", left_out)
     outcome = call(verify, "--policy", "dual", "--blocks", "2")
     assert outcome.code == 3
     assert "Ftail (compute, step 2) reads unit tail with 0 records" in outcome.out

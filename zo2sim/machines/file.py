@@ -25,7 +25,7 @@ from zo2sim.machines.keys import TABLES, closest, key_of
 from zo2sim.machines.machine import PARTS, Machine
 from zo2sim.machines.quantity import Quantity
 from zo2sim.machines.units import Unit, units_of, written
-from zo2sim.spelling import readings, suggestion
+from zo2sim.spelling import reading, suggestion
 
 THIS_HOST = "this-host"
 _OPTIONAL = ("nvme", "cpu")
@@ -80,9 +80,9 @@ def resolve(name_or_path: str | Path) -> Machine:
     try:
         text = Path(name_or_path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        found = readings(name, names())
-        if len(found) == 1:
-            return named(found[0])
+        found = reading(name, names())
+        if found is not None:
+            return named(found)
         reason = f" ({getattr(error, 'strerror', None) or error})"
         raise ValueError(
             "a machine must be one of the catalogue (zo2sim machines lists them), or the path of a "

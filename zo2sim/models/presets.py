@@ -10,9 +10,10 @@ from typing import cast
 from zo2sim.models import file
 from zo2sim.models.config import from_config, name_of, read, unread
 from zo2sim.models.shapes import Model
-from zo2sim.spelling import readings, suggestion
+from zo2sim.spelling import reading, suggestion
 
 _TRACED = files("zo2sim") / "data" / "models"
+_ID_OF = "config.json of "
 _SUFFIXES = {":tied": True, ":untied": False}
 
 
@@ -134,8 +135,10 @@ def _known(text: str) -> tuple[str, bool | None] | None:
         return plain, suffix
     if _exists(text):
         return None
-    found = readings(plain, every()) or readings(plain, tuple(_ids()))
-    return (_ids().get(found[0], found[0]), suffix) if len(found) == 1 else None
+    if "/" in plain and plain in _traced_ids():
+        return _traced_ids()[plain], suffix
+    found = reading(plain, every()) or reading(plain, tuple(_ids()))
+    return None if found is None else (_ids().get(found, found), suffix)
 
 
 def _exists(text: str) -> bool:
@@ -166,6 +169,13 @@ def _configs() -> dict[str, dict[str, object]]:
 def _ids() -> dict[str, str]:
     """Names by Hugging Face id."""
     return {str(config["id"]): name for name, config in _configs().items() if "id" in config}
+
+
+@cache
+def _traced_ids() -> dict[str, str]:
+    """The same of the traced ones, whose notes begin with it."""
+    firsts = ((_shipped(name, None).notes[0], name) for name in traced())
+    return {note.removeprefix(_ID_OF).split()[0]: name for note, name in firsts}
 
 
 def _groups() -> dict[str, dict[str, object]]:

@@ -236,6 +236,10 @@ class Model:
                 f"are learned one by one; got {sequence}; use sequence={self.max_positions} or less"
             )
 
+    def shortened(self, sequence: int) -> int:
+        """A sequence that nobody chose: no longer than positions that are learned one by one."""
+        return min(sequence, self.max_positions or sequence) if self.learned else sequence
+
     @cached_property
     def elements(self) -> int:
         """Parameter count; equals ``sum(p.numel() for p in model.parameters())``."""

@@ -7,7 +7,6 @@ nothing else.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.refusals import check
@@ -17,9 +16,8 @@ from zo2sim.policies.streaming import evaluate_ops, flush_ops, period_ops
 from zo2sim.policies.task import task
 from zo2sim.schedule.edges import with_edges
 from zo2sim.schedule.ops import Op, Program, Schedule
-from zo2sim.schedule.verify import Hazard, unfulfilled, verify
 
-__all__ = ["Layout", "Shape", "build", "flush", "hazards", "task"]
+__all__ = ["Layout", "Shape", "build", "flush", "task"]
 
 
 def build(shape: Shape, plan: Plan, recipe: Recipe) -> Program:
@@ -59,17 +57,6 @@ def build(shape: Shape, plan: Plan, recipe: Recipe) -> Program:
 def flush(layout: Layout, done: int) -> Schedule:
     """Apply what is pending after ``done`` steps; it starts when the device is idle."""
     return _schedule(layout, "flush", flush_ops(layout, done), cyclic=False)
-
-
-def hazards(layout: Layout) -> tuple[Hazard, ...]:
-    """Every race of a plan's program, and all that its model asks and it does not; none if proved.
-
-    Raises ``ValueError`` as `build` does.
-    """
-    program = build(layout.shape, layout.plan, layout.recipe)
-    asked = task(layout.shape, layout.plan, layout.recipe)
-    races = verify(program, num_slots=layout.num_slots)
-    return (*races, *unfulfilled(program, asked, partial(flush, layout)))
 
 
 def _schedule(layout: Layout, part: str, ops: Iterable[Op], *, cyclic: bool) -> Schedule:

@@ -118,15 +118,21 @@ class _Part:
                 yield _incomplete(item, f"runs {_LANES[sign]}, which nobody asks for here")
             elif op.unit != due:
                 yield _incomplete(item, f"runs {_LANES[sign]}, which passes {unit_name(due)} next")
-            elif self.task.in_place and self._is_early(sign, ran):
+            elif self.task.in_place and self._is_early(op, sign, ran):
                 yield _incomplete(item, f"runs {_LANES[sign]} in place, but the other sign is next")
             self.ran[sign] += 1
 
-    def _is_early(self, sign: str, ran: int) -> bool:
-        """In place W- starts from W+, and another W+ from what W- has left."""
+    def _is_early(self, op: Op, sign: str, ran: int) -> bool:
+        """In place W- starts from W+, and another W+ from what W- has left.
+
+        A head that one sign alone takes is left as that sign has it, for a tied tail to read: the
+        other sign has passed its tail by then.
+        """
+        units = len(self.task.units)
+        ahead = units - 1 if self.task.tied and op.unit == HEAD and len(op.lanes) == 1 else 0
         if sign == "-":
-            return self.ran["+"] <= ran
-        return sign == "+" and self.ran["-"] <= ran - len(self.task.units)
+            return self.ran["+"] <= ran + ahead
+        return sign == "+" and self.ran["-"] <= ran - units + ahead
 
     def _loss(self, item: Unrolled) -> Iterator[Hazard]:
         wanted = self.passes * len(self.task.units)

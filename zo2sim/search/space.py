@@ -52,12 +52,13 @@ def plan_axes(case: Case, *, fixed: Container[str] = ()) -> dict[str, tuple[Any,
 
 def recipe_axes(recipe: Recipe) -> dict[str, tuple[Any, ...]]:
     """Values of the recipe's axes that a search may be asked to vary, too."""
+    stored = recipe.storage_dtype.is_integer
     half = recipe.compute_dtype if recipe.compute_dtype is not Dtype.FP32 else Dtype.FP16
     return {
         "microbatches": (1, 2, 4, 8, 16, 32),
         "samples": (1, 2, 4, 8),
         "storage_dtype": (Dtype.FP32, half, *(() if recipe.lora_rank is None else INTEGERS)),
-        "wire_dtype": (Dtype.FP32, half, Dtype.FP8),
+        "wire_dtype": (recipe.storage_dtype,) if stored else (Dtype.FP32, half, Dtype.FP8),
         "noise": ("gaussian", "rademacher"),
     }
 

@@ -187,7 +187,8 @@ def test_what_makes_a_band_wide_names_the_part_that_measures_it(widest: str, par
 def test_a_step_that_is_only_averaged_is_said_to_be(monkeypatch: pytest.MonkeyPatch):
     shown = (*SMALL, "--machine", "rtx-4090-24gb")
     assert call(plan, *shown, "--json", "-").json["averaged_periods"] == 0
-    assert "steady state" not in call(plan, *shown).out
+    assert "periods" not in call(plan, *shown).out
     monkeypatch.setattr(events, "cycles", lambda ends: np.zeros(1))
     assert call(plan, *shown, "--json", "-").json["averaged_periods"] == 48
-    assert "none found: the mean of 48 periods" in call(plan, *shown).out
+    assert "trust  a mean of 48 periods, none of which repeats" in call(plan, *shown).out
+    assert "none found: the mean of 48 periods" in call(plan, *shown, "--details").out

@@ -313,7 +313,7 @@ def test_a_limit_is_not_for_the_run_that_it_is_compared_with(
 ):
     """A slot holds one of two blocks, and the limit leaves no room for the other."""
     few = ("--batch", "1", "--sequence", "4")  # activations are small
-    limited = (*small, *few, "--device-memory", "63000")
+    limited = (*small, *few, "--device-memory", "63kB")
     assert call(run, *limited, "--policy", "resident", "--out", str(tmp_path / "a")).code == 3
     streamed = (*limited, "--num-slots", "1", "--against", "resident")
     outcome = call(run, *streamed, "--out", str(tmp_path / "b"))

@@ -166,7 +166,7 @@ def test_plan_prints_both_beside_the_prediction(tmp_path: Path):
     file.write_text(dump(validated(calibrated())))
     fp32 = ("--storage-dtype", "fp32", "--wire-dtype", "fp32", "--compute-dtype", "fp32")
     words = ("--model", "opt-125m", "--machine", str(file), *fp32)
-    screen = " ".join(call(plan, *words, "--sequence", "256").out.split())
+    screen = " ".join(call(plan, *words, "--sequence", "256", "--details").out.split())
     assert "hold-out error 3.4% mean, 12.7% worst, -0.6% signed; 90 % bands held 83%" in screen
     assert "256 tokens of a sequence (calibrated: 128)" in screen
     found = call(plan, *words, "--sequence", "128", "--json", "-").json
