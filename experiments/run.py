@@ -9,11 +9,14 @@ Without arguments it pre-trains a small model on text that comes with Python, an
 to tell code from prose. A run that was stopped or killed goes on with --resume to the same bits.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the imports that read it
 
 from rich.console import Console
 from rich.markup import escape
@@ -188,7 +191,7 @@ def _print(
     if summary["steps"] < summary["steps_wanted"]:
         console.print(
             f"stopped after {summary['steps']} of {summary['steps_wanted']} steps; go on with\n"
-            f"  python -m experiments.run --resume --out {out}",
+            f"  zo2sim run --resume --out {out}",
             markup=False,
         )
     for note in not_sampled:

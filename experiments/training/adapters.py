@@ -16,12 +16,16 @@ from zo2sim.checks import shown
 from zo2sim.plan.choices import Recipe
 
 CONFIG = "adapter_config.json"
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _EXACT: dict[str, Any] = {"autocast_adapter_dtype": False}
 """Adapters keep the dtype of the weights, as the plan counts them."""
 
 
 def base_of(name: str, folder: Path) -> str | None:
-    """Where the model lies of which ``folder`` holds adapters; None where it holds no adapters."""
+    """Where the model lies of which ``folder`` holds adapters; None where it holds no adapters.
+
+    A name that is no folder here may be one in ``folder``.
+    """
     if not (folder / CONFIG).is_file():
         return None
     path = folder / CONFIG
@@ -31,7 +35,18 @@ def base_of(name: str, folder: Path) -> str | None:
             f"--model {name}: base_model_name_or_path of {CONFIG} must name the model that its "
             f"adapters belong to; got {shown(base)}"
         )
-    return base
+    if not any((folder / file).is_file() for file in _WEIGHTS):
+        raise ValueError(
+            f"--model {name}: a folder with {CONFIG} must hold the adapters' weights, "
+            f"{' or '.join(_WEIGHTS)}; {folder} has neither"
+        )
+    beside = folder / base
+    return str(beside) if not Path(base).is_dir() and beside.is_dir() else base
+
+
+def tokenizer_of(folder: Path, base: str) -> str:
+    """Where the tokenizer lies: beside the adapters, or else with their model."""
+    return str(folder) if any(folder.glob("tokenizer*")) else base
 
 
 def opened(model: Any, folder: Path) -> Any:
@@ -44,7 +59,13 @@ def opened(model: Any, folder: Path) -> Any:
 
 def check_rank(name: str, adapted: Any, recipe: Recipe) -> None:
     """Raise ``ValueError`` where the recipe trains no adapters, or some of another rank."""
-    came = adapted.peft_config["default"].r
+    config = adapted.peft_config["default"]
+    came = getattr(config, "r", None)
+    if came is None:
+        raise ValueError(
+            f"--model {name} must hold adapters that have a rank (LoRA); "
+            f"got {config.peft_type.value}"
+        )
     if came != recipe.lora_rank:
         raise ValueError(
             f"--model {name} holds adapters of rank {came}: --trainable must be lora:{came}; "

@@ -99,7 +99,8 @@ def load(name: str, source: str | Path, recipe: Recipe, seed: int) -> LoadedMode
     where there is no model, it is no causal language model, or some of its weights are missing.
     """
     base = adapters.base_of(name, Path(source))
-    loaded = _loaded(name, source, source if base is None else base, recipe)
+    tokens = source if base is None else adapters.tokenizer_of(Path(source), base)
+    loaded = _loaded(name, tokens, source if base is None else base, recipe)
     if base is not None:
         with _readable(name):
             model = adapters.opened(loaded.model, Path(source))
@@ -111,11 +112,11 @@ def load(name: str, source: str | Path, recipe: Recipe, seed: int) -> LoadedMode
     return replace(loaded, model=model)
 
 
-def _loaded(name: str, source: str | Path, base: str | Path, recipe: Recipe) -> LoadedModel:
+def _loaded(name: str, tokens: str | Path, base: str | Path, recipe: Recipe) -> LoadedModel:
     quieten()
     _check_files(name, Path(base))
     with _readable(name):
-        tokenizer = AutoTokenizer.from_pretrained(source, **_LOCAL)
+        tokenizer = AutoTokenizer.from_pretrained(tokens, **_LOCAL)
         dtype = TORCH_DTYPES[recipe.plain_dtype]
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base, dtype=dtype, output_loading_info=True, **_LOCAL

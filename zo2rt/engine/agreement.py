@@ -94,9 +94,10 @@ class Agreement:
         if stored is None:
             kinds = sorted({str(p.dtype) for p in self.model.parameters()})
             yield f"the model must be in fp32, fp16 or bf16; got {', '.join(kinds) or 'no weights'}"
-        elif self._speaks and stored is not own.storage_dtype:
+        elif self._speaks and stored is not own.plain_dtype:
+            field = "compute_dtype" if own.storage_dtype.is_integer else "storage_dtype"
             yield (
-                f"the model must be in the recipe's storage_dtype, {own.storage_dtype}; it is in "
+                f"the model must be in the recipe's {field}, {own.plain_dtype}; it is in "
                 f"{stored}; convert it, or leave the dtypes of the recipe out"
             )
         if self.args.mixed_precision not in ("no", *_PRECISIONS):

@@ -23,7 +23,7 @@ from zo2rt.noise.draws import Draws, ElementDraws, MezoDraws
 from zo2rt.optimizer import Estimator, MezoSgd, Objective
 from zo2rt.steps.operations import Lasting, Operations
 from zo2rt.steps.supported import check, check_model
-from zo2rt.weights.arena import Arena, Formats
+from zo2rt.weights.arena import Arena, Formats, check_encodable
 from zo2rt.weights.block_store import BlockStore
 from zo2rt.weights.residence import Residence
 from zo2rt.weights.swallowed import Swallowed
@@ -107,12 +107,15 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     weights = [p.tensor for p in units.parameters]
     check_room(demand(Formats(units, layout)), backend, limit=settings.limit, weights=weights)
     trained = _trained(settings, units)
+    check_encodable(units, Formats(units, layout))  # before a weight moves
     run = _journalled(settings, model, units, trained, backend)
     with ExitStack() as undone:
         if run is not None:
             undone.callback(run.close)
         arena = Arena(backend, units, layout)
         blocks = _block_store(settings, arena, units)
+        if blocks is not None:
+            undone.callback(blocks.close)
         residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
         draws = _draws(settings, trained, backend)
         lane_weights = InPlaceWeights if layout.in_place else ScratchWeights

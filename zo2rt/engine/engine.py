@@ -291,8 +291,12 @@ class Engine:
                 self._backend.synchronize(self._executor.enqueue_step(number))
             if step.error is not None:
                 self._undo(number)
-                step.error.add_note(f"step {number} was undone; another batch can be given")
-                raise step.error
+                error, step.error = step.error, None
+                error.add_note(f"step {number} was undone; another batch can be given")
+                try:
+                    raise error
+                finally:
+                    del error  # or this frame, which is one of its own, holds it
 
     def _undo(self, number: int) -> None:
         """A step that failed has made every update but its own, which is of nothing."""

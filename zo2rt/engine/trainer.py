@@ -272,19 +272,23 @@ class ZerothOrderTrainer(Trainer):
     def _abandon(self, error: BaseException) -> None:
         """Let the engine go, and nothing of it behind on the backend."""
         engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.__exit__(type(error), error, error.__traceback__)
-            if self._backend is not None:
-                with suppress(StreamFailed):
-                    self._backend.timings()
-        self._close_own()
+        try:
+            if engine is not None:
+                engine.__exit__(type(error), error, error.__traceback__)
+                if self._backend is not None:
+                    with suppress(StreamFailed):
+                        self._backend.timings()
+        finally:
+            self._close_own()
 
     def _give_back(self) -> None:
         """The model holds its own weights again, with every pending update."""
         engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
-        self._close_own()
+        try:
+            if engine is not None:
+                engine.close()
+        finally:
+            self._close_own()
 
     def _close_own(self) -> None:
         backend, self._own_backend = self._own_backend, None

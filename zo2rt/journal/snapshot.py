@@ -126,9 +126,7 @@ def prune(fs: FileSystem, folder: Path) -> None:
     there for when the first is damaged. What a killed process left half written or half removed
     goes too.
     """
-    for name in fs.names(folder):
-        if name.endswith(durable.TEMPORARY):
-            durable.remove_tree(fs, folder / name)
+    durable.remove_temporary(fs, (folder / name for name in fs.names(folder)))
     for path in _folders(fs, folder)[KEPT:-1]:
         condemned = path.with_name(path.name + durable.TEMPORARY)
         fs.rename(path, condemned)  # no reader sees a part of it

@@ -68,7 +68,10 @@ class Lane:
         self.running = False
         if self._error is not None:
             error, self._error = self._error, None  # its frames hold hidden states
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # or this frame, which is one of its own, holds it
 
     def close(self) -> None:
         """End the thread, wherever it stands; returns when it is gone."""

@@ -171,12 +171,12 @@ class MezoDraws(Draws):
         self._lr_first = {p.name for p in trained if any(part in p.name for part in undecayed)}
         self._device = str(device)
         self._drawn: dict[int, StepDraws[str]] = {}
+        self._latest: dict[int, StepDraws[str]] = {}
 
     def begin(self, keys: Sequence[int]) -> None:
         """The step before may still have updates to come; older ones do not."""
-        kept = dict(list(self._drawn.items())[-len(keys) :])
         new = {key: StepDraws(key, self._templates, device=self._device) for key in keys}
-        self._drawn = kept | new
+        self._drawn, self._latest = self._latest | new, new
 
     def perturb(
         self, out: Tensor, base: Tensor, parameter: UnitParameter, *, key: int, scaled_eps: float

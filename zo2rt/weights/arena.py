@@ -4,7 +4,8 @@ Each is a flat uint8 tensor. `zo2sim.memory.runtime` accounts for them under the
 byte.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from zo2rt.backends import Backend
 from zo2rt.model.codec import WireLayout as Format
 from zo2rt.model.codec import encoded, views, write
-from zo2rt.model.integers import Encoded
+from zo2rt.model.integers import Encoded, check_finite
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2sim.dtypes import Dtype
 from zo2sim.policies import Layout
@@ -227,7 +228,22 @@ def fill(unit: Unit, weights: Sequence[Tensor], buffer: Tensor, form: Format) ->
     with torch.no_grad():
         for parameter, tensor, piece in zip(unit.parameters, weights, form.pieces, strict=True):
             assert piece.dtype is not Dtype.FP8
-            try:
+            with _named(parameter):
                 write(tensor, buffer, piece)
-            except ValueError as error:
-                raise ValueError(f"{parameter.name}: {error}") from None
+
+
+def check_encodable(units: Units, formats: Formats) -> None:
+    """Raise the ``ValueError`` of `fill` for weights that an integer format cannot hold."""
+    for unit in units.order:
+        for parameter, piece in zip(unit.parameters, formats.home(unit).pieces, strict=True):
+            if piece.dtype.is_integer:
+                with _named(parameter):
+                    check_finite(parameter.tensor.data)
+
+
+@contextmanager
+def _named(parameter: UnitParameter) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{parameter.name}: {error}") from None

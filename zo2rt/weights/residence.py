@@ -140,11 +140,14 @@ class Residence:
 
 
 def _dense(buffer: Tensor, piece: Piece) -> Tensor:
-    """The weights of a tensor in an integer format, in the format of its scales."""
+    """The weights of a tensor in an integer format, in the format of its scales, on the host.
+
+    A device has room for those of one tensor, not of all.
+    """
     dtype = TORCH_DTYPES[piece.form.scale]
     weights = torch.empty(piece.shape, dtype=dtype, device=buffer.device)
     encoded(buffer, piece).decode(weights)
-    return weights
+    return weights.cpu()
 
 
 def _moved(model: nn.Module, device: torch.device) -> list[tuple[nn.Module, str, Tensor]]:

@@ -1,7 +1,11 @@
 """A run with LoRA: adapters of its own or a folder's; they alone train, and they are saved."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from shutil import copy, copytree
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, ByT5Tokenizer, GPT2Config, GPT2LMHeadModel
 
 from experiments import run
+from experiments.training.adapters import CONFIG
 from experiments.training.loaded_model import load
 from tests.commands import call
 from tests.tiny_causal import save
@@ -123,3 +128,46 @@ def test_adapters_that_do_not_say_whose_they_are_are_refused(trained: Path, tmp_
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": null}')
     with pytest.raises(ValueError, match="must name the model that its adapters belong to"):
         load("m", tmp_path, LORA, 0)
+
+
+def test_adapters_without_weights_are_refused_before_anything_is_asked_for(
+    trained: Path, tmp_path: Path
+):
+    (tmp_path / CONFIG).write_bytes((trained / "model" / CONFIG).read_bytes())
+    with pytest.raises(ValueError, match=rf"adapter_model.bin; {tmp_path} has neither"):
+        load("m", tmp_path, LORA, 0)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of PEFT's names for things
+def test_adapters_without_a_rank_are_refused(base: Path, tmp_path: Path):
+    from peft import IA3Config, get_peft_model
+
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    config = IA3Config(target_modules=["v_proj", "fc2"], feedforward_modules=["fc2"])
+    get_peft_model(model, config).save_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match=r"adapters that have a rank \(LoRA\); got IA3"):
+        load("m", tmp_path, LORA, 0)
+
+
+def test_their_model_may_lie_beside_them_and_have_the_tokenizer(
+    base: Path, trained: Path, tmp_path: Path
+):
+    copytree(base, tmp_path / "its" / "model")
+    for path in (trained / "model").glob("adapter_*"):
+        copy(path, tmp_path)
+    fields = json.loads((tmp_path / CONFIG).read_text())
+    text = json.dumps(fields | {"base_model_name_or_path": "its/model"})
+    (tmp_path / CONFIG).write_text(text)
+    moved, there = load("m", tmp_path, LORA, 0), load("m", trained / "model", LORA, 0)
+    assert torch.equal(logits(moved.model), logits(there.model))
+    assert moved.tokenizer.get_vocab() == there.tokenizer.get_vocab()
+
+
+def test_nothing_is_asked_of_a_hub():
+    """The variable is read when it is imported, which another test may have done."""
+    asked = (
+        "import experiments.run; from huggingface_hub import constants; "
+        "assert constants.HF_HUB_OFFLINE"
+    )
+    clean = {name: value for name, value in os.environ.items() if "OFFLINE" not in name}
+    subprocess.run([sys.executable, "-c", asked], env=clean, check=True)

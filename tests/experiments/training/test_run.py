@@ -190,7 +190,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     outcome = interrupted(stopped, small, stopping, step)
     assert outcome.code == 1
     assert f"stopped after {step + 1} of 6 steps" in outcome.out
-    assert "python -m experiments.run --resume --out" in outcome.out
+    assert "zo2sim run --resume --out" in outcome.out
     assert call(run, "--resume", "--no-report", "--out", str(stopped)).code == 0
     assert weights(stopped) == weights(whole)
     same = ("training_loss_early", "training_loss_late", "held_out_loss_after", "accuracy_before")

@@ -1,6 +1,9 @@
 """An error in the user's loss or data is raised as it is, and the engine goes on after it."""
 
+import gc
+import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -232,3 +235,36 @@ def test_the_trainer_raises_the_user_s_error_and_can_be_used_again(tmp_path: Pat
         mine.train_dataset = Tokens()
         mine.train()
         assert mine.state.global_step == STEPS
+
+
+def test_an_error_that_is_gone_keeps_no_tensor():
+    """Or device memory would wait for a collection of cycles."""
+    held: list[weakref.ref[Tensor]] = []
+
+    def failing(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        loss = model_loss(model, batch)
+        if armed:
+            held.append(weakref.ref(loss))
+            raise Refused
+        return loss
+
+    armed = False
+    objective = Objective(example=DATA[0], loss_fn=failing)
+    with (
+        HostBackend() as place,
+        Engine(
+            build("opt"), Plan(), recipe(), objective, backend=place, optimizer=OPTIMIZER
+        ) as engine,
+    ):
+        engine.step(DATA[0])
+        armed = True
+        gc.collect()
+        gc.disable()
+        try:
+            with suppress(Refused):
+                engine.step(DATA[1])
+            kept = [tensor() for tensor in held]
+        finally:
+            gc.enable()
+    assert kept
+    assert not any(tensor is not None for tensor in kept)

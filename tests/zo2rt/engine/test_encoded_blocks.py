@@ -12,17 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.families import batch
+from tests.families import SEQUENCE, batch
 from tests.strategies import encoded
 from tests.thorough import examples
 from tests.zo2rt.engine.adapted_models import adapted
 from tests.zo2rt.engine.engine_runs import engine, losses_of
+from tests.zo2rt.engine.test_trainer import arguments, trainer
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2rt.engine import engine as engine_module
 from zo2rt.memory.demand import demand
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.loss import model_loss
 from zo2rt.weights.arena import Formats
+from zo2rt.weights.block_store import BlockStore
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.pinned import whole_pages
@@ -188,21 +190,63 @@ def test_what_has_no_room_dense_comes_back_empty(monkeypatch: pytest.MonkeyPatch
     assert {k: v.numel() for k, v in model.state_dict().items()} == shown
 
 
-def test_what_is_not_finite_is_refused_by_name():
+@pytest.mark.parametrize("plan", [Plan(), Plan(tier="nvme")], ids=["zo2", "nvme"])
+def test_what_is_not_finite_is_refused_by_name(plan: Plan, tmp_path: Path):
+    """Before a weight has moved, or a file is there."""
     model = adapted("llama")
     name = "base_model.model.model.layers.1.mlp.up_proj.base_layer.weight"
     with torch.no_grad():
         model.get_parameter(name)[0, 0] = torch.inf
     with (
         pytest.raises(ValueError, match=rf"{name}: weights must be finite to be encoded"),
-        engine(model, Plan(), INT4, batch("llama")),
+        engine(model, plan, INT4, batch("llama"), folder=tmp_path),
     ):
         pass
+    after = {k: v for k, v in model.state_dict().items() if k != name}
+    before = adapted("llama").state_dict()
+    assert all(torch.equal(v, before[k]) for k, v in after.items())
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_weights_that_cannot_move_leave_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(BlockStore, "write", full)
+    with (
+        pytest.raises(OSError, match="no space left"),
+        engine(adapted("llama"), Plan(tier="nvme"), INT4, batch("llama"), folder=tmp_path),
+    ):
+        pass
+    assert [*tmp_path.rglob("blocks.bin")] == []
 
 
 def test_a_model_must_have_the_compute_dtype():
     with (
         pytest.raises(ValueError, match=r"must be torch.bfloat16 for compute_dtype=bf16; got"),
         engine(adapted("llama"), Plan(), replace(INT4, compute_dtype=Dtype.BF16), batch("llama")),
+    ):
+        pass
+
+
+def test_a_trainer_trains_beside_an_integer_format(tmp_path: Path):
+    model, args = adapted("llama"), arguments(tmp_path, max_steps=2)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    how = replace(INT4, sequence=SEQUENCE)
+    with trainer(model, args, how) as mine:
+        mine.train()
+        assert mine.outcome is not None
+        assert mine.outcome.loss is not None
+    changed = [k for k, v in model.state_dict().items() if not torch.equal(v, before[k])]
+    assert any("lora_" in k for k in changed)
+
+
+def test_a_trainer_s_model_must_have_the_compute_dtype(tmp_path: Path):
+    how = replace(INT4, compute_dtype=Dtype.BF16)
+    with (
+        pytest.raises(ValueError, match="in the recipe's compute_dtype, bf16; it is in fp32"),
+        trainer(adapted("llama"), arguments(tmp_path), how),
     ):
         pass

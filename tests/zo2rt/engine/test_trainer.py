@@ -344,6 +344,29 @@ def test_random_rounding_is_the_engine_s(tmp_path: Path):
     assert not same(weights(mine), weights(nearest))
 
 
+def test_its_own_backend_is_closed_even_where_closing_the_engine_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    closed, close_engine, close = [], Engine.close, HostBackend.close
+
+    def failing(engine: Engine) -> None:
+        close_engine(engine)
+        raise OSError("a device went away")
+
+    def closing(backend: HostBackend) -> None:
+        closed.append(backend)
+        close(backend)
+
+    monkeypatch.setattr(Engine, "close", failing)
+    monkeypatch.setattr(HostBackend, "close", closing)
+    mine = ZerothOrderTrainer(
+        build("opt"), arguments(tmp_path), plan=PLAN, recipe=HOW, train_dataset=Tokens()
+    )
+    with pytest.raises(OSError, match="a device went away"):
+        mine.train()
+    assert len(closed) == 1
+
+
 def test_blocks_on_nvme_are_refused(tmp_path: Path):
     with (
         pytest.raises(ValueError, match="tier must be ram: blocks on NVMe belong to a journal"),

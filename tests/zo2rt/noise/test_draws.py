@@ -5,6 +5,7 @@ import weakref
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from tests.zo2rt.noise.noise_cases import KEY, update_of
 from zo2rt import noise
 from zo2rt.model.units import UnitParameter
 from zo2rt.noise import Extent
-from zo2rt.noise.draws import Both, ElementDraws
+from zo2rt.noise.draws import Both, ElementDraws, MezoDraws
 
 COUNT = 96
 
@@ -81,3 +82,15 @@ def test_weights_that_go_are_not_kept():
     del theta
     gc.collect()
     assert memory() is None
+
+
+def test_a_seed_of_the_step_before_is_still_known_after_it_came_again():
+    """Two samples of torch's noise have the seeds of a step and the next one."""
+    own = MezoDraws([parameter(3)], torch.device("cpu"))
+    for seed in (5, 4, 10):
+        own.begin([seed, seed + 1])
+    theta = weights(0)
+    for key in (4, 5, 10, 11):
+        own.perturb(theta, theta, parameter(3), key=key, scaled_eps=1e-3)
+    with pytest.raises(KeyError):
+        own.perturb(theta, theta, parameter(3), key=6, scaled_eps=1e-3)

@@ -6,19 +6,25 @@ row of four-bit codes puts element 2 i into the low half of byte i. A weight is
 byte as two's complement and z = 0. int4: u is 0 to 15 and z = 8. int4_asym: z is 0 to 15, a byte
 per group. That is what compressed-tensors, GPTQ and AWQ define, in another order.
 
-Scales have the compute dtype. u - z has five bits and a half-precision scale eleven, so their
-product is exact in fp32, and W the format's exact value rounded once.
+Scales have the compute dtype. u - z has at most eight digits, and a scale that `encode` makes has
+eleven in half precision, sixteen (int8) or twenty in fp32, so their product is exact in fp32, and W
+the format's exact value rounded once.
 
-**Encoding** rounds to nearest. Symmetric: ``s = max |w| / 7.5`` (int8: 127.5), so that all sixteen
-codes are used. With zero points: ``s = (max(w, 0) - min(w, 0)) / 15`` and z = rn(-min(w, 0) / s).
-Then ``u = rn(w / s) + z``, cut to what the format holds. s is rounded up to its format, so no
-weight is further than half a step from what is encoded. Weights must be finite.
+**Encoding** rounds to nearest. Symmetric: ``s = max(-min(w, 0) / 8, max(w, 0) / 7)`` (int8: 128 and
+127). With zero points: ``s = (max(w, 0) - min(w, 0)) / 15`` and z = rn(-min(w, 0) / s). Then
+``u = rn(w / s) + z``, cut to what the format holds. s is rounded up to its format, so no weight is
+further than half a step from what is encoded. Weights must be finite.
+
+Symmetric weights that were decoded to fp32 are encoded to the same bytes again. In half precision
+they were rounded, and encoding them loses a little more each time: a model that was in an engine
+comes back rounded, and is loaded anew before another engine, or a run that is resumed, takes it.
 
 `encoding` and `decoding` are the fronts; behind them are `kernels` (numba) and, to decode on an
-accelerator, `triton_kernels`, bit for bit the same. `published` reads checkpoints that others made.
+accelerator, `triton_kernels`, bit for bit the same. `published` decodes the layouts of checkpoints
+that others made; no loader calls it yet.
 """
 
 from zo2rt.model.integers.decoding import Encoded
-from zo2rt.model.integers.encoding import encode
+from zo2rt.model.integers.encoding import check_finite, encode
 
-__all__ = ["Encoded", "encode"]
+__all__ = ["Encoded", "check_finite", "encode"]

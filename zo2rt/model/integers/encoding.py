@@ -9,6 +9,7 @@ from zo2sim.dtypes import Dtype
 
 ELEMENTS_AT_ONCE = 2**18
 """1 MiB of fp32: what encoding holds a few times beside the weights."""
+_NOT_FINITE = "weights must be finite to be encoded; got NaN or infinity"
 
 
 def encode(weights: Tensor, into: Encoded) -> None:
@@ -24,12 +25,18 @@ def encode(weights: Tensor, into: Encoded) -> None:
         _encode(rows[part].cpu().to(torch.float32).contiguous(), into, part)
 
 
+def check_finite(weights: Tensor) -> None:
+    """Raise what `encode` would of them, before anything is written."""
+    if weights.numel() and not all(extreme.isfinite() for extreme in weights.aminmax()):
+        raise ValueError(_NOT_FINITE)
+
+
 def _encode(rows: Tensor, into: Encoded, part: slice) -> None:
     """``rows`` is (rows, row length), fp32."""
     low, high = (torch.empty(into.scales[part].shape) for _ in range(2))
     kernels.extremes(rows.view(torch.int32).numpy(), into.group, low.numpy(), high.numpy())
     if not (low.isfinite().all() and high.isfinite().all()):
-        raise ValueError("weights must be finite to be encoded; got NaN or infinity")
+        raise ValueError(_NOT_FINITE)
     scales, zeros = _scales_and_zeros(low, high, into)
     into.scales[part] = scales
     if into.zeros is not None:
@@ -43,17 +50,24 @@ def _encode(rows: Tensor, into: Encoded, part: slice) -> None:
 
 def _scales_and_zeros(low: Tensor, high: Tensor, into: Encoded) -> tuple[Tensor, Tensor]:
     """Of every group, from its extremes, 0 among them."""
+    bits = into.dtype.bits
     if not into.dtype.has_zero_points:
-        largest = torch.maximum(-low, high)
-        scales = _rounded_up(largest / ((2**into.dtype.bits - 1) / 2), into.scales.dtype)
-        return scales, torch.full_like(largest, 8.0)
-    scales = _rounded_up((high - low) / 15, into.scales.dtype)
+        half = 2 ** (bits - 1)
+        scales = _rounded_up(torch.maximum(-low / half, high / (half - 1)), bits, into.scales.dtype)
+        return scales, torch.full_like(low, 8.0)
+    scales = _rounded_up((high - low) / 15, bits, into.scales.dtype)
     return scales, (-low / scales.to(torch.float32)).round_().clamp_(0, 15)
 
 
-def _rounded_up(scales: Tensor, dtype: torch.dtype) -> Tensor:
-    """The next number of the format that is not smaller, and no subnormal one."""
+def _rounded_up(scales: Tensor, bits: int, dtype: torch.dtype) -> Tensor:
+    """The next number of the format that is not smaller, and no subnormal one.
+
+    One of fp32 ends in ``bits`` zeros, which leaves room for the digits of u - z in a product.
+    """
     narrow = scales.clamp_(min=torch.finfo(dtype).tiny).to(dtype)
-    if dtype is not torch.float32:
+    if dtype is torch.float32:
+        last = 2**bits - 1
+        narrow.view(torch.int32).add_(last).bitwise_and_(~last)
+    else:
         narrow.view(torch.int16).add_((narrow.to(torch.float32) < scales).to(torch.int16))
     return narrow
