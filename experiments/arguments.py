@@ -66,10 +66,10 @@ def _spelled_out(config: object, words: Sequence[str]) -> list[str]:
             f"words but for the values of {' and '.join(names)} must begin with --; "
             f"got {words[len(names)]!r}"
         )
-    for name, word in zip(names, words[:first], strict=False):
+    pairs = tuple(zip(names, words[:first], strict=False))
+    for name, word in pairs:
         if name in typed(words[first:]):
             raise ValueError(f"{name} must be given once; {word!r} stands for it already")
-    pairs = zip(names, words[:first], strict=False)
     return [part for pair in pairs for part in pair] + list(words[first:])
 
 

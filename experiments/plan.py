@@ -135,7 +135,7 @@ def _predicted(config: Config) -> Answer:
     if config.write_plan is not None:
         write_file(config.write_plan, dump(*config.chosen).encode())
     if config.write_model is not None:
-        write_file(config.write_model, file.dump(config.spec.case().model).encode())
+        write_file(config.write_model, file.dump(prediction.case.model).encode())
     return Answer(
         summary(prediction, trust),
         lambda: _print(config, prediction, trust, Console()),

@@ -36,6 +36,7 @@ from experiments.folder.write import Number, Run, number_records, settings, writ
 from experiments.screen import headed, pairs, progress_bar, right, show_command
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import dump
+from zo2sim.predict.case import of_usual_length
 from zo2sim.predict.predict import predict
 from zo2sim.search.search import Effort, Found, NothingFits, Objective, Search, search
 from zo2sim.search.space import PlanSpace
@@ -74,8 +75,7 @@ class Config(Site):
         without(flags & RECIPE.keys(), (*self.free, *self.axis), by="--free or --axis")
         if "--sequence" in flags:
             return self
-        length = model_of(self.model).shortened(self.recipe.sequence)
-        return replace(self, recipe=replace(self.recipe, sequence=length))
+        return replace(self, recipe=of_usual_length(model_of(self.model), self.recipe))
 
 
 def main(config: Config) -> int:

@@ -17,7 +17,7 @@ from zo2sim.plan.file import from_fields
 from zo2sim.plan.workload import Workload
 from zo2sim.policies import Layout, Shape
 from zo2sim.policies.proof import hazards
-from zo2sim.predict.case import Case, asked
+from zo2sim.predict.case import Case, asked, of_usual_length
 from zo2sim.predict.predict import predict as predict_case
 from zo2sim.predicted import Predicted
 from zo2sim.schedule.verify import Hazard
@@ -148,7 +148,7 @@ def _chosen(choices: Mapping[str, Any], model: Model | None = None) -> tuple[Pla
     plan, recipe = from_fields(Plan, own), from_fields(Recipe, rest)
     if model is None or "sequence" in choices:
         return plan, recipe
-    return plan, replace(recipe, sequence=model.shortened(recipe.sequence))
+    return plan, of_usual_length(model, recipe)
 
 
 def _freed(

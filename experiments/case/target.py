@@ -16,7 +16,7 @@ from experiments.flags import PLAN, RECIPE, flag_of, refuse
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import parse
 from zo2sim.plan.refusals import unread
-from zo2sim.predict.case import Case
+from zo2sim.predict.case import Case, of_usual_length
 
 SITE = ("--model", "--machine", "--device-memory", "--host-memory")
 
@@ -86,12 +86,11 @@ class Target(Site):
 
         A sequence that nobody chose is no longer than the model has positions.
         """
-        if self.plan_file is None and "--sequence" in self.given:
+        if self.plan_file is not None:
+            return parse(read_text(self.plan_file), where=str(self.plan_file))
+        if "--sequence" in self.given:
             return self.plan, self.recipe
-        if self.plan_file is None:
-            length = model_of(self.model).shortened(self.recipe.sequence)
-            return self.plan, replace(self.recipe, sequence=length)
-        return parse(read_text(self.plan_file), where=str(self.plan_file))
+        return self.plan, of_usual_length(model_of(self.model), self.recipe)
 
     @property
     def spec(self) -> Spec:

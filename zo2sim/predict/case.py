@@ -1,6 +1,6 @@
 """A case: one model, machine, plan and recipe; what every question is asked about."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zo2sim.cost import CostModel
 from zo2sim.machines.machine import Machine
@@ -42,6 +42,11 @@ class Case:
     def cost(self) -> CostModel:
         """What its operations cost."""
         return CostModel.of(self.model, self.machine, self.plan, self.recipe, self.workload)
+
+
+def of_usual_length(model: Model, recipe: Recipe) -> Recipe:
+    """A recipe whose sequence nobody chose: no longer than positions that are learned."""
+    return replace(recipe, sequence=model.shortened(recipe.sequence))
 
 
 def asked(model: Model, machine: Machine, plan: Plan, recipe: Recipe) -> Case:
