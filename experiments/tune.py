@@ -35,7 +35,7 @@ from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from experiments.screen import headed, pairs, progress_bar, right, show_command
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.plan.file import dump
+from zo2sim.plan.file import dump, fields_of
 from zo2sim.predict.case import of_usual_length
 from zo2sim.predict.predict import predict
 from zo2sim.search.search import Effort, Found, NothingFits, Objective, Search, search
@@ -189,7 +189,7 @@ def _numbers(answer: Search, plans: Sequence[str]) -> Iterator[Number]:
 
 def _point(point: Found) -> dict[str, Any]:
     return {
-        "plan": asdict(point.case.plan),
+        "plan": fields_of(point.case.plan),
         "recipe": asdict(point.case.recipe),
         "step_s": point.step_s,
         "tokens_per_s": point.tokens_per_s,

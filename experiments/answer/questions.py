@@ -5,7 +5,6 @@ that nobody fixed, and leave the recipe as it is.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +21,7 @@ from experiments.screen import headed, pairs, tracked, working
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.models.config.wider import Widths
 from zo2sim.models.presets import names, preset, resolve_config
+from zo2sim.plan.file import fields_of
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, predict
 from zo2sim.search.largest import Edge, Feasibility, deepest, rooms_for, widest
@@ -218,7 +218,7 @@ def _link_content(found: LeastLink | Unreachable) -> dict[str, Any]:
 
 def _found_content(found: Found) -> dict[str, Any]:
     return {
-        "plan": asdict(found.case.plan),
+        "plan": fields_of(found.case.plan),
         "tokens_per_s": found.tokens_per_s,
         "tokens_per_s_band": list(_band(found)),
     }

@@ -106,9 +106,10 @@ class Target(Site):
 
 
 def refuse_unread(flags: frozenset[str], plan: Plan) -> None:
-    """Raise ``ValueError`` where a flag means nothing with the plan's policy."""
-    names = [flag for flag, field in (PLAN | RECIPE).items() if field in unread(plan)]
-    refuse(flags, names, f"with --policy {plan.policy}")
+    """Raise ``ValueError`` where a flag means nothing with the plan's policy or its one device."""
+    for flag, field in (PLAN | RECIPE).items():
+        if field in unread(plan):
+            refuse(flags, (flag,), f"with --{unread(plan)[field]}")
 
 
 def plan_flags(case: Case, recipe: Recipe) -> tuple[str, ...]:

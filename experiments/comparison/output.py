@@ -32,6 +32,7 @@ from zo2sim.machines.evidence import Validation
 from zo2sim.machines.evidence_file import with_validation
 from zo2sim.machines.file import load
 from zo2sim.machines.machine import Machine
+from zo2sim.plan.file import fields_of
 
 _SIGMAS = 1.96  # standard errors to each end of a 95 % interval
 
@@ -128,7 +129,8 @@ def _records(found: Sequence[Validated], backend: str) -> Iterator[dict[str, Any
     """A row per number: ``low`` and ``high`` end the 90 % band, or the 95 % interval measured."""
     identity = run_id(one.run.spec.name for one in found)
     for one in found:
-        c, plan, recipe = one.comparison, asdict(one.run.spec.plan), asdict(one.run.spec.recipe)
+        c, spec = one.comparison, one.run.spec
+        plan, recipe = fields_of(spec.plan), asdict(spec.recipe)
         settings = {"configuration": c.name, **one.settings, **plan, **recipe}
         common = {"run_id": identity, "config_hash": run_id([str(settings)]), **settings}
         reach_s = _SIGMAS * c.step_s * c.standard_error

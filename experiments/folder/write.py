@@ -36,6 +36,8 @@ from analysis.report.plain import plain_document
 from experiments.cli import MARK, write_file, write_json
 from experiments.folder import write as folder
 from experiments.folder.provenance import run_id
+from zo2sim.plan.choices import Plan
+from zo2sim.plan.file import fields_of
 
 JOURNAL = "journal"
 """Where a run's folder keeps what the engine resumes from."""
@@ -213,6 +215,7 @@ def settings(config: object) -> dict[str, Any]:
     assert is_dataclass(config), "a command is configured by a dataclass"
     assert not isinstance(config, type), "settings are those of an instance"
     values = {k: v for k, v in asdict(config).items() if k not in _OF_THIS_CALL}
+    values |= {k: fields_of(v) for k in values if isinstance(v := getattr(config, k), Plan)}
     return json.loads(json.dumps(values, default=str))
 
 

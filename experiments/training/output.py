@@ -26,6 +26,7 @@ from experiments.training.trouble import trouble
 from experiments.training.verdict import Verdict
 from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
+from zo2sim.plan.file import fields_of
 from zo2sim.predict.predict import Prediction
 from zo2sim.simulate.perfetto import to_json
 from zo2sim.simulate.trace import Trace, Window
@@ -207,7 +208,7 @@ def _run_id(config: Config, prepared: Setup) -> str:
 
 
 def _plan(prepared: Setup) -> dict[str, Any]:
-    return {"plan": asdict(prepared.plan), "recipe": asdict(prepared.recipe)}
+    return {"plan": fields_of(prepared.plan), "recipe": asdict(prepared.recipe)}
 
 
 def _reference(config: Config, reference: Trained | None) -> tuple[str, pd.DataFrame] | None:

@@ -21,7 +21,7 @@ from zo2rt.optimizer import Estimator, Rule
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import names, resolve
 from zo2sim.plan.choices import Plan, Policy, Recipe
-from zo2sim.plan.file import from_fields, parse
+from zo2sim.plan.file import fields_of, from_fields, parse
 
 BackendName = Literal["host", "virtual", "cuda"]
 Schedule = Literal["constant", "linear"]
@@ -246,6 +246,7 @@ class Config:
 def settings_of(config: Config) -> dict[str, Any]:
     """All that makes the run what it is, as plain values; files as `places` tells them."""
     values = asdict(config)
+    values["plan"] = fields_of(config.plan)
     for name in _MOVED:
         value = values[name]
         if value is not None and (name.endswith("data") or _is_file(value)):

@@ -16,6 +16,7 @@ Perturbation = Literal["scratch", "in_place"]
 Reference = Literal["none", "mezo", "zo2"]
 Pinning = Literal["auto", "exact", "rounded", "pageable", "staged"]
 Tier = Literal["ram", "nvme"]
+Placement = Literal["ring", "whole", "sliced"]
 FLOATS = (Dtype.FP32, Dtype.FP16, Dtype.BF16)
 """Formats that a device computes in."""
 
@@ -131,12 +132,22 @@ class Plan:
     """Off: a fresh allocation per upload (ablation of the paper's reusable memory)."""
     deferred_update: bool = True
     """Off: the update takes a trip of its own (ablation of the paper's deferred update)."""
+    devices: int = 1
+    """Devices of one process; slots are those of each of them."""
+    placement: Placement = "ring"
+    """What several devices share: 'ring' deals blocks over them, and lanes go from one to the
+    next; 'whole' deals lanes, and each device uploads every block; 'sliced' deals lanes, and each
+    uploads and updates a slice of every block, which the others gather."""
+    lane_groups: int = 1
+    """Groups of microbatches that the lanes of a sign form on a ring: each is on one device while
+    others are elsewhere."""
 
     def __post_init__(self) -> None:
-        _check_counts(self, "num_slots", "write_back_every")
+        _check_counts(self, "num_slots", "write_back_every", "devices", "lane_groups")
         _check_choice(self, "policy", tuple(Policy))
         _check_choice(self, "pinning", get_args(Pinning))
         _check_choice(self, "tier", get_args(Tier))
+        _check_choice(self, "placement", get_args(Placement))
         if self.pinning == "auto":
             rounded = self.policy.traits.published
             object.__setattr__(self, "pinning", "rounded" if rounded else "exact")

@@ -127,11 +127,25 @@ REFUSALS: tuple[Refusal, ...] = (
         lambda p, r: p.policy.traits.published and r.lora_rank is not None,
         "policy=zo2_reference updates every weight of every block; use trainable=all or policy=zo2",
     ),
+    Refusal(
+        lambda p, r: p.devices > 1 and p.policy.traits.published,
+        "policy=zo2_reference stands for the published code, which has one device; use policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: p.devices > 1,
+        "no policy deals blocks or lanes over several devices; use devices=1",
+    ),
 )
 
 
-def unread(plan: Plan) -> tuple[str, ...]:
-    """Fields of a plan and a recipe that mean nothing with the plan's policy."""
+def unread(plan: Plan) -> dict[str, str]:
+    """Fields of a plan and a recipe that mean nothing beside another field, and that one."""
+    alone = ("placement", "lane_groups") if plan.devices == 1 else ()
+    by_policy = dict.fromkeys(_of_policy(plan), f"policy {plan.policy}")
+    return by_policy | dict.fromkeys(alone, f"devices {plan.devices}")
+
+
+def _of_policy(plan: Plan) -> tuple[str, ...]:
     if plan.policy.traits.published:  # the code has its slots, its noise and its place for W+
         return ("num_slots", "scratch_copies", "noise", "perturbation", "reference")
     return () if plan.policy.traits.streams else ("num_slots", "resident_blocks", "pinning", "tier")

@@ -140,9 +140,9 @@ def _length_s(stay: Sequence[Op], buffer: Buffer, cost: CostModel) -> float:
     for op in stay:
         writes = buffer in op.writes
         before = (
-            end + sees_late(op.stream, other.stream) * float(cost(other).late_s)
+            end + sees_late(op.track, other.track) * float(cost(other).late_s)
             for end, other in zip(ends, stay, strict=False)
-            if writes or buffer in other.writes or other.stream is op.stream
+            if writes or buffer in other.writes or other.track == op.track
         )
         ends.append(max(before, default=0.0) + float(cost(op).alone_s(cost.rates)))
     gaps = (float(cost(op).gap_s) for op in stay)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zo2sim.schedule.ops import Op, Program, Stream
+from zo2sim.schedule.ops import Op, Program, Stream, Track
 from zo2sim.simulate.uncontended import Walk
 from zo2sim.simulate.work import Rates, Resource, Work
 
@@ -20,6 +20,7 @@ _STREAM_RESOURCE = {
     Stream.HOST: Resource.CPU,
     Stream.NVME_READ: Resource.NVME_READ,
     Stream.NVME_WRITE: Resource.NVME_WRITE,
+    Stream.PEER: Resource.PEER,
 }
 BOTH_WAYS = "link_both_ways"
 DEPENDENCIES = "dependencies"
@@ -32,6 +33,7 @@ PLAIN_WORDS: Mapping[str, str] = {
     Resource.CPU: "the host's cores",
     Resource.NVME_READ: "reading from the drive",
     Resource.NVME_WRITE: "writing to the drive",
+    Resource.PEER: "copies between devices",
     DEPENDENCIES: "waiting for each other",
 }
 """Limits of a step by name, for who does not know the names."""
@@ -87,20 +89,30 @@ def bound(
     """The lower bound of a program's steady step, or of a program that runs once; ``chain`` is its
     `chain_of`, or any walk of it whose operations of a class cost the same, if known.
 
-    Streams run one operation at a time, so each is busy for the sum of its durations; both
-    directions of a link share what the link gives both ways; DRAM serves every byte once;
-    and the chain of dependencies takes its time even when nothing contends.
+    A track runs one operation at a time, so each is busy for the sum of its durations, and of
+    several devices the busiest one decides; both directions of a link share what the link gives
+    both ways; DRAM serves every byte once, whoever asks; and the chain of dependencies takes its
+    time even when nothing contends.
     """
     steps = program.period.steps
-    works = [(op, work_of(op)) for op in program.period.ops]
-    limits: defaultdict[str, float] = defaultdict(float)
-    totals: defaultdict[Resource, float] = defaultdict(float)
-    for op, work in works:
-        limits[_STREAM_RESOURCE[op.stream].value] += float(work.alone_s(rates)) / steps
+    busy: defaultdict[Track, float] = defaultdict(float)
+    totals: defaultdict[tuple[int, Resource], float] = defaultdict(float)
+    for op in program.period.ops:
+        work = work_of(op)
+        busy[op.track] += float(work.alone_s(rates)) / steps
         for resource, amount in work.amounts.items():
-            totals[resource] += float(amount) / steps
-    limits[BOTH_WAYS] = both_ways_s(totals[Resource.LINK_H2D], totals[Resource.LINK_D2H], rates)
-    limits[Resource.DRAM.value] = totals[Resource.DRAM] / rates.dram
+            totals[op.device, resource] += float(amount) / steps
+    devices = sorted({track.device for track in busy})
+    limits: defaultdict[str, float] = defaultdict(float)
+    for track, seconds in busy.items():
+        name = _STREAM_RESOURCE[track.stream].value
+        limits[name] = max(limits[name], seconds)
+    both_ways = (
+        both_ways_s(totals[d, Resource.LINK_H2D], totals[d, Resource.LINK_D2H], rates)
+        for d in devices
+    )
+    limits[BOTH_WAYS] = max(both_ways, default=0.0)
+    limits[Resource.DRAM.value] = sum(totals[d, Resource.DRAM] for d in devices) / rates.dram
     limits[DEPENDENCIES] = _chain_s(chain or chain_of(program), work_of, rates)
     return Bound(limits_s=_named_after_resources(limits))
 

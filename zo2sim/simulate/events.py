@@ -1,7 +1,7 @@
 """Discrete-event simulation (SimPy) of a program on a machine whose resources are shared.
 
-Each stream is a process that runs its operations in order. An operation waits for its edges,
-takes its fixed time, then flows through its resources; its stream goes on after its gap, and a
+Each track is a process that runs its operations in order. An operation waits for its edges,
+takes its fixed time, then flows through its resources; its track goes on after its gap, and a
 stream that must be woken after its wake-up. A fluid model divides what several operations want at
 once, max-min fair.
 """
@@ -60,7 +60,7 @@ def _trace(program: Program, work_of: Callable[[Op], Work], rates: Rates, period
 
 
 class _Run:
-    """One simulation: a process per stream, an event per operation that ended, and another one
+    """One simulation: a process per track, an event per operation that ended, and another one
     where the stream that computes is woken later."""
 
     def __init__(
@@ -82,26 +82,27 @@ class _Run:
         self._times: list[tuple[float, float]] = [(0.0, 0.0)] * len(ops)
 
     def spans(self) -> tuple[Span, ...]:
-        order = sorted(range(len(self._ops)), key=lambda i: self._ops[i].op.stream)
-        for _, numbers in groupby(order, key=lambda i: self._ops[i].op.stream):
-            self._env.process(self._stream(list(numbers)))
+        order = sorted(range(len(self._ops)), key=lambda i: self._ops[i].op.track)
+        for _, numbers in groupby(order, key=lambda i: self._ops[i].op.track):
+            self._env.process(self._track(list(numbers)))
         self._env.run()
         return tuple(
             Span(item.op, item.step, *times)
             for item, times in zip(self._ops, self._times, strict=True)
         )
 
-    def _stream(self, numbers: list[int]) -> Generator[simpy.Event, None, None]:
+    def _track(self, numbers: list[int]) -> Generator[simpy.Event, None, None]:
         for number in numbers:
             for ended in self._awaited(number):
                 if not ended.processed:
                     yield ended
             start = self._env.now
-            work = self._work_of(self._ops[number].op)
+            op = self._ops[number].op
+            work = self._work_of(op)
             if work.fixed_s > 0.0:
                 yield self._env.timeout(work.fixed_s)
             if self._fabric.flows(work):
-                yield self._fabric.run(work)
+                yield self._fabric.run(work, op.device)
             self._times[number] = (start, self._env.now)
             self._done[number].succeed()
             if work.wake_s > 0.0:
@@ -110,12 +111,12 @@ class _Run:
                 yield self._env.timeout(work.gap_s)
 
     def _awaited(self, number: int) -> Iterator[simpy.Event]:
-        """What an operation waits for, beside its own stream, which runs in order anyway."""
-        own = self._ops[number].op.stream
+        """What an operation waits for, beside its own track, which runs in order anyway."""
+        own = self._ops[number].op.track
         for dep in self._ops[number].deps:
-            stream = self._ops[dep].op.stream
-            if stream is not own:
-                yield (self._woken if sees_late(own, stream) else self._done)[dep]
+            track = self._ops[dep].op.track
+            if track != own:
+                yield (self._woken if sees_late(own, track) else self._done)[dep]
 
     def _wake(self, number: int, wake_s: float) -> Generator[simpy.Event, None, None]:
         yield self._env.timeout(wake_s)
@@ -156,6 +157,7 @@ class _Flow:
     """An operation that flows: the share that is left, and its speed in shares per second."""
 
     want: _Want
+    device: int
     done: simpy.Event
     left: float = 1.0
     speed: float = 0.0
@@ -165,8 +167,9 @@ class Fabric:
     """Resources shared by the operations that flow at the same time.
 
     Link, cores, NVMe and device serve one stream each, so an operation's own speed limit is its
-    slowest private resource. Host DRAM is shared by all of them: bytes per second are divided
-    max-min fair, so no operation could get more without one with less getting even less.
+    slowest private resource; every device has a link of its own. Host DRAM is shared by all of
+    them: bytes per second are divided max-min fair, so no operation could get more without one
+    with less getting even less.
     """
 
     def __init__(self, env: simpy.Environment, rates: Rates) -> None:
@@ -182,10 +185,10 @@ class Fabric:
         """Whether the work takes any time beside its fixed one."""
         return self._want(work).flow_s > _NEGLIGIBLE_S
 
-    def run(self, work: Work) -> simpy.Event:
-        """An event that fires when ``work``'s amounts have flowed."""
+    def run(self, work: Work, device: int = 0) -> simpy.Event:
+        """An event that fires when ``work``'s amounts have flowed, over the link of ``device``."""
         self._advance()
-        flow = _Flow(self._want(work), self._env.event())
+        flow = _Flow(self._want(work), device, self._env.event())
         self._flows.append(flow)
         self._reschedule()
         return flow.done
@@ -226,9 +229,10 @@ class Fabric:
 
     def _set_speeds(self) -> None:
         flows = self._flows
-        both = any(flow.want.up for flow in flows) and any(flow.want.down for flow in flows)
+        up = {flow.device for flow in flows if flow.want.up}
+        both_ways = {flow.device for flow in flows if flow.want.down and flow.device in up}
         for flow in flows:
-            flow.speed = flow.want.speeds[both]
+            flow.speed = flow.want.speeds[flow.device in both_ways]
         self._share_dram()
 
     def _share_dram(self) -> None:

@@ -9,12 +9,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from zo2sim.schedule.ops import Op, Stream
+from zo2sim.schedule.ops import Op, Stream, Track
 from zo2sim.simulate.occupancy import slots_in_use
 from zo2sim.simulate.trace import Span, Trace
 
-_PID = 1
-_TRACKS = {stream: number for number, stream in enumerate(Stream, start=1)}
+_STREAMS = {stream: number for number, stream in enumerate(Stream, start=1)}
 
 Event = dict[str, object]
 """One trace event."""
@@ -27,10 +26,11 @@ def chrome_trace(
     metadata: Mapping[str, str],
     slot_bytes: int | None = None,
 ) -> dict[str, object]:
-    """A process called ``name`` with a track per stream, flow arrows and a counter of slots.
+    """A process per device, the first called ``name``, each with a track per stream and a counter
+    of slots; and flow arrows.
 
     Each operation is a complete slice whose arguments say what it touches. An edge across
-    streams is an arrow from the end of one slice to the start of the other; where one of them
+    tracks is an arrow from the end of one slice to the start of the other; where one of them
     rounds to no time at all, there is no slice to bind it to, and the arrow is left out. The
     counter shows bytes when ``slot_bytes`` (of one slot) is given, and slots otherwise.
     """
@@ -76,28 +76,35 @@ class _Slice:
 
 
 def _slices(trace: Trace) -> tuple[_Slice, ...]:
-    """In issue order. A start before the end of the stream's previous slice moves there."""
-    ends_ns: dict[Stream, int] = {}
+    """In issue order. A start before the end of the track's previous slice moves there."""
+    ends_ns: dict[Track, int] = {}
     slices: list[_Slice] = []
     for span in trace.spans:
-        stream = span.op.stream
-        start_ns = max(_ns(span.start_s), ends_ns.get(stream, 0))
+        track = span.op.track
+        start_ns = max(_ns(span.start_s), ends_ns.get(track, 0))
         end_ns = max(_ns(span.end_s), start_ns)
-        ends_ns[stream] = end_ns
+        ends_ns[track] = end_ns
         slices.append(_Slice(span, start_ns, end_ns))
     return tuple(slices)
 
 
 def _names(trace: Trace, name: str) -> Iterator[Event]:
-    yield _metadata("process_name", 0, {"name": name})
-    for stream in trace.streams:
-        track = _TRACKS[stream]
-        yield _metadata("thread_name", track, {"name": stream.value})
-        yield _metadata("thread_sort_index", track, {"sort_index": track})
+    for device in range(trace.num_devices):
+        own = f"{name}, device {device}" if device else name
+        yield _metadata("process_name", {"pid": 1 + device, "tid": 0}, {"name": own})
+    for track in trace.tracks:
+        place = _place(track)
+        yield _metadata("thread_name", place, {"name": str(track)})
+        yield _metadata("thread_sort_index", place, {"sort_index": place["tid"]})
 
 
-def _metadata(what: str, track: int, args: Mapping[str, str | int]) -> Event:
-    return {"ph": "M", "name": what, "pid": _PID, "tid": track, "args": dict(args)}
+def _place(track: Track) -> dict[str, int]:
+    """Where a viewer shows a track: devices are its processes, streams their threads."""
+    return {"pid": 1 + track.device, "tid": _STREAMS[track.stream]}
+
+
+def _metadata(what: str, place: Mapping[str, int], args: Mapping[str, str | int]) -> Event:
+    return {"ph": "M", "name": what, **place, "args": dict(args)}
 
 
 def _slice_event(item: _Slice) -> Event:
@@ -106,8 +113,7 @@ def _slice_event(item: _Slice) -> Event:
         "ph": "X",
         "name": op.name,
         "cat": op.kind.value,
-        "pid": _PID,
-        "tid": _TRACKS[op.stream],
+        **_place(op.track),
         "ts": item.start_ns / 1000,
         "dur": (item.end_ns - item.start_ns) / 1000,
         "args": _arguments(op, item.span.step),
@@ -127,7 +133,7 @@ def _arguments(op: Op, step: int) -> dict[str, object]:
 
 
 def _flows(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[Event]:
-    """Arrows for edges across streams, numbered in the order of the operations that wait."""
+    """Arrows for edges across tracks, numbered in the order of the operations that wait."""
     for number, (source, target) in enumerate(_edges(trace, slices)):
         left_ns = min(source.last_ns, target.start_ns)
         yield {**_flow_end("s", number, source), "ts": left_ns / 1000}
@@ -135,8 +141,8 @@ def _flows(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[Event]:
 
 
 def _flow_end(phase: str, number: int, item: _Slice) -> Event:
-    track = _TRACKS[item.span.op.stream]
-    return {"ph": phase, "name": "after", "cat": "edge", "id": number, "pid": _PID, "tid": track}
+    place = _place(item.span.op.track)
+    return {"ph": phase, "name": "after", "cat": "edge", "id": number, **place}
 
 
 def _edges(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[tuple[_Slice, _Slice]]:
@@ -151,23 +157,24 @@ def _edges(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[tuple[_Slice, _
 
 
 def _can_be_drawn(source: _Slice, target: _Slice) -> bool:
-    """Across streams, both slices last, and the source has begun when the target begins."""
+    """Across tracks, both slices last, and the source has begun when the target begins."""
     lasts = all(item.end_ns > item.start_ns for item in (source, target))
-    crosses = source.span.op.stream is not target.span.op.stream
+    crosses = source.span.op.track != target.span.op.track
     return lasts and crosses and source.start_ns <= target.start_ns
 
 
 def _counters(trace: Trace, slot_bytes: int | None) -> Iterator[Event]:
     name, unit = ("device slots", "slots") if slot_bytes is None else ("device memory", "bytes")
-    for time_s, slots in slots_in_use(trace):
-        yield {
-            "ph": "C",
-            "name": name,
-            "pid": _PID,
-            "tid": 0,
-            "ts": _ns(time_s) / 1000,
-            "args": {unit: slots * (1 if slot_bytes is None else slot_bytes)},
-        }
+    for device in range(trace.num_devices):
+        for time_s, slots in slots_in_use(trace, device):
+            yield {
+                "ph": "C",
+                "name": name,
+                "pid": 1 + device,
+                "tid": 0,
+                "ts": _ns(time_s) / 1000,
+                "args": {unit: slots * (1 if slot_bytes is None else slot_bytes)},
+            }
 
 
 def _ns(time_s: float) -> int:

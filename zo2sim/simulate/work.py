@@ -1,4 +1,4 @@
-"""Resources: what running operations contend for. Streams are orders; these belong to a machine."""
+"""Resources: what running operations contend for. Tracks are orders; these belong to a machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Stream, Track
 
 Number = Any
 """A float, or an array with one value per plan: the cost formulas serve both."""
 
 
 class Resource(StrEnum):
-    """One capacity per resource; amounts are bytes, or seconds for compute and core-seconds."""
+    """One capacity per resource; amounts are bytes, or seconds for compute and core-seconds.
+
+    Every device has its own compute, link and way from its peers; the others are the host's.
+    """
 
     COMPUTE = "compute"
     LINK_H2D = "link_h2d"
@@ -24,6 +27,7 @@ class Resource(StrEnum):
     CPU = "cpu"
     NVME_READ = "nvme_read"
     NVME_WRITE = "nvme_write"
+    PEER = "peer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class Rates:
     cpu: Number
     nvme_read: Number
     nvme_write: Number
+    peer: Number = float("nan")
     compute: Number = 1.0
 
     def of(self, resource: Resource) -> Number:
@@ -82,9 +87,9 @@ class Work:
         return reduce(np.maximum, times, 0.0)
 
 
-def sees_late(after: Stream, before: Stream) -> bool:
-    """Between the stream that computes and the others an end is seen `Work.late_s` later.
+def sees_late(after: Track, before: Track) -> bool:
+    """Between a stream that computes and other tracks an end is seen `Work.late_s` later.
 
     Those others have no gaps of their own.
     """
-    return after is not before and Stream.COMPUTE in (after, before)
+    return after != before and Stream.COMPUTE in (after.stream, before.stream)

@@ -42,7 +42,7 @@ def run_marked(fake: FakeAccelerator, unrolled: tuple[Unrolled, ...]) -> None:
         events = list[object]()
         for number, item in enumerate(unrolled):
             for dep in item.deps:
-                if dep != item.stream_prev:
+                if dep != item.track_prev:
                     backend.wait(item.op.stream, events[dep])  # type: ignore[arg-type]
 
             def work(number: int = number, item: Unrolled = item) -> None:

@@ -62,7 +62,7 @@ def execute(backend: Backend, unrolled: tuple[Unrolled, ...]) -> dict[str, list[
     events: list[Event] = []
     for item in unrolled:
         for dep in item.deps:
-            if dep != item.stream_prev:
+            if dep != item.track_prev:
                 backend.wait(item.op.stream, events[dep])
         backend.launch(item.op.stream, work(backend, item.op, memory), label=item.name)
         events.append(backend.record(item.op.stream))

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,14 @@ def test_a_reference_is_named_where_there_is_one(reference: Reference):
     assert f'\nreference = "{reference}"\n' in text
     assert parse(text) == (Plan(), recipe)
     assert "reference" not in dump(Plan(), Recipe())
+
+
+def test_what_devices_share_is_named_where_there_are_several():
+    plan = Plan(devices=2, placement="whole", lane_groups=3)
+    text = dump(plan, Recipe())
+    assert text.endswith('devices = 2\nplacement = "whole"\nlane_groups = 3\n')
+    assert parse(text)[0] == plan
+    assert "placement" not in dump(replace(plan, devices=1), Recipe())
 
 
 def test_what_is_left_out_takes_its_default():
