@@ -94,10 +94,10 @@ class Recipe:
         """Tokens read from the data in one step."""
         return self.microbatches * self.batch * self.sequence
 
-    @property
-    def without_load(self) -> "Recipe":
-        """The recipe with the least data in a step: recipes of one load have one program."""
-        return replace(self, batch=1, sequence=1, microbatches=1, samples=1)
+    def without_load(self, plan: "Plan") -> "Recipe":
+        """The recipe with the least data in a step that the plan takes: recipes that differ in
+        nothing else have one program."""
+        return replace(self, batch=1, sequence=1, microbatches=plan.lane_parts, samples=1)
 
     @property
     def num_lanes(self) -> int:
@@ -160,6 +160,16 @@ class Plan:
             raise ValueError(
                 f"resident_blocks must be a whole number >= 0; got {self.resident_blocks!r}"
             )
+
+    @property
+    def lane_parts(self) -> int:
+        """Parts into which microbatches are divided; none may be empty.
+
+        Where devices take lanes, they have a sign each if their number is even.
+        """
+        if self.placement == "ring":
+            return self.lane_groups
+        return self.devices // 2 if self.devices % 2 == 0 else self.devices
 
     @property
     def overlaps(self) -> bool:

@@ -132,8 +132,35 @@ REFUSALS: tuple[Refusal, ...] = (
         "policy=zo2_reference stands for the published code, which has one device; use policy=zo2",
     ),
     Refusal(
-        lambda p, r: p.devices > 1,
-        "no policy deals blocks or lanes over several devices; use devices=1",
+        lambda p, r: p.devices > 1 and p.tier == "nvme",
+        "with devices > 1 the drive would serve several staging areas at once, which is not built; "
+        "use tier=ram or devices=1",
+    ),
+    Refusal(
+        lambda p, r: p.devices > 1 and (_in_place(r) or r.noise == "torch"),
+        "several devices run groups of lanes beside each other, and in place each would start from "
+        "what another left, as torch noise would go on from another's; use perturbation=scratch "
+        "and noise=gaussian or rademacher, or devices=1",
+    ),
+    Refusal(
+        lambda p, r: p.devices > 1 and p.placement == "sliced" and r.recoded,
+        "placement=sliced cuts a block as the device holds it, and a wire that differs from "
+        "storage encodes it whole; use placement=ring or whole, or the storage dtype as wire",
+    ),
+    Refusal(
+        lambda p, r: p.lane_groups > 1 and (p.devices == 1 or p.placement != "ring"),
+        "lane_groups > 1 lets devices of a ring work at once; with one device, or where each takes "
+        "lanes of its own, there is nothing to gain: use lane_groups=1",
+    ),
+    Refusal(
+        lambda p, r: p.lane_groups > 1 and r.samples > 1,
+        "lane_groups > 1 shares W in scratch, and every sample has its own; use samples=1 or "
+        "lane_groups=1",
+    ),
+    Refusal(
+        lambda p, r: p.lane_parts > r.microbatches,
+        "every group of lanes, and every device that takes some, needs a microbatch: use at least "
+        "lane_groups of them on a ring, else half as many as devices (an odd number: as many)",
     ),
 )
 

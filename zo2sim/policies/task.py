@@ -1,6 +1,7 @@
 """What a model asks of a plan's program: of its shape and its recipe, whoever decides the order."""
 
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.placement import groups
 from zo2sim.policies.layout import Shape
 from zo2sim.schedule.completeness import Task
 from zo2sim.schedule.ops import HEAD, TAIL
@@ -18,4 +19,6 @@ def task(shape: Shape, plan: Plan, recipe: Recipe) -> Task:
         forwards=shape.forwards,
         in_place=published or recipe.perturbation == "in_place",
         journalled=not published,
+        groups=tuple(group.lanes for group in groups(plan)),
+        slices=plan.devices if plan.placement == "sliced" else 1,
     )

@@ -103,7 +103,9 @@ def _grouped(keys: Iterable[object]) -> dict[object, list[int]]:
 
 def walk_of(case: Case) -> Walk:
     """The case's program as arithmetic, shared as `shared_program` is."""
-    return _shared_walk(case.model, case.plan, case.recipe.without_load, case.workload.once)
+    return _shared_walk(
+        case.model, case.plan, case.recipe.without_load(case.plan), case.workload.once
+    )
 
 
 @lru_cache(maxsize=512)

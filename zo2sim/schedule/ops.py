@@ -222,6 +222,9 @@ class Op:
         return f"{LETTERS[self.kind]}{unit}" + "".join(_marked(*mark) for mark in marks)
 
 
+_SLOTS = (BufferSpace.SLOT, BufferSpace.SLICE)
+
+
 def operation(
     kind: Kind,
     stream: Stream,
@@ -230,7 +233,7 @@ def operation(
     **fields: Any,
 ) -> Op:
     """An operation on the slot among what it touches, if there is one; ``fields`` are an `Op`'s."""
-    slots = (buffer.number for buffer in (*reads, *writes) if buffer.space is BufferSpace.SLOT)
+    slots = (buffer.number for buffer in (*reads, *writes) if buffer.space in _SLOTS)
     slot = next(slots, None)
     return Op(kind=kind, stream=stream, reads=reads, writes=writes, slot=slot, **fields)
 

@@ -92,7 +92,7 @@ def _counts(model: Model, residents: tuple[int, ...]) -> Floats:
 def _visited(plan: Plan, recipe: Recipe, *, streamed: bool) -> Visited:
     stays = plan.policy.traits.streams and not streamed
     one = replace(plan, num_slots=1, resident_blocks=int(stays))
-    return _visited_once(one, recipe.without_load)
+    return _visited_once(one, recipe.without_load(one))
 
 
 @lru_cache(maxsize=2048)

@@ -27,6 +27,10 @@ CASES = {
         Recipe(),
     ),
     "zo2_reference": (Plan(policy=Policy.ZO2_REFERENCE), Recipe()),
+    "zo2_ring_2": (Plan(devices=2), Recipe()),
+    "zo2_ring_2_groups_2": (Plan(devices=2, lane_groups=2), Recipe(microbatches=2)),
+    "zo2_whole_2": (Plan(devices=2, placement="whole"), Recipe()),
+    "zo2_sliced_2": (Plan(devices=2, placement="sliced"), Recipe()),
     "host_update": (Plan(policy=Policy.HOST_UPDATE), Recipe()),
     "host_update_fp8": (Plan(policy=Policy.HOST_UPDATE), Recipe(wire_dtype=Dtype.FP8)),
 }
