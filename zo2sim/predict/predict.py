@@ -158,7 +158,7 @@ def _extrapolated(case: Case, unit: Unit) -> Iterator[str]:
 
 def _assumed(case: Case) -> tuple[str, ...]:
     """Machine constants that nobody measured and that this case's prediction uses."""
-    unused = {"nvme"} if case.plan.tier == "ram" else set[str]()
+    unused = {"nvme", "node"} if case.plan.tier == "ram" else {"node"}
     unused |= set[str]() if case.plan.policy.traits.streams else {"host"}
     keys = case.machine.quantities.items()
     return tuple(
