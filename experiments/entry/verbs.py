@@ -9,6 +9,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "models": "the models that are known by name",
         "machines": "the machines that are known by name; --here describes this one",
         "sensitivity": "what the step time depends on, and where what binds changes",
+        "scale": "what many workers make of a step, over a LAN and over the internet",
         "baseline": "first-order training (AdamW, ZeRO-Offload, ...) in the same terms",
     },
     "Train (needs zo2sim[rt])": {
