@@ -51,7 +51,7 @@ def bounds_s(case: Case, *, residents: Sequence[int], slots: Sequence[int]) -> F
     cost = case.cost
     rates = cost.rates
     totals = _totals(case, cost, residents) / case.plan.write_back_every
-    both = [both_ways_s(up, down, rates) for up, down in totals[:, [_UP, _DOWN]].tolist()]
+    both = [both_ways_s(up, down, rates.link) for up, down in totals[:, [_UP, _DOWN]].tolist()]
     flat = np.maximum(totals[:, _BUSY].max(axis=1), np.array(both))
     flat = np.maximum(flat, totals[:, _DRAM] / rates.dram)
     stays = totals[:, _STAYS].max(axis=1)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from zo2sim.schedule.ops import Op, Program, Stream, Track
+from zo2sim.simulate.sharing import Pool, Shared, capacities, draws
 from zo2sim.simulate.uncontended import Walk
-from zo2sim.simulate.work import Rates, Resource, Work
+from zo2sim.simulate.work import Rates, Resource, Sharing, TwoWays, Work
 
 _STREAM_RESOURCE = {
     Stream.H2D: Resource.LINK_H2D,
@@ -24,6 +25,7 @@ _STREAM_RESOURCE = {
 }
 BOTH_WAYS = "link_both_ways"
 DEPENDENCIES = "dependencies"
+UPLINK = "uplink"
 PLAIN_WORDS: Mapping[str, str] = {
     Resource.COMPUTE: "compute",
     Resource.LINK_H2D: "the link, busy with uploads",
@@ -34,6 +36,8 @@ PLAIN_WORDS: Mapping[str, str] = {
     Resource.NVME_READ: "reading from the drive",
     Resource.NVME_WRITE: "writing to the drive",
     Resource.PEER: "copies between devices",
+    Resource.ISSUE: "the interpreter that launches kernels for all devices",
+    UPLINK: "the uplink that devices share",
     DEPENDENCIES: "waiting for each other",
 }
 """Limits of a step by name, for who does not know the names."""
@@ -108,26 +112,58 @@ def bound(
         name = _STREAM_RESOURCE[track.stream].value
         limits[name] = max(limits[name], seconds)
     both_ways = (
-        both_ways_s(totals[d, Resource.LINK_H2D], totals[d, Resource.LINK_D2H], rates)
+        both_ways_s(totals[d, Resource.LINK_H2D], totals[d, Resource.LINK_D2H], rates.link)
         for d in devices
     )
     limits[BOTH_WAYS] = max(both_ways, default=0.0)
     limits[Resource.DRAM.value] = sum(totals[d, Resource.DRAM] for d in devices) / rates.dram
+    if rates.sharing is not None:
+        limits |= _shared_s(program, work_of, rates.sharing)
     limits[DEPENDENCIES] = _chain_s(chain or chain_of(program), work_of, rates)
     return Bound(limits_s=_named_after_resources(limits))
 
 
-def both_ways_s(up_bytes: float, down_bytes: float, rates: Rates) -> float:
+def _shared_s(
+    program: Program, work_of: Callable[[Op], Work], sharing: Sharing
+) -> dict[str, float]:
+    """Seconds per step of the busiest pool of each kind that several devices share."""
+    totals: defaultdict[Pool, float] = defaultdict(float)
+    for op in program.period.ops:
+        for pool, amount in draws(op, work_of(op), sharing).items():
+            totals[pool] += amount / program.period.steps
+    limits: defaultdict[str, float] = defaultdict(float)
+    for pool in [*totals]:
+        limit = _NAMES[pool.kind]
+        limits[limit] = max(limits[limit], _pool_s(pool, totals, sharing))
+    return dict(limits)
+
+
+def _pool_s(pool: Pool, totals: Mapping[Pool, float], sharing: Sharing) -> float:
+    if pool.kind not in (Shared.LINK, Shared.UPLINK):
+        return totals[pool] / capacities((pool,), sharing)[pool]
+    up, down = (totals.get(pool._replace(up=way), 0.0) for way in (True, False))
+    return both_ways_s(up, down, sharing.link if pool.kind is Shared.LINK else sharing.uplink)
+
+
+_NAMES: Mapping[Shared, str] = {
+    Shared.LINK: BOTH_WAYS,
+    Shared.UPLINK: UPLINK,
+    Shared.DRAM: Resource.DRAM.value,
+    Shared.ISSUE: Resource.ISSUE.value,
+}
+
+
+def both_ways_s(up_bytes: float, down_bytes: float, link: TwoWays) -> float:
     """Least time to move bytes up and down when a link is slower both ways than one way.
 
     The linear programme over three modes (up only, down only, both) has its optimum at an end:
     as much time both ways as one direction lasts, or none where that mode moves less in total.
     """
-    shared = min(up_bytes / rates.both_h2d, down_bytes / rates.both_d2h)
-    if rates.both_h2d / rates.link_h2d + rates.both_d2h / rates.link_d2h < 1.0:
+    shared = min(up_bytes / link.both_h2d, down_bytes / link.both_d2h)
+    if link.both_h2d / link.h2d + link.both_d2h / link.d2h < 1.0:
         shared = 0.0
-    up_left = (up_bytes - shared * rates.both_h2d) / rates.link_h2d
-    down_left = (down_bytes - shared * rates.both_d2h) / rates.link_d2h
+    up_left = (up_bytes - shared * link.both_h2d) / link.h2d
+    down_left = (down_bytes - shared * link.both_d2h) / link.d2h
     return shared + max(up_left, 0.0) + max(down_left, 0.0)
 
 

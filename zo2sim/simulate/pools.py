@@ -7,14 +7,17 @@ on. No flow could get more without another one that has no more getting less.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-_PLENTY = 0.999  # share of a pool below which nobody gets less than it wants, whatever the rounding
+PLENTY = 0.999
+"""Share of a pool below which nobody gets less than it wants, whatever the rounding."""
 
-Pool = Hashable
+P = TypeVar("P", bound=Hashable)
+"""What names a pool."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Generic[P]):
     """What one operation draws: its speed where nothing is shared, in shares of itself per second,
     and how much of every pool the whole of it takes, above 0.
 
@@ -22,7 +25,7 @@ class Flow:
     """
 
     speed: float
-    amounts: Mapping[Pool, float]
+    amounts: Mapping[P, float]
 
     @property
     def size(self) -> float:
@@ -30,7 +33,7 @@ class Flow:
         return max(self.amounts.values(), default=0.0)
 
 
-def rates(flows: Sequence[Flow], capacities: Mapping[Pool, float]) -> list[float]:
+def rates(flows: Sequence[Flow[P]], capacities: Mapping[P, float]) -> list[float]:
     """Every flow's speed, in shares per second, in order.
 
     A flow that draws from no pool goes at its own speed. Raises ``KeyError`` for a pool without a
@@ -59,17 +62,17 @@ def rates(flows: Sequence[Flow], capacities: Mapping[Pool, float]) -> list[float
     return speeds
 
 
-def _short(flows: Sequence[Flow], capacities: Mapping[Pool, float]) -> dict[Pool, float]:
+def _short(flows: Sequence[Flow[P]], capacities: Mapping[P, float]) -> dict[P, float]:
     """The capacities of which somebody may get less than it wants."""
-    wanted: dict[Pool, float] = {}
+    wanted: dict[P, float] = {}
     for flow in flows:
         for pool, amount in flow.amounts.items():
             wanted[pool] = wanted.get(pool, 0.0) + flow.speed * amount
-    return {p: capacities[p] for p, sum_ in wanted.items() if sum_ >= _PLENTY * capacities[p]}
+    return {p: capacities[p] for p, sum_ in wanted.items() if sum_ >= PLENTY * capacities[p]}
 
 
 def _level(
-    pool: Pool, room: float, rising: Sequence[int], flows: Sequence[Flow], sizes: Sequence[float]
+    pool: P, room: float, rising: Sequence[int], flows: Sequence[Flow[P]], sizes: Sequence[float]
 ) -> float:
     """How far the rising flows can rise together until the pool is full."""
     drawn = sum(flows[n].amounts.get(pool, 0.0) / sizes[n] for n in rising)

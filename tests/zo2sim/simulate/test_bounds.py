@@ -62,7 +62,7 @@ def test_what_binds_is_not_told_by_a_hair(limits_s: dict[str, float], binds: tup
 
 def test_both_ways_traffic_binds_where_the_link_halves():
     machine = rates(link_h2d=2, link_d2h=2, both_h2d=1, both_d2h=2)
-    assert both_ways_s(8, 8, machine) == 4 + 2
+    assert both_ways_s(8, 8, machine.link) == 4 + 2
     program = build(Shape(num_blocks=4), Plan(num_slots=3), Recipe())
     result = bound(program, costs(h2d=2, d2h=2, forward=0.5), machine)
     assert (result.binding, result.step_s) == ("link_both_ways", 6)
@@ -70,13 +70,13 @@ def test_both_ways_traffic_binds_where_the_link_halves():
 
 def test_what_one_direction_has_left_goes_alone():
     machine = rates(link_h2d=2, link_d2h=2, both_h2d=1, both_d2h=1.5)
-    assert both_ways_s(8, 6, machine) == 4 + (8 - 4 * 1) / 2
-    assert both_ways_s(4, 9, machine) == 4 + (9 - 4 * 1.5) / 2
+    assert both_ways_s(8, 6, machine.link) == 4 + (8 - 4 * 1) / 2
+    assert both_ways_s(4, 9, machine.link) == 4 + (9 - 4 * 1.5) / 2
 
 
 def test_both_ways_is_not_used_where_taking_turns_is_faster():
     machine = rates(link_h2d=4, link_d2h=4, both_h2d=1, both_d2h=1)
-    assert both_ways_s(8, 8, machine) == 2 + 2
+    assert both_ways_s(8, 8, machine.link) == 2 + 2
 
 
 @given(choices(), times, times, times, times, st.sampled_from([0.5, 0.75, 1.0]))
