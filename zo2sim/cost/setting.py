@@ -1,6 +1,6 @@
 """What every cost is computed from, and the sizes that several of them need."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -11,8 +11,10 @@ from zo2sim.cost.kernels import KernelModel, for_dtype
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.cpu import Cpu
 from zo2sim.machines.machine import Machine
+from zo2sim.machines.node import Node
 from zo2sim.models.shapes import Gemm, Model, Unit
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.placement import cuts, microbatches
 from zo2sim.plan.workload import STEP, Workload
 from zo2sim.schedule.ops import HEAD, TAIL
 from zo2sim.simulate.work import Number
@@ -61,6 +63,32 @@ class Setting:
     recipe: Recipe
     load: Load
     workload: Workload = STEP
+    slice_of: int | None = None
+    """The device whose slice of a block is meant; None for the whole of it."""
+
+    @cached_property
+    def node(self) -> Node:
+        """The devices that the plan takes. Raises ``ValueError`` where the machine has fewer."""
+        node, wanted = self.machine.node, self.plan.devices
+        has = 1 if node is None else node.devices
+        if node is None or has < wanted:
+            raise ValueError(
+                f"devices={wanted} needs a machine with as many; {self.machine.name} has {has}: "
+                "use one that zo2sim machines lists, as 8x-a100, or a machine file with [node]"
+            )
+        return node.of(wanted)
+
+    @property
+    def several(self) -> Node | None:
+        """The machine's devices where the plan takes several; None where it takes one, or parts of
+        the host's cores, which share the host's memory alone."""
+        cores = self.machine.node is None and self.machine.architecture == "host"
+        return None if self.plan.devices == 1 or cores else self.node
+
+    def of_part(self, part: int) -> "Setting":
+        """The same with one part of the microbatches."""
+        first, end = microbatches(part, self.plan.lane_parts, self.load.microbatches)
+        return replace(self, load=replace(self.load, microbatches=end - first))
 
     @property
     def published(self) -> bool:
@@ -136,13 +164,13 @@ class Setting:
         plain = self.recipe.plain_dtype
         if number < 0 and dtype.is_integer:
             dtype = plain
-        return self.unit(number).buffer_bytes(dtype, plain)
+        return self._sliced(number, self.unit(number).buffer_bytes(dtype, plain))
 
     def trained(self, number: int) -> int:
         """Elements that an update draws noise for; the adapters of LoRA live with the head."""
         rank = self.recipe.lora_rank
         if rank is None:
-            return self.unit(number).elements
+            return self._sliced(number, self.unit(number).elements)
         if number == HEAD:
             return sum(block.lora_elements(rank) for block in self.model.blocks)
         return 0
@@ -154,3 +182,11 @@ class Setting:
             unit = self.unit(number)
             return unit.elements + sum(p.elements for p in unit.borrowed)
         return self.unit(number).lora_elements(rank) if number >= 0 else 0
+
+    def _sliced(self, number: int, amount: int) -> int:
+        """The part of a block's amount that its device's slice has, by elements."""
+        if self.slice_of is None:
+            return amount
+        elements = self.unit(number).elements
+        own = cuts(elements, self.plan.devices)[self.slice_of]
+        return amount * len(own) // elements

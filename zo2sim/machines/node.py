@@ -5,8 +5,8 @@ the host; a device alone behind its own port shares nothing. A `socket` has memo
 copies from another socket's are slower. `[node]` of a machine file holds it.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import exp, log
 from typing import Literal, cast
 
@@ -68,6 +68,22 @@ class Node:
             raise ValueError(
                 "node.nvlinked needs node.nvlink_bytes_per_s; got lists of devices and no rate"
             )
+
+    def of(self, count: int) -> "Node":
+        """The node that so many of its devices make, numbered again: those of `spread`."""
+        if count == self.devices:
+            return self
+        numbers = {device: number for number, device in enumerate(self.spread(count))}
+        lists = {name: _kept(getattr(self, name), numbers) for name in LISTS}
+        return replace(self, devices=count, **lists)
+
+    def spread(self, count: int) -> tuple[int, ...]:
+        """Which devices to take where so many are wanted: behind as many uplinks and near as many
+        sockets as there are, in order of their numbers."""
+        turns = {device: group.index(device) for group in self.uplinks for device in group}
+        sockets = {device: group.index(device) for group in self.sockets for device in group}
+        best = sorted(range(self.devices), key=lambda device: (turns[device], sockets[device]))
+        return tuple(sorted(best[:count]))
 
     def uplink_of(self, device: int) -> int:
         """The uplink that a device is behind."""
@@ -197,6 +213,12 @@ def _check_both_ways(way: str, alone: Quantity, both: Quantity) -> None:
             f"direction is no faster with the other one busy); got {both.value:g} and "
             f"{alone.value:g} B/s"
         )
+
+
+def _kept(groups: Groups, numbers: Mapping[int, int]) -> Groups:
+    """The groups of the devices that are kept, by their new numbers."""
+    kept = (tuple(numbers[device] for device in group if device in numbers) for group in groups)
+    return tuple(group for group in kept if group)
 
 
 def _number_of(groups: Groups, device: int) -> int:

@@ -112,7 +112,9 @@ def walk_of(case: Case) -> Walk:
 def _shared_walk(model: Model, plan: Plan, recipe: Recipe, once: bool) -> Walk:
     """The walk of every case that differs in numbers only."""
     program = build(Shape.of(model), plan, recipe)
-    return Walk(program.evaluation if once else program, partial(cost_key, model), once=once)
+    return Walk(
+        program.evaluation if once else program, partial(cost_key, model, plan=plan), once=once
+    )
 
 
 def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats]:

@@ -70,6 +70,7 @@ class Fabric:
         self._rates = rates
         self._wants: dict[int, tuple[Work, _Want]] = {}
         self._flowing: dict[tuple[int, int, int], pools.Flow[Pool]] = {}
+        self._speeds: dict[tuple[int, ...], list[float]] = {}
         self._flows: list[_Flow] = []
         self._next: list[_Flow] = []
         self._since = 0.0
@@ -146,10 +147,15 @@ class Fabric:
         self._share_dram()
 
     def _share(self, sharing: Sharing) -> None:
-        """Links, uplinks, sockets' memory and the interpreter, divided max-min fair at once."""
-        drawn = [flow.drawn for flow in self._flows if flow.drawn is not None]
-        room = capacities((pool for one in drawn for pool in one.amounts), sharing)
-        for flow, speed in zip(self._flows, pools.rates(drawn, room), strict=True):
+        """Links, uplinks, sockets' memory and the interpreter, divided max-min fair at once; the
+        same flows meet again every period."""
+        drawn = tuple(flow.drawn for flow in self._flows if flow.drawn is not None)
+        key = tuple(map(id, drawn))
+        speeds = self._speeds.get(key)
+        if speeds is None:
+            room = capacities((pool for one in drawn for pool in one.amounts), sharing)
+            speeds = self._speeds[key] = pools.rates(drawn, room)
+        for flow, speed in zip(self._flows, speeds, strict=True):
             flow.speed = speed
 
     def _share_dram(self) -> None:

@@ -134,6 +134,17 @@ def test_a_number_of_a_node_is_changed_like_any_other():
         replace(named("a100-sxm-80gb"), "node.uplink_h2d_gb_per_s", 20.0)
 
 
+def test_fewer_devices_are_taken_behind_as_many_uplinks_and_sockets_as_there_are():
+    assert A100.spread(4) == (0, 2, 4, 6)
+    assert A100.spread(5) == (0, 1, 2, 4, 6)
+    assert node_of("8x-rtx-4090").spread(2) == (0, 4)
+    four = A100.of(4)
+    assert four.shape == "4 devices, 2 sockets, NVLink"
+    assert (four.uplinks, four.sockets) == (((0,), (1,), (2,), (3,)), ((0, 1), (2, 3)))
+    assert A100.of(8) is A100
+    assert A100.of(5).uplinks == ((0, 1), (2,), (3,), (4,))
+
+
 # What is wrong with a file
 
 
