@@ -13,6 +13,7 @@ from typing import Any, Self
 from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
+from experiments.answer.trust import unbanded
 from experiments.case.model import model_of
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import DONE, Answer, finish, run
@@ -44,6 +45,8 @@ _UNITS = {
     "lower_bound_s": "s",
 }
 _SHOWN_BYTES = 1 << 20  # smaller items are left out of the screen
+
+_UNMEASURED = "every step: no first-order step was measured by this project"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +129,9 @@ def _folder(config: Config, predicted: TrainingPrediction, hazards: list[str]) -
         records=number_records(asked, numbers, source="predicted"),
         figures={"timeline": timeline(trace, trace.steady)},
         traces={TRACE: to_json(trace, name=name, metadata=source)},
-        document=training_document(predicted, hazards, provenance=source),
+        document=training_document(
+            predicted, hazards, grounds=unbanded(case.machine, _UNMEASURED), provenance=source
+        ),
     )
 
 

@@ -170,6 +170,7 @@ def _folder(config: Config, space: PlanSpace, answer: Search, trust: Trust) -> R
             answer,
             plans=plans,
             axes={axis: show_values(values) for axis, values in space.axes.items()},
+            grounds=trust.grounds,
             provenance=source,
         ),
     )

@@ -77,7 +77,6 @@ def with_report(run: Run, jobs: Sequence[Job], answers: Answers, table: pd.DataF
         shown,
         claims,
         trace=trace,
-        slot_bytes=None if traced is None else _slot_bytes(traced),
         items=device_items(itemised) if itemised else None,
     )
     traces = {} if traced is None else {TRACE: _perfetto(traced, run.provenance)}
