@@ -30,8 +30,9 @@ from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.case.spec import Spec
 from experiments.case.target import Site, plan_flags
 from experiments.cli import Answer, finish, run, write_file
-from experiments.flags import RECIPE, without
+from experiments.flags import RECIPE, refuse, without
 from experiments.folder.provenance import provenance
+from experiments.folder.traces import TraceFormat, trace_text
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from experiments.screen import headed, pairs, progress_bar, right, show_command
 from zo2sim.plan.choices import Plan, Recipe
@@ -40,7 +41,6 @@ from zo2sim.predict.case import of_usual_length
 from zo2sim.predict.predict import predict
 from zo2sim.search.search import Effort, Found, NothingFits, Objective, Search, search
 from zo2sim.search.space import PlanSpace
-from zo2sim.simulate.perfetto import to_json
 
 _SHOWN = 12  # points of the front on the screen
 _NEXT = "next  "
@@ -67,12 +67,17 @@ class Config(Site):
     """Write the best plan and its recipe to this TOML file, which --plan reads."""
     out: Path | None = None
     """Write a run's folder with records, figures, trace and report, which report takes."""
+    trace_format: TraceFormat = "perfetto"
+    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
+    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
     def typed(self, flags: frozenset[str]) -> Self:
         """Refuse a value of the recipe where an axis has several."""
         without(flags & RECIPE.keys(), (*self.free, *self.axis), by="--free or --axis")
+        if self.out is None:
+            refuse(flags, ("--trace-format",), "without --out")
         if "--sequence" in flags:
             return self
         return replace(self, recipe=of_usual_length(model_of(self.model), self.recipe))
@@ -165,11 +170,20 @@ def _folder(config: Config, space: PlanSpace, answer: Search, trust: Trust) -> R
             "front": front(answer.pareto),
             "timeline": timeline(best.trace, best.trace.steady),
         },
-        traces={TRACE: to_json(best.trace, name=name, metadata=source)},
+        traces={
+            TRACE: trace_text(
+                best.trace,
+                config.trace_format,
+                name=name,
+                metadata=source,
+                copied_bytes=best.copied_bytes,
+            )
+        },
         document=search_document(
             answer,
             plans=plans,
             axes={axis: show_values(values) for axis, values in space.axes.items()},
+            grounds=trust.grounds,
             provenance=source,
         ),
     )

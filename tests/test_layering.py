@@ -75,7 +75,7 @@ ARROWS = {
         "entry": "",
         "speed": "",
         "answer": "case",
-        "comparison": "campaign folder",
+        "comparison": "answer campaign folder",
         "day": "campaign comparison folder",
         "jobs": "answer case folder",
         "training": "answer campaign case folder",

@@ -17,6 +17,7 @@ from analysis.validation.op_errors import suspects
 from analysis.validation.peak_memory import MemoryScores
 from analysis.validation.promise import promises
 from analysis.validation.scores import Scores, coverage_interval
+from experiments.answer.trust import Trust
 from experiments.campaign.recorded_run import write_recorded
 from experiments.cli import claim, read_text, write_file
 from experiments.comparison.compared import (
@@ -62,6 +63,7 @@ def write_validation(
         scores=scores,
         operations=errors_of(found),
         settings={one.run.spec.name: one.settings for one in found},
+        grounds=Trust.of(found[0].prediction).words,
         remarks=[f"{text}." for text in diverged(found)],
         has_residuals=bool(residuals),
         extra={"beyond calibration": extrapolated} if extrapolated else {},

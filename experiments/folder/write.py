@@ -33,6 +33,7 @@ from analysis.plots.style import svg_text
 from analysis.report.document import Document
 from analysis.report.document_file import dump
 from analysis.report.plain import plain_document
+from analysis.report.trust import states_trust
 from experiments.cli import MARK, write_file, write_json
 from experiments.folder import write as folder
 from experiments.folder.provenance import run_id
@@ -86,6 +87,9 @@ class Run:
                     f"records of {self.verb} must have the columns {', '.join(RECORD_COLUMNS)}; "
                     f"missing: {', '.join(missing)}"
                 )
+        said = self.document
+        if said is not None and not said.is_assembled and not states_trust(said):
+            raise ValueError(f"the report of {self.verb} must say how far to trust it")
         for name in self.traces:
             if not name.endswith(".json.gz") or Path(name).name != name:
                 raise ValueError(f"a trace must be called NAME.json.gz; got {name!r}")

@@ -16,6 +16,7 @@ from analysis.report.document import TRACE
 from experiments.answer.trust import Trust
 from experiments.folder import write as folder
 from experiments.folder.provenance import provenance, run_id
+from experiments.folder.traces import trace_text
 from experiments.folder.write import Run
 from experiments.training.history import Evaluation
 from experiments.training.observation import Observed
@@ -28,7 +29,6 @@ from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
 from zo2sim.plan.file import fields_of
 from zo2sim.predict.predict import Prediction
-from zo2sim.simulate.perfetto import to_json
 from zo2sim.simulate.trace import Trace, Window
 
 _STEP_UNITS = {"loss": "nat", "g": "nat", "lr": "1", "wall_s": "s", "exposed_s": "s"}
@@ -68,7 +68,7 @@ def output(
         records=folder.records([*_records(config, prepared, run, observed)]),
         samples=observed.table,
         figures=figures,
-        traces={TRACE: to_json(run.trace, name=name, metadata=source)},
+        traces={TRACE: trace_text(run.trace, config.trace_format, name=name, metadata=source)},
         document=finetuning_document(
             summary,
             **_plan(prepared),

@@ -14,6 +14,7 @@ from experiments.cli import json_object, read_text
 from experiments.flags import PLAN as PLAN_FLAGS
 from experiments.flags import RECIPE as RECIPE_FLAGS
 from experiments.flags import refuse
+from experiments.folder.traces import TraceFormat
 from experiments.training.places import found, told
 from experiments.training.tiny_model import NAME as TINY
 from zo2rt.engine.engine import MezoSgd, Room
@@ -42,7 +43,14 @@ USUAL: dict[str, float | None] = {"lr": 1e-6, "eps": 1e-3, "clip": None}
 """What MeZO (arXiv:2305.17333) fine-tunes OPT-13B with, or a tenth of the rate."""
 PREDICTED_THREADS = 1
 """A machine that computes on its host is described, and calibrated, by what one core takes."""
-_OF_THIS_CALL = ("out", "resume", "json", "no_report", "flags")  # no part of a run's settings
+_OF_THIS_CALL = (
+    "out",
+    "resume",
+    "json",
+    "no_report",
+    "trace_format",
+    "flags",
+)  # no part of a run's settings
 _MOVED = ("data", "eval_data", "model", "machine")  # files that may lie elsewhere by now
 _RESUMED = {f"--{name.replace('_', '-')}": name for name in ("steps", *_MOVED)}
 """What a call that resumes may say by these flags: go on to so many steps, and where files lie."""
@@ -142,6 +150,9 @@ class Config:
     """Go on with the run in --out; its settings are taken from there."""
     no_report: bool = False
     """Write the numbers and figures only."""
+    trace_format: TraceFormat = "perfetto"
+    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
+    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the summary as JSON to this file, or to stdout with '-'."""
     flags: tyro.conf.Suppress[frozenset[str]] = frozenset()

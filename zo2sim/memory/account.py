@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from zo2sim.machines.machine import Machine
 
+MIB = 1 << 20
 GIB = 1 << 30
 CONTEXT = "CUDA context"
 CACHED = "reserved by the allocator, not in use"

@@ -15,7 +15,9 @@ from zo2sim.schedule.ops import Program
 from zo2sim.simulate.bounds import Bound, bound
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.trace import Breakdown, Trace, breakdown
+from zo2sim.simulate.work import Resource
 
+_LINKS = (Resource.LINK_H2D, Resource.LINK_D2H, Resource.PEER)
 MAX_WRITE_BACK_EVERY = 64
 """A period has as many steps, and an update reads as many records: time grows with its square."""
 
@@ -59,6 +61,14 @@ class Prediction:
     def steady(self) -> Breakdown:
         """Where the steady period's time goes; divide by its steps for one step."""
         return breakdown(self.trace, self.trace.steady)
+
+    @property
+    def copied_bytes(self) -> Mapping[str, float]:
+        """What each copy over a link moves, by the operation's name."""
+        ops = {span.op.name: span.op for span in self.trace.spans}
+        works = {name: self.case.cost(op).amounts for name, op in ops.items()}
+        moved = {name: sum(own.get(link, 0.0) for link in _LINKS) for name, own in works.items()}
+        return {name: nbytes for name, nbytes in moved.items() if nbytes}
 
     @cached_property
     def provenance(self) -> Mapping[str, str]:

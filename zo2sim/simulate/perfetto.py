@@ -1,8 +1,9 @@
 """Traces as Chrome/Kineto JSON, which Perfetto and chrome://tracing open.
 
-Format: "Trace Event Format" (Google, 2016) in its JSON object form. Times are microseconds with
-three decimals; everything is rounded to whole nanoseconds first, and a slice never starts before
-the one before it on its track has ended, so slices on a track cannot overlap.
+Format: "Trace Event Format" (Google, 2016) in its JSON object form. Times are microseconds in
+multiples of 1/1024, about a nanosecond, which floating point holds and adds without an error; and a
+slice never starts before the one before it on its track has ended. So slices on a track do not
+overlap, whoever adds start and duration.
 """
 
 import json
@@ -14,6 +15,8 @@ from zo2sim.simulate.occupancy import slots_in_use
 from zo2sim.simulate.trace import Span, Trace
 
 _STREAMS = {stream: number for number, stream in enumerate(Stream, start=1)}
+
+_TICKS_PER_US = 1024
 
 Event = dict[str, object]
 """One trace event."""
@@ -63,28 +66,28 @@ def to_json(
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """A span in whole nanoseconds."""
+    """A span in whole ticks of 1/1024 microseconds."""
 
     span: Span
-    start_ns: int
-    end_ns: int
+    start_ticks: int
+    end_ticks: int
 
     @property
-    def last_ns(self) -> int:
+    def last_ticks(self) -> int:
         """The last instant that is still inside: a viewer takes the end to be outside."""
-        return self.end_ns - 1
+        return self.end_ticks - 1
 
 
 def _slices(trace: Trace) -> tuple[_Slice, ...]:
     """In issue order. A start before the end of the track's previous slice moves there."""
-    ends_ns: dict[Track, int] = {}
+    ends_ticks: dict[Track, int] = {}
     slices: list[_Slice] = []
     for span in trace.spans:
         track = span.op.track
-        start_ns = max(_ns(span.start_s), ends_ns.get(track, 0))
-        end_ns = max(_ns(span.end_s), start_ns)
-        ends_ns[track] = end_ns
-        slices.append(_Slice(span, start_ns, end_ns))
+        start_ticks = max(_ticks(span.start_s), ends_ticks.get(track, 0))
+        end_ticks = max(_ticks(span.end_s), start_ticks)
+        ends_ticks[track] = end_ticks
+        slices.append(_Slice(span, start_ticks, end_ticks))
     return tuple(slices)
 
 
@@ -114,8 +117,8 @@ def _slice_event(item: _Slice) -> Event:
         "name": op.name,
         "cat": op.kind.value,
         **_place(op.track),
-        "ts": item.start_ns / 1000,
-        "dur": (item.end_ns - item.start_ns) / 1000,
+        "ts": item.start_ticks / _TICKS_PER_US,
+        "dur": (item.end_ticks - item.start_ticks) / _TICKS_PER_US,
         "args": _arguments(op, item.span.step),
     }
 
@@ -135,9 +138,13 @@ def _arguments(op: Op, step: int) -> dict[str, object]:
 def _flows(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[Event]:
     """Arrows for edges across tracks, numbered in the order of the operations that wait."""
     for number, (source, target) in enumerate(_edges(trace, slices)):
-        left_ns = min(source.last_ns, target.start_ns)
-        yield {**_flow_end("s", number, source), "ts": left_ns / 1000}
-        yield {**_flow_end("f", number, target), "bp": "e", "ts": target.start_ns / 1000}
+        left_ticks = min(source.last_ticks, target.start_ticks)
+        yield {**_flow_end("s", number, source), "ts": left_ticks / _TICKS_PER_US}
+        yield {
+            **_flow_end("f", number, target),
+            "bp": "e",
+            "ts": target.start_ticks / _TICKS_PER_US,
+        }
 
 
 def _flow_end(phase: str, number: int, item: _Slice) -> Event:
@@ -158,9 +165,9 @@ def _edges(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[tuple[_Slice, _
 
 def _can_be_drawn(source: _Slice, target: _Slice) -> bool:
     """Across tracks, both slices last, and the source has begun when the target begins."""
-    lasts = all(item.end_ns > item.start_ns for item in (source, target))
+    lasts = all(item.end_ticks > item.start_ticks for item in (source, target))
     crosses = source.span.op.track != target.span.op.track
-    return lasts and crosses and source.start_ns <= target.start_ns
+    return lasts and crosses and source.start_ticks <= target.start_ticks
 
 
 def _counters(trace: Trace, slot_bytes: int | None) -> Iterator[Event]:
@@ -172,10 +179,10 @@ def _counters(trace: Trace, slot_bytes: int | None) -> Iterator[Event]:
                 "name": name,
                 "pid": 1 + device,
                 "tid": 0,
-                "ts": _ns(time_s) / 1000,
+                "ts": _ticks(time_s) / _TICKS_PER_US,
                 "args": {unit: slots * (1 if slot_bytes is None else slot_bytes)},
             }
 
 
-def _ns(time_s: float) -> int:
-    return round(time_s * 1e9)
+def _ticks(time_s: float) -> int:
+    return round(time_s * 1e6 * _TICKS_PER_US)

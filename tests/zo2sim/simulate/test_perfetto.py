@@ -37,8 +37,11 @@ def stays(trace: Trace) -> list[tuple[int, int | None, float, float]]:
     return [(s.slot, s.unit, s.start_s, s.end_s) for s in slot_intervals(trace)]
 
 
-def ns(event: dict[str, Any], key: str = "ts") -> int:
-    return round(event[key] * 1000)
+def ticks(event: dict[str, Any], key: str = "ts") -> int:
+    """Of 1/1024 microseconds, about a nanosecond each."""
+    found = event[key] * 1024
+    assert found == int(found)
+    return int(found)
 
 
 def test_a_stay_lasts_from_upload_to_the_later_of_forward_and_offload():
@@ -104,18 +107,18 @@ def test_slices_on_a_track_never_overlap(choice: tuple[Shape, Plan, Recipe], sca
     shape, plan, recipe = choice
     work = costs(h2d=scale, forward=scale / 3, d2h=scale / 7)
     trace = simulate(build(shape, plan, recipe), work, rates())
-    ends: dict[int, int] = {}
+    ends: dict[int, float] = {}
     for event in events(trace, "X"):
-        assert ns(event) >= ends.get(event["tid"], 0)
-        ends[event["tid"]] = ns(event) + ns(event, "dur")
+        assert event["ts"] >= ends.get(event["tid"], 0)
+        ends[event["tid"]] = event["ts"] + event["dur"]
 
 
 def test_a_measured_overlap_is_moved_behind_the_slice_before():
     one = Op(kind=Kind.H2D, stream=Stream.H2D, unit=0)
     spans = (Span(one, 0, 0.0, 5e-9), Span(replace(one, unit=1), 0, 3e-9, 4e-9))
     first, second = events(Trace(name="t", steps_per_period=1, spans=spans), "X")
-    assert (ns(first), ns(first, "dur")) == (0, 5)
-    assert (ns(second), ns(second, "dur")) == (5, 0)
+    assert (ticks(first), ticks(first, "dur")) == (0, 5)
+    assert (ticks(second), ticks(second, "dur")) == (5, 0)
 
 
 def arrows(trace: Trace) -> list[str]:
@@ -124,7 +127,7 @@ def arrows(trace: Trace) -> list[str]:
 
     def holder(end: dict[str, Any]) -> str:
         on_track = (e for e in slices if e["tid"] == end["tid"])
-        (name,) = (e["name"] for e in on_track if 0 <= ns(end) - ns(e) < ns(e, "dur"))
+        (name,) = (e["name"] for e in on_track if 0 <= ticks(end) - ticks(e) < ticks(e, "dur"))
         return name
 
     ends = {e["id"]: e for e in events(trace, "f")}
@@ -146,15 +149,15 @@ def test_both_ends_of_an_arrow_lie_inside_slices(choice: tuple[Shape, Plan, Reci
     shape, plan, recipe = choice
     work = costs(h2d=scale, forward=scale / 3, d2h=scale / 7, update=scale / 11)
     trace = simulate(build(shape, plan, recipe), work, rates())
-    inside = [(e["tid"], ns(e), ns(e) + ns(e, "dur")) for e in events(trace, "X")]
+    inside = [(e["tid"], ticks(e), ticks(e) + ticks(e, "dur")) for e in events(trace, "X")]
     for end in [*events(trace, "s"), *events(trace, "f")]:
-        assert any(t == end["tid"] and a <= ns(end) < b for t, a, b in inside)
+        assert any(t == end["tid"] and a <= ticks(end) < b for t, a, b in inside)
 
 
 def test_each_arrow_has_one_start_and_one_end_that_is_not_earlier():
     trace = trace_of()
-    starts = {e["id"]: ns(e) for e in events(trace, "s")}
-    ends = {e["id"]: ns(e) for e in events(trace, "f")}
+    starts = {e["id"]: ticks(e) for e in events(trace, "s")}
+    ends = {e["id"]: ticks(e) for e in events(trace, "f")}
     assert starts.keys() == ends.keys()
     assert all(starts[i] <= ends[i] for i in starts)
     assert max(Counter(e["id"] for e in events(trace, "s")).values()) == 1
