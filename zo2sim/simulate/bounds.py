@@ -13,7 +13,7 @@ from zo2sim.schedule.ops import Op, Program, Stream
 from zo2sim.simulate.uncontended import Walk
 from zo2sim.simulate.work import Rates, Resource, Work
 
-_STREAM_RESOURCE = {
+STREAM_RESOURCE = {
     Stream.H2D: Resource.LINK_H2D,
     Stream.COMPUTE: Resource.COMPUTE,
     Stream.D2H: Resource.LINK_D2H,
@@ -96,7 +96,7 @@ def bound(
     limits: defaultdict[str, float] = defaultdict(float)
     totals: defaultdict[Resource, float] = defaultdict(float)
     for op, work in works:
-        limits[_STREAM_RESOURCE[op.stream].value] += float(work.alone_s(rates)) / steps
+        limits[STREAM_RESOURCE[op.stream].value] += float(work.alone_s(rates)) / steps
         for resource, amount in work.amounts.items():
             totals[resource] += float(amount) / steps
     limits[BOTH_WAYS] = both_ways_s(totals[Resource.LINK_H2D], totals[Resource.LINK_D2H], rates)
