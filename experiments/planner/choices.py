@@ -46,7 +46,8 @@ def stored_plans(model: Model, recipe: Recipe) -> tuple[Plan, ...]:
     """The plans whose steps are stored: few, and among them those that need the least memory.
 
     The smallest on the device has one slot, the smallest on the host leaves blocks on the drive;
-    the others are those that a search chooses most: W+ and W- from one draw, some blocks resident,
+    some with one slot tell the page of those with any number of resident blocks. The others are
+    those that a search chooses most: W+ and W- from one draw, some blocks resident,
     and where all is trained also a download every few steps only.
     """
     return tuple(dict.fromkeys(_plans(model.num_blocks, writes_back=recipe.lora_rank is None)))
@@ -59,9 +60,13 @@ def _plans(blocks: int, *, writes_back: bool) -> Iterator[Plan]:
         for slots in (1, 2):
             yield Plan(tier=tier, num_slots=slots)
         yield Plan(tier=tier, scratch_copies=2)
-    for share in (1, 2, 3):
-        for copies in (1, 2):
-            yield Plan(resident_blocks=blocks * share // 4, scratch_copies=copies)
+    for eighths in range(1, 8):
+        stay = blocks * eighths // 8
+        yield Plan(resident_blocks=stay, scratch_copies=2)
+        if eighths % 2 == 0:
+            yield Plan(resident_blocks=stay)
+    for stay in (blocks // 2, blocks - 1):
+        yield Plan(resident_blocks=stay, num_slots=1)
     for every in (2, 4, 8) if writes_back else ():
         if every == 2 or every * blocks <= _MOST_VISITS:
             yield Plan(write_back_every=every, scratch_copies=2)

@@ -23,7 +23,7 @@ from zo2sim.simulate.bounds import PLAIN_WORDS
 
 _FOLDER = files("experiments.planner") / "page"
 SCRIPTS = (
-    *("format.js", "store.js", "limits.js", "answer.js", "advice.js", "state.js"),
+    *("format.js", "store.js", "limits.js", "between.js", "answer.js", "advice.js", "state.js"),
     *("elements.js", "chart.js", "view.js", "ranking.js", "engine.js", "main.js"),
 )
 """In the order in which they run."""
@@ -64,6 +64,7 @@ def page(
     blobs = "\n".join(
         f'<script type="text/plain" id="numbers-{number}">{model.numbers}</script>'
         for number, model in enumerate(models)
+        if model.numbers
     )
     return _filled(
         {

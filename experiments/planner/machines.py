@@ -14,7 +14,7 @@ from zo2sim.models.presets import resolve
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, predict
-from zo2sim.simulate.bounds import BOTH_WAYS
+from zo2sim.simulate.bounds import BOTH_WAYS, DEPENDENCIES
 from zo2sim.simulate.work import Resource
 
 TYPICAL = "opt-1.3b"
@@ -76,5 +76,7 @@ def _typical(machine: Machine) -> Iterator[tuple[str, tuple[Prediction, Trust]]]
         if plan.tier == "nvme" and machine.nvme is None:
             continue
         found = predict(Case(model=resolve(TYPICAL), machine=machine, plan=plan, recipe=recipe))
-        if found.bound.binding in _KINDS[kind]:
+        limits = found.bound.limits_s
+        busiest = max(limits.keys() - {DEPENDENCIES}, key=lambda name: limits[name])
+        if busiest in _KINDS[kind]:
             yield kind, (found, Trust.of(found))

@@ -56,7 +56,7 @@ class Table:
             "storage": self.format.storage,
             "trains": self.format.trains,
             "sequence": self.recipe.sequence,
-            "tiers": [plan.tier for plan in self.plans],
+            "residents": [_residents(plan) for plan in self.plans],
             "flags": self.flags,
             "recipe": " ".join(_recipe_flags(self.format.recipe)),
             "extrapolated": distinct,
@@ -91,9 +91,7 @@ def _table(model: Model, kind: Format, machines: Sequence[Machine], context: int
         shared_s=np.stack(
             [[one.limits_s[limit][:, 0] for one in found] for limit in SHARED_LIMITS]
         ),
-        extrapolated=tuple(
-            extrapolations(replace(base, machine=machine)) for machine in machines
-        ),
+        extrapolated=tuple(extrapolations(replace(base, machine=machine)) for machine in machines),
     )
 
 
@@ -105,6 +103,11 @@ def _memory(model: Model, recipe: Recipe, plans: Sequence[Plan], context: int) -
     ]
     needs = [[(a.device_bytes, a.host_bytes, a.nvme_bytes) for a in row] for row in accounts]
     return np.moveaxis(np.array(needs, dtype=np.float64), 2, 0)
+
+
+def _residents(plan: Plan) -> int | None:
+    """Resident blocks of the smallest plans, those with one slot; None for all others."""
+    return plan.resident_blocks if plan.num_slots == 1 and plan.tier == "ram" else None
 
 
 def _recipe_flags(recipe: Recipe) -> Iterator[str]:

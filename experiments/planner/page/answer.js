@@ -42,7 +42,7 @@ function answerOf(model, state) {
   const table = tableOf(model, state);
   const plans = plansOf(table, number, state);
   const have = room(state, machine);
-  const best = fastest(plans.filter((one) => fitsIn(one.need, have)));
+  const best = fastest(plans.filter((one) => fitsIn(one.need, have))) ?? leastResident(table, plans, have);
   const shown = best ?? nearest(plans, have);
   const binds = binding(shown.found);
   return {
@@ -58,7 +58,7 @@ function answerOf(model, state) {
     extrapolated: table.extrapolated[table.extrapolates[number]],
     regime: regime(shown.found, machine, state.link),
     streams: streamsOf(shown.found),
-    flags: table.flags[shown.plan],
+    flags: shown.blocks === undefined ? table.flags[shown.plan] : flagsBetween(table, shown),
     recipe: table.recipe,
     front: frontOf(plans, have),
     model: model.name,

@@ -1,8 +1,10 @@
 // The step of one stored plan: what every resource takes of it, and how well the step is known.
 
-const MET = 0; // code of an enclosure whose ends meet
 const ALIKE = 1.02; // limits within this factor bind alike, as in the engine
 const CLOSE = 1.04; // an enclosure so narrow has a middle that is within 2 % of the step
+// Where the ends do not meet, most steps lie near the lower one: of 77 that were simulated, half by
+// no more than 4 % above it, none by more than 12 %.
+const ABOVE_LOWER = 1.04;
 const LINK_LIMITS = new Set(["link_h2d", "link_d2h", "link_both_ways"]);
 
 /** Seconds by limit, with the link `factor` times as fast as the machine's own. */
@@ -21,12 +23,12 @@ function largest(limits) {
   return Math.max(...Object.values(limits));
 }
 
-/** The step with the machine's own link: its ends, and the middle that stands for it. */
+/** The step with the machine's own link: its ends, and what stands for it, which is between them. */
 function ownStep(table, plan, machine, load) {
   const at = (plan * STORED.machines.length + machine) * LOADS + load;
   const lower = table.lower[at];
   const upper = lower * (1 + table.width[at] * STORED.width_step);
-  return { lower, upper, step: table.width[at] === MET ? lower : Math.sqrt(lower * upper) };
+  return { lower, upper, step: Math.min(Math.sqrt(lower * upper), lower * ABOVE_LOWER) };
 }
 
 /**

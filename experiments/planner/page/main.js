@@ -1,6 +1,6 @@
 // The page's one piece of state, its inputs, and what happens when one of them moves.
 
-const current = { state: usualState(), model: null, turn: 0 };
+const current = { state: usualState(), turn: 0, shown: null };
 
 /** Sorted steps of a slider; `own` is the machine's, wherever it lies among the others. */
 function steps(list, ownBytes) {
@@ -48,14 +48,19 @@ function showInputs(state, table) {
   setSlider("load", STORED.microbatches, STORED.microbatches[state.load], tokens.toLocaleString("en-US"));
 }
 
+function show(...shown) {
+  current.shown = shown;
+  showAnswer(...shown);
+}
+
 /** Show the answer to the state; what is stored at once, the engine's when it comes. */
 function showState(model, state) {
   const answer = answerOf(model, state);
   showInputs(state, tableOf(model, state));
-  showAnswer(answer, state, adviceOf(model, state, answer));
+  show(answer, state, adviceOf(model, state, answer));
   replaceKept(byId("ranking"), rankingTable(model, state));
   askEngine(state, (exact) => {
-    if (current.state === state) showAnswer({ ...answer, ...exact, machine: answer.machine }, state, exact.advice);
+    if (current.state === state) show({ ...answer, ...exact, machine: answer.machine }, state, exact.advice);
   });
 }
 
@@ -103,8 +108,9 @@ function connect() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 
+/** The same answer in another width or in other colours. */
 function redraw() {
-  choose(current.state);
+  if (current.shown !== null) showAnswer(...current.shown);
 }
 
 /** Into the clipboard, or, where a browser allows that to no file, selected to be copied. */

@@ -3,6 +3,7 @@
 const LINK_FACTORS = Array.from({ length: 33 }, (_, i) => 2 ** ((i - 16) / 8));
 const DEVICE_GIB = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 18, 20, 22, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128, 141, 160, 180, 192];
 const HOST_GIB = [8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048, 3072, 4096];
+const PASTED = "pasted-"; // what the server calls the model of a config
 const USUAL = { model: "opt-13b", machine: "rtx-4090-24gb", device: null, host: null, link: 1, load: 0, storage: "fp16", trains: "all", drive: true, prices: {} };
 
 function usualState() {
@@ -57,7 +58,7 @@ function hashOf(state) {
 
 /** The command that asks the engine the same. */
 function commandOf(state, answer) {
-  const words = ["zo2sim plan", state.model, state.machine];
+  const words = ["zo2sim plan", state.model.startsWith(PASTED) ? "config.json" : state.model, state.machine];
   if (state.device !== null) words.push(`--device-memory ${state.device}GiB`);
   if (state.host !== null) words.push(`--host-memory ${state.host}GiB`);
   if (state.load > 0) words.push(`--microbatches ${STORED.microbatches[state.load]}`);

@@ -10,14 +10,15 @@ function showAnswer(answer, state, advice) {
   byId("sentence").className = answer.fits ? "" : "no";
   byId("figures").textContent = figures(answer);
   byId("source").textContent = sourceWords(answer);
-  byId("source").className = ["between", "scaled"].includes(answer.source) ? "approximate" : "";
+  byId("source").className = ["between", "scaled", "mixed"].includes(answer.source) ? "approximate" : "";
   byId("memory").replaceChildren(memoryBars(answer, state));
   byId("strip").replaceChildren(strip(answer));
   byId("binds").textContent = bindsWords(answer);
   showFront(answer);
   byId("changes").replaceChildren(changesTable(answer, advice));
   byId("trust").replaceChildren(trustList(answer));
-  byId("command").textContent = answer.command ?? commandOf(state, answer);
+  byId("command").textContent = commandOf(state, answer);
+  byId("copied").textContent = state.link === 1 ? "" : "With the machine\u2019s own link: plan has no flag for another rate.";
 }
 
 function sentence(answer) {
@@ -41,6 +42,7 @@ function figures(answer) {
 function sourceWords(answer) {
   if (answer.source === "engine") return "Exact: the engine was asked, and searched all plans.";
   if (answer.source === "scaled") return "Interpolated: the limits that are stored, scaled to this link rate.";
+  if (answer.source === "mixed") return "Interpolated between two stored plans: none of the stored ones fits as it is.";
   const among = "the best of the stored plans";
   if (answer.source === "stored") return `Looked up: ${among}, as the engine predicts it (within 2\u00a0%).`;
   const { lower, upper } = answer.found;
@@ -125,7 +127,7 @@ function trustList(answer) {
     rows.push(["it holds", trust.words.band_holds], ["it lacks", trust.words.band_lacks]);
     rows.push(["hold-out error", trust.words.hold_out_error]);
     rows.push(["compute", trust.provenance.compute], ["link", trust.provenance.link], ["assumed", trust.provenance.assumed]);
-  } else rows.push(["band", "none is stored for what binds here"]);
+  } else rows.push(["band", STORED.served ? "the engine is being asked" : "none is stored for what binds here"]);
   rows.push(["extrapolated", answer.extrapolated.length ? answer.extrapolated.join("; ") : "nothing"]);
   return definitions(rows);
 }
