@@ -212,7 +212,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary["step_s"] is not None:
         on = f", on {counted(summary['threads'], 'thread')}" if summary["backend"] == "host" else ""
         yield "step", show_seconds(summary["step_s"]) + on
-        yield from _predicted(summary["predicted"])
+        yield from _predicted(summary["predicted"], summary["backend"])
         yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"
     yield "device buffers", show_bytes(summary["device_bytes"])
@@ -230,7 +230,10 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"against {summary['compared_with']}", same
 
 
-def _predicted(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _predicted(found: Mapping[str, Any] | None, backend: str) -> Iterator[tuple[str, str]]:
+    if found is None and backend == "host":
+        yield "predicted", "nothing: no calibration of this machine was given, for this kind of run"
+        yield "", "zo2sim calibrate --quick, then --machine machine.toml"
     if found is not None:
         step = with_band(found["step_s"], found["low_s"], found["high_s"], show_seconds)
         yield "predicted", f"{step} on {escape(found['machine'])}"

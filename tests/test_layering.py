@@ -78,6 +78,7 @@ ARROWS = {
         "comparison": "answer campaign folder",
         "day": "campaign comparison folder",
         "jobs": "answer case folder",
+        "planner": "answer case",
         "training": "answer campaign case folder",
     },
 }

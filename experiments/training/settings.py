@@ -117,7 +117,8 @@ class Config:
     backend: BackendName = "host"
     """Where it runs: threads and memory copies, virtual time, or an accelerator."""
     threads: int | None = None
-    """PyTorch's threads per operator; None: one if --machine is calibrated, else its own choice."""
+    """PyTorch's threads per operator; None: one for the tiny model, whose operators are too small
+    for more, and if --machine is calibrated, else its own choice."""
     steps: int = 800
     """Steps of the whole run."""
     lr: float | None = None
@@ -186,7 +187,7 @@ class Config:
     @property
     def _asks_machine(self) -> bool:
         """The step is predicted on it, a plan is chosen for it, or threads are its."""
-        threads = self.backend == "virtual" and self.threads is None
+        threads = self.backend == "virtual" and self.threads is None and self.model != TINY
         return self.backend == "host" or self.plan_from == AUTO or threads
 
     @property
@@ -203,7 +204,7 @@ class Config:
         if self.threads is not None:
             return self.threads
         on_host = self.backend != "cuda"
-        if on_host and resolve(self.machine).cpu is not None:
+        if on_host and (self.model == TINY or resolve(self.machine).cpu is not None):
             return PREDICTED_THREADS
         return torch.get_num_threads()
 

@@ -14,7 +14,7 @@ from experiments.training.loaded_model import LoadedModel, described, load
 from experiments.training.settings import AUTO, BackendName, Config
 from experiments.training.tiny_model import NAME as TINY
 from experiments.training.tiny_model import described as tiny_described
-from experiments.training.tiny_model import make
+from experiments.training.tiny_model import obtain
 from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
 from zo2rt.memory.room import UNLIMITED, Room, check_room
 from zo2rt.steps import supported
@@ -89,7 +89,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
     if config.model == TINY and not (base := _base(config)).exists():
         assert texts is not None, "the tiny model has read them"
         claim(config.out, "run")
-        for loss in make(base, texts):
+        for loss in obtain(base, texts):
             pretraining(loss)
     source = _base(config) if config.model == TINY else config.model
 
@@ -146,10 +146,11 @@ def _task(config: Config, texts: Texts | None) -> Task:
 
 
 def _prediction(config: Config, loaded: LoadedModel, plan: Plan) -> Prediction | None:
-    """On the machine of the settings; only the host's is the one that the run is on."""
-    if config.backend != "host":
-        return None
+    """On the machine of the settings, if its constants are those of a host's cores: only then is
+    it of the kind that the run is on, and measured."""
     machine, recipe = resolve(config.machine), config.chosen[1]
+    if config.backend != "host" or machine.cpu is None:
+        return None
     try:
         model = from_config(loaded.config, name=config.model)
         return predict(Case(model=model, machine=machine, plan=plan, recipe=recipe))

@@ -27,7 +27,8 @@ class Prediction:
     """What is predicted for a case; every figure is per step of the steady state.
 
     ``memory`` is what the plan needs. ``published`` is what published figures count: for
-    `resident` the code of MeZO with untied embeddings, for every other policy the same account.
+    `resident` the code of MeZO with untied embeddings, which has no integer formats; for all else
+    the same account.
     """
 
     case: Case
@@ -130,7 +131,7 @@ def _trace(case: Case, program: Program) -> Trace:
 
 
 def _published(case: Case, memory: MemoryAccount) -> MemoryAccount:
-    if case.plan.policy.traits.streams:
+    if case.plan.policy.traits.streams or case.recipe.storage_dtype.is_integer:
         return memory
     context_bytes = int(case.machine.device.context_bytes.value)
     return mezo_account(case.model.untied(), case.recipe, context_bytes=context_bytes)

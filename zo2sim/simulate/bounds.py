@@ -14,7 +14,7 @@ from zo2sim.simulate.sharing import Pool, Shared, capacities, draws
 from zo2sim.simulate.uncontended import Walk
 from zo2sim.simulate.work import Rates, Resource, Sharing, TwoWays, Work
 
-_STREAM_RESOURCE = {
+STREAM_RESOURCE = {
     Stream.H2D: Resource.LINK_H2D,
     Stream.COMPUTE: Resource.COMPUTE,
     Stream.D2H: Resource.LINK_D2H,
@@ -109,7 +109,7 @@ def bound(
     devices = sorted({track.device for track in busy})
     limits: defaultdict[str, float] = defaultdict(float)
     for track, seconds in busy.items():
-        name = _STREAM_RESOURCE[track.stream].value
+        name = STREAM_RESOURCE[track.stream].value
         limits[name] = max(limits[name], seconds)
     both_ways = (
         both_ways_s(totals[d, Resource.LINK_H2D], totals[d, Resource.LINK_D2H], rates.link)
