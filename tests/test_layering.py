@@ -47,6 +47,7 @@ ARROWS = {
     "zo2rt": {
         "model": "",
         "backends": "",
+        "checkpoint": "",
         "noise": "model",
         "races": "backends",
         "weights": "backends model noise",
