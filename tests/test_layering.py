@@ -47,7 +47,7 @@ ARROWS = {
     "zo2rt": {
         "model": "",
         "backends": "",
-        "checkpoint": "",
+        "checkpoint": "model",
         "noise": "model",
         "races": "backends",
         "weights": "backends model noise",
@@ -56,7 +56,7 @@ ARROWS = {
         "lanes": "backends model noise weights",
         "steps": "backends journal lanes model noise weights",
         "memory": "backends model weights",
-        "engine": "backends journal lanes memory model noise steps weights",
+        "engine": "backends checkpoint journal lanes memory model noise steps weights",
         "measure": "backends engine model noise",
         "sampling": "",
         "tracing": "model",

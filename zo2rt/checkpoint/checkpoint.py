@@ -1,6 +1,6 @@
 """A model of a folder, built at once, and its weights, read when they are asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig
 
 from zo2rt.checkpoint.building import built, complete
+from zo2rt.checkpoint.file import sha256
 from zo2rt.checkpoint.formats import QUANTISED, NotByShard, opened
 from zo2rt.checkpoint.hollow import hollow_out
 from zo2rt.checkpoint.keys import Keys
@@ -46,14 +47,29 @@ class Checkpoint:
         read = {id(p): n for n, p in _all(self.model) if n in keys.sources}
         emptied = hollow_out(self.model)
         self._names: Mapping[nn.Parameter, str] = {p: read[id(old)] for old, p in emptied.items()}
+        self._hollow = {p: p.data for p in self._names}
 
     def weights(self, parameter: nn.Parameter) -> Tensor:
         """What a parameter of ``model`` is to hold: read now, a tensor of its own.
 
-        Of one that is not hollow, because nothing of it is stored, what it holds.
+        Of one that is not hollow, because nothing of it is stored, or not any more, what it holds.
         """
-        name = self._names.get(parameter)
-        return parameter.data if name is None else self._keys.read(name)
+        if not self.is_read(parameter):
+            return parameter.data
+        return self._keys.read(self._names[parameter])
+
+    def sha256(self) -> Mapping[str, str]:
+        """Of every file that holds weights of the model, by name; reads them whole."""
+        files = {path for name in self._keys.sources for path in self._files(name)}
+        return {path.name: sha256(path) for path in sorted(files)}
+
+    def _files(self, name: str) -> Iterator[Path]:
+        return (path for one in self._keys.stored(name) for path in one.files)
+
+    def is_read(self, parameter: nn.Parameter) -> bool:
+        """Whether `weights` reads the parameter from the folder."""
+        hollow = self._hollow.get(parameter)
+        return hollow is not None and parameter.data_ptr() == hollow.data_ptr()
 
 
 def _all(model: nn.Module) -> Any:
@@ -62,10 +78,10 @@ def _all(model: nn.Module) -> Any:
 
 def _check_shapes(mismatched: Any, keys: Keys) -> None:
     for name, stored, needed in sorted(mismatched):
-        files = {path.name: None for one in keys.stored(name) for path in one.files}
+        files = {path.name for one in keys.stored(name) for path in one.files}
         raise ValueError(
             f"{name} must have the shape {tuple(needed)} for the model of config.json; in "
-            f"{', '.join(files)} it has {tuple(stored)}"
+            f"{', '.join(sorted(files))} it has {tuple(stored)}"
         )
 
 

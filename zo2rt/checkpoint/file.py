@@ -4,6 +4,7 @@ Bytes are read, not mapped: a file that ends early or a disk that fails is an er
 then, and no signal, and what was read is no memory of the process any more once it is let go.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -70,6 +71,12 @@ def tensors(path: Path) -> dict[str, Stored]:
         )
         for name, place in places.items()
     }
+
+
+def sha256(path: Path) -> str:
+    """Of the file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _header(path: Path, length: bytes, read: Any, size: int) -> tuple[dict[str, Any], int]:
