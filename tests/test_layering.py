@@ -47,6 +47,7 @@ ARROWS = {
     "zo2rt": {
         "model": "",
         "backends": "",
+        "checkpoint": "model",
         "noise": "model",
         "races": "backends",
         "weights": "backends model noise",
@@ -55,7 +56,7 @@ ARROWS = {
         "lanes": "backends model noise weights",
         "steps": "backends journal lanes model noise weights",
         "memory": "backends model weights",
-        "engine": "backends journal lanes memory model noise steps weights",
+        "engine": "backends checkpoint journal lanes memory model noise steps weights",
         "measure": "backends engine model noise",
         "sampling": "",
         "tracing": "model",

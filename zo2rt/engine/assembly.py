@@ -1,15 +1,17 @@
 """The parts of an engine, put together once, before the first step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zo2rt.backends import Backend
+from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.self_test import explore
+from zo2rt.journal.model_files import NONE, ModelFiles
 from zo2rt.journal.run import JournalledRun, RunFolder, header
 from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
 from zo2rt.memory.demand import demand
@@ -35,7 +37,8 @@ from zo2sim.policies import Layout, Shape
 class Settings:
     """What a run is to do; ``folder`` keeps its journal, snapshots and blocks on NVMe.
 
-    The runtime's buffers stay within ``limit``, where it has one.
+    The runtime's buffers stay within ``limit``, where it has one. The weights of a hollow model are
+    those of its ``checkpoint``.
     """
 
     plan: Plan
@@ -44,6 +47,12 @@ class Settings:
     optimizer: MezoSgd
     folder: RunFolder | None
     limit: Room
+    checkpoint: Checkpoint | None = None
+
+    def weights(self, parameter: UnitParameter) -> Tensor:
+        """What the model has come with; in memory for as long as the caller holds it, if read."""
+        tensor = parameter.tensor
+        return tensor.data if self.checkpoint is None else self.checkpoint.weights(tensor)
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be combined or executed."""
@@ -100,6 +109,7 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
         settings.objective,
         adapters_with_head=adapters_with_head,
         decays=rule_of(recipe.reference),
+        weights=None if settings.checkpoint is None else settings.checkpoint.weights,
     )
     check_model(plan, recipe, units, forwards)
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
@@ -107,7 +117,7 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     weights = [p.tensor for p in units.parameters]
     check_room(demand(Formats(units, layout)), backend, limit=settings.limit, weights=weights)
     trained = _trained(settings, units)
-    check_encodable(units, Formats(units, layout))  # before a weight moves
+    check_encodable(units, Formats(units, layout), settings.weights)  # before a weight moves
     run = _journalled(settings, model, units, trained, backend)
     with ExitStack() as undone:
         if run is not None:
@@ -116,7 +126,14 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
         blocks = _block_store(settings, arena, units)
         if blocks is not None:
             undone.callback(blocks.close)
-        residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
+        residence = Residence(
+            model,
+            units,
+            arena,
+            device=backend.device,
+            blocks=blocks,
+            weights=_weights(settings, trained, run),
+        )
         draws = _draws(settings, trained, backend)
         lane_weights = InPlaceWeights if layout.in_place else ScratchWeights
         operations = Operations(
@@ -145,9 +162,11 @@ def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
     """Trained parameters, each with the threshold that the weights of now give it."""
     sparsity = settings.optimizer.sparsity
     trained = [p for p in units.parameters if p.trainable]
-    masked = {p.name: p.tensor.data.view(-1) for p in trained if p.decays and sparsity}
-    found = thresholds(masked, sparsity)
-    return {p: found.get(p.name, math.inf) for p in trained}
+    found = dict.fromkeys(trained, math.inf)
+    for parameter in (p for p in trained if p.decays and sparsity):
+        one = {parameter.name: settings.weights(parameter).view(-1)}
+        found[parameter] = thresholds(one, sparsity)[parameter.name]
+    return found
 
 
 def _journalled(
@@ -161,13 +180,49 @@ def _journalled(
         return None
     about = header(
         trained,
-        Forward.of(model, units.parameters),
+        Forward.of(model, units.parameters, settings.weights),
         settings.plan,
         settings.recipe,
         settings.optimizer,
         backend.device,
     )
-    return JournalledRun(settings.folder, about, {p.name: p.tensor.data for p in trained})
+    return JournalledRun(
+        settings.folder, about, Trained(settings, trained), _files(settings, trained)
+    )
+
+
+class Trained(Mapping[str, Tensor]):
+    """The weights that trained parameters have come with, by name."""
+
+    def __init__(self, settings: Settings, trained: Iterable[UnitParameter]) -> None:
+        self._settings, self._parameters = settings, {p.name: p for p in trained}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._settings.weights(self._parameters[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+
+def _files(settings: Settings, trained: Iterable[UnitParameter]) -> ModelFiles:
+    checkpoint = settings.checkpoint
+    if checkpoint is None:
+        return NONE
+    holds = frozenset(p.name for p in trained if checkpoint.is_read(p.tensor))
+    return ModelFiles(sha256=checkpoint.sha256(), holds=holds)
+
+
+def _weights(
+    settings: Settings, trained: Iterable[UnitParameter], run: JournalledRun | None
+) -> Callable[[UnitParameter], Tensor]:
+    """What every parameter moves in with: as it has come, or as the run that goes on had it."""
+    if run is None:
+        return settings.weights
+    found = run.weights(Trained(settings, trained))
+    return lambda p: found[p.name] if p.trainable else settings.weights(p)
 
 
 def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore | None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from zo2rt.backends import Backend
+from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.assembly import Settings, assemble
 from zo2rt.journal import Record
 from zo2rt.journal.run import RunFolder
@@ -54,7 +55,8 @@ class Engine:
     give `step` the seed that the other run drew (``zo_random_seed``) and its rate, and leave the
     objective's rule of decay open, which is then the other code's. ``folder`` keeps the run's
     journal and snapshots; if it holds a run, that run goes on with the bits of one that was never
-    interrupted, and ``num_steps`` says how far it came.
+    interrupted, and ``num_steps`` says how far it came. Of a `Checkpoint`'s model, give that as
+    ``checkpoint``: its weights are read into the engine's buffers, a tensor in memory at a time.
 
     Raises ``ValueError`` where plan and recipe cannot be combined or executed, the model has
     another dtype, its lanes in lockstep do not give the bits of its whole forward, or the run in
@@ -74,6 +76,7 @@ class Engine:
         optimizer: MezoSgd,
         folder: Path | RunFolder | None = None,
         limit: Room = UNLIMITED,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.optimizer = optimizer
         self._model, self._recipe, self._backend = model, recipe, backend
@@ -85,6 +88,7 @@ class Engine:
             optimizer=optimizer,
             folder=RunFolder(folder) if isinstance(folder, Path) else folder,
             limit=limit,
+            checkpoint=checkpoint,
         )
         self._parts = parts = assemble(model, settings, backend)
         self.program: Program = build(parts.layout.shape, plan, recipe)

@@ -19,6 +19,9 @@ from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2sim.dtypes import Dtype
 from zo2sim.policies import Layout
 
+Weights = Callable[[UnitParameter], Tensor]
+"""What a parameter holds when it moves in, or is to hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Formats:
@@ -129,7 +132,7 @@ class Arena:
         buffers = (*self.slots, *self.scratch, *frozen, *self.resident.values())
         return sum(buffer.numel() for buffer in buffers)
 
-    def take_in(self, unit: Unit, weights: Sequence[Tensor]) -> None:
+    def take_in(self, unit: Unit, weights: Weights) -> None:
         """Give a unit its home, and copy its weights there. Blocks on NVMe have none here."""
         home, nbytes = self.formats.home(unit), self.formats.home(unit).num_bytes
         if not self.is_streamed(unit):
@@ -222,23 +225,26 @@ class Arena:
         return buffers[self._layout.slot(unit.number)][: self.formats.slot(unit).num_bytes]
 
 
-def fill(unit: Unit, weights: Sequence[Tensor], buffer: Tensor, form: Format) -> None:
-    """`encode` of formats other than fp8, from whatever device the unit's weights are on."""
+def fill(unit: Unit, weights: Weights, buffer: Tensor, form: Format) -> None:
+    """`encode` of formats other than fp8, from whatever device the unit's weights are on.
+
+    One of them is in memory at a time, where ``weights`` reads them.
+    """
     assert form.num_bytes == buffer.numel()
     with torch.no_grad():
-        for parameter, tensor, piece in zip(unit.parameters, weights, form.pieces, strict=True):
+        for parameter, piece in zip(unit.parameters, form.pieces, strict=True):
             assert piece.dtype is not Dtype.FP8
             with _named(parameter):
-                write(tensor, buffer, piece)
+                write(weights(parameter), buffer, piece)
 
 
-def check_encodable(units: Units, formats: Formats) -> None:
+def check_encodable(units: Units, formats: Formats, weights: Weights) -> None:
     """Raise the ``ValueError`` of `fill` for weights that an integer format cannot hold."""
     for unit in units.order:
         for parameter, piece in zip(unit.parameters, formats.home(unit).pieces, strict=True):
             if piece.dtype.is_integer:
                 with _named(parameter):
-                    check_finite(parameter.tensor.data)
+                    check_finite(weights(parameter))
 
 
 @contextmanager

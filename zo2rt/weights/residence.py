@@ -10,7 +10,7 @@ from zo2rt.backends.buffers import give_back_freed
 from zo2rt.model.binding import bound
 from zo2rt.model.codec import TORCH_DTYPES, Piece, encoded, views
 from zo2rt.model.units import Unit, UnitParameter, Units
-from zo2rt.weights.arena import Arena, fill
+from zo2rt.weights.arena import Arena, Weights, fill
 from zo2rt.weights.block_store import BlockStore
 
 
@@ -31,26 +31,27 @@ class Residence:
         *,
         device: torch.device,
         blocks: BlockStore | None,
+        weights: Weights,
     ) -> None:
         self._units, self._arena, self._blocks = units, arena, blocks
         self._came_from = {p.name: p.tensor.device for p in units.parameters}
         self._buffers = _moved(model, device)
         for unit in units.order:
-            self._move_in(unit)
+            self._move_in(unit, weights)
         give_back_freed()
 
-    def _move_in(self, unit: Unit) -> None:
-        weights = [p.tensor.data for p in unit.parameters]
+    def _move_in(self, unit: Unit, weights: Weights) -> None:
+        empty = [p.tensor.data.new_empty(0) for p in unit.parameters]
         if self._blocks is not None and self._arena.is_streamed(unit):
             staged = self._arena.staged(unit, self._arena.stage_out)
             fill(unit, weights, staged, self._arena.formats.home(unit))
             self._blocks.write(unit.number, staged, 0)
-            home = [weight.new_empty(0) for weight in weights]
+            home = empty
         else:
             self._arena.take_in(unit, weights)
             pieces = self._arena.formats.home(unit).pieces
             home = [
-                weights[number].new_empty(0) if pieces[number].dtype.is_integer else view
+                empty[number] if pieces[number].dtype.is_integer else view
                 for number, view in enumerate(self._arena.home(unit))
             ]
         for parameter, tensor in zip(unit.parameters, home, strict=True):
