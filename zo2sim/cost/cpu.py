@@ -181,7 +181,7 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
         total["cpu.build_s"] += draws
         total["cpu.spilled_elements_per_s"] += signs * s.load.microbatches * _spilled(elements)
     if unit >= 0 and s.recipe.storage_dtype.is_integer:
-        _add(total, _decoded(s, unit))
+        _add(total, _decoded(s, unit), s.decodes(lanes))
     total["cpu.beside_s"] += _copies_beside(s, Kind.FORWARD, unit)
     total["cpu.cold_s"] += _after_sleep(s, unit)
     if unit == HEAD and not s.plan.defers:
@@ -229,7 +229,7 @@ def _codec(s: Setting, unit: int, what: str) -> Amounts:
 
 
 def _decoded(s: Setting, unit: int) -> Amounts:
-    """What of a block is stored in an integer format, once for all lanes of a forward."""
+    """What of a block is stored in an integer format, decoded once."""
     dtype = s.recipe.storage_dtype
     taken = s.unit(unit).decoded(dtype)
     return codec_amounts("decode", dtype, taken.elements, calls=len(taken.parameters))
