@@ -15,8 +15,9 @@ from zo2rt.checkpoint.presence import Presence, Weights
 from zo2rt.lanes.traversal import Traversal
 from zo2rt.model.binding import bound
 from zo2rt.model.decay import DecayRule, by_type
-from zo2rt.model.discovery import find_blocks
+from zo2rt.model.discovery import Blocks, block_lists, find_blocks
 from zo2rt.model.loss import LossFn, evaluating, refuse_dropout, scalar
+from zo2rt.model.stacks import running_blocks
 from zo2rt.model.units import Units, find_units
 from zo2rt.optimizer import Objective
 
@@ -45,8 +46,8 @@ def explore(
     the weights, a block at a time.
     """
     _refuse_hooks(model)
-    blocks = find_blocks(model, objective.blocks)
-    presence = Presence(model, None) if weights is None else Presence(model, blocks, weights)
+    blocks = _blocks(model, objective, weights)
+    presence = _presence(model, blocks, weights)
     try:
         with presence.passing():
             units = find_units(
@@ -60,6 +61,27 @@ def explore(
         return self_test(
             model, objective.loss_fn, objective.example, units=units, presence=presence
         )
+    finally:
+        presence.close()
+
+
+def _presence(model: nn.Module, blocks: Blocks, weights: Weights | None) -> Presence:
+    return Presence(model, None) if weights is None else Presence(model, blocks, weights)
+
+
+def _blocks(model: nn.Module, objective: Objective, weights: Weights | None) -> Blocks:
+    """Those of the lists that are named; else of the only one, or of all that the example runs."""
+    if objective.blocks is not None:
+        return find_blocks(model, objective.blocks)
+    lists = block_lists(model)
+    if len(lists) == 1:
+        return Blocks.at(model, *lists)
+    presence = (
+        _presence(model, Blocks.at(model, *lists), weights) if lists else Presence(model, None)
+    )
+    try:
+        with presence.passing(), torch.no_grad(), evaluating(model):
+            return running_blocks(model, lambda: objective.loss_fn(model, objective.example))
     finally:
         presence.close()
 
