@@ -17,6 +17,9 @@ from zo2sim.plan.workload import STEP, Workload
 from zo2sim.schedule.ops import HEAD, TAIL
 from zo2sim.simulate.work import Number
 
+ADAPTER_KERNELS = 3
+"""Per adapted linear layer: into the rank, out of it, and the sum."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
@@ -142,20 +145,33 @@ class Setting:
         """Elements that an update draws noise for; adapters and scales live with the head."""
         if not self.recipe.frozen_blocks:
             return self.unit(number).elements
-        return sum(self._beside) if number == HEAD else 0
+        return sum(map(sum, self._beside)) if number == HEAD else 0
+
+    def trained_tensors(self, number: int) -> int:
+        """Tensors that they are in."""
+        if not self.recipe.frozen_blocks:
+            return len(self.unit(number).parameters)
+        return sum(map(len, self._beside)) if number == HEAD else 0
 
     def perturbed(self, number: int) -> int:
         """Elements of W+ that this unit's lanes need; what it borrows is built again."""
         if not self.recipe.frozen_blocks:
             unit = self.unit(number)
             return unit.elements + sum(p.elements for p in unit.borrowed)
-        return self._beside[number] if number >= 0 else 0
+        return sum(self._beside[number]) if number >= 0 else 0
+
+    def perturbed_tensors(self, number: int) -> int:
+        """Tensors that they are in."""
+        if not self.recipe.frozen_blocks:
+            unit = self.unit(number)
+            return len(unit.parameters) + len(unit.borrowed)
+        return len(self._beside[number]) if number >= 0 else 0
 
     @cached_property
-    def _beside(self) -> tuple[int, ...]:
-        """Elements that train beside each block; equal blocks are added up once."""
+    def _beside(self) -> tuple[tuple[int, ...], ...]:
+        """Elements of what trains beside each block; those of equal blocks are counted once."""
         model, about = self.model, (self.recipe.lora_rank, self.recipe.storage_dtype)
-        first = {b: sum(model.blocks[b].beside(*about)) for b in set(model.first_alike)}
+        first = {b: model.blocks[b].beside(*about) for b in set(model.first_alike)}
         return tuple(first[b] for b in model.first_alike)
 
     def decodes(self, lanes: str) -> Number:
