@@ -80,6 +80,7 @@ ARROWS = {
         "day": "campaign comparison folder",
         "jobs": "answer case folder",
         "training": "answer campaign case folder",
+        "accuracy": "folder training",
     },
 }
 """Rooms of the same package that a room imports; files at the package's top are not rooms."""
