@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zo2rt.checkpoint.presence import Presence, Weights
+from zo2rt.checkpoint.presence import Presence, Weights, own, present
 from zo2rt.lanes.traversal import Traversal
 from zo2rt.model.binding import bound
 from zo2rt.model.decay import DecayRule, by_type
@@ -47,7 +47,7 @@ def explore(
     """
     _refuse_hooks(model)
     blocks = _blocks(model, objective, weights)
-    presence = _presence(model, blocks, weights)
+    presence = Presence(model, None) if weights is None else Presence(model, blocks, weights)
     try:
         with presence.passing():
             units = find_units(
@@ -65,10 +65,6 @@ def explore(
         presence.close()
 
 
-def _presence(model: nn.Module, blocks: Blocks, weights: Weights | None) -> Presence:
-    return Presence(model, None) if weights is None else Presence(model, blocks, weights)
-
-
 def _blocks(model: nn.Module, objective: Objective, weights: Weights | None) -> Blocks:
     """Those of the lists that are named; else of the only one, or of all that the example runs."""
     if objective.blocks is not None:
@@ -76,14 +72,8 @@ def _blocks(model: nn.Module, objective: Objective, weights: Weights | None) -> 
     lists = block_lists(model)
     if len(lists) == 1:
         return Blocks.at(model, *lists)
-    presence = (
-        _presence(model, Blocks.at(model, *lists), weights) if lists else Presence(model, None)
-    )
-    try:
-        with presence.passing(), torch.no_grad(), evaluating(model):
-            return running_blocks(model, lambda: objective.loss_fn(model, objective.example))
-    finally:
-        presence.close()
+    with present(model, weights or own), torch.no_grad(), evaluating(model):
+        return running_blocks(model, lambda: objective.loss_fn(model, objective.example))
 
 
 def _refuse_hooks(model: nn.Module) -> None:

@@ -21,8 +21,8 @@ SCALES = ".scales"
 def with_scales(units: Units, recipe: Recipe, weights: Callable[[UnitParameter], Tensor]) -> Units:
     """The units with every weight frozen, and the scales of encoded ones trained.
 
-    ``weights`` gives what a parameter is to hold, one at a time. Raises ``ValueError`` where a weight
-    that is to be encoded is not finite.
+    ``weights`` gives what a parameter is to hold, one at a time. Raises ``ValueError`` where a
+    weight that is to be encoded is not finite.
     """
     frozen = {unit.number: _frozen(unit) for unit in units.order}
     scales = {n: (*_scales(unit, recipe, weights),) for n, unit in frozen.items() if n >= 0}
