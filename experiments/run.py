@@ -133,6 +133,7 @@ def _train(
         plan=prepared.plan,
         optimizer=config.optimizer,
         course=config.course,
+        blocks=config.blocks,
         folder=config.out,
         limit=config.limit,
     )

@@ -141,7 +141,7 @@ def executed(draw: st.DrawFn) -> tuple[Plan, Recipe]:
 
 @st.composite
 def encoded(draw: st.DrawFn) -> tuple[Plan, Recipe]:
-    """The same for three blocks in an integer format, with adapters of rank 2."""
+    """The same for three blocks in an integer format, with adapters of rank 2, or their scales."""
     policy = draw(st.sampled_from([p for p in Policy if p is not Policy.ZO2_REFERENCE]))
     on_disk = policy is not Policy.HOST_UPDATE
     plan = Plan(
@@ -155,7 +155,7 @@ def encoded(draw: st.DrawFn) -> tuple[Plan, Recipe]:
     recipe = Recipe(
         microbatches=draw(st.sampled_from((1, 3))),
         samples=draw(st.integers(1, 2)),
-        trainable="lora:2",
+        trainable=draw(st.sampled_from(("lora:2", "scales"))),
         storage_dtype=draw(st.sampled_from((Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM))),
         compute_dtype=draw(st.sampled_from((Dtype.FP32, Dtype.BF16))),
         noise=draw(st.sampled_from(("gaussian", "rademacher"))),

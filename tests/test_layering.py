@@ -81,6 +81,7 @@ ARROWS = {
         "jobs": "answer case folder",
         "planner": "answer case",
         "training": "answer campaign case folder",
+        "accuracy": "folder training",
     },
 }
 """Rooms of the same package that a room imports; files at the package's top are not rooms."""

@@ -13,6 +13,7 @@ from experiments.case.sizes import parse_bytes
 from experiments.case.spec import Spec
 from experiments.cli import read_text
 from experiments.flags import PLAN, RECIPE, flag_of, refuse
+from zo2sim.models.presets import storage_of
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import parse
 from zo2sim.plan.refusals import unread
@@ -84,13 +85,18 @@ class Target(Site):
     def chosen(self) -> tuple[Plan, Recipe]:
         """Plan and recipe of the file, or of the flags.
 
-        A sequence that nobody chose is no longer than the model has positions.
+        A sequence that nobody chose is no longer than the model has positions. Blocks that are
+        frozen stay in the integer format that the model's folder has them in, unless one is chosen.
         """
         if self.plan_file is not None:
             return parse(read_text(self.plan_file), where=str(self.plan_file))
-        if "--sequence" in self.given:
-            return self.plan, self.recipe
-        return self.plan, of_usual_length(model_of(self.model), self.recipe)
+        recipe = self.recipe
+        if "--sequence" not in self.given:
+            recipe = of_usual_length(model_of(self.model), recipe)
+        stored = storage_of(self.model)
+        if stored is not None and recipe.frozen_blocks and "--storage-dtype" not in self.given:
+            recipe = replace(recipe, storage_dtype=stored)
+        return self.plan, recipe
 
     @property
     def spec(self) -> Spec:

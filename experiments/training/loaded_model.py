@@ -92,10 +92,13 @@ def quieten() -> None:
     logging.set_verbosity_error()
 
 
-def load(name: str, source: str | Path, recipe: Recipe, seed: int) -> LoadedModel:
+def load(
+    name: str, source: str | Path, recipe: Recipe, seed: int, blocks: str | None = None
+) -> LoadedModel:
     """The model of a folder, or of a Hugging Face id in the local cache; with LoRA, with adapters.
 
-    They are the folder's, or new ones of the recipe's rank and this seed. Raises ``ValueError``
+    They are the folder's, or new ones of the recipe's rank and this seed, in the lists that
+    ``blocks`` names or all that hold blocks. Raises ``ValueError``
     where there is no model, it is no causal language model, or some of its weights are missing.
     """
     base = adapters.base_of(name, Path(source))
@@ -106,7 +109,7 @@ def load(name: str, source: str | Path, recipe: Recipe, seed: int) -> LoadedMode
             model = adapters.opened(loaded.model, Path(source))
         adapters.check_rank(name, model, recipe)
     elif recipe.lora_rank is not None:
-        model = adapters.added(loaded.model, recipe.lora_rank, seed)
+        model = adapters.added(loaded.model, recipe.lora_rank, seed, blocks)
     else:
         return loaded
     return replace(loaded, model=model)

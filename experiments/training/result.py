@@ -58,6 +58,7 @@ class TrainingRun:
     plan: Plan
     optimizer: MezoSgd
     course: Course
+    blocks: str | None = None
     folder: Path | None = None
     limit: Room
 
@@ -96,7 +97,7 @@ class TrainingRun:
             model,
             self.plan,
             prepared.recipe,
-            Objective(example=prepared.reading.example),
+            Objective(example=prepared.reading.example, blocks=self.blocks),
             backend=backend,
             optimizer=self.optimizer,
             folder=None if self.folder is None else self.folder / JOURNAL,

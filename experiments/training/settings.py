@@ -102,6 +102,9 @@ class Config:
     recipe: Recipe = RECIPE
     model: str = TINY
     """'tiny', which the run makes for itself; a folder; or an id in the local cache."""
+    blocks: str | None = None
+    """Names of the lists that hold the blocks, in order of execution, with commas between them;
+    None: those that the model runs."""
     data: Path | None = None
     """JSON lines: text, text and label, or prompt and completion. None: code or prose?"""
     eval_data: Path | None = None

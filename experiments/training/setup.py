@@ -94,7 +94,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
     source = _base(config) if config.model == TINY else config.model
 
     def load_again() -> LoadedModel:
-        return load(config.model, source, recipe, config.seed)
+        return load(config.model, source, recipe, config.seed, config.blocks)
 
     loaded = load_again()
     loaded.check_length(recipe.sequence)

@@ -10,9 +10,10 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from zo2rt.checkpoint.building import built, complete
 from zo2rt.checkpoint.file import sha256
-from zo2rt.checkpoint.formats import QUANTISED, NotByShard, opened
+from zo2rt.checkpoint.formats import NotByShard, opened
 from zo2rt.checkpoint.hollow import hollow_out
 from zo2rt.checkpoint.keys import Keys
+from zo2rt.checkpoint.quantised import QUANTISED
 
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from zo2rt.checkpoint.folder import shard_files, stored_tensors
+from zo2rt.checkpoint.quantised import QUANTISED, quantised
 from zo2rt.checkpoint.stored import Tensors
 
 Format = Callable[[Mapping[str, Any], Tensors], Tensors | None]
 """Of config.json and the tensors in the files; None where the checkpoint is of another format."""
-
-QUANTISED = ("quantization_config", "compression_config")
-"""Keys of a config that say how weights are quantised; the model itself is built without them."""
 
 
 class NotByShard(ValueError):
@@ -29,7 +27,7 @@ def plain(config: Mapping[str, Any], tensors: Tensors) -> Tensors | None:
     return None if any(config.get(key) is not None for key in QUANTISED) else tensors
 
 
-FORMATS: tuple[Format, ...] = (plain,)
+FORMATS: tuple[Format, ...] = (plain, quantised)
 
 
 def opened(folder: Path, config: Mapping[str, Any]) -> Tensors:

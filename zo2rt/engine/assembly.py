@@ -19,6 +19,7 @@ from zo2rt.memory.room import Room, check_room
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.decay import rule_of
 from zo2rt.model.identity import Forward
+from zo2rt.model.scales import with_scales
 from zo2rt.model.units import UnitParameter, Units
 from zo2rt.noise import thresholds
 from zo2rt.noise.draws import Draws, ElementDraws, MezoDraws
@@ -30,6 +31,7 @@ from zo2rt.weights.block_store import BlockStore
 from zo2rt.weights.residence import Residence
 from zo2rt.weights.swallowed import Swallowed
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.refusals import check as check_pair
 from zo2sim.policies import Layout, Shape
 
 
@@ -56,6 +58,7 @@ class Settings:
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be combined or executed."""
+        check_pair(self.plan, self.recipe)
         check(self.plan, self.recipe)
         replayable = self.recipe.noise != "torch" and self.recipe.perturbation == "scratch"
         if self.folder is not None and not replayable:
@@ -69,6 +72,11 @@ class Settings:
                 "Sparse-MeZO takes its masks from the pristine master weights, which needs "
                 "perturbation=scratch, noise=gaussian or rademacher, and a wire that does not "
                 "change the format; use sparsity=0, or change the recipe"
+            )
+        if self.recipe.trains_scales and self.optimizer.sparsity:
+            raise ValueError(
+                "Sparse-MeZO leaves a matrix's largest weights as they are, and a scale is that of "
+                "a whole group; use sparsity=0, or another trainable"
             )
         if self.recipe.noise == "torch" and self.optimizer.stochastic_rounding:
             raise ValueError(
@@ -103,14 +111,15 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     plan, recipe = settings.plan, settings.recipe
     settings.check()
     _check_dtype(model, recipe)
-    adapters_with_head = recipe.lora_rank is not None
     units, forwards = explore(
         model,
         settings.objective,
-        adapters_with_head=adapters_with_head,
+        adapters_with_head=recipe.lora_rank is not None,
         decays=rule_of(recipe.reference),
         weights=None if settings.checkpoint is None else settings.checkpoint.weights,
     )
+    if recipe.trains_scales:
+        units = with_scales(units, recipe, settings.weights)
     check_model(plan, recipe, units, forwards)
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from zo2rt.checkpoint.presence import Presence, Weights
+from zo2rt.checkpoint.presence import Presence, Weights, own, present
 from zo2rt.lanes.traversal import Traversal
 from zo2rt.model.binding import bound
 from zo2rt.model.decay import DecayRule, by_type
-from zo2rt.model.discovery import find_blocks
+from zo2rt.model.discovery import Blocks, block_lists, find_blocks
 from zo2rt.model.loss import LossFn, evaluating, refuse_dropout, scalar
+from zo2rt.model.stacks import running_blocks
 from zo2rt.model.units import Units, find_units
 from zo2rt.optimizer import Objective
 
@@ -45,7 +46,7 @@ def explore(
     the weights, a block at a time.
     """
     _refuse_hooks(model)
-    blocks = find_blocks(model, objective.blocks)
+    blocks = _blocks(model, objective, weights)
     presence = Presence(model, None) if weights is None else Presence(model, blocks, weights)
     try:
         with presence.passing():
@@ -62,6 +63,17 @@ def explore(
         )
     finally:
         presence.close()
+
+
+def _blocks(model: nn.Module, objective: Objective, weights: Weights | None) -> Blocks:
+    """Those of the lists that are named; else of the only one, or of all that the example runs."""
+    if objective.blocks is not None:
+        return find_blocks(model, objective.blocks)
+    lists = block_lists(model)
+    if len(lists) == 1:
+        return Blocks.at(model, *lists)
+    with present(model, weights or own), torch.no_grad(), evaluating(model):
+        return running_blocks(model, lambda: objective.loss_fn(model, objective.example))
 
 
 def _refuse_hooks(model: nn.Module) -> None:

@@ -7,12 +7,14 @@ through the same codec, so residency changes no bit.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, final
 
 from torch import Tensor
 
 from zo2rt.backends import Backend
 from zo2rt.model.codec import decode, recode
+from zo2rt.model.scales import SCALES
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2rt.noise.draws import Both, Draws
 from zo2rt.weights.arena import Arena
@@ -57,6 +59,7 @@ class LaneWeights(ABC):
         for p in self._arena.formats.perturbed(unit):
             if bases[p.name] is not weights[p.name]:
                 weights[p.name].copy_(bases[p.name])
+        self._rescale(unit, weights)
         return _in_order(unit, weights)
 
     def _theta(self, unit: Unit) -> Named:
@@ -83,12 +86,21 @@ class LaneWeights(ABC):
         room, theta = self._frozen_room(unit), self._theta(unit)
         encoded = self._arena.encoded(unit)
         wired = {p.name for p in unit.parameters} if self._recoded(unit) else set[str]()
+        trained = {p.name for p in unit.reads if p.trainable}
         for name, tensor in room.items():
             if name in encoded:
-                encoded[name].decode(tensor)
+                if name + SCALES not in trained:  # else `_rescale` does it, for every sign
+                    encoded[name].decode(tensor)
             elif name not in wired:
                 tensor.copy_(theta[name])
         return {p.name: theta[p.name] for p in unit.reads if not p.trainable} | room
+
+    def _rescale(self, unit: Unit, scales: Named) -> None:
+        """Decode what has trained scales with these; lanes of another sign have run by now."""
+        encoded = self._arena.encoded(unit)
+        for name, tensor in self._frozen_room(unit).items():
+            if name + SCALES in scales:
+                replace(encoded[name], scales=scales[name + SCALES]).decode(tensor)
 
     def _bases(self, unit: Unit, room: Named) -> Named:
         """See [Note: base]. What the wire has changed is brought into ``room``."""
@@ -126,6 +138,7 @@ class ScratchWeights(LaneWeights):
             for sign in lanes:
                 scaled_eps = eps if sign == "+" else -eps
                 built = pair[sign] if both else self._one(unit, frozen, key, scaled_eps)
+                self._rescale(unit, built)
                 yield Built(sample, sign, _in_order(unit, built | frozen))
 
     def _one(self, unit: Unit, frozen: Named, key: int, scaled_eps: float, copy: int = 0) -> Named:

@@ -4,8 +4,7 @@ Each is a flat uint8 tensor. `zo2sim.memory.runtime` accounts for them under the
 byte.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -136,10 +135,16 @@ class Arena:
         """Give a unit its home, and copy its weights there. Blocks on NVMe have none here."""
         home, nbytes = self.formats.home(unit), self.formats.home(unit).num_bytes
         if not self.is_streamed(unit):
-            buffer = self.resident[unit.number] = self._backend.device_buffer(nbytes)
+            buffer = self.resident[unit.number] = self._resident(nbytes)
         else:
             buffer = self.host[unit.number] = self._host(nbytes)
         fill(unit, weights, buffer, home)
+
+    def _resident(self, nbytes: int) -> Tensor:
+        """A tail that owns nothing (of a tied model, or beside adapters) takes nothing."""
+        if nbytes:
+            return self._backend.device_buffer(nbytes)
+        return torch.empty(0, dtype=torch.uint8, device=self._backend.device)
 
     def home(self, unit: Unit) -> tuple[Tensor, ...]:
         """The unit's master weights where they are between visits: on the host, or resident."""
@@ -234,7 +239,7 @@ def fill(unit: Unit, weights: Weights, buffer: Tensor, form: Format) -> None:
     with torch.no_grad():
         for parameter, piece in zip(unit.parameters, form.pieces, strict=True):
             assert piece.dtype is not Dtype.FP8
-            with _named(parameter):
+            with parameter.named_in_errors():
                 write(weights(parameter), buffer, piece)
 
 
@@ -243,13 +248,5 @@ def check_encodable(units: Units, formats: Formats, weights: Weights) -> None:
     for unit in units.order:
         for parameter, piece in zip(unit.parameters, formats.home(unit).pieces, strict=True):
             if piece.dtype.is_integer:
-                with _named(parameter):
+                with parameter.named_in_errors():
                     check_finite(weights(parameter))
-
-
-@contextmanager
-def _named(parameter: UnitParameter) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{parameter.name}: {error}") from None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from zo2rt.backends.buffers import give_back_freed
 from zo2rt.model.binding import bound
 from zo2rt.model.codec import TORCH_DTYPES, Piece, encoded, views
+from zo2rt.model.scales import SCALES
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2rt.weights.arena import Arena, Weights, fill
 from zo2rt.weights.block_store import BlockStore
@@ -35,6 +37,7 @@ class Residence:
     ) -> None:
         self._units, self._arena, self._blocks = units, arena, blocks
         self._came_from = {p.name: p.tensor.device for p in units.parameters}
+        self._scales = {p.name: p.tensor for p in units.parameters if p.name.endswith(SCALES)}
         self._buffers = _moved(model, device)
         for unit in units.order:
             self._move_in(unit, weights)
@@ -92,7 +95,8 @@ class Residence:
                 if not piece.dtype.is_integer:
                     yield parameter, tensor
                 elif decoded:
-                    yield parameter, _dense(buffer, piece)
+                    scales = self._scales.get(parameter.name + SCALES)
+                    yield parameter, _dense(buffer, piece, scales)
 
     def _pieces(self, unit: Unit) -> Iterable[tuple[UnitParameter, Piece]]:
         return zip(unit.parameters, self._arena.formats.home(unit).pieces, strict=True)
@@ -140,14 +144,17 @@ class Residence:
         self._buffers = []
 
 
-def _dense(buffer: Tensor, piece: Piece) -> Tensor:
+def _dense(buffer: Tensor, piece: Piece, scales: Tensor | None) -> Tensor:
     """The weights of a tensor in an integer format, in the format of its scales, on the host.
 
-    A device has room for those of one tensor, not of all.
+    With ``scales`` in place of its own, where they have been trained. A device has room for the
+    weights of one tensor, not of all.
     """
-    dtype = TORCH_DTYPES[piece.form.scale]
+    dtype, stored = TORCH_DTYPES[piece.form.scale], encoded(buffer, piece)
     weights = torch.empty(piece.shape, dtype=dtype, device=buffer.device)
-    encoded(buffer, piece).decode(weights)
+    if scales is not None:
+        stored = replace(stored, scales=scales.data.to(buffer.device))
+    stored.decode(weights)
     return weights.cpu()
 
 

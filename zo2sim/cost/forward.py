@@ -2,7 +2,7 @@
 
 from zo2sim.cost.kernels.model import POWER
 from zo2sim.cost.passes import build_s, decode_s
-from zo2sim.cost.setting import Setting
+from zo2sim.cost.setting import ADAPTER_KERNELS, Setting
 from zo2sim.models.shapes import Attention, Gemm, Unit
 from zo2sim.schedule.ops import TAIL
 from zo2sim.simulate.work import Number, Resource, Work
@@ -12,8 +12,6 @@ LOSS_BYTES_PER_LOGIT = 16
 EAGER_BYTES_PER_SCORE = 24
 """What eager attention moves beyond the fused kernel: q k^T 2, + mask 4, max 4, softmax in fp32 6,
 cast back 6, times v 2."""
-ADAPTER_KERNELS = 3
-"""Per adapted linear layer: into the rank, out of it, and the sum."""
 
 
 def forward(s: Setting, unit: int, lanes: str, built: str | None = None) -> Work:

@@ -19,6 +19,9 @@ from zo2sim.plan.workload import STEP, Workload
 from zo2sim.schedule.ops import HEAD, TAIL
 from zo2sim.simulate.work import Number
 
+ADAPTER_KERNELS = 3
+"""Per adapted linear layer: into the rank, out of it, and the sum."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
@@ -167,21 +170,42 @@ class Setting:
         return self._sliced(number, self.unit(number).buffer_bytes(dtype, plain))
 
     def trained(self, number: int) -> int:
-        """Elements that an update draws noise for; the adapters of LoRA live with the head."""
-        rank = self.recipe.lora_rank
-        if rank is None:
+        """Elements that an update draws noise for; adapters and scales live with the head."""
+        if not self.recipe.frozen_blocks:
             return self._sliced(number, self.unit(number).elements)
-        if number == HEAD:
-            return sum(block.lora_elements(rank) for block in self.model.blocks)
-        return 0
+        return sum(map(sum, self._beside)) if number == HEAD else 0
+
+    def trained_tensors(self, number: int) -> int:
+        """Tensors that they are in."""
+        if not self.recipe.frozen_blocks:
+            return len(self.unit(number).parameters)
+        return sum(map(len, self._beside)) if number == HEAD else 0
 
     def perturbed(self, number: int) -> int:
         """Elements of W+ that this unit's lanes need; what it borrows is built again."""
-        rank = self.recipe.lora_rank
-        if rank is None:
+        if not self.recipe.frozen_blocks:
             unit = self.unit(number)
             return unit.elements + sum(p.elements for p in unit.borrowed)
-        return self.unit(number).lora_elements(rank) if number >= 0 else 0
+        return sum(self._beside[number]) if number >= 0 else 0
+
+    def perturbed_tensors(self, number: int) -> int:
+        """Tensors that they are in."""
+        if not self.recipe.frozen_blocks:
+            unit = self.unit(number)
+            return len(unit.parameters) + len(unit.borrowed)
+        return len(self._beside[number]) if number >= 0 else 0
+
+    @cached_property
+    def _beside(self) -> tuple[tuple[int, ...], ...]:
+        """Elements of what trains beside each block; those of equal blocks are counted once."""
+        model, about = self.model, (self.recipe.lora_rank, self.recipe.storage_dtype)
+        first = {b: model.blocks[b].beside(*about) for b in set(model.first_alike)}
+        return tuple(first[b] for b in model.first_alike)
+
+    def decodes(self, lanes: str) -> Number:
+        """Times that a FORWARD decodes what it holds: once, or for all W+ and W- of scales."""
+        each = self.recipe.trains_scales and lanes != "0"
+        return len(lanes) * self.load.samples if each else 1
 
     def _sliced(self, number: int, amount: int) -> int:
         """The part of a block's amount that its device's slice has, by elements."""

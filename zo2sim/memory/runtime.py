@@ -130,7 +130,11 @@ def _weights(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
     return (
         _device("resident units", ends, "head and tail, in the storage dtype"),
         resident,
-        _device("LoRA adapters", _adapter_bytes(model, recipe), "trained, so they stay"),
+        _device(
+            "trained scales" if recipe.trains_scales else "LoRA adapters",
+            sum(_beside_bytes(model, recipe, dtype)),
+            "trained, so they stay",
+        ),
         slots,
         _scratch(model, plan, recipe),
         _noise_temporaries(model, recipe),
@@ -146,30 +150,32 @@ def _block_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, Item]:
     )
 
 
-def _adapter_bytes(model: Model, recipe: Recipe) -> int:
-    rank = recipe.lora_rank
-    if rank is None:
-        return 0
-    return sum(b.lora_bytes(rank, recipe.plain_dtype) for b in model.blocks)
+def _beside_bytes(model: Model, recipe: Recipe, dtype: Dtype) -> tuple[int, ...]:
+    """What trains beside each frozen block; equal blocks are added up once."""
+    if not recipe.frozen_blocks:
+        return ()
+    about = (recipe.lora_rank, recipe.storage_dtype, dtype)
+    first = {b: model.blocks[b].beside_bytes(*about) for b in set(model.first_alike)}
+    return tuple(first[b] for b in model.first_alike)
 
 
 def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
-    rank, compute = recipe.lora_rank, recipe.compute_dtype
+    compute = recipe.compute_dtype
     if recipe.perturbation == "in_place":
         shared = _shared_bytes(model, compute)
         return _device("scratch", shared, "what the tail shares with the head, if anything")
-    if rank is None:
+    if not recipe.frozen_blocks:
         nbytes = _largest_read(model, compute)
         return _device(
             "scratch",
             plan.scratch_copies * nbytes,
             f"{plan.scratch_copies} x the largest perturbed unit",
         )
-    adapters = max(block.lora_bytes(rank, compute) for block in model.blocks)
-    decoded = _decoded_bytes(model, recipe)
-    return _device(
-        "scratch", plan.scratch_copies * adapters + decoded, "adapters, and decoded frozen weights"
-    )
+    beside, what = max(_beside_bytes(model, recipe, compute)), "adapters"
+    if recipe.trains_scales:
+        what = "scales"
+    nbytes = plan.scratch_copies * beside + _decoded_bytes(model, recipe)
+    return _device("scratch", nbytes, f"{what}, and decoded frozen weights")
 
 
 def _decoded_bytes(model: Model, recipe: Recipe) -> int:
@@ -243,11 +249,11 @@ def _shard_bytes(model: Model, recipe: Recipe) -> int:
 
 
 def _written_bytes(model: Model, recipe: Recipe) -> int:
-    """A snapshot: every weight; beside an integer base, which nothing changes, the adapters."""
-    rank = recipe.lora_rank
-    if rank is None or not recipe.storage_dtype.is_integer:
+    """A snapshot: every weight; beside an integer base, which nothing changes, what trains."""
+    if not recipe.storage_dtype.is_integer:
         return model.elements * recipe.storage_dtype.bytes
-    return sum(block.lora_elements(rank) for block in model.blocks) * recipe.plain_dtype.bytes
+    about = (recipe.lora_rank, recipe.storage_dtype)
+    return sum(sum(b.beside(*about)) for b in model.blocks) * recipe.plain_dtype.bytes
 
 
 def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:

@@ -34,7 +34,8 @@ class Recipe:
     samples: int = 1
     """Noise directions per step; they share the step's data."""
     trainable: str = "all"
-    """'all', or 'lora:R': adapters of rank R on every linear layer of a block."""
+    """'all'; 'lora:R': adapters of rank R on every linear layer of a block; or 'scales': those of
+    what is stored in an integer format (QZO, arXiv:2505.13430)."""
     storage_dtype: Dtype = Dtype.FP16
     """Format of the master weights; of frozen linear layers in blocks alone where it is int8, int4
     or int4_asym, and then all else has the compute dtype."""
@@ -69,15 +70,26 @@ class Recipe:
 
     @property
     def lora_rank(self) -> int | None:
-        """Rank of the adapters, or None when every weight is trained."""
-        if self.trainable == "all":
+        """Rank of the adapters, or None where there are none."""
+        if self.trainable in ("all", "scales"):
             return None
         prefix, _, rank = str(self.trainable).partition(":")
         if prefix != "lora" or not rank.isdecimal() or int(rank) < 1:
             raise ValueError(
-                f"trainable must be 'all' or 'lora:R' with a rank R >= 1; got {self.trainable!r}"
+                "trainable must be 'all', 'scales', or 'lora:R' with a rank R >= 1; "
+                f"got {self.trainable!r}"
             )
         return int(rank)
+
+    @property
+    def trains_scales(self) -> bool:
+        """Scales of integer formats are trained, and nothing else."""
+        return self.trainable == "scales"
+
+    @property
+    def frozen_blocks(self) -> bool:
+        """Blocks never change: what trains are adapters or scales, which live with the head."""
+        return self.trainable != "all"
 
     @property
     def plain_dtype(self) -> Dtype:

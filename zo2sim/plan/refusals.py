@@ -28,9 +28,15 @@ def _refers(recipe: Recipe) -> bool:
 
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
-        lambda p, r: r.storage_dtype.is_integer and r.lora_rank is None,
+        lambda p, r: r.storage_dtype.is_integer and not r.frozen_blocks,
         "weights in an integer format cannot take an update that is smaller than half a step; "
-        "train adapters beside them (trainable=lora:R), or use a float storage_dtype",
+        "train adapters beside them (trainable=lora:R) or their scales (trainable=scales), or use "
+        "a float storage_dtype",
+    ),
+    Refusal(
+        lambda p, r: r.trains_scales and not r.storage_dtype.is_integer,
+        "trainable=scales trains those of an integer format; set storage_dtype to int8, int4 or "
+        "int4_asym, or use trainable=lora:R or all",
     ),
     Refusal(
         lambda p, r: r.recoded and (r.wire_dtype.is_integer or r.storage_dtype.is_integer),
@@ -87,12 +93,13 @@ REFUSALS: tuple[Refusal, ...] = (
         "overlap, reuse_slots and deferred_update belong to policy=zo2; switch them off there",
     ),
     Refusal(
-        lambda p, r: r.recoded and r.lora_rank is not None,
+        lambda p, r: r.recoded and r.frozen_blocks,
         "frozen blocks are encoded once; set storage_dtype to the wire's",
     ),
     Refusal(
-        lambda p, r: _in_place(r) and r.lora_rank is not None,
-        "adapters are perturbed in scratch, beside frozen weights; use perturbation=scratch",
+        lambda p, r: _in_place(r) and r.frozen_blocks,
+        "adapters and scales are perturbed in scratch, beside frozen weights; use "
+        "perturbation=scratch",
     ),
     Refusal(
         lambda p, r: _in_place(r) and r.storage_dtype is not r.compute_dtype,
@@ -124,7 +131,7 @@ REFUSALS: tuple[Refusal, ...] = (
         "policy=zo2_reference is accounted for with every block offloaded; use policy=zo2",
     ),
     Refusal(
-        lambda p, r: p.policy.traits.published and r.lora_rank is not None,
+        lambda p, r: p.policy.traits.published and r.frozen_blocks,
         "policy=zo2_reference updates every weight of every block; use trainable=all or policy=zo2",
     ),
     Refusal(

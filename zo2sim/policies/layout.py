@@ -130,8 +130,8 @@ class Layout:
 
     @property
     def frozen(self) -> bool:
-        """Blocks are only read; the trainable adapters live with the head."""
-        return self.recipe.lora_rank is not None
+        """Blocks are only read; what trains, adapters or scales, lives with the head."""
+        return self.recipe.frozen_blocks
 
     @property
     def in_place(self) -> bool:

@@ -11,10 +11,10 @@ def task(shape: Shape, plan: Plan, recipe: Recipe) -> Task:
     """Of a model in which every weight that the recipe trains can be trained."""
     published = plan.policy.traits.published
     everything = (HEAD, *range(shape.num_blocks), TAIL)
-    adapters = (HEAD,)  # where those of every block live
+    beside = (HEAD,)  # where adapters and scales of every block live
     return Task(
         num_blocks=shape.num_blocks,
-        trained=frozenset(everything if recipe.lora_rank is None else adapters),
+        trained=frozenset(beside if recipe.frozen_blocks else everything),
         tied=shape.tied,
         forwards=shape.forwards,
         in_place=published or recipe.perturbation == "in_place",

@@ -57,7 +57,10 @@ def recipe_axes(recipe: Recipe) -> dict[str, tuple[Any, ...]]:
     return {
         "microbatches": (1, 2, 4, 8, 16, 32),
         "samples": (1, 2, 4, 8),
-        "storage_dtype": (Dtype.FP32, half, *(() if recipe.lora_rank is None else INTEGERS)),
+        "storage_dtype": (
+            *(() if recipe.trains_scales else (Dtype.FP32, half)),
+            *(INTEGERS if recipe.frozen_blocks else ()),
+        ),
         "wire_dtype": (recipe.storage_dtype,) if stored else (Dtype.FP32, half, Dtype.FP8),
         "noise": ("gaussian", "rademacher"),
     }

@@ -185,7 +185,7 @@ def test_adapters_live_with_the_head():
     model = cost(trainable="lora:8")
     assert seconds(model, op(Kind.UPDATE, unit=0)) == 0.0
     assert seconds(model, op(Kind.UPDATE, unit=HEAD)) > 0.0
-    blocks = sum(block.lora_elements(8) for block in SMALL.blocks)
+    blocks = sum(sum(block.beside(8, Dtype.FP16)) for block in SMALL.blocks)
     assert model.setting.trained(HEAD) == blocks
     assert forward_s(trainable="lora:8") < forward_s()
 

@@ -107,9 +107,12 @@ def test_what_is_left_out_takes_its_default():
         ("[recipe]\nbatch = inf", "p.toml: [recipe] batch must be a whole number >= 1; got inf"),
         (
             "[recipe]\ntrainable = 1",
-            "[recipe] trainable must be 'all' or 'lora:R' with a rank R >= 1; got 1",
+            "[recipe] trainable must be 'all', 'scales', or 'lora:R' with a rank R >= 1; got 1",
         ),
-        ('[recipe]\ntrainable = "lora:0"', "trainable must be 'all' or 'lora:R' with a rank R"),
+        (
+            '[recipe]\ntrainable = "lora:0"',
+            "trainable must be 'all', 'scales', or 'lora:R' with a rank R",
+        ),
         ('[recipe]\nwire_dtype = "int3"', "wire_dtype must be one of fp32, fp16, bf16, fp8"),
         ('[recipe]\nreference = "MeZO"', "reference must be one of none, mezo, zo2; got 'MeZO'"),
         ('[recipe]\ncompute_dtype = "fp8"', "compute_dtype must be fp32, fp16 or bf16"),

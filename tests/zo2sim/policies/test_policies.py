@@ -228,7 +228,13 @@ def _published(**changes: Any) -> Recipe:
         (
             Plan(),
             Recipe(storage_dtype=Dtype.INT8, perturbation="in_place", trainable="lora:2"),
-            "adapters are perturbed in scratch",
+            "adapters and scales are perturbed in scratch",
+        ),
+        (Plan(), Recipe(trainable="scales"), "those of an integer format; set storage_dtype to"),
+        (
+            Plan(policy=Policy.ZO2_REFERENCE),
+            Recipe(trainable="scales", storage_dtype=Dtype.INT4),
+            "updates every weight of every block",
         ),
         (Plan(policy=Policy.HOST_UPDATE, tier="nvme"), Recipe(), "use tier=ram"),
         (Plan(policy=Policy.DUAL, overlap=False), Recipe(), "switch them off there"),

@@ -236,6 +236,8 @@ def test_free_axes_leave_the_result_as_it_is():
     frozen = recipe_axes(Recipe(trainable="lora:4"))["storage_dtype"]
     assert frozen[-3:] == (Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM)
     assert not any(dtype.is_integer for dtype in recipe_axes(Recipe())["storage_dtype"])
+    integers = Recipe(trainable="scales", storage_dtype=Dtype.INT4)
+    assert recipe_axes(integers)["storage_dtype"] == frozen[-3:]
     space = PlanSpace(base=OPT_125M, axes=plan_axes(OPT_125M))
     assert {case.recipe for case in space.cores} == {Recipe()}
     assert {case.plan.pinning for case in space.cores} == {"exact"}
