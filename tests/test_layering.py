@@ -39,7 +39,7 @@ ARROWS = {
         "policies": "models plan schedule",
         "simulate": "schedule",
         "cost": "machines models plan schedule simulate",
-        "memory": "machines models plan policies",
+        "memory": "machines models plan policies schedule",
         "predict": "cost machines memory models plan policies schedule simulate",
         "search": "cost machines memory models plan policies predict schedule simulate",
         "baselines": "cost machines memory models plan policies schedule simulate",

@@ -97,6 +97,22 @@ class Layout:
             return (owner(unit, self._owners),)
         return tuple(range(self.plan.devices))
 
+    def on(self, device: int) -> tuple[int, ...]:
+        """Units that lanes pass on a device, in execution order."""
+        if self._owners == 1:
+            return self.units
+        return tuple(unit for unit in self.units if owner(unit, self._owners) == device)
+
+    def num_lanes_on(self, device: int) -> int:
+        """Lanes that may be on a device at once: of a ring, all."""
+        if self._owners > 1:
+            return self.recipe.num_lanes
+        own = (group for group in groups(self.plan) if group.device in (device, None))
+        return sum(len(g.lanes) * len(self._part(g.part)) * self.recipe.samples for g in own)
+
+    def _part(self, part: int) -> range:
+        return range(*microbatches(part, self.plan.lane_parts, self.recipe.microbatches))
+
     def writers(self, block: int) -> tuple[int, ...]:
         """Devices that write a block back: its own, one of those that hold it all, or each its
         slice."""
@@ -121,8 +137,7 @@ class Layout:
         """Numbers of the lanes that an operation runs or sends: sample x sign x microbatch,
         microbatches fastest; unperturbed ones are microbatches alone."""
         count = self.recipe.microbatches
-        part = groups(self.plan)[op.group].part
-        own = range(*microbatches(part, self.plan.lane_parts, count))
+        own = self._part(groups(self.plan)[op.group].part)
         if op.lanes == "0":
             return tuple(own)
         pairs = ((sample, sign) for sample in range(self.recipe.samples) for sign in op.lanes)

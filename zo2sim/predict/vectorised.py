@@ -43,8 +43,9 @@ def contends(case: Case) -> bool:
     """Whether operations of the case may slow each other, so that `step_s` is only a bound."""
     rates = case.cost.rates
     work_of = case.cost
-    used = {op.kind: work_of(op) for op in case.program.period.ops}
-    both_ways = Kind.H2D in used and Kind.D2H in used
+    used = {(op.kind, op.device): work_of(op) for op in case.program.period.ops}
+    kinds = {kind for kind, _ in used}
+    both_ways = Kind.H2D in kinds and Kind.D2H in kinds
     wanted = sum(_dram_rate(work, rates) for work in used.values())
     return (both_ways and not rates.duplex) or bool(wanted > rates.dram)
 

@@ -16,7 +16,7 @@ import simpy
 from zo2sim.schedule.ops import Op, Program
 from zo2sim.schedule.unroll import Unrolled, unroll
 from zo2sim.simulate.fabric import Fabric
-from zo2sim.simulate.steady import MOST_PERIODS, Floats, cycles, forced, lengths
+from zo2sim.simulate.steady import Floats, cycles, forced, lengths, most_periods
 from zo2sim.simulate.trace import Span, Trace
 from zo2sim.simulate.work import Rates, Work, sees_late
 
@@ -36,13 +36,14 @@ def simulate(
     if periods is not None:
         return _trace(program, work_of, rates, periods)
     trace = None
-    for length in lengths():
+    most = most_periods(1 + max((op.device for op in program.period.ops), default=0))
+    for length in lengths(most):
         trace = replace(_trace(program, work_of, rates, length + 1), trailing=1)
         cycle = int(cycles(_ends(trace, length))[0])
         if cycle:
             return replace(trace, cycle=cycle)
     assert trace is not None, "there is at least one length to try"
-    return replace(trace, cycle=forced(MOST_PERIODS))
+    return replace(trace, cycle=forced(most))
 
 
 def _ends(trace: Trace, periods: int) -> Floats:
@@ -70,11 +71,11 @@ class _Run:
         self._env = env
         self._ops = ops
         self._fabric = Fabric(env, rates)
-        self._work_of = work_of
+        self._works = [work_of(item.op) for item in ops]
         self._done = [env.event() for _ in ops]
         self._woken = [
-            env.event() if work_of(item.op).wake_s > 0.0 else done
-            for item, done in zip(ops, self._done, strict=True)
+            env.event() if work.wake_s > 0.0 else done
+            for work, done in zip(self._works, self._done, strict=True)
         ]
         self._times: list[tuple[float, float]] = [(0.0, 0.0)] * len(ops)
 
@@ -94,12 +95,11 @@ class _Run:
                 if not ended.processed:
                     yield ended
             start = self._env.now
-            op = self._ops[number].op
-            work = self._work_of(op)
+            work = self._works[number]
             if work.fixed_s > 0.0:
                 yield self._env.timeout(work.fixed_s)
             if self._fabric.flows(work):
-                yield self._fabric.run(work, op)
+                yield self._fabric.run(work, self._ops[number].op)
             self._times[number] = (start, self._env.now)
             self._done[number].succeed()
             if work.wake_s > 0.0:

@@ -55,7 +55,9 @@ def slots_in_use(trace: Trace, device: int = 0) -> tuple[tuple[float, int], ...]
 
 
 def _slots(op: Op) -> tuple[Buffer, ...]:
-    touched = (b for b in (*op.reads, *op.writes) if b.space is BufferSpace.SLOT)
+    """The slots among what it touches, of which it may touch a slice."""
+    slots = (BufferSpace.SLOT, BufferSpace.SLICE)
+    touched = (b._replace(space=slots[0]) for b in (*op.reads, *op.writes) if b.space in slots)
     return tuple(dict.fromkeys(touched))
 
 
