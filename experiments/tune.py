@@ -35,15 +35,17 @@ from experiments.folder.provenance import provenance
 from experiments.folder.traces import TraceFormat, trace_text
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from experiments.screen import headed, pairs, progress_bar, right, show_command
-from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.machines.file import resolve
+from zo2sim.plan.choices import Placement, Plan, Recipe
 from zo2sim.plan.file import dump, fields_of
-from zo2sim.predict.case import of_usual_length
+from zo2sim.predict.case import of_usual_devices, of_usual_length
 from zo2sim.predict.predict import predict
 from zo2sim.search.search import Effort, Found, NothingFits, Objective, Search, search
 from zo2sim.search.space import PlanSpace
 
 _SHOWN = 12  # points of the front on the screen
 _NEXT = "next  "
+_OF_DEVICES = ("devices", "placement", "lane_groups")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,12 @@ class Config(Site):
     """Vary a field of the recipe, too, e.g. 'microbatches' or 'wire-dtype'; repeatable."""
     axis: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Values to try, e.g. 'num-slots=1,2,4'; one value pins; repeatable."""
+    devices: int | None = None
+    """Devices of the machine to use; otherwise all that it has."""
+    placement: Placement | None = None
+    """How several devices share the work; otherwise each way is tried."""
+    lane_groups: int | None = None
+    """Groups of lanes of a sign on a ring; otherwise several numbers are tried."""
     tolerance: float = 0.001
     """Relative distance to the proven bound at which the search stops."""
     simulations: int = 16
@@ -116,15 +124,20 @@ def _searched_for(space: PlanSpace, objective: Objective, effort: Effort) -> Sea
 
 
 def _space(config: Config) -> PlanSpace:
+    chosen = {name: getattr(config, name) for name in _OF_DEVICES}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    plan, machine = Plan(**given), resolve(config.machine)
     spec = Spec(
         model=config.model,
         machine=config.machine,
-        plan=Plan(),
+        plan=of_usual_devices(machine, plan, config.recipe, given.keys()),
         recipe=config.recipe,
         changes=config.changes,
     )
     base = spec.case()
-    return PlanSpace(base=base, axes=Freedom(free=config.free, axis=config.axis).axes(base))
+    pinned = (f"{name}={value}" for name, value in given.items() if name != "devices")
+    freedom = Freedom(free=config.free, axis=(*config.axis, *pinned))
+    return PlanSpace(base=base, axes=freedom.axes(base))
 
 
 def _nothing(reason: str) -> Answer:

@@ -42,6 +42,8 @@ def step_s(cases: Sequence[Case]) -> Floats:
 def contends(case: Case) -> bool:
     """Whether operations of the case may slow each other, so that `step_s` is only a bound."""
     rates = case.cost.rates
+    if rates.sharing is not None:
+        return True  # uplinks, memory, the interpreter: rarely is none of them short
     work_of = case.cost
     used = {(op.kind, op.device): work_of(op) for op in case.program.period.ops}
     kinds = {kind for kind, _ in used}

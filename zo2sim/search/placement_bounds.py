@@ -59,7 +59,7 @@ def bounds_s(case: Case, *, residents: Sequence[int], slots: Sequence[int]) -> F
     totals[:, _OF_DEVICES] /= case.plan.devices
     both = [both_ways_s(up, down, rates.link) for up, down in totals[:, [_UP, _DOWN]].tolist()]
     flat = np.maximum(totals[:, _BUSY].max(axis=1), np.array(both))
-    flat = np.maximum(flat, totals[:, _DRAM] / rates.dram)
+    flat = np.maximum(flat, totals[:, _DRAM] / rates.all_dram)
     stays = totals[:, _STAYS].max(axis=1)
     return np.maximum(flat[:, None], stays[:, None] / _slots_in_use(case, residents, slots))
 

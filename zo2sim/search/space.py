@@ -8,10 +8,10 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 from zo2sim.dtypes import Dtype
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Placement, Plan, Policy, Recipe
 from zo2sim.plan.refusals import refusal
 from zo2sim.predict.case import Case
 
@@ -46,8 +46,21 @@ def plan_axes(case: Case, *, fixed: Container[str] = ()) -> dict[str, tuple[Any,
         "tier": ("ram",) if case.machine.nvme is None else ("ram", "nvme"),
         "num_slots": (1, 2, 3, 4, 6, 8),
         "resident_blocks": tuple(range(case.model.num_blocks + 1)),
+        **_of_devices(case),
     }
     return {name: values for name, values in axes.items() if name not in fixed}
+
+
+def _of_devices(case: Case) -> dict[str, tuple[Any, ...]]:
+    """How several devices share the work; how many they are stays as given."""
+    if case.plan.devices == 1:
+        return {}
+    groups = {1, 2, 4, 8, case.plan.lane_groups}
+    most = max(case.plan.lane_groups, min(case.recipe.microbatches, case.plan.devices))
+    return {
+        "placement": get_args(Placement),
+        "lane_groups": tuple(sorted(count for count in groups if count <= most)),
+    }
 
 
 def recipe_axes(recipe: Recipe) -> dict[str, tuple[Any, ...]]:

@@ -95,6 +95,12 @@ class Rates:
         return getattr(self, resource.value)
 
     @property
+    def all_dram(self) -> Number:
+        """What the memory of all sockets gives together."""
+        shared = self.sharing
+        return self.dram if shared is None else shared.socket_dram * shared.num_sockets
+
+    @property
     def link(self) -> TwoWays:
         """The link's rates by themselves."""
         return TwoWays(
