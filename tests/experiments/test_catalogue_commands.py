@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import here, machines, models, plan
-from experiments.here import Card, Here, read_card
+from experiments import machines, models, plan
+from experiments.case import here
+from experiments.case.here import Card, Here, read_card
 from tests.commands import call
 from tests.zo2sim.machines import topologies
 from zo2sim.machines import nodes, topology
