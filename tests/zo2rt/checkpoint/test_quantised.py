@@ -27,7 +27,8 @@ def model(dtype: torch.dtype) -> LlamaForCausalLM:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
     config = LlamaConfig(**sizes, num_attention_heads=2, vocab_size=40)
-    return LlamaForCausalLM(config).to(dtype).eval()
+    made: Any = LlamaForCausalLM(config)
+    return made.to(dtype).eval()
 
 
 def layer(weight: Tensor, *, symmetric: bool, shuffled: bool = False) -> Quantised:

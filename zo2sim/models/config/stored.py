@@ -17,8 +17,8 @@ def stored_dtype(config: Mapping[str, object]) -> Dtype | None:
     if not isinstance(about, dict):
         return None
     table = cast(Table, about)
-    found = _WAYS.get(str(table.get("quant_method")), lambda _: (None, False))(table)
-    bits, symmetric = found
+    way = _WAYS.get(str(table.get("quant_method")))
+    bits, symmetric = (None, False) if way is None else way(table)
     if bits == 8:
         return Dtype.INT8
     return None if bits != 4 else Dtype.INT4 if symmetric else Dtype.INT4_ASYM
