@@ -13,6 +13,7 @@ from tests.zo2rt.backends.fake_accelerator import FakeAccelerator
 from tests.zo2rt.backends.promised_order import PromisedOrder
 from tests.zo2rt.steps.tiny_executor import execute, in_issue_order, whole_run
 from zo2rt.backends import CudaBackend, Event, StreamFailed, Timing, cuda
+from zo2rt.backends.tracks import Track
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape
 from zo2sim.schedule.ops import Stream
@@ -230,6 +231,14 @@ def test_copies_do_not_block_the_caller(fake: FakeAccelerator, backend: CudaBack
     assert up.stream is not None
 
 
+def test_copies_between_devices_do_not_block_the_caller(monkeypatch: pytest.MonkeyPatch):
+    fake = FakeAccelerator(devices=2).install(monkeypatch)
+    with CudaBackend(devices=2) as backend:
+        here, there = (backend.device_buffer(8, device=n) for n in (0, 1))
+        backend.copy(Track(1, COMPUTE), there, here, label="S1%1")
+    assert [c.detail for c in fake.calls("copy_")] == [True]
+
+
 def test_copies_from_pageable_memory_are_refused_unless_asked_for(fake: FakeAccelerator):
     with CudaBackend() as strict, CudaBackend(pageable_copies=True) as lenient:
         block, slot = strict.host_buffer(8, pinned=False), strict.device_buffer(8)
@@ -323,6 +332,7 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> None:
     test_copies_from_pageable_memory_are_refused_unless_asked_for(
         FakeAccelerator().install(monkeypatch)
     )
+    test_copies_between_devices_do_not_block_the_caller(monkeypatch)
     FakeAccelerator(None).install(monkeypatch)
     with pytest.raises(RuntimeError, match="no accelerator"):
         CudaBackend()

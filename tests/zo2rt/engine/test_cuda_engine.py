@@ -14,9 +14,10 @@ from tests.zo2rt.engine.engine_cases import CASES, Case
 from zo2rt.backends import CudaBackend, Work
 from zo2rt.backends.cuda import DEVICE_STREAMS
 from zo2rt.backends.threads import Action, StreamThread
+from zo2rt.backends.tracks import Where, track_of
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.model.loss import LossFn, model_loss
-from zo2sim.schedule.ops import Program, Stream
+from zo2sim.schedule.ops import Program
 from zo2sim.schedule.unroll import Unrolled, unroll
 
 NUM_STEPS = 4
@@ -49,17 +50,17 @@ class Marked(CudaBackend):
         self._fake = fake
         self._seen = Counter[str]()
 
-    def launch(self, stream: Stream, work: Work, *, label: str) -> None:
+    def launch(self, track: Where, work: Work, *, label: str) -> None:
         key = (self._seen[label], label)
         self._seen[label] += 1
 
         def marked() -> None:
-            if stream not in DEVICE_STREAMS:
+            if track_of(track).stream not in DEVICE_STREAMS:
                 self._fake.mark_start(key)
             work()
             self._fake.mark(key)
 
-        super().launch(stream, marked, label=label)
+        super().launch(track, marked, label=label)
 
 
 def run(fake: FakeAccelerator, case: Case, loss_fn: LossFn = model_loss) -> Run:
@@ -105,10 +106,10 @@ def test_so_they_do_where_the_caller_finds_a_thread_idle(
     put = StreamThread.put
 
     def put_late_or_wait(thread: StreamThread, action: Action) -> None:
-        if thread.stream not in DEVICE_STREAMS:
+        if thread.track.stream not in DEVICE_STREAMS:
             put(thread, lambda: sleep(1e-3))
         put(thread, action)
-        while thread.stream in DEVICE_STREAMS and thread._num_put != thread._num_done:
+        while thread.track.stream in DEVICE_STREAMS and thread._num_put != thread._num_done:
             sleep(1e-4)
 
     monkeypatch.setattr(StreamThread, "put", put_late_or_wait)
