@@ -10,12 +10,14 @@ nothing else.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
 
-from zo2rt.backends.tracks import Track, Where, track_of
-from zo2sim.schedule.ops import Buffer, Stream
+from zo2rt.backends.layouts import brought
+from zo2rt.backends.tracks import Where, track_of
+from zo2sim.schedule.ops import Buffer, Stream, Track
 
 Work = Callable[[], None]
 
@@ -129,6 +131,22 @@ class Backend(ABC):
         """Launch work that is one `transfer`."""
         check_copy(target, source)
         self.launch(track, lambda: self.transfer(track, target, source), label=label)
+
+    def receive(self, track: Where, tensor: torch.Tensor) -> torch.Tensor:
+        """Bring a tensor of any shape to the track's device, strides and all.
+
+        Called by work that was launched on ``track``. What is there already, or on no device at
+        all, is returned as it is; of what arrives the caller keeps both until what reads either has
+        ended, and until then only.
+        """
+        number = track_of(track).device
+        if not self.is_elsewhere(tensor, number):
+            return tensor
+        return brought(tensor, self.devices[number], partial(self.transfer, track))
+
+    @abstractmethod
+    def is_elsewhere(self, tensor: torch.Tensor, device: int) -> bool:
+        """Whether a tensor must be copied before ``device`` can compute with it: another has it."""
 
     @abstractmethod
     def record(self, track: Where, event: Event | None = None) -> Event:

@@ -30,12 +30,12 @@ from zo2rt.backends.buffers import PAGE_BYTES, HandedOut, aligned_buffer, check_
 from zo2rt.backends.sockets import near
 from zo2rt.backends.threads import Action, Failure, Gate, StreamThread
 from zo2rt.backends.timing_log import Entry, TimingLog
-from zo2rt.backends.tracks import Track, Where, track_of
+from zo2rt.backends.tracks import Where, track_of
 from zo2sim.models.shapes import TENSOR_GRAIN_BYTES
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Stream, Track
 
-DEVICE_STREAMS = (Stream.H2D, Stream.COMPUTE, Stream.D2H)
-"""Streams of a device; all others are threads of the host."""
+DEVICE_STREAMS = (Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.PEER)
+"""Streams of a device, the last one only where there are several; others are the host's threads."""
 
 _MOMENT_LASTS_S = 16.0  # from there fp32 milliseconds resolve 1 us
 
@@ -130,6 +130,7 @@ class CudaBackend(Backend):
             Track(number, stream): torch.Stream(device=device)
             for number, device in enumerate(self._devices)
             for stream in DEVICE_STREAMS
+            if devices > 1 or stream is not Stream.PEER
         }
         self._sending: dict[tuple[Track, torch.device], torch.Stream] = {}
         self._threads: dict[Track, StreamThread] = {}
@@ -215,8 +216,12 @@ class CudaBackend(Backend):
             self._sending[key] = torch.Stream(device=device)
         return self._sending[key]
 
+    def is_elsewhere(self, tensor: torch.Tensor, device: int) -> bool:
+        place = device_of(tensor)
+        return place.type == self.device.type and place != self._devices[device]
+
     def _check_locked(self, tensor: torch.Tensor) -> None:
-        if tensor.device.type == "cpu" and not (self._pageable_copies or tensor.is_pinned()):
+        if device_of(tensor).type == "cpu" and not (self._pageable_copies or tensor.is_pinned()):
             raise ValueError(
                 "host memory must be page-locked to be copied without waiting; got a "
                 "pageable buffer; allocate it with host_buffer(..., pinned=True), or open the "

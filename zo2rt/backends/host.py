@@ -18,8 +18,8 @@ from zo2rt.backends.on_host import OnHost
 from zo2rt.backends.process import keep_apart, keep_freed_memory
 from zo2rt.backends.threads import Gate, StreamThread
 from zo2rt.backends.throttle import LinkLimit, Throttle
-from zo2rt.backends.tracks import Track, Where, track_of
-from zo2sim.schedule.ops import Stream
+from zo2rt.backends.tracks import Where, track_of
+from zo2sim.schedule.ops import Stream, Track
 
 
 @dataclass(slots=True, kw_only=True)

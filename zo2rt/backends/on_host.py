@@ -36,6 +36,10 @@ class OnHost(Backend):
         self._handed_out.add_host(nbytes, pinned=pinned)
         return buffer
 
+    def is_elsewhere(self, tensor: torch.Tensor, device: int) -> bool:
+        """Nobody knows: all memory is the host's. Of several devices each has a copy of its own."""
+        return len(self._devices) > 1
+
     def ended(self) -> tuple[Timing, ...]:
         self._failure.check()
         return self._log.ended()

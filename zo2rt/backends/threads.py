@@ -7,7 +7,7 @@ from threading import Lock, Thread, current_thread, main_thread
 from time import perf_counter
 
 from zo2rt.backends.base import StreamFailed
-from zo2rt.backends.tracks import Track
+from zo2sim.schedule.ops import Track
 
 Action = Callable[[], None]
 

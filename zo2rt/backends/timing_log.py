@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from zo2rt.backends.base import Timing
-from zo2rt.backends.tracks import Track
+from zo2sim.schedule.ops import Track
 
 
 @dataclass(slots=True)

@@ -1,19 +1,6 @@
-"""Tracks: the streams of every device. A stream alone is that of the first device."""
+"""How a track is named: a stream alone is that of the first device."""
 
-from typing import NamedTuple
-
-from zo2sim.schedule.ops import Stream
-
-
-class Track(NamedTuple):
-    """One order: a stream of a device."""
-
-    device: int
-    stream: Stream
-
-    def __str__(self) -> str:
-        return f"{self.stream}%{self.device}" if self.device else str(self.stream)
-
+from zo2sim.schedule.ops import Stream, Track
 
 Where = Track | Stream
 """A track, or a stream of the first device."""

@@ -23,7 +23,8 @@ from zo2rt.backends.ambient import Ambient
 from zo2rt.backends.base import Event, Work, check_copy
 from zo2rt.backends.on_host import OnHost
 from zo2rt.backends.timing_log import Entry
-from zo2rt.backends.tracks import Track, Where, track_of
+from zo2rt.backends.tracks import Where, track_of
+from zo2sim.schedule.ops import Track
 
 CHANGE_PROBABILITY = 1 / 8
 """Of new priorities before an operation."""

@@ -1,5 +1,6 @@
 """A backend that watches another one for races: every copy and every tensor that work touches."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from threading import local
@@ -7,7 +8,7 @@ from threading import local
 import torch
 
 from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Touched, Work
-from zo2rt.backends.tracks import Track, Where, track_of
+from zo2rt.backends.tracks import Where
 from zo2rt.races.detector import Access, Location, RaceDetector
 from zo2rt.races.regions import Regions
 from zo2rt.races.watch import TouchedTensors
@@ -26,8 +27,6 @@ class Checked(Backend):
         self._inner = inner
         self._regions = Regions()
         self._running = local()
-        self._now: dict[Track, Access] = {}
-        """What runs on each track."""
 
     def name(self, tensor: torch.Tensor, place: Location) -> None:
         """Watch a part of a buffer as a place of its own, such as `zo2sim.schedule.ops.Buffer`."""
@@ -48,15 +47,18 @@ class Checked(Backend):
         """Watch this thread, too, as part of an operation that runs on another one (a lane)."""
         return _Running(self._running, access, TouchedTensors(partial(self._touched, access)))
 
-    def helping(self, track: Where) -> AbstractContextManager[object]:
-        """Watch this thread as part of whatever operation runs on ``track`` when it touches
-        something: a lane goes through many. What it touches while none runs is not watched."""
-        return TouchedTensors(partial(self._helped, track_of(track)))
+    def helping(self, running: Callable[[], Access | None]) -> AbstractContextManager[object]:
+        """Watch this thread as part of whatever operation is ``running`` when it touches something:
+        a lane goes through many. What it touches while none runs is not watched."""
+        return TouchedTensors(partial(self._helped, running))
 
     def _helped(
-        self, track: Track, reads: tuple[Touched, ...], writes: tuple[Touched, ...]
+        self,
+        running: Callable[[], Access | None],
+        reads: tuple[Touched, ...],
+        writes: tuple[Touched, ...],
     ) -> None:
-        access = self._now.get(track)
+        access = running()
         if access is not None:
             self._touched(access, reads, writes)
 
@@ -83,22 +85,20 @@ class Checked(Backend):
         return self._regions.allocated(buffer, "host")
 
     def launch(self, track: Where, work: Work, *, label: str) -> None:
-        track = track_of(track)
         access = self.detector.on_launch(track, label)
 
         def watched() -> None:
-            self._now[track] = access
-            try:
-                with self.on_behalf_of(access):
-                    work()
-            finally:
-                del self._now[track]
+            with self.on_behalf_of(access):
+                work()
 
         self._inner.launch(track, watched, label=label)
 
     def transfer(self, track: Where, target: torch.Tensor, source: torch.Tensor) -> None:
         self.touch(reads=(source,), writes=(target,))
         self._inner.transfer(track, target, source)
+
+    def is_elsewhere(self, tensor: torch.Tensor, device: int) -> bool:
+        return self._inner.is_elsewhere(tensor, device)
 
     def record(self, track: Where, event: Event | None = None) -> Event:
         event = self._inner.record(track, event)

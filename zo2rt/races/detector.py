@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from weakref import WeakKeyDictionary
 
-from zo2rt.backends.tracks import Track, Where, track_of
+from zo2rt.backends.tracks import Where, track_of
+from zo2sim.schedule.ops import Track
 
 Location = Hashable
 """What two operations can both touch: a slot, scratch, a host block, a buffer."""

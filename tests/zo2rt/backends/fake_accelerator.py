@@ -116,6 +116,8 @@ class FakeAccelerator:
         self.on_device: dict[int, int] = {}
         self.place: dict[int, torch.device] = {}
         """Of what is on a device, by its address."""
+        self.rooms: list[torch.Tensor] = []
+        """All that was given, so that no address is given twice."""
         self.device_error: RuntimeError | None = None
         self.record_error: RuntimeError | None = None
         self.register_error = 0
@@ -201,6 +203,7 @@ class FakeAccelerator:
             room = room.narrow(0, -room.data_ptr() % 256, nbytes)
             self.on_device[room.data_ptr()] = nbytes
             self.place[room.data_ptr()] = where
+            self.rooms.append(room)
             self.add("empty", detail=nbytes)
             return room
 
@@ -239,12 +242,25 @@ class FakeAccelerator:
         receiver.wait_event(done)
 
     def device_of(self, tensor: torch.Tensor) -> torch.device:
-        """Of a tensor in memory that the fake gave; others are the host's."""
+        """Of a tensor in memory that the fake gave; what is `sent` is the sender's, all else the
+        host's."""
         address = tensor.data_ptr()
         for start, nbytes in self.on_device.items():
             if start <= address < start + nbytes:
                 return self.place[start]
-        return HOST
+        locked = any(start <= address < start + n for start, n in self.locked.items())
+        sender: torch.device | None = getattr(self._local, "sender", None)
+        return HOST if locked or sender is None else sender
+
+    @contextmanager
+    def sent(self, sender: int) -> Iterator[None]:
+        """What lanes computed lies on that device inside: the fake does not know, they are run on
+        the CPU."""
+        self._local.sender = self.devices[sender]
+        try:
+            yield
+        finally:
+            self._local.sender = None
 
     def _logged_gates(self) -> Iterator[Replaced]:
         """Opening and passing a gate is logged, and that a thread is idle if it is seen to be."""

@@ -13,10 +13,9 @@ from tests.zo2rt.backends.fake_accelerator import FakeAccelerator
 from tests.zo2rt.backends.promised_order import PromisedOrder
 from tests.zo2rt.steps.tiny_executor import execute, in_issue_order, whole_run
 from zo2rt.backends import CudaBackend, Event, StreamFailed, Timing, cuda
-from zo2rt.backends.tracks import Track
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Stream, Track
 from zo2sim.schedule.unroll import Unrolled
 
 OF_GATES = ("open", "pass")
@@ -39,20 +38,20 @@ def backend(fake: FakeAccelerator) -> Iterator[CudaBackend]:
 
 def run_marked(fake: FakeAccelerator, unrolled: tuple[Unrolled, ...]) -> None:
     """Every operation marks the log when it runs; those of the host are slow."""
-    with CudaBackend() as backend:
+    with CudaBackend(devices=len(fake.devices)) as backend:
         events = list[object]()
         for number, item in enumerate(unrolled):
             for dep in item.deps:
                 if dep != item.track_prev:
-                    backend.wait(item.op.stream, events[dep])  # type: ignore[arg-type]
+                    backend.wait(item.op.track, events[dep])  # type: ignore[arg-type]
 
             def work(number: int = number, item: Unrolled = item) -> None:
                 if item.op.stream not in cuda.DEVICE_STREAMS:
                     sleep(1e-3)
                 fake.mark(number)
 
-            backend.launch(item.op.stream, work, label=item.name)
-            events.append(backend.record(item.op.stream))
+            backend.launch(item.op.track, work, label=item.name)
+            events.append(backend.record(item.op.track))
         backend.synchronize()
 
 
@@ -79,6 +78,24 @@ PLANS = [
 @pytest.mark.parametrize("plan", PLANS, ids=lambda p: f"{p.policy}-{p.tier}")
 def test_the_calls_imply_every_edge_of_the_schedule(fake: FakeAccelerator, plan: Plan):
     unrolled = whole_run(Shape(num_blocks=3), plan, Recipe(), periods=3)
+    run_marked(fake, unrolled)
+    assert unpromised(fake, unrolled) == []
+
+
+SEVERAL = [
+    Plan(devices=2),
+    Plan(devices=4, lane_groups=2, scratch_copies=2, write_back_every=2),
+    Plan(devices=2, placement="whole"),
+    Plan(devices=4, placement="whole", write_back_every=2),
+    Plan(devices=2, placement="sliced"),
+    Plan(devices=4, placement="sliced"),
+]
+
+
+@pytest.mark.parametrize("plan", SEVERAL, ids=lambda p: f"{p.placement}-{p.devices}")
+def test_so_they_do_between_devices(monkeypatch: pytest.MonkeyPatch, plan: Plan):
+    fake = FakeAccelerator(devices=plan.devices).install(monkeypatch)
+    unrolled = whole_run(Shape(num_blocks=5), plan, Recipe(microbatches=2), periods=3)
     run_marked(fake, unrolled)
     assert unpromised(fake, unrolled) == []
 

@@ -12,8 +12,7 @@ from tests.zo2rt.backends.fake_accelerator import FakeAccelerator
 from tests.zo2rt.backends.promised_order import PromisedOrder
 from zo2rt.backends import CudaBackend
 from zo2rt.backends.sockets import near, near_cores
-from zo2rt.backends.tracks import Track
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Stream, Track
 
 H2D, COMPUTE, D2H, HOST = Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.HOST
 

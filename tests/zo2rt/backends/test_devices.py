@@ -9,10 +9,9 @@ import torch
 from tests.zo2rt.backends.fake_accelerator import FakeAccelerator
 from tests.zo2rt.backends.opened_backends import SLOW
 from zo2rt.backends import Backend, CudaBackend, HostBackend, StreamFailed, VirtualBackend
-from zo2rt.backends.tracks import Track
 from zo2rt.races.backend import Checked
 from zo2rt.races.detector import RaceFound
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Stream, Track
 
 H2D, COMPUTE, D2H, HOST = Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.HOST
 PLAIN: dict[str, Callable[[int], Backend]] = {
