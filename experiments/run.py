@@ -216,6 +216,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield from _predicted(summary["predicted"], summary["backend"])
         yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"
+    if "devices" in summary:
+        yield "devices", f"{summary['devices']}, {summary['placement']}"
     yield "device buffers", show_bytes(summary["device_bytes"])
     if summary["host_rss_bytes"] is not None:
         yield "process, at most", show_bytes(summary["host_rss_bytes"])

@@ -27,6 +27,7 @@ from experiments.training.trouble import trouble
 from experiments.training.verdict import Verdict
 from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
+from zo2sim.plan.choices import Plan
 from zo2sim.plan.file import fields_of
 from zo2sim.predict.predict import Prediction
 from zo2sim.simulate.trace import Trace, Window
@@ -107,6 +108,7 @@ def summary_of(
         "task": prepared.task.name,
         "policy": str(prepared.plan.policy),
         "backend": config.backend,
+        **_devices(prepared.plan),
         "threads": config.num_threads,
         "steps": run.num_steps,
         "steps_wanted": config.steps,
@@ -128,6 +130,13 @@ def summary_of(
         "compared_with": None if config.against is None else str(config.against),
         "differs_in": None if reference is None else list(differences(run, reference)),
     }
+
+
+def _devices(plan: Plan) -> dict[str, Any]:
+    """What several devices share, and how."""
+    if plan.devices == 1:
+        return {}
+    return {"devices": plan.devices, "placement": plan.placement, "lane_groups": plan.lane_groups}
 
 
 def _predicted(prediction: Prediction | None, num_threads: int) -> dict[str, Any] | None:

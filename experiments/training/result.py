@@ -71,7 +71,7 @@ class TrainingRun:
         """Train what is left. ``history`` and ``watch`` are made for the steps already done."""
         loaded = prepared.load()
         with (
-            opened(self.backend, own_core=self.own_core) as backend,
+            opened(self.backend, own_core=self.own_core, devices=self.plan.devices) as backend,
             self._engine(loaded.model, prepared, backend) as engine,
         ):
             kept, first = history(engine.num_steps), engine.num_steps

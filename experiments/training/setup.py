@@ -113,15 +113,15 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
 
 
 @contextmanager
-def opened(name: BackendName, *, own_core: bool = False) -> Iterator[Backend]:
-    """The backend of that name. Raises ``ValueError`` where there is no such device.
+def opened(name: BackendName, *, own_core: bool = False, devices: int = 1) -> Iterator[Backend]:
+    """The backend of that name. Raises ``ValueError`` where there are no such devices.
 
-    ``own_core`` is for the host's copies, where it has a core to spare.
+    ``own_core`` is for the host's copies, where it has a core to spare: one device leaves one.
     """
     backends: dict[BackendName, Callable[[], Backend]] = {
-        "host": lambda: HostBackend(own_core=own_core),
-        "virtual": VirtualBackend,
-        "cuda": CudaBackend,
+        "host": lambda: HostBackend(devices=devices, own_core=own_core and devices == 1),
+        "virtual": lambda: VirtualBackend(devices=devices),
+        "cuda": lambda: CudaBackend(devices=devices),
     }
     try:
         backend = backends[name]()

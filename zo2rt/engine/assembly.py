@@ -14,7 +14,7 @@ from zo2rt.engine.self_test import explore
 from zo2rt.journal.model_files import NONE, ModelFiles
 from zo2rt.journal.run import JournalledRun, RunFolder, header
 from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
-from zo2rt.memory.demand import demand
+from zo2rt.memory.demand import demand, demands
 from zo2rt.memory.room import Room, check_room
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.decay import rule_of
@@ -26,10 +26,12 @@ from zo2rt.noise.draws import Draws, ElementDraws, MezoDraws
 from zo2rt.optimizer import Estimator, MezoSgd, Objective
 from zo2rt.steps.operations import Lasting, Operations
 from zo2rt.steps.supported import check, check_model
-from zo2rt.weights.arena import Arena, Formats, check_encodable
+from zo2rt.weights.arena import Arena
 from zo2rt.weights.block_store import BlockStore
+from zo2rt.weights.formats import Formats, check_encodable
 from zo2rt.weights.residence import Residence
 from zo2rt.weights.swallowed import Swallowed
+from zo2rt.weights.tables import Tables
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.refusals import check as check_pair
 from zo2sim.policies import Layout, Shape
@@ -110,6 +112,7 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     """Explore the model, begin or resume the run, and move the weights to their homes."""
     plan, recipe = settings.plan, settings.recipe
     settings.check()
+    _check_devices(plan, backend)
     _check_dtype(model, recipe)
     units, forwards = explore(
         model,
@@ -124,9 +127,11 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
     weights = [p.tensor for p in units.parameters]
-    check_room(demand(Formats(units, layout)), backend, limit=settings.limit, weights=weights)
+    formats = Formats(units, layout)
+    each = demands(formats) if plan.devices > 1 else ()
+    check_room(demand(formats), backend, limit=settings.limit, weights=weights, each=each)
     trained = _trained(settings, units)
-    check_encodable(units, Formats(units, layout), settings.weights)  # before a weight moves
+    check_encodable(units, formats, settings.weights)  # before a weight moves
     run = _journalled(settings, model, units, trained, backend)
     with ExitStack() as undone:
         if run is not None:
@@ -135,14 +140,8 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
         blocks = _block_store(settings, arena, units)
         if blocks is not None:
             undone.callback(blocks.close)
-        residence = Residence(
-            model,
-            units,
-            arena,
-            device=backend.device,
-            blocks=blocks,
-            weights=_weights(settings, trained, run),
-        )
+        residence = Residence(units, arena, blocks=blocks, weights=_weights(settings, trained, run))
+        tables = Tables(model, units, layout, backend.devices)
         draws = _draws(settings, trained, backend)
         lane_weights = InPlaceWeights if layout.in_place else ScratchWeights
         operations = Operations(
@@ -150,7 +149,8 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
             units=units,
             arena=arena,
             layout=layout,
-            weights=lane_weights(backend, units, arena, layout, draws),
+            tables=tables,
+            weights=[lane_weights(backend, units, on, layout, draws) for on in arena.devices],
             draws=draws,
             swallowed=Swallowed(thresholds={p.name: threshold for p, threshold in trained.items()}),
             store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
@@ -252,6 +252,15 @@ def _draws(settings: Settings, trained: Mapping[UnitParameter, float], backend: 
         threads=torch.get_num_threads(),
         stochastic_rounding=settings.optimizer.stochastic_rounding,
     )
+
+
+def _check_devices(plan: Plan, backend: Backend) -> None:
+    there = len(backend.devices)
+    if plan.devices > there:
+        raise ValueError(
+            f"devices={plan.devices} needs a backend with as many; it has {there}; open it with "
+            f"devices={plan.devices}, or use devices={there} in the plan"
+        )
 
 
 def _check_dtype(model: nn.Module, recipe: Recipe) -> None:

@@ -30,7 +30,7 @@ from zo2rt.model.units import Units
 from zo2rt.noise import sample_key
 from zo2rt.optimizer import MezoSgd, Objective
 from zo2rt.steps.executor import Executor
-from zo2rt.steps.operations import lane_batches
+from zo2rt.steps.operations import lane_batches, lane_devices
 from zo2rt.steps.outcome import Outcome
 from zo2rt.steps.step import Step
 from zo2rt.steps.supported import check_fulfilled
@@ -184,7 +184,7 @@ class Engine:
         trip, steps = _without_loss(self.program.evaluate), self._parts.operations.steps
         with (
             torch.no_grad(),
-            self._traversal(microbatches, len(microbatches), loss_fn) as traversal,
+            self._traversal(microbatches, trip, loss_fn) as traversal,
         ):
             step = steps[_EVALUATION] = Step(optimizer=self.optimizer, traversal=traversal)
             while traversal.unfinished and step.error is None:
@@ -260,6 +260,7 @@ class Engine:
             if self._broken is None:
                 self.flush()
                 self._parts.residence.give_back(decoded=self._has_room_to_decode)
+                self._parts.operations.tables.give_back()
             else:
                 self._updates.end()
                 self._parts.residence.show_blocks(decoded=self._has_room_to_decode)
@@ -289,7 +290,7 @@ class Engine:
         seed: int | None,
     ) -> None:
         """Make a step, or raise what a lane raised and leave all as it was."""
-        with torch.no_grad(), self._traversal(microbatches, self._recipe.num_lanes) as traversal:
+        with torch.no_grad(), self._traversal(microbatches, self.program.period) as traversal:
             step = self._begun(traversal, lr, seed)
             with self._breakable(f"step {number}"):
                 self._backend.synchronize(self._executor.enqueue_step(number))
@@ -347,13 +348,15 @@ class Engine:
         return sample_key(seed, self.num_steps, sample)
 
     def _traversal(
-        self, microbatches: Sequence[Any], num_lanes: int, loss_fn: LossFn | None = None
+        self, microbatches: Sequence[Any], trip: Schedule, loss_fn: LossFn | None = None
     ) -> Traversal:
-        device = self._backend.device
-        there = [{name: t.to(device) for name, t in batch.items()} for batch in microbatches]
+        """The lanes of a trip, each with its batch where it starts."""
         function = self._loss_fn if loss_fn is None else loss_fn
-        lanes = lane_batches(there, num_lanes)
-        return Traversal(self._model, self._parts.units, function, lanes)
+        layout, devices = self._parts.layout, self._backend.devices
+        starts = lane_devices(layout, trip)
+        batches = lane_batches(microbatches, starts, devices)
+        moving = starts if layout.plan.devices > 1 else None
+        return Traversal(self._model, self._parts.units, function, batches, moving)
 
     def _fresh_executor(self) -> Executor:
         work_of = self._parts.operations.work

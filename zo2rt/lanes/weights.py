@@ -17,7 +17,7 @@ from zo2rt.model.codec import decode, recode
 from zo2rt.model.scales import SCALES
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2rt.noise.draws import Both, Draws
-from zo2rt.weights.arena import Arena
+from zo2rt.weights.device_arena import DeviceArena
 from zo2sim.policies import Layout
 from zo2sim.schedule.ops import HEAD
 
@@ -37,7 +37,7 @@ class LaneWeights(ABC):
     """Builds weights in the order in which a FORWARD runs its lanes."""
 
     def __init__(
-        self, backend: Backend, units: Units, arena: Arena, layout: Layout, draws: Draws
+        self, backend: Backend, units: Units, arena: DeviceArena, layout: Layout, draws: Draws
     ) -> None:
         self._backend = backend
         self._units = units
@@ -47,8 +47,13 @@ class LaneWeights(ABC):
         self._owner = {p.name: unit for unit in units.order for p in unit.parameters}
 
     @abstractmethod
-    def perturbed(self, unit: Unit, lanes: str, keys: Sequence[int], eps: float) -> Iterator[Built]:
-        """W+ and W- of every sample; each holds until the next one is asked for."""
+    def perturbed(
+        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, builds: str = "+-"
+    ) -> Iterator[Built]:
+        """W+ and W- of every sample; each holds until the next one is asked for.
+
+        Those of the signs in ``builds`` are built; others are found, as they were built last.
+        """
 
     def unperturbed(self, unit: Unit) -> Sequence[Tensor]:
         """theta in the compute dtype."""
@@ -130,16 +135,31 @@ class LaneWeights(ABC):
 class ScratchWeights(LaneWeights):
     """W+ and W- beside theta, which stays as it is."""
 
-    def perturbed(self, unit: Unit, lanes: str, keys: Sequence[int], eps: float) -> Iterator[Built]:
-        frozen = self._frozen(unit)
-        both = lanes == "+-" and len(self._arena.scratch) == 2
+    def perturbed(
+        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, builds: str = "+-"
+    ) -> Iterator[Built]:
+        if not builds:
+            yield from self._found(unit, lanes)
+            return
+        frozen, copies = self._frozen(unit), len(self._arena.scratch)
+        both = builds == "+-" and copies == 2
         for sample, key in enumerate(keys):
             pair = self._both(unit, frozen, key, eps) if both else {}
             for sign in lanes:
                 scaled_eps = eps if sign == "+" else -eps
-                built = pair[sign] if both else self._one(unit, frozen, key, scaled_eps)
+                copy = _copy_of(sign, copies)
+                built = pair[sign] if both else self._one(unit, frozen, key, scaled_eps, copy)
                 self._rescale(unit, built)
                 yield Built(sample, sign, _in_order(unit, built | frozen))
+
+    def _found(self, unit: Unit, lanes: str) -> Iterator[Built]:
+        """Another group of the only sample's lanes has built them, and decoded what is frozen."""
+        theta, room = self._theta(unit), self._frozen_room(unit)
+        frozen = {p.name: theta[p.name] for p in unit.reads if not p.trainable} | room
+        for sign in lanes:
+            built = self._room(unit, _copy_of(sign, len(self._arena.scratch)))
+            self._rescale(unit, built)
+            yield Built(0, sign, _in_order(unit, built | frozen))
 
     def _one(self, unit: Unit, frozen: Named, key: int, scaled_eps: float, copy: int = 0) -> Named:
         room = self._room(unit, copy)
@@ -170,7 +190,10 @@ class InPlaceWeights(LaneWeights):
     in place.
     """
 
-    def perturbed(self, unit: Unit, lanes: str, keys: Sequence[int], eps: float) -> Iterator[Built]:
+    def perturbed(
+        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, builds: str = "+-"
+    ) -> Iterator[Built]:
+        assert builds, "what is changed in place is nobody else's"
         trained = [p for p in unit.reads if p.trainable]
         weights = self._theta(unit) | self._copies(unit)
         for sample, key in enumerate(keys):
@@ -195,6 +218,11 @@ class InPlaceWeights(LaneWeights):
         for name, tensor in copies.items():
             tensor.copy_(theta[name])
         return copies
+
+
+def _copy_of(sign: str, copies: int) -> int:
+    """The scratch buffer of a sign: its own, or the only one."""
+    return "+-".index(sign) if copies == 2 else 0
 
 
 def _named(parameters: Iterable[UnitParameter], tensors: Iterable[Tensor]) -> Named:

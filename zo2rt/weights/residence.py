@@ -5,15 +5,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zo2rt.backends.buffers import give_back_freed
 from zo2rt.model.binding import bound
 from zo2rt.model.codec import TORCH_DTYPES, Piece, encoded, views
 from zo2rt.model.scales import SCALES
 from zo2rt.model.units import Unit, UnitParameter, Units
-from zo2rt.weights.arena import Arena, Weights, fill
+from zo2rt.weights.arena import Arena
 from zo2rt.weights.block_store import BlockStore
+from zo2rt.weights.formats import Weights, fill
 
 
 class Residence:
@@ -21,24 +22,14 @@ class Residence:
 
     The model's own tensors are let go unit by unit, so host memory holds the weights once. What
     lives on NVMe or in an integer format shows nothing: its parameters are empty until `give_back`.
-    Buffers (rotary tables,
-    masks) are on ``device`` meanwhile.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        units: Units,
-        arena: Arena,
-        *,
-        device: torch.device,
-        blocks: BlockStore | None,
-        weights: Weights,
+        self, units: Units, arena: Arena, *, blocks: BlockStore | None, weights: Weights
     ) -> None:
         self._units, self._arena, self._blocks = units, arena, blocks
         self._came_from = {p.name: p.tensor.device for p in units.parameters}
         self._scales = {p.name: p.tensor for p in units.parameters if p.name.endswith(SCALES)}
-        self._buffers = _moved(model, device)
         for unit in units.order:
             self._move_in(unit, weights)
         give_back_freed()
@@ -139,9 +130,6 @@ class Residence:
             self._return([unit], decoded=decoded)
             self._arena.let_go(unit)
         give_back_freed()
-        for module, name, tensor in self._buffers:
-            module._buffers[name] = tensor
-        self._buffers = []
 
 
 def _dense(buffer: Tensor, piece: Piece, scales: Tensor | None) -> Tensor:
@@ -156,14 +144,3 @@ def _dense(buffer: Tensor, piece: Piece, scales: Tensor | None) -> Tensor:
         stored = replace(stored, scales=scales.data.to(buffer.device))
     stored.decode(weights)
     return weights.cpu()
-
-
-def _moved(model: nn.Module, device: torch.device) -> list[tuple[nn.Module, str, Tensor]]:
-    """Buffers as they were, after each was moved to the device where it was elsewhere."""
-    before: list[tuple[nn.Module, str, Tensor]] = []
-    for module in model.modules():
-        for name, tensor in module._buffers.items():
-            if tensor is not None and tensor.device != device:
-                before.append((module, name, tensor))
-                module._buffers[name] = tensor.to(device)
-    return before

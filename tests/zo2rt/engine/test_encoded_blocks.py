@@ -23,8 +23,8 @@ from zo2rt.engine import engine as engine_module
 from zo2rt.memory.demand import demand
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.loss import model_loss
-from zo2rt.weights.arena import Formats
 from zo2rt.weights.block_store import BlockStore
+from zo2rt.weights.formats import Formats
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.pinned import whole_pages
@@ -148,7 +148,7 @@ def test_device_and_host_buffers_are_those_of_the_account(
     with engine(model, plan, how, batch(family)) as running:
         parts, found = running._parts, running.device_bytes
         on_host = [buffer.numel() for buffer in parts.arena.host.values()]
-        slots = sum(buffer.numel() for buffer in parts.arena.slots)
+        slots = sum(buffer.numel() for buffer in parts.arena.devices[0].slots)
         assert found == demand(Formats(parts.units, parts.layout)).device_bytes
     assert slots == device["slots"]
     streamed = predicted.itemised(MemoryPlace.HOST)["streamed blocks, exact"]
