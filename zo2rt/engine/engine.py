@@ -41,6 +41,7 @@ from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
 from zo2sim.schedule.ops import Kind, Program, Schedule
 from zo2sim.simulate.trace import Trace
+from zo2sim.writing import writing
 
 __all__ = ["DoesNotFit", "Engine", "MezoSgd", "Objective", "Room"]
 
