@@ -1,6 +1,6 @@
 """Snapshots of runs on NVMe, of random shapes and real sizes, against the weights in memory.
 
-    python -m tests.zo2rt.journal.snapshots_of_shapes 40 7
+    python -m tests.zo2rt.memory.snapshots_of_shapes 40 7
 
 Draws so many models from the seed: hidden and wide from tiny to those of a 7B, layers, slots,
 resident blocks and dtype, up to a GiB of weights. Each is trained resident, and on NVMe with a
