@@ -158,7 +158,7 @@ def read_cards(text: str) -> list[Card]:
 
 def read_card(text: str) -> Card:
     """The first line of what `nvidia-smi` says. ``ValueError`` where it is no card's."""
-    name, memory_mib, capability = (part.strip() for part in text.splitlines()[0].split(","))
+    name, memory_mib, capability = (part.strip() for part in text.partition("\n")[0].split(","))
     major, _, minor = capability.partition(".")
     return Card(
         name=name,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from experiments.training.batches import Batches, Weighted
 from experiments.training.history import Evaluation, History
 from experiments.training.settings import BackendName, Course
 from experiments.training.setup import Setup, opened
-from zo2rt.backends import Backend
+from zo2rt.backends import Backend, StreamFailed
 from zo2rt.data.ranking import error_rate
 from zo2rt.engine.engine import Engine, MezoSgd, Objective, Room
 from zo2rt.model.loss import LossFn, model_loss
 from zo2rt.steps.outcome import Outcome, finite
 from zo2sim.plan.choices import Plan
 from zo2sim.simulate.trace import Trace
+from zo2sim.writing import writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ class TrainingRun:
         """Train what is left. ``history`` and ``watch`` are made for the steps already done."""
         loaded = prepared.load()
         with (
+            _files_told(),
             opened(self.backend, own_core=self.own_core, devices=self.plan.devices) as backend,
             self._engine(loaded.model, prepared, backend) as engine,
         ):
@@ -79,8 +82,10 @@ class TrainingRun:
             trace = engine.trace()
             engine.flush()
             if self.folder is not None and engine.num_steps >= self.course.steps:
-                engine.save(self.folder / "model")
-                loaded.tokenizer.save_pretrained(self.folder / "model")
+                target = self.folder / "model"
+                engine.save(target)
+                with writing(target):
+                    loaded.tokenizer.save_pretrained(target)
         return Trained(
             history=kept,
             num_steps=engine.num_steps,
@@ -103,6 +108,17 @@ class TrainingRun:
             folder=None if self.folder is None else self.folder / JOURNAL,
             limit=self.limit,
         )
+
+
+@contextmanager
+def _files_told() -> Iterator[None]:
+    """What could not be written is told as that, on whichever stream it was to be."""
+    try:
+        yield
+    except StreamFailed as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
 
 
 def fine_tune(

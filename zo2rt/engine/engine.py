@@ -41,6 +41,7 @@ from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
 from zo2sim.schedule.ops import Kind, Program, Schedule
 from zo2sim.simulate.trace import Trace
+from zo2sim.writing import writing
 
 __all__ = ["DoesNotFit", "Engine", "MezoSgd", "Objective", "Room"]
 
@@ -222,7 +223,7 @@ class Engine:
 
     def save(self, folder: Path) -> None:
         """Flush, and write a plain Hugging Face folder with safetensors."""
-        with self.whole():
+        with self.whole(), writing(folder):
             self._model.save_pretrained(folder, max_shard_size=SHARD_BYTES)  # type: ignore[operator]
 
     @contextmanager
@@ -269,6 +270,7 @@ class Engine:
 
     def _let_go(self) -> None:
         self._is_open = False
+        self._updates.close()
         if self._parts.blocks is not None:
             self._parts.blocks.close()
         if self._parts.run is not None:

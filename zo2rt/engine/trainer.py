@@ -182,7 +182,8 @@ class ZerothOrderTrainer(Trainer):
         to do.
         """
         self._tell_skipped(logs)
-        if logs.pop("grad_norm", None) is not None and self.outcome is not None:
+        logs.pop("grad_norm", None)  # which not every version logs
+        if "loss" in logs and self.outcome is not None:
             logs["projected_gradient"] = self.outcome.g
             logs["tokens_per_s"] = self.outcome.tokens_per_s
             self._tell_swallowed(logs)

@@ -79,6 +79,13 @@ def test_a_block_takes_its_products_noise_and_hand_overs():
     assert one["cpu.block_s"] == 2
 
 
+def test_an_evaluation_runs_one_unperturbed_lane():
+    one, both = taken(Kind.FORWARD, 0, "0"), taken(Kind.FORWARD, 0, "+-")
+    assert one is not None
+    assert both is not None
+    assert 2 * one["cpu.gemm_flops_per_s"] == both["cpu.gemm_flops_per_s"]
+
+
 @pytest.mark.parametrize("policy", Policy)
 def test_a_core_sleeps_where_nothing_overlaps(policy: Policy):
     slow = replace(case(Plan(policy=policy)), machine=cap_link(calibrated_host(), 1e6))
@@ -185,6 +192,8 @@ def test_the_turnaround_follows_the_loss_unless_a_trip_of_updates_hides_it():
         "cpu.turnaround_operation_s": 16,
         "cpu.turnaround_lane_s": 2,
     }
+    seldom = gap(case(Plan(write_back_every=2)).cost.setting, Kind.LOSS)
+    assert seldom == after_loss | {"cpu.turnaround_operation_s": 14.5}  # half of the offloads
     assert gap(case(Plan(policy=Policy.DUAL)).cost.setting, Kind.LOSS) == {"cpu.gap_s": 1}
     assert gap(case().cost.setting, Kind.FORWARD) == {"cpu.gap_s": 1}
 

@@ -15,13 +15,14 @@ from zo2sim.memory.account import (
     DoesNotFit,
     Item,
     MemoryAccount,
+    MemoryConstants,
     MemoryPlace,
     fit,
     fits,
     require,
 )
 from zo2sim.memory.published.accounts import mezo_account
-from zo2sim.memory.runtime import AT_A_SNAPSHOT, account
+from zo2sim.memory.runtime import AT_A_SNAPSHOT, account, slot_bytes
 from zo2sim.memory.workspace import block_workspace_elements
 from zo2sim.models.config import from_config
 from zo2sim.models.presets import names, preset
@@ -332,6 +333,22 @@ def test_amounts_are_not_negative():
         Item(place=MemoryPlace.HOST, name="x", num_bytes=-1, cause="")
     with pytest.raises(ValueError, match="must be >= 0; got -1"):
         fit(_items(host=1), MemoryPlace.HOST, -1)
+
+
+@pytest.mark.parametrize("field", ["context_bytes", "process_bytes"])
+def test_constants_may_be_nothing_and_not_less(field: str):
+    nothing = {"context_bytes": 0, "process_bytes": 0}
+    assert MemoryConstants(**nothing).process_bytes == 0
+    with pytest.raises(ValueError, match="context_bytes and process_bytes must be >= 0; got"):
+        MemoryConstants(**nothing | {field: -1})
+
+
+def test_lines_that_wait_for_their_fsync_have_a_mebibyte():
+    assert account(TINY, Plan(), Recipe()).itemised(MemoryPlace.HOST)["journal buffer"] == 1 << 20
+
+
+def test_where_nothing_streams_a_slot_has_no_bytes():
+    assert slot_bytes(TINY, Plan(policy=Policy.RESIDENT), Recipe()) == 0
 
 
 # ---- Several devices ----
