@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from experiments.case.computer import Here
 from experiments.case.sizes import show_bytes
 from experiments.cli import Answer, finish, run, write_file
 from experiments.flags import refuse
-from experiments.here import Here
 from experiments.screen import headed, left, right
 from zo2sim.machines import nodes
 from zo2sim.machines.catalogue import GEMM

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import here, machines, models, plan
-from experiments.here import Card, Here, read_card
+from experiments import machines, models, plan
+from experiments.case import computer
+from experiments.case.computer import Card, Here, read_card
 from tests.commands import call
 from tests.zo2sim.machines import topologies
 from zo2sim.machines import nodes, topology
@@ -117,11 +118,11 @@ def test_cores_are_counted_once_and_a_container_s_limit_holds(
     cpuinfo, limit = tmp_path / "cpuinfo", tmp_path / "memory.max"
     cpuinfo.write_text("".join(f"physical id\t: {s}\ncore id\t\t: {c}\n\n" for s, c in pairs))
     limit.write_text("1000000\n")
-    assert here._cores(cpuinfo) == 3
-    assert here._memory_bytes(limit) == 1e6
-    assert here._cores(tmp_path / "none") == 8
+    assert computer._cores(cpuinfo) == 3
+    assert computer._memory_bytes(limit) == 1e6
+    assert computer._cores(tmp_path / "none") == 8
     limit.write_text("max\n")
-    assert here._memory_bytes(limit) == here._memory_bytes(tmp_path / "none")
+    assert computer._memory_bytes(limit) == computer._memory_bytes(tmp_path / "none")
 
 
 def test_a_file_that_is_there_is_left_alone(tmp_path: Path):
