@@ -157,11 +157,11 @@ def test_the_bus_tells_what_nvlink_hides(tmp_path: Path):
         card.mkdir(parents=True)
         (card / "numa_node").write_text("1\n" if n == "1" else "0\n")
         (tmp_path / f"0000:{n}0:00.0").symlink_to(card)
-    told = here.on_bus(found, places, tmp_path)
+    told = computer.on_bus(found, places, tmp_path)
     assert told.uplinks == ((0, 1), (2,), (3,))
     assert told.sockets == ((0,), (1, 2, 3))
-    assert here.on_bus(found, places[:3], tmp_path) == found
-    assert here.on_bus(found, places, tmp_path / "nowhere") == found
+    assert computer.on_bus(found, places[:3], tmp_path) == found
+    assert computer.on_bus(found, places, tmp_path / "nowhere") == found
 
 
 def test_the_table_of_nodes_stands_below_the_machines(monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from experiments import plan
-from experiments.arguments import parse
+from experiments.entry.arguments import parse
 from tests.experiments.planner.browser import opened
 from tests.experiments.planner.pages import MACHINES, MODELS, small_page
 from zo2sim.memory.account import fits
