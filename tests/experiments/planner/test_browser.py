@@ -183,7 +183,7 @@ def test_an_address_is_a_position(file: Path):
 
 def test_a_pasted_config_is_one_of_the_stored_models_or_is_said_not_to_be(tab: Any):
     tab.click("#paste summary")
-    config = resolve_config("opt-6.7b")
+    config = resolve_config("opt-6.7b") or {}
     tab.fill("#config", json.dumps(config))
     tab.click("#read")
     assert tab.inner_text("#config-said") == "These are the sizes of opt-6.7b, which is stored."
