@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeVar, cast
 
-from experiments.arguments import parse
+from experiments.entry.arguments import parse
 from zo2sim.checks import shown
 from zo2sim.memory.account import DoesNotFit
 from zo2sim.writing import writing

@@ -5,20 +5,18 @@ python -m experiments.page --models opt-13b llama-3-8b --out page.html
 """
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
+from analysis.report.wording import counted
 from experiments.case.model import model_of
 from experiments.cli import DONE, run, write_file
-from experiments.planner.document import StoredModel, page
+from experiments.planner.document import page
 from experiments.planner.stored import stored_machines, stored_model
 from experiments.screen import tracked
 from zo2sim.machines.catalogue import names
 from zo2sim.machines.file import resolve
-from zo2sim.machines.machine import Machine
 from zo2sim.models.presets import every, resolve_config
 
 
@@ -36,23 +34,15 @@ class Config:
 
 def main(config: Config) -> int:
     machines = [resolve(name) for name in config.machines]
-    known = list(_known(machines))
-    models = list(_models(config.models, machines))
-    text = page(known, models, served=False, date=date.today().isoformat())
+    models = [(model_of(name), resolve_config(name)) for name in config.models]
+    known = [*tracked(stored_machines(machines), "machines", total=len(machines))]
+    found = (stored_model(model, machines, fields) for model, fields in models)
+    stored = [*tracked(found, "models", total=len(models))]
+    text = page(known, stored, served=False, date=date.today().isoformat())
     write_file(config.out, text.encode())
-    print(
-        f"{config.out}: {len(models)} models on {len(machines)} machines, {len(text) / 1e6:.2f} MB"
-    )
+    counts = f"{counted(len(stored), 'model')} on {counted(len(machines), 'machine')}"
+    print(f"{config.out}: {counts}, {len(text.encode()) / 1e6:.2f} MB")
     return DONE
-
-
-def _known(machines: list[Machine]) -> Iterator[Any]:
-    return tracked(stored_machines(machines), "machines", total=len(machines))
-
-
-def _models(names: tuple[str, ...], machines: list[Machine]) -> Iterator[StoredModel]:
-    found = (stored_model(model_of(n), machines, resolve_config(n)) for n in names)
-    return tracked(found, "models", total=len(names))
 
 
 if __name__ == "__main__":

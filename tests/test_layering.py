@@ -71,7 +71,7 @@ ARROWS = {
     },
     "experiments": {
         "case": "",
-        "folder": "",
+        "folder": "entry",
         "campaign": "",
         "entry": "",
         "speed": "",

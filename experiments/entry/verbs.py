@@ -11,7 +11,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "page": "a page with sliders, in one file that works offline",
         "serve": "the same page with exact answers, on this computer alone",
         "sensitivity": "what the step time depends on, and where what binds changes",
-        "scale": "what many workers make of a step, over a LAN and over the internet",
+        "scale": "what many workers make of a step, over a LAN or the internet",
         "baseline": "first-order training (AdamW, ZeRO-Offload, ...) in the same terms",
     },
     "Train (needs zo2sim[rt])": {

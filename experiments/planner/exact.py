@@ -144,7 +144,7 @@ def _spans(prediction: Prediction) -> dict[str, list[tuple[float, float]]]:
             (start - window.start_s, stop - window.start_s)
             for start, stop in clipped(trace.on(stream), window)
         ]
-        for stream in trace.streams
+        for stream in prediction.steady.busy_s
     }
 
 

@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say({"error": str(error)}, HTTPStatus.BAD_REQUEST)
 
     def _is_ours(self) -> bool:
-        port = self.server.server_address[1]
+        port = self.connection.getsockname()[1]
         return self.headers.get("Host") in (f"{LOOPBACK}:{port}", f"localhost:{port}")
 
     def _question(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ function speed(answer) {
 function figures(answer) {
   const step = `${showSeconds(answer.step)} per step of ${answer.tokens.toLocaleString("en-US")} tokens`;
   const would = answer.fits ? step : `With more memory ${speed(answer)}, ${step}`;
-  return `${would}; ${listed(answer.binds)} ${answer.binds.length > 1 ? "bind" : "binds"}.`;
+  return `${would}. Binds: ${listed(answer.binds)}.`;
 }
 
 function sourceWords(answer) {

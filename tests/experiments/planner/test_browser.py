@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from experiments import plan
-from experiments.arguments import parse
+from experiments.entry.arguments import parse
 from tests.experiments.planner.browser import opened
 from tests.experiments.planner.pages import MACHINES, MODELS, small_page
 from zo2sim.memory.account import fits
@@ -183,7 +183,7 @@ def test_an_address_is_a_position(file: Path):
 
 def test_a_pasted_config_is_one_of_the_stored_models_or_is_said_not_to_be(tab: Any):
     tab.click("#paste summary")
-    config = resolve_config("opt-6.7b")
+    config = resolve_config("opt-6.7b") or {}
     tab.fill("#config", json.dumps(config))
     tab.click("#read")
     assert tab.inner_text("#config-said") == "These are the sizes of opt-6.7b, which is stored."
