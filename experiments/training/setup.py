@@ -63,6 +63,8 @@ class Setup:
     """What the step was predicted to take; None where it has no time, or no predictor knows it."""
     unused_weights: tuple[str, ...] = ()
     """Names of the model's folder that its class has no place for."""
+    loaded_whole: str | None = None
+    """Why the model's weights are all in memory before they move; None where they never are."""
 
     @property
     def task(self) -> Task:
@@ -109,6 +111,7 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
         recipe=recipe,
         prediction=_prediction(config, loaded, plan),
         unused_weights=loaded.unused,
+        loaded_whole=loaded.whole,
     )
 
 
