@@ -93,10 +93,9 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
         claim(config.out, "run")
         for loss in obtain(base, texts):
             pretraining(loss)
-    source = _base(config) if config.model == TINY else config.model
 
     def load_again() -> LoadedModel:
-        return load(config.model, source, recipe, config.seed, config.blocks)
+        return model_of(config)
 
     loaded = load_again()
     loaded.check_length(recipe.sequence)
@@ -113,6 +112,12 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
         unused_weights=loaded.unused,
         loaded_whole=loaded.whole,
     )
+
+
+def model_of(config: Config) -> LoadedModel:
+    """The untrained model of a run."""
+    source = _base(config) if config.model == TINY else config.model
+    return load(config.model, source, config.chosen[1], config.seed, config.blocks)
 
 
 @contextmanager
