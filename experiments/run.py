@@ -33,7 +33,7 @@ from experiments.screen import pairs
 from experiments.training.history import History
 from experiments.training.observation import Observation, Observed
 from experiments.training.output import config_of, output
-from experiments.training.progress import counter, interruptible, progress, watcher
+from experiments.training.progress import counter, interruptible, progress, reader, watcher
 from experiments.training.result import Trained, TrainingRun, Watch
 from experiments.training.settings import (
     PREDICTED_THREADS,
@@ -70,6 +70,8 @@ def _run(config: Config) -> int:
     config = config.resolved
     with progress() as bar:
         prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
+    if prepared.loaded_whole is not None:
+        print(f"note: {prepared.loaded_whole}", file=sys.stderr)
     content = config_of(config, prepared)
     if config.resume:
         check_data(config, stored, content["data"])
@@ -136,6 +138,7 @@ def _train(
         blocks=config.blocks,
         folder=config.out,
         limit=config.limit,
+        reading=reader(bar),
     )
     observation = Observation(config.backend)
 

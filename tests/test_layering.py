@@ -47,7 +47,7 @@ ARROWS = {
     "zo2rt": {
         "model": "",
         "backends": "",
-        "checkpoint": "model",
+        "checkpoint": "backends model",
         "noise": "model",
         "races": "backends",
         "weights": "backends model noise",

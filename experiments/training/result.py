@@ -12,6 +12,7 @@ from torch import nn
 from experiments.folder.write import JOURNAL
 from experiments.training.batches import Batches, Weighted
 from experiments.training.history import Evaluation, History
+from experiments.training.loaded_model import LoadedModel
 from experiments.training.settings import BackendName, Course
 from experiments.training.setup import Setup, opened
 from zo2rt.backends import Backend, StreamFailed
@@ -63,6 +64,8 @@ class TrainingRun:
     blocks: str | None = None
     folder: Path | None = None
     limit: Room
+    reading: Callable[[int, int], None] = lambda *_: None
+    """Hears of every tensor that is read how many bytes it has, and of how many in all."""
 
     def run(
         self,
@@ -72,10 +75,13 @@ class TrainingRun:
     ) -> Trained:
         """Train what is left. ``history`` and ``watch`` are made for the steps already done."""
         loaded = prepared.load()
+        if loaded.checkpoint is not None:
+            total = loaded.checkpoint.num_bytes
+            loaded.checkpoint.told = lambda num_bytes: self.reading(num_bytes, total)
         with (
             _files_told(),
             opened(self.backend, own_core=self.own_core, devices=self.plan.devices) as backend,
-            self._engine(loaded.model, prepared, backend) as engine,
+            self._engine(loaded, prepared, backend) as engine,
         ):
             kept, first = history(engine.num_steps), engine.num_steps
             fine_tune(engine, prepared.reading, self.course, kept, watch=watch(first))
@@ -97,9 +103,9 @@ class TrainingRun:
             trace=trace,
         )
 
-    def _engine(self, model: nn.Module, prepared: Setup, backend: Backend) -> Engine:
+    def _engine(self, loaded: LoadedModel, prepared: Setup, backend: Backend) -> Engine:
         return Engine(
-            model,
+            loaded.model,
             self.plan,
             prepared.recipe,
             Objective(example=prepared.reading.example, blocks=self.blocks),
@@ -107,6 +113,7 @@ class TrainingRun:
             optimizer=self.optimizer,
             folder=None if self.folder is None else self.folder / JOURNAL,
             limit=self.limit,
+            checkpoint=loaded.checkpoint,
         )
 
 

@@ -63,6 +63,8 @@ class Setup:
     """What the step was predicted to take; None where it has no time, or no predictor knows it."""
     unused_weights: tuple[str, ...] = ()
     """Names of the model's folder that its class has no place for."""
+    loaded_whole: str | None = None
+    """Why the model's weights are all in memory before they move; None where they never are."""
 
     @property
     def task(self) -> Task:
@@ -91,10 +93,9 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
         claim(config.out, "run")
         for loss in obtain(base, texts):
             pretraining(loss)
-    source = _base(config) if config.model == TINY else config.model
 
     def load_again() -> LoadedModel:
-        return load(config.model, source, recipe, config.seed, config.blocks)
+        return model_of(config)
 
     loaded = load_again()
     loaded.check_length(recipe.sequence)
@@ -109,7 +110,14 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
         recipe=recipe,
         prediction=_prediction(config, loaded, plan),
         unused_weights=loaded.unused,
+        loaded_whole=loaded.whole,
     )
+
+
+def model_of(config: Config) -> LoadedModel:
+    """The untrained model of a run."""
+    source = _base(config) if config.model == TINY else config.model
+    return load(config.model, source, config.chosen[1], config.seed, config.blocks)
 
 
 @contextmanager

@@ -23,13 +23,13 @@ import pytest
 from analysis.report.document_file import dump as document_text
 from analysis.report.document_file import load as document_of
 from experiments.answer.prices import read_offers
-from experiments.arguments import parse as parse_flags
 from experiments.campaign.recorded_run import case_of, read_recorded, write_spec
+from experiments.case.here import Card, Here, read_card
 from experiments.cli import read_text
 from experiments.comparison.earlier import read_measured
+from experiments.entry.arguments import parse as parse_flags
 from experiments.folder.read import FinishedRun
 from experiments.folder.write import write_run
-from experiments.here import Card, Here, read_card
 from experiments.jobs.answers import Answers
 from experiments.plan import Config as Planned
 from experiments.training.history import History

@@ -1,4 +1,4 @@
-"""Weights in a folder of shards, read a tensor at a time. Imports `model`.
+"""Weights in a folder of shards, read a tensor at a time. Imports `backends`, `model`.
 
 `file` is one safetensors file, `folder` all of them by the names in them, `formats` what else a
 tensor may be made of, and `quantised` the layers of GPTQ, AWQ and compressed-tensors. `keys` asks

@@ -38,7 +38,9 @@ def built(
         output_loading_info=True,
         local_files_only=True,
     )
-    model.config.name_or_path = str(folder)
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and module.name_or_path in (None, "None"):
+            module.name_or_path = module.config.name_or_path = str(folder)
     if model.can_generate():
         model.adjust_generation_fn(
             None, True, None, str(folder), trust_remote_code=False, **_OF_A_HUB

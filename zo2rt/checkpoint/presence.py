@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from zo2rt.model.discovery import Blocks, block_lists
@@ -73,13 +74,15 @@ class Presence:
         self._hide([*self._before])
 
     def _show(self, parameters: Iterable[nn.Parameter]) -> None:
-        for parameter in parameters:
-            self._before[parameter] = parameter.data
-            parameter.data = self._weights(parameter)
+        with torch._C.DisableTorchFunction():  # `zo2rt.model.uses` watches: no unit uses these
+            for parameter in parameters:
+                self._before[parameter] = parameter.data
+                parameter.data = self._weights(parameter)
 
     def _hide(self, parameters: Iterable[nn.Parameter]) -> None:
-        for parameter in parameters:
-            parameter.data = self._before.pop(parameter)
+        with torch._C.DisableTorchFunction():
+            for parameter in parameters:
+                parameter.data = self._before.pop(parameter)
 
 
 @contextmanager

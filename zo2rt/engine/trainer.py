@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from zo2rt.backends import Backend, CudaBackend, HostBackend, StreamFailed
+from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.agreement import Agreement
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.engine.followed import check, check_last_batch, followed
@@ -47,6 +48,9 @@ class ZerothOrderTrainer(Trainer):
     ``blocks`` `Objective`'s. A recipe with a ``reference`` has its seeds from NumPy's global
     generator, as the published codes do.
 
+    A model that is larger than the host's memory comes as ``checkpoint``, with ``model`` its model:
+    weights are read from its folder, a tensor at a time, when a step or an evaluation needs them.
+
     Raises ``ValueError`` that names all that a zeroth-order step cannot follow. `train` and
     whatever else runs the model raise `DoesNotFit`, before a step, where an engine's buffers need
     more memory than can become free, or more than ``limit``.
@@ -67,6 +71,7 @@ class ZerothOrderTrainer(Trainer):
         decays: DecayRule | None = None,
         blocks: str | None = None,
         limit: Room = UNLIMITED,
+        checkpoint: Checkpoint | None = None,
         **others: Any,
     ) -> None:
         agreement = Agreement(args, recipe, model)
@@ -85,7 +90,7 @@ class ZerothOrderTrainer(Trainer):
         check(agreement, plan, optimizer, backend=backend, others=others)
         self._backend, self._plan, self._recipe = backend, plan, agreement.agreed
         self._optimizer, self._limit = optimizer(), limit
-        self._decays, self._blocks = decays, blocks
+        self._decays, self._blocks, self._checkpoint = decays, blocks, checkpoint
         self._own_backend: Backend | None = None
         self._engine: Engine | None = None
         self._has_told = False
@@ -219,8 +224,19 @@ class ZerothOrderTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As ever, with every pending update."""
+        if self._engine is None:
+            self._settle()
         with nullcontext() if self._engine is None else self._engine.whole():
             super().save_model(output_dir, _internal_call)
+
+    def _load_from_checkpoint(self, *arguments: Any, **named: Any) -> None:
+        """As ever, into a model that has memory for its weights."""
+        self._settle()
+        super()._load_from_checkpoint(*arguments, **named)
+
+    def _settle(self) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint.settle()
 
     def _load_best_model(self) -> None:
         """Into an ordinary model, because the training is over."""
@@ -257,6 +273,7 @@ class ZerothOrderTrainer(Trainer):
             backend=backend,
             optimizer=self._optimizer,
             limit=self._limit,
+            checkpoint=self._checkpoint,
         )
 
     def _loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -17,6 +17,10 @@ NONE = ModelFiles(sha256={}, holds=frozenset())
 """Of a model whose weights the base snapshot holds."""
 
 
+class NeedsFiles(ValueError):
+    """Weights are asked for that are in a model's files alone."""
+
+
 def check_unchanged(begun: Mapping[str, str], now: Mapping[str, str], *, run: Path) -> None:
     """Raise ``ValueError`` naming the first file that is not what it was when the run began.
 

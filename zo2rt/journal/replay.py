@@ -13,6 +13,7 @@ from zo2rt.journal import Header, Record, history, read
 from zo2rt.journal import snapshot as snapshots
 from zo2rt.journal.durable import FileSystem
 from zo2rt.journal.groups import DECAYED, by_decay
+from zo2rt.journal.model_files import NeedsFiles
 from zo2rt.journal.recovery import JOURNAL, SNAPSHOTS
 from zo2rt.noise import Distribution, Extent
 
@@ -76,9 +77,9 @@ def weights_at(
         raise ValueError(f"{folder / SNAPSHOTS}: must hold a snapshot of step {step} or earlier")
     held = snapshots.Weights(fs, snapshot)
     if snapshot.files and files is None:
-        raise ValueError(
+        raise NeedsFiles(
             f"{snapshot.folder}: step {step} is rebuilt from the weights of a model's folder, in "
-            f"{', '.join(snapshot.files)}; give them"
+            f"{', '.join(snapshot.files)}; give them, or the folder of a run that says where it is"
         )
     records = history(fs, folder / JOURNAL, snapshot.position)
     base = ChainMap(held, files or {})  # type: ignore[arg-type] # read only

@@ -44,11 +44,15 @@ class BlockStore:
             self._offsets[unit] = end
             end += 2 * half
         try:
-            with writing(path):  # a full disk is found out before step 0
-                os.posix_fallocate(self._handle, 0, max(end, 1))
-        except OSError:
-            self.close()  # and what it got is given back
-            raise
+            os.posix_fallocate(self._handle, 0, max(end, 1))  # a full disk: found out before step 0
+        except OSError as error:
+            self.close()
+            raise OSError(
+                error.errno,
+                f"two versions of every block on NVMe need {end / 1e9:.3g} GB ({error.strerror}); "
+                f"nothing was left there; make room, or give a folder on another disk",
+                str(path),
+            ) from error
 
     def write(self, unit: int, source: Tensor, version: int) -> None:
         """Replace the block; ``source`` is flat uint8 in host memory."""

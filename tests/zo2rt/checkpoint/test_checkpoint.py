@@ -45,6 +45,7 @@ def compare(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Chec
     assert different(dict(model.named_buffers()), dict(dense.named_buffers())) == []
     assert model.config.to_dict() == dense.config.to_dict()
     assert getattr(model, "generation_config", None) == getattr(dense, "generation_config", None)
+    assert [*places(model)] == [*places(dense)]
     assert not model.training
     return checkpoint
 
@@ -52,6 +53,11 @@ def compare(kind: Any, folder: Path, dtype: torch.dtype = torch.float32) -> Chec
 def names(model: nn.Module) -> Any:
     """With shape, dtype and whether it trains."""
     return ((n, p.shape, p.dtype, p.requires_grad) for n, p in model.named_parameters())
+
+
+def places(model: nn.Module) -> Any:
+    """Where PEFT looks for the config."""
+    return (m.name_or_path for m in model.modules() if isinstance(m, PreTrainedModel))
 
 
 def shared(model: nn.Module) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tests.families import batch, build
 from zo2rt.backends import Backend, HostBackend
+from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.journal.record import to_json
 from zo2rt.journal.run import RunFolder
@@ -94,12 +95,20 @@ def engine(
     backend: Callable[[], Backend] = HostBackend,
     optimizer: MezoSgd = OPTIMIZER,
     folder: Path | RunFolder | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[Engine]:
     objective = Objective(example=example)
     with (
         backend() as place,
         Engine(
-            model, plan, how, objective, backend=place, optimizer=optimizer, folder=folder
+            model,
+            plan,
+            how,
+            objective,
+            backend=place,
+            optimizer=optimizer,
+            folder=folder,
+            checkpoint=checkpoint,
         ) as trained,
     ):
         yield trained
