@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -166,7 +168,9 @@ def placed_cases(draw: st.DrawFn) -> Case:
         scratch_copies=draw(st.integers(1, 2)),
         tier=draw(st.sampled_from(("ram", "ram" if on_host else "nvme"))),
         pinning=draw(st.sampled_from(("exact", "rounded", "pageable"))),
-        **{name: draw(st.booleans()) if mine else True for name in switches},
+        **cast(
+            "dict[str, Any]", {name: draw(st.booleans()) if mine else True for name in switches}
+        ),
     )
     recipe = Recipe(
         sequence=64,
