@@ -1,7 +1,6 @@
 """The search agrees with trying every plan: the best one, the bound, the front, the memory."""
 
 from dataclasses import replace
-
 from typing import Any, cast
 
 import numpy as np
