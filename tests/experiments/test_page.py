@@ -28,12 +28,22 @@ def test_an_unknown_model_is_refused_before_anything_is_predicted(tmp_path: Path
     assert "did you mean opt-125m" in found.complaint
 
 
+def _listens() -> None:
+    """Where tests run behind something else, what they start would not hear an interruption."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_the_server_says_its_address_and_ends_when_interrupted():
     words = [sys.executable, "-m", "experiments.serve", "--port", "0", "--machines", CARD]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+    pipes = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": _listens}
+    running = subprocess.Popen(words, cwd=ROOT, **pipes)
+    try:
         assert running.stdout is not None
         address = running.stdout.readline().split()[0]
         with urllib.request.urlopen(address, timeout=60) as response:
             assert "zo2sim planner" in response.read().decode()
         running.send_signal(signal.SIGINT)
         assert running.wait(timeout=60) == 0
+    finally:
+        running.kill()
+        running.communicate()
