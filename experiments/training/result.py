@@ -16,6 +16,7 @@ from experiments.training.setup import Setup, opened
 from zo2rt.backends import Backend
 from zo2rt.data.ranking import error_rate
 from zo2rt.engine.engine import Engine, MezoSgd, Objective, Room
+from zo2rt.exchange import ALONE, Exchange
 from zo2rt.model.loss import LossFn, model_loss
 from zo2rt.steps.outcome import Outcome, finite
 from zo2sim.plan.choices import Plan
@@ -60,6 +61,8 @@ class TrainingRun:
     course: Course
     folder: Path | None = None
     limit: Room
+    exchange: Exchange = ALONE
+    """With the other ranks; rank 0 keeps the history, and writes."""
 
     def run(
         self,
@@ -79,7 +82,8 @@ class TrainingRun:
             engine.flush()
             if self.folder is not None and engine.num_steps >= self.course.steps:
                 engine.save(self.folder / "model")
-                loaded.tokenizer.save_pretrained(self.folder / "model")
+                if self.exchange.rank == 0:
+                    loaded.tokenizer.save_pretrained(self.folder / "model")
         return Trained(
             history=kept,
             num_steps=engine.num_steps,
@@ -101,6 +105,7 @@ class TrainingRun:
             optimizer=self.optimizer,
             folder=None if self.folder is None else self.folder / JOURNAL,
             limit=self.limit,
+            exchange=self.exchange,
         )
 
 
@@ -109,15 +114,17 @@ def fine_tune(
 ) -> None:
     """Run the steps that are left, or as many as come before ``watch`` says stop.
 
-    Where it begins, an evaluation or a snapshot that was due may be missing.
+    Where it begins, an evaluation or a snapshot that was due may be missing. Of several ranks the
+    first knows what was evaluated, and each may say stop.
     """
+    ranks = engine.ranks
     while True:
         step = engine.num_steps
-        if course.is_judged(step) and not history.evaluated(step):
+        if course.is_judged(step) and ranks.first_says(yes=not history.evaluated(step)):
             history.add(evaluate(engine, reading))
         if course.is_saved(step):
             engine.snapshot()
-        if step >= course.steps or watch.stopped():
+        if step >= course.steps or ranks.anyone_says(yes=watch.stopped()):
             return
         outcome = engine.step(reading.step(engine.cursor), lr=course.lr_at(step))
         history.add(outcome)

@@ -10,7 +10,14 @@ from torch import nn
 
 from zo2rt.backends import Backend
 from zo2rt.engine.self_test import explore
-from zo2rt.journal.run import JournalledRun, RunFolder, header
+from zo2rt.engine.shared_host import check_together
+from zo2rt.exchange import ALONE, Exchange
+from zo2rt.exchange.begin import Begun, FollowedRun, begin
+from zo2rt.exchange.ranks import Ranks
+from zo2rt.exchange.shares import share
+from zo2rt.journal import Position
+from zo2rt.journal.chain import FIRST
+from zo2rt.journal.run import BLOCKS, JournalledRun, RunFolder, header
 from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
 from zo2rt.memory.demand import demand
 from zo2rt.memory.room import Room, check_room
@@ -44,6 +51,7 @@ class Settings:
     optimizer: MezoSgd
     folder: RunFolder | None
     limit: Room
+    exchange: Exchange = ALONE
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be combined or executed."""
@@ -72,6 +80,12 @@ class Settings:
                 f"follow g as it is; got {self.optimizer.estimator}; leave the estimator out, or "
                 "use reference=none"
             )
+        share(self.recipe.num_lanes, self.exchange.rank, self.exchange.size)
+        if self.exchange.size > 1 and self.recipe.reference != "none":
+            raise ValueError(
+                f"reference={self.recipe.reference} divides two losses in their own dtype, and "
+                "ranks exchange them as float64; start one rank, or use reference=none"
+            )
         if self.folder is None and self.plan.tier == "nvme":
             raise ValueError("tier=nvme needs a folder for the blocks; got none; give the folder")
 
@@ -85,8 +99,10 @@ class Parts:
     arena: Arena
     residence: Residence
     operations: Operations
-    run: JournalledRun | None
+    run: JournalledRun | FollowedRun | None
     blocks: BlockStore | None
+    ranks: Ranks
+    first_step: int
 
 
 def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
@@ -105,13 +121,22 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
     weights = [p.tensor for p in units.parameters]
-    check_room(demand(Formats(units, layout)), backend, limit=settings.limit, weights=weights)
+    needed = demand(Formats(units, layout))
+    check_room(needed, backend, limit=settings.limit, weights=weights)
+    check_together(settings.exchange, needed, backend.device, weights)
     trained = _trained(settings, units)
     check_encodable(units, Formats(units, layout))  # before a weight moves
-    run = _journalled(settings, model, units, trained, backend)
+    begun = _begun(settings, model, units, trained, backend)
+    run = begun.run
     with ExitStack() as undone:
         if run is not None:
             undone.callback(run.close)
+        ranks = Ranks(
+            settings.exchange,
+            num_lanes=recipe.num_lanes,
+            start=begun.position,
+            journalled=run is not None,
+        )
         arena = Arena(backend, units, layout)
         blocks = _block_store(settings, arena, units)
         if blocks is not None:
@@ -128,6 +153,7 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
             draws=draws,
             swallowed=Swallowed(thresholds={p.name: threshold for p, threshold in trained.items()}),
             store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
+            ranks=ranks,
         )
         undone.pop_all()
         return Parts(
@@ -138,6 +164,8 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
             operations=operations,
             run=run,
             blocks=blocks,
+            ranks=ranks,
+            first_step=begun.position.step,
         )
 
 
@@ -150,15 +178,16 @@ def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
     return {p: found.get(p.name, math.inf) for p in trained}
 
 
-def _journalled(
+def _begun(
     settings: Settings,
     model: nn.Module,
     units: Units,
     trained: Mapping[UnitParameter, float],
     backend: Backend,
-) -> JournalledRun | None:
-    if settings.folder is None:
-        return None
+) -> Begun:
+    """Of one process without a folder nothing is looked at: no header, no digest of weights."""
+    if settings.folder is None and settings.exchange.size == 1:
+        return Begun(position=Position(step=0, sha256=FIRST), run=None)
     about = header(
         trained,
         Forward.of(model, units.parameters),
@@ -167,7 +196,8 @@ def _journalled(
         settings.optimizer,
         backend.device,
     )
-    return JournalledRun(settings.folder, about, {p.name: p.tensor.data for p in trained})
+    weights = {p.name: p.tensor.data for p in trained}
+    return begin(settings.exchange, settings.folder, about, weights)
 
 
 def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore | None:
@@ -176,7 +206,9 @@ def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore |
     assert settings.folder is not None, "checked before"
     streamed = [unit for unit in units.order if arena.is_streamed(unit)]
     sizes = {unit.number: arena.formats.home(unit).num_bytes for unit in streamed}
-    return BlockStore(settings.folder.path / "nvme" / "blocks.bin", sizes)
+    rank = settings.exchange.rank
+    name = "blocks.bin" if rank == 0 else f"blocks-{rank}.bin"  # each has all of them
+    return BlockStore(settings.folder.path / BLOCKS / name, sizes)
 
 
 def _draws(settings: Settings, trained: Mapping[UnitParameter, float], backend: Backend) -> Draws:

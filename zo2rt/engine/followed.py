@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from copy import copy
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from transformers import TrainingArguments
@@ -57,8 +58,11 @@ def check_last_batch(data: object, args: TrainingArguments, recipe: Recipe) -> N
     _refuse([*_last_batch(data, args.train_batch_size, args, recipe)])
 
 
-def followed(args: TrainingArguments, rows: int) -> TrainingArguments:
-    """What the loop of transformers is to do: a step is one batch, and nothing is scaled."""
+def followed(args: TrainingArguments, rows: int, rank: int = 0) -> TrainingArguments:
+    """What the loop of transformers is to do: a step is one batch, and nothing is scaled.
+
+    On another ``rank`` than the first it reads what one process reads, and writes nothing.
+    """
     own = copy(args)
     own.per_device_train_batch_size, own.gradient_accumulation_steps = rows, 1
     own.fp16 = own.bf16 = False
@@ -67,6 +71,14 @@ def followed(args: TrainingArguments, rows: int) -> TrainingArguments:
     own.activation_checkpointing = own.gradient_checkpointing = False
     own.logging_nan_inf_filter = True
     own._n_gpu = min(1, args.n_gpu)
+    if rank:
+        assert args.distributed_state is not None, "PyTorch is there"
+        own.distributed_state = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
+            distributed_type=args.distributed_state.distributed_type,
+            num_processes=1,
+            process_index=rank,
+            local_process_index=rank,
+        )
     own.dataloader_pin_memory = args.dataloader_pin_memory and args.device.type != "cpu"
     return own
 
@@ -89,7 +101,11 @@ def _elsewhere(
             "from the Trainer's checkpoints; use zo2rt.engine.engine, or tier=ram"
         )
     if args.world_size > 1:
-        yield f"one process makes the step, on one device; got {args.world_size}"
+        yield (
+            f"accelerate must not see {args.world_size} processes, among which it would deal the "
+            "examples: make the arguments inside `with zo2rt.exchange.joined() as exchange`, and "
+            "give the Trainer the exchange"
+        )
     if others.get("optimizers", (None, None))[0] or others.get("optimizer_cls_and_kwargs"):
         yield (
             "optimizers must not bring an optimizer; a schedule alone can be given in a callback"

@@ -11,7 +11,7 @@ predict, save, a callback) gets them with every pending update.
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.engine.followed import check, check_last_batch, followed
 from zo2rt.engine.predictions import Prediction, joined, parts, rows
 from zo2rt.engine.seeds import seed_of_step
+from zo2rt.exchange import ALONE, Exchange
 from zo2rt.memory.room import UNLIMITED, Room
 from zo2rt.model.decay import DecayRule
 from zo2rt.optimizer import Estimator
@@ -44,7 +45,9 @@ class ZerothOrderTrainer(Trainer):
     is: the Trainer works with a copy. Without ``backend`` it opens and closes one of its own, for
     the device of ``args``; another stays open, and whoever made it closes it. ``eps``,
     ``estimator``, ``sparsity`` and ``stochastic_rounding`` are `MezoSgd`'s, ``decays`` and
-    ``blocks`` `Objective`'s. A recipe with a ``reference`` has its seeds from NumPy's global
+    ``blocks`` `Objective`'s. With an ``exchange`` (`zo2rt.exchange.joined`, in which ``args`` are
+    made, too) it is one rank of several: all read the same rows, each takes some lanes, and rank 0
+    alone logs and saves. A recipe with a ``reference`` has its seeds from NumPy's global
     generator, as the published codes do.
 
     Raises ``ValueError`` that names all that a zeroth-order step cannot follow. `train` and
@@ -67,6 +70,7 @@ class ZerothOrderTrainer(Trainer):
         decays: DecayRule | None = None,
         blocks: str | None = None,
         limit: Room = UNLIMITED,
+        exchange: Exchange = ALONE,
         **others: Any,
     ) -> None:
         agreement = Agreement(args, recipe, model)
@@ -83,6 +87,7 @@ class ZerothOrderTrainer(Trainer):
             )
 
         check(agreement, plan, optimizer, backend=backend, others=others)
+        self._exchange = exchange
         self._backend, self._plan, self._recipe = backend, plan, agreement.agreed
         self._optimizer, self._limit = optimizer(), limit
         self._decays, self._blocks = decays, blocks
@@ -92,7 +97,7 @@ class ZerothOrderTrainer(Trainer):
         self._losses: list[float | None] = []
         self._logged = 0
         self.outcome: Outcome | None = None
-        super().__init__(model, followed(args, agreement.rows), **others)
+        super().__init__(model, followed(args, agreement.rows, exchange.rank), **others)
         self.accelerator.device_placement = False
 
     def train(self, *arguments: Any, **named: Any) -> Any:
@@ -217,9 +222,18 @@ class ZerothOrderTrainer(Trainer):
         self._has_told = True
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As ever, with every pending update."""
-        with nullcontext() if self._engine is None else self._engine.whole():
+        """As ever, with every pending update; of several ranks the first writes."""
+        engine = self._engine
+        if engine is None:
             super().save_model(output_dir, _internal_call)
+            return
+        with engine.ranks.together("save"), engine.whole():
+            super().save_model(output_dir, _internal_call)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Rank 0's is everybody's: all have drawn the same."""
+        if self._exchange.rank == 0:
+            super()._save_rng_state(output_dir)
 
     def _load_best_model(self) -> None:
         """Into an ordinary model, because the training is over."""
@@ -256,6 +270,7 @@ class ZerothOrderTrainer(Trainer):
             backend=backend,
             optimizer=self._optimizer,
             limit=self._limit,
+            exchange=self._exchange,
         )
 
     def _loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

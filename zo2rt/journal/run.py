@@ -21,6 +21,9 @@ from zo2rt.optimizer import MezoSgd
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import dump
 
+BLOCKS = "nvme"
+"""Folder within a run's, for the blocks that its processes keep on NVMe while they run."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -40,21 +43,22 @@ class JournalledRun:
     """
 
     def __init__(self, folder: RunFolder, header: Header, trained: Mapping[str, Tensor]) -> None:
-        self._fs, self._folder = folder.fs, folder.path
-        durable.ensure_folder(self._fs, self._folder)
+        self.fs, self._folder = folder.fs, folder.path
+        durable.ensure_folder(self.fs, self._folder)
         with ExitStack() as held:
-            held.enter_context(self._fs.locked(self._folder))
+            held.enter_context(self.fs.locked(self._folder))
             self._begin(header, trained)
             self._held = held.pop_all()
 
     def _begin(self, header: Header, trained: Mapping[str, Tensor]) -> None:
-        goes_on = self._fs.exists(self._folder / recovery.JOURNAL)
-        found = recovery.start(self._fs, self._folder, header, trained)
+        durable.remove_tree(self.fs, self._folder / BLOCKS)  # of killed processes, ranks or one
+        self.goes_on = self.fs.exists(self._folder / recovery.JOURNAL)
+        self.resumed = found = recovery.start(self.fs, self._folder, header, trained)
         self.journal: Journal = found.journal
         self.damaged = found.damaged
-        if goes_on:
+        if self.goes_on:
             with torch.no_grad():
-                for name, tensor in snapshots.read(self._fs, found.snapshot):
+                for name, tensor in snapshots.read(self.fs, found.snapshot):
                     trained[name].copy_(tensor)
                 replay(trained, header, found.records)
 
@@ -66,7 +70,7 @@ class JournalledRun:
         """A durable snapshot of weights that stand at the journal's end; returns its folder."""
         trained = {entry.name for entry in self.journal.header.parameters}
         kept = ((name, tensor) for name, tensor in weights if name in trained)
-        return recovery.save(self._fs, self._folder, self.journal, kept).folder
+        return recovery.save(self.fs, self._folder, self.journal, kept).folder
 
 
 def header(

@@ -6,7 +6,7 @@ through the same codec, so residency changes no bit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, final
 
 from torch import Tensor
@@ -21,6 +21,10 @@ from zo2sim.schedule.ops import HEAD
 
 Named = dict[str, Tensor]
 """Tensors by the name of their parameter."""
+
+
+LanesOf = Callable[[int, str], Sequence[int]]
+"""Lanes that run with the weights of a sample and a sign; nobody needs those of none."""
 
 
 class Built(NamedTuple):
@@ -45,8 +49,13 @@ class LaneWeights(ABC):
         self._owner = {p.name: unit for unit in units.order for p in unit.parameters}
 
     @abstractmethod
-    def perturbed(self, unit: Unit, lanes: str, keys: Sequence[int], eps: float) -> Iterator[Built]:
-        """W+ and W- of every sample; each holds until the next one is asked for."""
+    def perturbed(
+        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, lanes_of: LanesOf
+    ) -> Iterator[Built]:
+        """W+ and W- of every sample; each holds until the next one is asked for.
+
+        Those that no lane runs with may be left out.
+        """
 
     def unperturbed(self, unit: Unit) -> Sequence[Tensor]:
         """theta in the compute dtype."""
@@ -118,12 +127,15 @@ class LaneWeights(ABC):
 class ScratchWeights(LaneWeights):
     """W+ and W- beside theta, which stays as it is."""
 
-    def perturbed(self, unit: Unit, lanes: str, keys: Sequence[int], eps: float) -> Iterator[Built]:
+    def perturbed(
+        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, lanes_of: LanesOf
+    ) -> Iterator[Built]:
         frozen = self._frozen(unit)
-        both = lanes == "+-" and len(self._arena.scratch) == 2
         for sample, key in enumerate(keys):
+            signs = [sign for sign in lanes if lanes_of(sample, sign)]
+            both = len(signs) == 2 and len(self._arena.scratch) == 2
             pair = self._both(unit, frozen, key, eps) if both else {}
-            for sign in lanes:
+            for sign in signs:
                 scaled_eps = eps if sign == "+" else -eps
                 built = pair[sign] if both else self._one(unit, frozen, key, scaled_eps)
                 yield Built(sample, sign, _in_order(unit, built | frozen))
@@ -157,7 +169,10 @@ class InPlaceWeights(LaneWeights):
     in place.
     """
 
-    def perturbed(self, unit: Unit, lanes: str, keys: Sequence[int], eps: float) -> Iterator[Built]:
+    def perturbed(
+        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, lanes_of: LanesOf
+    ) -> Iterator[Built]:
+        """All of them: what theta becomes depends on every shift."""
         trained = [p for p in unit.reads if p.trainable]
         weights = self._theta(unit) | self._copies(unit)
         for sample, key in enumerate(keys):

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
 from zo2rt.backends import Backend, Work
+from zo2rt.exchange.ranks import Ranks
 from zo2rt.journal import Journal, Record
 from zo2rt.journal.groups import by_decay
 from zo2rt.lanes.weights import LaneWeights
@@ -44,6 +44,7 @@ class Operations:
     weights: LaneWeights
     draws: Draws
     store: Lasting
+    ranks: Ranks
     steps: dict[int, Step] = field(default_factory=lambda: {})
     kept: dict[int, Record] = field(default_factory=lambda: {})
     versions: dict[int, int] = field(default_factory=lambda: {})
@@ -140,7 +141,8 @@ class Operations:
         if lanes == "0":
             self._advance(now, unit, self.weights.unperturbed(unit), now.traversal.unfinished)
             return
-        for built in self.weights.perturbed(unit, lanes, now.keys, now.optimizer.eps):
+        keys, eps = now.keys, now.optimizer.eps
+        for built in self.weights.perturbed(unit, lanes, keys, eps, lanes_of=self._lanes):
             self._advance(now, unit, built.tensors, self._lanes(built.sample, built.sign))
 
     def _advance(
@@ -150,17 +152,20 @@ class Operations:
             now.advance(lanes, unit.number)
 
     def _lanes(self, sample: int, sign: str) -> range:
-        """Lanes are sample x sign x microbatch, microbatches fastest."""
+        """Lanes are sample x sign x microbatch, microbatches fastest; of them this rank's."""
         count = self.layout.recipe.microbatches
         first = (2 * sample + "+-".index(sign)) * count
-        return range(first, first + count)
+        return self.ranks.own(first, first + count)
 
     def _loss(self, step: int) -> None:
+        """Losses of all ranks. What another one's lane raises ends the step here, too."""
         now = self.steps[step]
-        losses = now.losses(self.layout.recipe.num_lanes)
+        losses, now.error = self.ranks.losses(now.losses(len(self.ranks.lanes)), now.error)
         now.projected_gradients = self._gradients(now, losses)
         self.backend.touch(writes=(Buffer(BufferSpace.RECORD, step),))
-        self.kept[step] = now.record(step, losses)
+        record = self.kept[step] = now.record(step, losses)
+        if now.error is None:
+            self.ranks.recorded(record)
 
     def _gradients(self, now: Step, losses: Sequence[float]) -> tuple[float, ...]:
         recipe, eps = self.layout.recipe, now.optimizer.eps
@@ -188,8 +193,3 @@ _MOVES: Mapping[Kind, Callable[[Operations, Unit], None]] = {
     Kind.H2D: Operations._upload,
     Kind.D2H: Operations._offload,
 }
-
-
-def lane_batches(batches: Sequence[Any], num_lanes: int) -> list[Any]:
-    """A batch per lane: every sample and sign reads every microbatch."""
-    return [*batches] * (num_lanes // len(batches))

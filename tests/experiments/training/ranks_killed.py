@@ -1,0 +1,107 @@
+"""Ranks of which one is killed, again and again, and what the run holds in the end.
+
+    python -m tests.experiments.training.ranks_killed 1000 7
+
+A run starts with one to four ranks, one of them is killed at a random time, the others must end by
+themselves, and it goes on with another number of ranks; at last its folder and weights are those of
+one process that nobody stopped. Arguments: how many kills, and the seed.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from time import perf_counter, sleep
+from typing import Any
+
+from tests.zo2rt.engine.engine_runs import recipe
+from tests.zo2rt.exchange.company import Company
+from tests.zo2rt.exchange.rank_jobs import Left, Task, alone, begun, journal_digest
+from zo2rt.exchange import RankGone
+from zo2sim.plan.choices import Plan, Policy
+
+STEPS = 10
+GONE_S = 10.0
+"""Within which the others must have ended."""
+PLANS = (Plan(write_back_every=2), Plan(tier="nvme"), Plan(policy=Policy.HOST_UPDATE))
+_HOW = recipe(samples=2, microbatches=2)
+
+
+@cache
+def undisturbed(number: int) -> tuple[Left, str, float]:
+    """Of one process: what it leaves, its folder, and how long it took."""
+    with TemporaryDirectory() as folder:
+        start_s = perf_counter()
+        left = alone(Task(PLANS[number], _HOW, Path(folder) / "run", steps=STEPS))
+        return left, journal_digest(Path(folder) / "run"), perf_counter() - start_s
+
+
+def killed_run(random: Random, number: int) -> int:
+    """Kill ranks of a run until it comes to its end; how many there were.
+
+    Raises ``AssertionError`` where it differs from one that nobody stopped.
+    """
+    left, files, took_s = undisturbed(number)
+    kills, size = 0, 0
+    with TemporaryDirectory() as folder:
+        task = Task(PLANS[number], _HOW, Path(folder) / "run", steps=STEPS)
+        while True:
+            size = random.choice([n for n in (1, 2, 3, 4) if n != size])
+            found = _attempt(random, task, size, Path(folder), random.uniform(0, 2 * took_s))
+            if found is not None:
+                break
+            kills += 1
+        assert found == [left] * size, (
+            f"{task.plan}: weights or losses are not those of one process"
+        )
+        assert journal_digest(Path(folder) / "run") == files, f"{task.plan}: the folder differs"
+    return kills
+
+
+def _attempt(
+    random: Random, task: Task, size: int, folder: Path, after_s: float
+) -> list[Any] | None:
+    """What the ranks left, or None where one was killed in time."""
+    mark = folder / "begun"
+    mark.unlink(missing_ok=True)
+    company = Company(size, Path(folder))
+    try:
+        company.start(begun, task, mark)
+        while not mark.exists():
+            assert not any(company.has_answered(rank) for rank in range(size)), company.answer(0)
+            sleep(0.01)
+        sleep(after_s)
+        if all(company.has_answered(rank) for rank in range(size)):
+            return [company.answer(rank) for rank in range(size)]
+        victim = random.randrange(size)
+        company.kill(victim)
+        killed_s = perf_counter()
+        others = [company.answer(rank) for rank in range(size) if rank != victim]
+        gone_s = perf_counter() - killed_s
+        assert gone_s < GONE_S, f"the others ended after {gone_s:.1f} s"
+        strange = [one for one in others if not isinstance(one, RankGone | Left)]
+        assert strange == [], strange
+        named = [one.gone for one in others if isinstance(one, RankGone)]
+        assert all(victim in gone for gone in named), f"rank {victim} was killed, {named} named"
+        return None
+    finally:
+        company.close()
+
+
+def main(kills: int, seed: int = 0, tell: Callable[[str], None] = print) -> None:
+    """Kill ranks of runs with every plan in turn until there were ``kills``."""
+    random, done, count, start_s = Random(seed), 0, 0, perf_counter()
+    while done < kills:
+        done += killed_run(random, count % len(PLANS))
+        count += 1
+        tell(
+            f"{done} ranks killed in {count} runs, all of them ended as if nobody had; "
+            f"{perf_counter() - start_s:.0f} s"
+        )
+
+
+if __name__ == "__main__":
+    count, seed = map(int, sys.argv[1:])
+    main(count, seed)

@@ -1,0 +1,182 @@
+"""All ranks at one position of one run: rank 0 opens it, the others follow and confirm.
+
+Rank 0 alone touches the run's folder. It tells the others what the run is, and which records come
+after which snapshot; who sees that snapshot begins there, anybody else with the weights that it
+loaded and every record that there is. No forward pass is made again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zo2rt.exchange.exchange import Exchange, FirstFailed, RankGone
+from zo2rt.exchange.ranks import weights_digest
+from zo2rt.journal import DamageError, Header, Position, Record, check_same, history
+from zo2rt.journal import header as headers
+from zo2rt.journal import record as records
+from zo2rt.journal import snapshot as snapshots
+from zo2rt.journal.recovery import SNAPSHOTS
+from zo2rt.journal.replay import replay
+from zo2rt.journal.run import JournalledRun, RunFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowedRun:
+    """A run that rank 0 keeps, as another rank sees it: what `JournalledRun` promises, unwritten.
+
+    Where the folder is not there, nothing is.
+    """
+
+    folder: Path
+    position: Position
+    damaged: tuple[str, ...] = ()
+    journal: None = None
+
+    def snapshot(self, weights: object) -> Path:
+        """Where rank 0 writes it."""
+        return self.folder / SNAPSHOTS
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """Where all ranks stand. ``run`` is None where nothing is kept."""
+
+    position: Position
+    run: JournalledRun | FollowedRun | None
+
+
+def begin(
+    exchange: Exchange, folder: RunFolder | None, header: Header, trained: Mapping[str, Tensor]
+) -> Begun:
+    """The run in rank 0's ``folder``, or a new one; ``trained`` weights become its own.
+
+    Raises what `JournalledRun` does, on every rank, and ``ValueError`` that names the rank whose
+    settings are not rank 0's, or that has other weights after all of it.
+    """
+    if exchange.size == 1:
+        run = None if folder is None else JournalledRun(folder, header, trained)
+        return Begun(position=header.start if run is None else run.journal.position, run=run)
+    start = _lead if exchange.rank == 0 else _follow
+    try:
+        return start(exchange, folder, header, trained)
+    except RankGone as gone:
+        advice = "no step was made; start again with any number of ranks"
+        raise RankGone(gone.gone, gone.what, advice) from None
+
+
+def _lead(
+    exchange: Exchange, folder: RunFolder | None, header: Header, trained: Mapping[str, Tensor]
+) -> Begun:
+    with ExitStack() as undone:
+        try:
+            run = None if folder is None else JournalledRun(folder, header, trained)
+        except (ValueError, OSError) as error:
+            exchange.from_first(json.dumps({"error": str(error)}).encode())
+            raise
+        if run is not None:
+            undone.callback(run.close)
+        exchange.from_first(json.dumps(_told(header, run)).encode())
+        _agree(exchange, "")
+        if _someone(exchange, here=False):
+            assert run is not None, "nobody misses the records of a run without a journal"
+            whole = history(run.fs, run.journal.path, run.journal.header.start)
+            exchange.from_first(_json(whole))
+        _confirm(exchange, trained)
+        undone.pop_all()
+        return Begun(position=header.start if run is None else run.journal.position, run=run)
+
+
+def _told(header: Header, run: JournalledRun | None) -> dict[str, Any]:
+    """Of a new run the weights are what every rank loaded, and there are no records."""
+    told: dict[str, Any] = {"header": headers.to_json(header), "position": asdict(header.start)}
+    if run is None:
+        return told | {"snapshot": None, "records": []}
+    start, journal = run.resumed, run.journal
+    at = {"position": asdict(start.snapshot.position), "sha256": start.snapshot.sha256}
+    return told | {
+        "position": asdict(journal.position),
+        "snapshot": at if run.goes_on else None,
+        "records": [records.to_json(record) for record in start.records],
+    }
+
+
+def _follow(
+    exchange: Exchange, folder: RunFolder | None, header: Header, trained: Mapping[str, Tensor]
+) -> Begun:
+    told = json.loads(exchange.from_first(None))
+    if "error" in told:
+        raise FirstFailed(f"rank 0 could not begin the run: {told['error']}")
+    _agree(exchange, _difference(headers.from_json(told["header"]), header, exchange.rank))
+    wanted, position = told["snapshot"], Position(**told["position"])
+    found = None if wanted is None else _snapshot(folder, wanted)
+    missing = wanted is not None and found is None
+    since = told["records"]
+    if _someone(exchange, here=missing):
+        whole = json.loads(exchange.from_first(None))
+        since = whole if missing else since
+    with torch.no_grad():
+        if found is not None and folder is not None:
+            for name, tensor in snapshots.read(folder.fs, found):
+                trained[name].copy_(tensor)
+        replay(trained, header, [records.from_json(record) for record in since])
+    _confirm(exchange, trained)
+    run = None if folder is None else FollowedRun(folder=folder.path, position=position)
+    return Begun(position=position, run=run)
+
+
+def _snapshot(folder: RunFolder | None, wanted: Mapping[str, Any]) -> snapshots.Snapshot | None:
+    """Rank 0's, if it can be seen from here, and is whole."""
+    if folder is None:
+        return None
+    position = Position(**wanted["position"])
+    try:
+        found = snapshots.check_at(folder.fs, folder.path / SNAPSHOTS, position)
+    except (DamageError, OSError):
+        return None
+    return None if found is None or found.sha256 != wanted["sha256"] else found
+
+
+def _difference(first: Header, own: Header, rank: int) -> str:
+    try:
+        check_same(first, own, where=f"rank {rank} beside rank 0")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _agree(exchange: Exchange, complaint: str) -> None:
+    """Raise everybody's first complaint on every rank."""
+    found = exchange.gather(complaint.encode(), limit_s=exchange.patience.once_s)
+    first = next((text.decode() for text in found if text), None)
+    if first is not None:
+        raise ValueError(first)
+
+
+def _someone(exchange: Exchange, *, here: bool) -> bool:
+    found = exchange.gather(bytes([here]), limit_s=exchange.patience.once_s)
+    return b"\1" in found
+
+
+def _confirm(exchange: Exchange, trained: Mapping[str, Tensor]) -> None:
+    own = weights_digest(trained).encode()
+    found = exchange.gather(own, limit_s=exchange.patience.once_s)
+    others = [rank for rank, one in enumerate(found) if one != found[0]]
+    if others:
+        raise ValueError(
+            f"every rank must have rank 0's weights, {found[0].decode()[:12]}, where the run "
+            f"begins; rank {others[0]} has {found[others[0]].decode()[:12]}; load the same model "
+            f"on every rank, as it was before its first step"
+        )
+
+
+def _json(whole: Sequence[Record]) -> bytes:
+    return json.dumps([records.to_json(record) for record in whole]).encode()
