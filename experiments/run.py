@@ -252,7 +252,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     if summary["step_s"] is not None:
         on = f", on {counted(summary['threads'], 'thread')}" if summary["backend"] == "host" else ""
-        yield "step", show_seconds(summary["step_s"]) + on
+        of = f", on {summary['ranks']} ranks" if summary["ranks"] > 1 else ""
+        yield "step", show_seconds(summary["step_s"]) + on + of
         yield from _predicted(summary["predicted"])
         yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"

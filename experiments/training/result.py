@@ -36,6 +36,7 @@ class Trained:
     divergence: str | None
     damaged: tuple[str, ...]
     trace: Trace
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,7 @@ class TrainingRun:
             divergence=engine.divergence,
             damaged=engine.damaged,
             trace=trace,
+            ranks=self.exchange.size,
         )
 
     def _engine(self, model: nn.Module, prepared: Setup, backend: Backend) -> Engine:

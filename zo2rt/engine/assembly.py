@@ -14,7 +14,6 @@ from zo2rt.engine.shared_host import check_together
 from zo2rt.exchange import ALONE, Exchange
 from zo2rt.exchange.begin import Begun, FollowedRun, begin
 from zo2rt.exchange.ranks import Ranks
-from zo2rt.exchange.shares import share
 from zo2rt.journal import Position
 from zo2rt.journal.chain import FIRST
 from zo2rt.journal.run import BLOCKS, JournalledRun, RunFolder, header
@@ -35,6 +34,7 @@ from zo2rt.weights.block_store import BlockStore
 from zo2rt.weights.residence import Residence
 from zo2rt.weights.swallowed import Swallowed
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.shares import share
 from zo2sim.policies import Layout, Shape
 
 

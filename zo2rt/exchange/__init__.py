@@ -1,9 +1,9 @@
 """Ranks: processes that train one model together and exchange scalars only. Imports `journal`.
 
 `exchange` is what a rank asks of the others, `alone` one process, `gloo` several of them, which is
-the only file that knows torch.distributed. `shares` deals the lanes, `message` is what travels in a
-step, `ranks` puts the losses in lane order and stops ranks that differ; `begin` brings all of them
-to one position of one run.
+the only file that knows torch.distributed. `message` is what travels in a step, `ranks` puts the
+losses in lane order and stops ranks that differ; `begin` brings all of them to one position of one
+run. Lanes are dealt by `zo2sim.plan.shares`.
 
 Every rank has the whole model and makes every update by itself, from the losses of all: no sum is
 ever taken on the way, so that nothing depends on their number.

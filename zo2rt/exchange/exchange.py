@@ -91,6 +91,8 @@ class Exchange(ABC):
 
 
 def named(ranks: Collection[int]) -> str:
-    """``rank 2 is`` or ``ranks 1, 3 are``."""
+    """``rank 2 is`` or ``ranks 1, 3 are``; of none it is what was between them."""
+    if not ranks:
+        return "a connection is"
     numbers = ", ".join(map(str, ranks))
     return f"rank {numbers} is" if len(ranks) == 1 else f"ranks {numbers} are"

@@ -8,6 +8,10 @@ them.
 [Note: who is gone] Where a rank ends, its neighbours' sockets break at once; the others would wait.
 So whoever sees an error says so in the store, where all that wait look twice a second. Everybody
 then signs; who has not signed in time is gone.
+
+[Note: no way back] Gloo waits for what it has begun before it lets a group go, and a rank that
+hangs may let it wait for as long as it likes. So that is done beside, in a thread that ends with
+the process.
 """
 
 import os
@@ -16,6 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
 from struct import pack, unpack_from
+from threading import Thread
 from time import perf_counter, sleep
 from typing import Any, final
 
@@ -74,7 +79,10 @@ class Gloo(Exchange):
         return tuple(one[:length] for one, length in zip(whole, lengths, strict=True))
 
     def close(self) -> None:
+        """See [Note: no way back]."""
+        held = [self._group]
         self._group = None
+        Thread(target=held.clear, name="exchange ends", daemon=True).start()
 
     def _gathered(self, piece: bytes, limit_s: float) -> list[bytes]:
         if self._group is None:
@@ -111,19 +119,18 @@ class Gloo(Exchange):
         return False
 
     def _missing(self) -> set[int]:
-        """See [Note: who is gone]. Rank 0 may have kept the store."""
+        """See [Note: who is gone]; rank 0 where the store is, which it may have kept."""
         self.close()
-        others = set(range(self.size)) - {self.rank}
-        try:
-            self._store.set(f"signed {self.rank}", "")
-            self._store.set(_TROUBLE, "")
-            end_s = perf_counter() + _SIGN_S
-            while others and perf_counter() < end_s:
-                sleep(0.05)
-                others = {r for r in others if not self._store.check([f"signed {r}"])}
-        except RuntimeError:
-            return {0}
-        return others or {(self.rank + 1) % self.size}
+        silent, reached = set(range(self.size)) - {self.rank}, False
+        end_s = perf_counter() + _SIGN_S
+        while silent and perf_counter() < end_s:
+            with suppress(RuntimeError):
+                self._store.set(f"signed {self.rank}", "")
+                self._store.set(_TROUBLE, "")
+                silent = {r for r in silent if not self._store.check([f"signed {r}"])}
+                reached = True
+            sleep(0.05)
+        return silent if reached else {0}
 
 
 def launched() -> bool:

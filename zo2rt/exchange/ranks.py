@@ -13,10 +13,10 @@ from torch import Tensor
 
 from zo2rt.exchange.exchange import Exchange, RankGone, RanksDiffer
 from zo2rt.exchange.message import DIGEST_BYTES, Message
-from zo2rt.exchange.shares import share
 from zo2rt.journal import Record
 from zo2rt.journal import record as records
 from zo2rt.journal.chain import Position, canonical, digest
+from zo2sim.plan.shares import share
 
 STEP = "a step"
 _KEPT_STEPS = 20  # whose median says how long one takes

@@ -49,6 +49,7 @@ def test_ranks_begin_and_go_on_with_a_run_of_one_process(
     first, second = ranks.does(runs, free_port(), (*words, "--out", str(all_)))
     assert (first[0], second) == (0, (0, "", ""))
     assert "written to" in first[1]
+    assert "on 2 ranks" in first[1]
     assert call(run, "--resume", "--steps", "7", "--no-report", "--out", str(all_)).code == 0
     resumed = ranks.does(runs, free_port(), ("--resume", "--steps", "9", "--out", str(all_)))
     assert [code for code, *_ in resumed] == [0, 0]

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import torch
@@ -44,12 +44,13 @@ class Company:
 
     def __init__(self, size: int, folder: Path) -> None:
         self.size = size
+        own = mkdtemp(dir=folder)  # a store of its own, too
         self._number = count()
         self._pipes: list[Connection] = []
         self.processes: list[BaseProcess] = []
         for rank in range(size):
             ours, theirs = multiprocessing.Pipe()
-            process = server().Process(target=_main, args=(rank, str(folder), theirs))
+            process = server().Process(target=_main, args=(rank, own, theirs))
             process.start()
             self._pipes.append(ours)
             self.processes.append(process)

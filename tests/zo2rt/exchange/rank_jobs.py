@@ -1,5 +1,6 @@
 """What ranks do together in tests: short runs of tiny models."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,13 +16,15 @@ from tests.families import batch, build
 from tests.zo2rt.engine.engine_runs import OPTIMIZER
 from zo2rt.backends import Backend, VirtualBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.engine.shared_host import deal_cores
 from zo2rt.exchange import ALONE, Exchange
 from zo2rt.exchange.ranks import weights_digest
 from zo2rt.model.loss import model_loss
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Recipe
 
-JOURNAL = "journal.jsonl"
+HANGS_S = 30.0
+"""Longer than the others' patience, and than they need to make two steps on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def differ(exchange: Exchange, task: Task, what: str) -> int:
             if other and what == "evaluate":
                 engine.evaluate(data(task, 0))
             if other and what == "hang":
-                time.sleep(10)
+                time.sleep(HANGS_S)
             if other and what == "raise":
                 raise ValueError("of the user's own code")
             engine.step(data(task, step + 1 if other and what == "batch" else step), lr=lr)
@@ -196,3 +199,18 @@ def begun(exchange: Exchange, task: Task, mark: Path) -> Left:
     if exchange.rank == 0:
         mark.touch()
     return train(exchange, task)
+
+
+def gathers(exchange: Exchange, lengths: list[int]) -> tuple[bytes, ...]:
+    """So many bytes of each rank's number."""
+    return exchange.gather(bytes([exchange.rank]) * lengths[exchange.rank], limit_s=60.0)
+
+
+def cores(exchange: Exchange) -> set[int]:
+    """Those that a rank may use once they are dealt."""
+    before = os.sched_getaffinity(0)
+    try:
+        deal_cores(exchange)
+        return os.sched_getaffinity(0)
+    finally:
+        os.sched_setaffinity(0, before)

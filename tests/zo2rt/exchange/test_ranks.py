@@ -1,9 +1,12 @@
 """Ranks leave what one process leaves, or stop: real processes, on sockets."""
 
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from time import perf_counter
 
 import pytest
 
@@ -12,8 +15,10 @@ from tests.zo2rt.engine.engine_cases import CASES
 from tests.zo2rt.engine.engine_runs import recipe
 from tests.zo2rt.exchange.company import Company, company
 from tests.zo2rt.exchange.rank_jobs import (
+    HANGS_S,
     Task,
     alone,
+    cores,
     differ,
     journal_digest,
     nan_on_rank,
@@ -138,8 +143,13 @@ def test_a_rank_that_ends_is_named(folder: bool, advice: str, ranks: Company, tm
 
 def test_a_rank_that_hangs_is_named_when_time_is_up(ranks: Company, tmp_path: Path):
     task = Task(Plan(), HOW, tmp_path)
+    ranks.start(differ, task, "hang", size=2)
+    begun_s = perf_counter()
     with pytest.raises(RankGone, match=r"rank 1 is gone; .* from step 2 \(no answer in"):
-        raise ranks.answers(differ, task, "hang", size=2)[0]
+        raise ranks.answer(0)
+    assert not ranks.has_answered(1), "nobody waits for a rank that hangs"
+    assert perf_counter() - begun_s < HANGS_S
+    assert isinstance(ranks.answer(1), RankGone)
 
 
 def test_other_weights_are_refused_before_a_step(ranks: Company):
@@ -152,6 +162,16 @@ def test_other_settings_are_refused_before_a_step(ranks: Company, tmp_path: Path
     for error in ranks.answers(differ, Task(Plan(), HOW, tmp_path), "rule", size=2):
         with pytest.raises(ValueError, match="rank 1 beside rank 0: the run must be"):
             raise error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores are dealt on Linux")
+def test_each_rank_has_cores_of_its_own(ranks: Company):
+    own = os.sched_getaffinity(0)
+    one, other = ranks.does(cores, size=2)
+    if len(own) >= 2:
+        assert one | other <= own
+        assert one & other == set()
+        assert len(one) == len(other) == len(own) // 2
 
 
 def test_a_rank_without_a_lane_is_refused(ranks: Company):
