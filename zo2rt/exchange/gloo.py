@@ -10,17 +10,18 @@ So whoever sees an error says so in the store, where all that wait look twice a 
 then signs; who has not signed in time is gone.
 
 [Note: no way back] Gloo waits for what it has begun before it lets a group go, and a rank that
-hangs may let it wait for as long as it likes. So that is done beside, in a thread that ends with
-the process.
+hangs may let it wait for as long as it likes. So a group with an exchange that failed is never let
+go: it ends with the process.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ctypes import py_object, pythonapi
 from datetime import timedelta
 from itertools import count
 from struct import pack, unpack_from
-from threading import Thread
 from time import perf_counter, sleep
 from typing import Any, final
 
@@ -63,6 +64,7 @@ class Gloo(Exchange):
         try:
             self._group: Any = ProcessGroupGloo(store, rank, size, once)
         except RuntimeError as error:
+            self._group = None
             raise RankGone(self._missing(), f"not all came within {once}: {error}") from error
         store.set_timeout(timedelta(seconds=_SIGN_S))
 
@@ -79,10 +81,7 @@ class Gloo(Exchange):
         return tuple(one[:length] for one, length in zip(whole, lengths, strict=True))
 
     def close(self) -> None:
-        """See [Note: no way back]."""
-        held = [self._group]
         self._group = None
-        Thread(target=held.clear, name="exchange ends", daemon=True).start()
 
     def _gathered(self, piece: bytes, limit_s: float) -> list[bytes]:
         if self._group is None:
@@ -92,8 +91,7 @@ class Gloo(Exchange):
         try:
             self._await(self._group.allgather([found], [mine]), limit_s)
         except RuntimeError as error:
-            what = str(error).partition("\n")[0]
-            raise RankGone(self._missing(), what) from error
+            raise RankGone(self._missing(), _short(error)) from error
         return [one.numpy().tobytes() for one in found]
 
     def _await(self, work: Any, limit_s: float) -> None:
@@ -120,6 +118,7 @@ class Gloo(Exchange):
 
     def _missing(self) -> set[int]:
         """See [Note: who is gone]; rank 0 where the store is, which it may have kept."""
+        pythonapi.Py_IncRef(py_object(self._group))  # see [Note: no way back]
         self.close()
         silent, reached = set(range(self.size)) - {self.rank}, False
         end_s = perf_counter() + _SIGN_S
@@ -131,6 +130,11 @@ class Gloo(Exchange):
                 reached = True
             sleep(0.05)
         return silent if reached else {0}
+
+
+def _short(error: RuntimeError) -> str:
+    """Gloo's, without its place in the source, and without advice."""
+    return re.sub(r"^\[[^]]*\] ", "", str(error).partition(". This is typically")[0])
 
 
 def launched() -> bool:

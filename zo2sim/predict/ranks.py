@@ -19,7 +19,7 @@ from zo2sim.schedule.ops import Kind, Op
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.work import Resource, Work
 
-EXCHANGE_S = 2e-4
+EXCHANGE_S = 4.5e-4
 """Two ranks of one machine over Gloo on the loopback device; measured, see `experiments/LOG.md`."""
 
 

@@ -24,9 +24,10 @@ from zo2sim.plan.choices import Plan, Policy
 
 STEPS = 10
 GONE_S = 10.0
-"""Within which the others must have ended, once they look: what they compute meanwhile, at most a
-whole run on a busy machine, comes before."""
+"""Within which the others must have ended, on a machine that has nothing else to do."""
 PLANS = (Plan(write_back_every=2), Plan(tier="nvme"), Plan(policy=Policy.HOST_UPDATE))
+_LONGEST_S: list[float] = []
+"""From each kill to the end of the last of the others."""
 _HOW = recipe(samples=2, microbatches=2)
 
 
@@ -81,10 +82,10 @@ def _attempt(
         company.kill(victim)
         killed_s = perf_counter()
         others = [company.answer(rank) for rank in range(size) if rank != victim]
-        gone_s = perf_counter() - killed_s
-        assert gone_s < GONE_S + took_s, f"the others ended after {gone_s:.1f} s: {others}"
+        _LONGEST_S.append(perf_counter() - killed_s)
         strange = [one for one in others if not isinstance(one, RankGone | Left)]
         assert strange == [], strange
+        assert not any("no answer in" in str(one) for one in others), f"out of time: {others}"
         named = [one.gone for one in others if isinstance(one, RankGone)]
         assert all(victim in gone for gone in named), f"rank {victim} was killed, {named} named"
         return None
@@ -100,8 +101,10 @@ def main(kills: int, seed: int = 0, tell: Callable[[str], None] = print) -> None
         count += 1
         tell(
             f"{done} ranks killed in {count} runs, all of them ended as if nobody had; "
+            f"the others were gone within {max(_LONGEST_S, default=0.0):.1f} s; "
             f"{perf_counter() - start_s:.0f} s"
         )
+    assert max(_LONGEST_S) < GONE_S, "the others must end at once"
 
 
 if __name__ == "__main__":
