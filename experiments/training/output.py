@@ -26,8 +26,8 @@ from experiments.training.trouble import trouble
 from experiments.training.verdict import Verdict
 from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
+from zo2sim.predict.own_lanes import ranks_step
 from zo2sim.predict.predict import Prediction
-from zo2sim.predict.ranks import ranks_step
 from zo2sim.simulate.perfetto import to_json
 from zo2sim.simulate.trace import Trace, Window
 

@@ -9,8 +9,8 @@ from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.shares import share
 from zo2sim.predict.case import Case
+from zo2sim.predict.own_lanes import ranks_step
 from zo2sim.predict.predict import predict
-from zo2sim.predict.ranks import ranks_step
 from zo2sim.schedule.ops import Kind
 
 CASE = Case(
