@@ -13,11 +13,13 @@ from typing import Any, Self
 from analysis.plots.timeline import timeline
 from analysis.report.commands.training import training_document
 from analysis.report.document import TRACE
+from experiments.answer.trust import unbanded
 from experiments.case.model import model_of
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import DONE, Answer, finish, run
 from experiments.flags import refuse
 from experiments.folder.provenance import provenance
+from experiments.folder.traces import TraceFormat, trace_text
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from zo2sim.baselines import (
     Training,
@@ -31,7 +33,6 @@ from zo2sim.machines.what_if import replace_all
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.schedule.text import brief, dump
 from zo2sim.schedule.verify import verify
-from zo2sim.simulate.perfetto import to_json
 
 _WIDTH = 80
 _UNITS = {
@@ -44,6 +45,8 @@ _UNITS = {
     "lower_bound_s": "s",
 }
 _SHOWN_BYTES = 1 << 20  # smaller items are left out of the screen
+
+_UNMEASURED = "every step: no first-order step was measured by this project"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,9 @@ class Config:
     """Print the step's text form, which experiments.verify --file reads, and nothing else."""
     out: Path | None = None
     """Write a run's folder with records, trace, figure and report, which report takes."""
+    trace_format: TraceFormat = "perfetto"
+    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
+    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
@@ -74,6 +80,8 @@ class Config:
         if self.show or self.text:
             rest = ("--device-memory", "--host-memory", "--out", "--json")
             refuse(flags, (*rest, "--text") if self.show else rest, f"with {only}")
+        if self.out is None:
+            refuse(flags, ("--trace-format",), "without --out")
         if self.training.homes.weights == "device":
             refuse(flags, ("--num-slots",), f"with --method {self.training.method}")
         return self
@@ -125,8 +133,10 @@ def _folder(config: Config, predicted: TrainingPrediction, hazards: list[str]) -
         provenance=source,
         records=number_records(asked, numbers, source="predicted"),
         figures={"timeline": timeline(trace, trace.steady)},
-        traces={TRACE: to_json(trace, name=name, metadata=source)},
-        document=training_document(predicted, hazards, provenance=source),
+        traces={TRACE: trace_text(trace, config.trace_format, name=name, metadata=source)},
+        document=training_document(
+            predicted, hazards, grounds=unbanded(case.machine, _UNMEASURED), provenance=source
+        ),
     )
 
 

@@ -47,6 +47,8 @@ _IDENTIFIED = 3.0
 _NOISY = 0.03
 """How far a run's step scatters from which on calibrations were seen to miss what is promised."""
 
+_QUICK = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -62,6 +64,8 @@ class Config:
     """With --from-run: the machine whose other constants stay as they are."""
     effort: float = 1.0
     """How much to measure: 0.1 for a quick look, 1 for a calibration."""
+    quick: bool = False
+    """A quick look: --effort 0.1."""
     only: tuple[PartName, ...] = ()
     """Parts of a card's calibration to measure; the rest stays as in the catalogue. All, if none
     is named."""
@@ -82,10 +86,14 @@ class Config:
     def typed(self, flags: frozenset[str]) -> Self:
         """Refuse the flags of what is not measured."""
         if self.from_run:
-            refuse(flags, ("--backend", "--effort", "--seed"), "with --from-run: runs tell all")
+            idle = ("--backend", "--effort", "--quick", "--seed")
+            refuse(flags, idle, "with --from-run: runs tell all")
         else:
             refuse(flags, ("--machine",), "without --from-run: this machine is measured")
-        return self
+        if not self.quick:
+            return self
+        refuse(flags, ("--effort",), "with --quick, which is an effort of its own")
+        return replace(self, effort=_QUICK)
 
 
 def main(config: Config) -> int:

@@ -16,9 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeVar, cast
 
-from experiments.arguments import parse
+from experiments.entry.arguments import parse
 from zo2sim.checks import shown
 from zo2sim.memory.account import DoesNotFit
+from zo2sim.writing import writing
 
 DONE, FAILED, USAGE, NO = 0, 1, 2, 3
 
@@ -191,11 +192,18 @@ def whole(path: Path) -> Iterator[Path]:
     planted beside ``path`` is followed. It is removed where that fails. Nothing is durable: after a
     crash of the machine ask again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".", suffix=_PARTIAL, dir=path.parent) as own:
+    with (
+        writing(path),
+        TemporaryDirectory(prefix=".", suffix=_PARTIAL, dir=_made(path.parent)) as own,
+    ):
         temporary = Path(own) / path.name
         yield temporary
         temporary.replace(path)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _fail(message: str, code: int) -> int:

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from experiments.case.here import Here
 from experiments.case.sizes import show_bytes
 from experiments.cli import Answer, finish, run, write_file
 from experiments.flags import refuse
-from experiments.here import Here
 from experiments.screen import headed, left, right
+from zo2sim.machines import nodes
 from zo2sim.machines.catalogue import GEMM
 from zo2sim.machines.file import THIS_HOST, dump, named, names
 from zo2sim.machines.machine import Machine
@@ -59,8 +60,28 @@ def main(config: Config) -> int:
 
 def _catalogue() -> Answer:
     machines = [named(name) for name in names()]
-    content = {"machines": [_content(machine) for machine in machines]}
-    return Answer(content, lambda: Console().print(_table(machines)))
+    several = [named(name) for name in nodes.names()]
+    content = {
+        "machines": [_content(machine) for machine in machines],
+        "nodes": [_content(machine) for machine in several],
+    }
+
+    def show() -> None:
+        Console().print(_table(machines))
+        Console().print(_node_table(several))
+
+    return Answer(content, show)
+
+
+def _node_table(machines: list[Machine]) -> Table:
+    """Computers with several devices, and how these are connected."""
+    table = headed(
+        *left("several", whole=True), *right("host GiB", whole=True), *left("devices"), gap=1
+    )
+    for machine in machines:
+        shape = "" if machine.node is None else machine.node.shape
+        table.add_row(machine.name, _marked(machine.host.memory_bytes, GIB, 0), shape)
+    return table
 
 
 def _content(machine: Machine) -> dict[str, Any]:
@@ -74,6 +95,7 @@ def _content(machine: Machine) -> dict[str, Any]:
         "h2d_bytes_per_s": machine.link.h2d_bytes_per_s.value,
         "both_h2d_bytes_per_s": machine.link.both_h2d_bytes_per_s.value,
         "compute": _compute(machine),
+        **({} if machine.node is None else {"devices": machine.node.devices}),
         "provenance": {key: quantity.provenance for key, quantity in known.items()},
     }
 
@@ -119,6 +141,7 @@ def _here(out: Path) -> Answer:
         "card's memory": "" if found.card is None else show_bytes(found.card.memory_bytes),
         "host memory": show_bytes(found.memory_bytes),
         "cores": str(found.num_cores),
+        "connected": "" if machine.node is None else machine.node.shape,
     }
     content = {"machine_file": str(out), "base": found.base.name, **_content(machine)}
     return Answer(content, lambda: _print_here(told, found, out, Console()))

@@ -46,7 +46,8 @@ class Config(Target):
     target_tokens_per_s: float | None = None
     """Ask for the least device memory, host memory and link with which some plan is as fast."""
     largest_model: bool = False
-    """Ask which presets fit the machine, and how deep --model may get."""
+    """Ask which presets fit the machine, in which format, and how deep --model may get; with
+    --machine all, which is the largest on each."""
     cheapest: Path | None = None
     """Ask where a token is cheapest: a TOML table of machines with prices
     (experiments.answer.prices)."""
@@ -73,7 +74,7 @@ class Config(Target):
         if self.tokens is None:
             refuse(flags, ("--watts",), "without --tokens")
         if self.machine == EVERY:
-            idle = (*_BACKWARDS, "--details", "--write-plan", "--write-model")
+            idle = (*_BACKWARDS - {"--largest-model"}, "--details", "--write-plan", "--write-model")
             refuse(flags, idle, f"with --machine {EVERY}, which compares machines")
         if self.cheapest is not None:
             refuse(flags, ("--watts",), "with --cheapest: its table has watts")
@@ -84,9 +85,17 @@ class Config(Target):
 
 def main(config: Config) -> int:
     if config.machine == EVERY:
-        return finish(ranking(config.spec, names(), config.workload), config.json)
+        return finish(_of_every_machine(config), config.json)
     answers = _answers(config)
     return finish(_predicted(config) if answers is None else _together(answers), config.json)
+
+
+def _of_every_machine(config: Config) -> Answer:
+    if not config.largest_model:
+        return ranking(config.spec, names(), config.workload)
+    from experiments.answer.largest import on_every_machine
+
+    return on_every_machine(config.spec, names(), config.fixed, config.given)
 
 
 def _answers(config: Config) -> dict[str, Answer] | None:
@@ -96,8 +105,9 @@ def _answers(config: Config) -> dict[str, Answer] | None:
     """
     if not config.given & _BACKWARDS:
         return None
+    from experiments.answer.largest import largest
     from experiments.answer.prices import cheapest
-    from experiments.answer.questions import largest, run_length, target
+    from experiments.answer.questions import run_length, target
 
     spec, fixed = config.spec, config.fixed
     asked: dict[str, Callable[[], Answer]] = {}
@@ -112,7 +122,7 @@ def _answers(config: Config) -> dict[str, Answer] | None:
             tokens = config.tokens
             asked["run"] = lambda: run_length(predict(spec.case()), tokens, config.watts)
     if config.largest_model:
-        asked["largest_model"] = lambda: largest(spec, fixed)
+        asked["largest_model"] = lambda: largest(spec, fixed, config.given)
     if asked and config.workload != STEP:
         raise ValueError(
             "--work, --logits and --attention must be left out where a question is asked "

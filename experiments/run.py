@@ -36,8 +36,8 @@ from experiments.screen import pairs
 from experiments.training.history import History
 from experiments.training.observation import Observation, Observed
 from experiments.training.output import config_of, output
-from experiments.training.progress import counter, interruptible, progress, watcher
-from experiments.training.result import Trained, TrainingRun, Watch
+from experiments.training.progress import counter, interruptible, progress, reader, watcher
+from experiments.training.result import Reading, Trained, TrainingRun, Watch, unheard
 from experiments.training.settings import (
     PREDICTED_THREADS,
     Config,
@@ -83,6 +83,8 @@ def _begin(config: Config) -> tuple[Config, Setup]:
     config = config.resolved
     with progress() as bar:
         prepared = prepare(config, counter(bar, "pre-training", total=PRETRAINING.steps))
+    if prepared.loaded_whole is not None:
+        print(f"note: {prepared.loaded_whole}", file=sys.stderr)
     content = config_of(config, prepared)
     if config.resume:
         check_data(config, stored, content["data"])
@@ -105,7 +107,7 @@ def _follow(exchange: Exchange) -> int:
         prepared = prepare(config, lambda _: None)
         with interruptible() as stopped, intra_op_threads(config.num_threads):
             watch = Watch(show=lambda _: None, stopped=stopped)
-            for training in _training(config, prepared, exchange):
+            for training in _training(config, prepared, exchange, unheard):
                 trained = training.run(prepared, lambda _: History(), lambda _: watch)
                 if trained.num_steps < config.steps:
                     break
@@ -155,7 +157,9 @@ def _spec(config: Config, prepared: Setup) -> RunSpec:
     )
 
 
-def _training(config: Config, prepared: Setup, exchange: Exchange) -> list[TrainingRun]:
+def _training(
+    config: Config, prepared: Setup, exchange: Exchange, reading: Reading
+) -> list[TrainingRun]:
     """The run, and the one that it is compared with, if there is one."""
     training = TrainingRun(
         backend=config.backend,
@@ -163,9 +167,11 @@ def _training(config: Config, prepared: Setup, exchange: Exchange) -> list[Train
         plan=prepared.plan,
         optimizer=config.optimizer,
         course=config.course,
+        blocks=config.blocks,
         folder=config.out,
         limit=config.limit,
         exchange=exchange,
+        reading=reading,
     )
     if config.reference is None:
         return [training]
@@ -183,7 +189,7 @@ def _train(
 ) -> tuple[Trained, Trained | None, Observed]:
     """The run, the one that it is compared with, and what the machine did during the first."""
     file, journal = config.out / "steps.jsonl", config.out / JOURNAL / recovery.JOURNAL
-    training, *others = _training(config, prepared, exchange)
+    training, *others = _training(config, prepared, exchange, reader(bar))
     observation = Observation(config.backend)
 
     def watching(title: str, done: int) -> Watch:
@@ -254,9 +260,11 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         on = f", on {counted(summary['threads'], 'thread')}" if summary["backend"] == "host" else ""
         of = f", on {summary['ranks']} ranks" if summary["ranks"] > 1 else ""
         yield "step", show_seconds(summary["step_s"]) + on + of
-        yield from _predicted(summary["predicted"])
+        yield from _predicted(summary["predicted"], summary["backend"])
         yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"
+    if "devices" in summary:
+        yield "devices", f"{summary['devices']}, {summary['placement']}"
     yield "device buffers", show_bytes(summary["device_bytes"])
     if summary["host_rss_bytes"] is not None:
         yield "process, at most", show_bytes(summary["host_rss_bytes"])
@@ -272,7 +280,10 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"against {summary['compared_with']}", same
 
 
-def _predicted(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _predicted(found: Mapping[str, Any] | None, backend: str) -> Iterator[tuple[str, str]]:
+    if found is None and backend == "host":
+        yield "predicted", "nothing: no calibration of this machine was given, for this kind of run"
+        yield "", "zo2sim calibrate --quick, then --machine machine.toml"
     if found is not None:
         step = with_band(found["step_s"], found["low_s"], found["high_s"], show_seconds)
         yield "predicted", f"{step} on {escape(found['machine'])}"

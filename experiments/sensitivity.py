@@ -19,6 +19,7 @@ from rich.table import Table
 from analysis.plots.sensitivity import step_contours, tornado
 from analysis.report.commands.constants import Varied, constants_document
 from analysis.report.wording import bind
+from experiments.answer.trust import Trust
 from experiments.case.sizes import show_seconds
 from experiments.case.target import Target
 from experiments.cli import Answer, finish, run
@@ -96,6 +97,7 @@ def _folder(
             varied=Varied(
                 key=config.vary, show=lambda value: _shown(config.vary, value), against=against
             ),
+            grounds=Trust.of(prediction).grounds,
             provenance=source,
         ),
     )

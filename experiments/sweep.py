@@ -24,8 +24,9 @@ from experiments.case.axes import parse_axes
 from experiments.case.sizes import show_number
 from experiments.case.target import SITE, Target
 from experiments.cli import Answer, claim, finish, run
-from experiments.flags import PLAN, RECIPE, without
+from experiments.flags import PLAN, RECIPE, refuse, without
 from experiments.folder.provenance import provenance
+from experiments.folder.traces import TraceFormat
 from experiments.folder.write import Run, write_run
 from experiments.jobs.answers import Answers
 from experiments.jobs.grid import expand
@@ -72,6 +73,9 @@ class Config(Target):
     """Predict without 90 % bands, which take about a quarter of the time."""
     no_report: bool = False
     """Write the records only."""
+    trace_format: TraceFormat = "perfetto"
+    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
+    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the summary as JSON to this file, or to stdout with '-'."""
 
@@ -83,6 +87,8 @@ class Config(Target):
                 f"{self.preset} brings its own; use --preset none, or --axis FIELD=VALUE,..."
             )
         without(flags, self.axis, by="--axis")
+        if self.no_report:
+            refuse(flags, ("--trace-format",), "with --no-report")
         return super().typed(flags)
 
 
@@ -109,7 +115,8 @@ def main(config: Config) -> int:
             provenance=provenance(seed=config.seed, machines={job.spec.machine for job in jobs}),
         )
         with working("writing the records" if config.no_report else "writing the report"):
-            run = run if config.no_report else with_report(run, jobs, answers, table)
+            if not config.no_report:
+                run = with_report(run, jobs, answers, table, trace_format=config.trace_format)
             write_run(config.out, run, typeset=not config.no_report)
     answer = Answer(run.summary, lambda: _print(run, config.out, Console()))
     return finish(answer, config.json)

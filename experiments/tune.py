@@ -30,20 +30,22 @@ from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.case.spec import Spec
 from experiments.case.target import Site, plan_flags
 from experiments.cli import Answer, finish, run, write_file
-from experiments.flags import RECIPE, without
+from experiments.flags import RECIPE, refuse, without
 from experiments.folder.provenance import provenance
+from experiments.folder.traces import TraceFormat, trace_text
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from experiments.screen import headed, pairs, progress_bar, right, show_command
-from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.plan.file import dump
-from zo2sim.predict.case import of_usual_length
+from zo2sim.machines.file import resolve
+from zo2sim.plan.choices import Placement, Plan, Recipe
+from zo2sim.plan.file import dump, fields_of
+from zo2sim.predict.case import of_usual_devices, of_usual_length
 from zo2sim.predict.predict import predict
 from zo2sim.search.search import Effort, Found, NothingFits, Objective, Search, search
 from zo2sim.search.space import PlanSpace
-from zo2sim.simulate.perfetto import to_json
 
 _SHOWN = 12  # points of the front on the screen
 _NEXT = "next  "
+_OF_DEVICES = ("devices", "placement", "lane_groups")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,12 @@ class Config(Site):
     """Vary a field of the recipe, too, e.g. 'microbatches' or 'wire-dtype'; repeatable."""
     axis: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Values to try, e.g. 'num-slots=1,2,4'; one value pins; repeatable."""
+    devices: int | None = None
+    """Devices of the machine to use; otherwise all that it has."""
+    placement: Placement | None = None
+    """How several devices share the work; otherwise each way is tried."""
+    lane_groups: int | None = None
+    """Groups of lanes of a sign on a ring; otherwise several numbers are tried."""
     tolerance: float = 0.001
     """Relative distance to the proven bound at which the search stops."""
     simulations: int = 16
@@ -67,12 +75,17 @@ class Config(Site):
     """Write the best plan and its recipe to this TOML file, which --plan reads."""
     out: Path | None = None
     """Write a run's folder with records, figures, trace and report, which report takes."""
+    trace_format: TraceFormat = "perfetto"
+    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
+    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
     def typed(self, flags: frozenset[str]) -> Self:
         """Refuse a value of the recipe where an axis has several."""
         without(flags & RECIPE.keys(), (*self.free, *self.axis), by="--free or --axis")
+        if self.out is None:
+            refuse(flags, ("--trace-format",), "without --out")
         if "--sequence" in flags:
             return self
         return replace(self, recipe=of_usual_length(model_of(self.model), self.recipe))
@@ -111,15 +124,20 @@ def _searched_for(space: PlanSpace, objective: Objective, effort: Effort) -> Sea
 
 
 def _space(config: Config) -> PlanSpace:
+    chosen = {name: getattr(config, name) for name in _OF_DEVICES}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    plan, machine = Plan(**given), resolve(config.machine)
     spec = Spec(
         model=config.model,
         machine=config.machine,
-        plan=Plan(),
+        plan=of_usual_devices(machine, plan, config.recipe, given.keys()),
         recipe=config.recipe,
         changes=config.changes,
     )
     base = spec.case()
-    return PlanSpace(base=base, axes=Freedom(free=config.free, axis=config.axis).axes(base))
+    pinned = (f"{name}={value}" for name, value in given.items() if name != "devices")
+    freedom = Freedom(free=config.free, axis=(*config.axis, *pinned))
+    return PlanSpace(base=base, axes=freedom.axes(base))
 
 
 def _nothing(reason: str) -> Answer:
@@ -165,11 +183,20 @@ def _folder(config: Config, space: PlanSpace, answer: Search, trust: Trust) -> R
             "front": front(answer.pareto),
             "timeline": timeline(best.trace, best.trace.steady),
         },
-        traces={TRACE: to_json(best.trace, name=name, metadata=source)},
+        traces={
+            TRACE: trace_text(
+                best.trace,
+                config.trace_format,
+                name=name,
+                metadata=source,
+                copied_bytes=best.copied_bytes,
+            )
+        },
         document=search_document(
             answer,
             plans=plans,
             axes={axis: show_values(values) for axis, values in space.axes.items()},
+            grounds=trust.grounds,
             provenance=source,
         ),
     )
@@ -189,7 +216,7 @@ def _numbers(answer: Search, plans: Sequence[str]) -> Iterator[Number]:
 
 def _point(point: Found) -> dict[str, Any]:
     return {
-        "plan": asdict(point.case.plan),
+        "plan": fields_of(point.case.plan),
         "recipe": asdict(point.case.recipe),
         "step_s": point.step_s,
         "tokens_per_s": point.tokens_per_s,

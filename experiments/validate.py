@@ -3,6 +3,7 @@
 python -m experiments.validate --machine machine.toml --out runs/validate
 python -m experiments.validate --machine machine.toml --record
 python -m experiments.validate --machine machine.toml --quick --json -
+python -m experiments.validate --machine machine.toml --integers --out runs/integers
 python -m experiments.validate --machine other.toml --measured runs/validate
 """
 
@@ -16,7 +17,7 @@ from typing import Any, Self
 from rich.console import Console
 
 from analysis.validation.peak_memory import MemoryScores
-from experiments.campaign.designs import held_out_runs, reference_runs
+from experiments.campaign.designs import held_out_runs, integer_runs, reference_runs
 from experiments.campaign.recorded_run import case_of
 from experiments.campaign.references import References
 from experiments.campaign.samples import sample_frame
@@ -48,6 +49,8 @@ class Config:
     """The calibrated machine file of this machine."""
     quick: bool = False
     """A subset of the configurations."""
+    integers: bool = False
+    """Others: blocks in eight and four bits, behind limited links."""
     turns: int = TURNS
     """Times that each configuration is measured, next to the references."""
     steps: int = 3
@@ -76,7 +79,8 @@ class Config:
     def typed(self, flags: frozenset[str]) -> Self:
         """Refuse the flags of what is not measured, or not written."""
         if self.measured is not None:
-            refuse(flags, ("--quick", "--turns", "--steps"), "with --measured, which has runs")
+            given = ("--quick", "--integers", "--turns", "--steps")
+            refuse(flags, given, "with --measured, which has runs")
         if self.out is None:
             refuse(flags, ("--no-report",), "without --out")
         return self
@@ -113,20 +117,20 @@ def main(config: Config) -> int:
 
 def _settings(config: Config) -> dict[str, Any]:
     """What the figures depend on."""
-    kept = ("machine", "quick", "turns", "steps", "seed")
+    kept = ("machine", "quick", "integers", "turns", "steps", "seed")
     return {name: getattr(config, name) for name in kept}
 
 
 def _specs(config: Config) -> list[RunSpec]:
-    specs = [*held_out_runs()]
-    return specs[:: len(specs) // _QUICK] if config.quick else specs
+    specs = [*(integer_runs() if config.integers else held_out_runs())]
+    return specs[:: max(1, len(specs) // _QUICK)] if config.quick else specs
 
 
 def _measured(
     specs: Sequence[RunSpec], config: Config, sampler: Sampler
 ) -> tuple[list[MeasuredRun], MemoryScores]:
     """Processes for their memory; then every configuration in turn, in every round."""
-    processes = [*process_checks(quick=config.quick)]
+    processes = [] if config.integers else [*process_checks(quick=config.quick)]
     rounds = Rounds(turns=config.turns, steps=config.steps)
     with ExitStack() as stack:
         beside = [stack.enter_context(opened(spec)) for spec in reference_runs()]

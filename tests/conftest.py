@@ -4,12 +4,18 @@ Times on a busy machine prove nothing, so no example has a deadline. Where a cha
 before it lands (CI is set), every run draws the same examples; elsewhere each draws new ones.
 """
 
+import atexit
 import os
+import shutil
+from tempfile import mkdtemp
 
 # Test processes share few cores, and a BLAS whose threads spin stalls the others. It reads this
 # when numpy is first imported, which is why it stands before any other import.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # the same of PyTorch, in what tests start
+
+# What a run keeps for the next one is kept for one session of tests.
+os.environ["XDG_CACHE_HOME"] = mkdtemp(prefix="zo2sim-tests-")
 
 from hypothesis import HealthCheck, settings
 
@@ -21,6 +27,7 @@ _RELAXED = {
     "suppress_health_check": [HealthCheck.too_slow],
 }
 
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 settings.register_profile("explore", **_RELAXED)
 settings.register_profile("ci", derandomize=True, **_RELAXED)
 settings.load_profile("ci" if os.environ.get("CI") else "explore")

@@ -128,6 +128,7 @@ GROUPS = {
 
 
 _OFFSET = "places on a stream are only compared with each other"
+_GATHERED = "the same bytes are written, in more or fewer calls"
 EQUIVALENT = {
     "zo2sim/schedule/edges.py: place = clock.get(op.stream, 0) + 1  # 0 -> 1": _OFFSET,
     "zo2sim/schedule/edges.py: place = clock.get(op.stream, 0) + 1  # 1 -> 2": _OFFSET,
@@ -139,6 +140,10 @@ EQUIVALENT = {
     "bit, between times that differ by rounding",
     'zo2sim/simulate/bounds.py: links = max(single.get("link_h2d", 0.0), single.get("link_d2h", '
     "0.0))  # 0.0 -> 1.0": "without traffic one way, both ways take what the other one takes",
+    "zo2rt/journal/durable.py: _AT_ONCE = 2**20  # bytes that are gathered before they are "
+    "written  # 2 -> 3": _GATHERED,
+    "zo2rt/journal/durable.py: if len(small) + len(piece) > _AT_ONCE:  # len(small) + len(piece) > "
+    "_AT_ONCE -> len(small) + len(piece) >= _AT_ONCE": _GATHERED,
     "zo2sim/simulate/steady.py: PERIODS = 4  # 4 -> 5": "it only says where to begin looking",
 }
 """Mutants that change no result, and why not."""

@@ -17,6 +17,7 @@ def rates(**changes: float) -> Rates:
         "cpu": 1,
         "nvme_read": 1,
         "nvme_write": 1,
+        "peer": 1,
     }
     return Rates(**{**base, **changes})
 
@@ -32,6 +33,8 @@ def costs(**seconds: float) -> Callable[[Op], Work]:
         Kind.WRITE: Resource.NVME_WRITE,
         Kind.HOST_UPDATE: Resource.CPU,
         Kind.ENCODE: Resource.CPU,
+        Kind.SEND: Resource.PEER,
+        Kind.GATHER: Resource.PEER,
     }
     copies = (Kind.H2D, Kind.D2H)
 
@@ -39,7 +42,7 @@ def costs(**seconds: float) -> Callable[[Op], Work]:
         amount = seconds.get(op.kind.value.lower(), 0.0)
         if op.kind is Kind.UPDATE and op.records == 0:
             amount = 0.0
-        if op.unit is not None and op.unit < 0:
+        if op.unit is not None and op.unit < 0 and op.kind is not Kind.SEND:
             amount = seconds.get("ends", 0.0)
         if op.kind not in resources:
             return Work(fixed_s=amount, amounts={})

@@ -23,7 +23,7 @@ from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all, scale_link
 from zo2sim.models.config import from_config
 from zo2sim.models.shapes import Model
-from zo2sim.plan.choices import Pinning, Plan, Policy, Recipe
+from zo2sim.plan.choices import Pinning, Placement, Plan, Policy, Recipe
 from zo2sim.plan.refusals import refusal
 from zo2sim.policies import Shape
 from zo2sim.predict.case import Case
@@ -84,6 +84,26 @@ def choices(max_blocks: int = MAX_BLOCKS) -> st.SearchStrategy[tuple[Shape, Plan
     return drawn.filter(lambda choice: refusal(*choice[1:]) is None and not _mixes_signs(*choice))
 
 
+@st.composite
+def shared(draw: st.DrawFn, max_blocks: int = MAX_BLOCKS) -> tuple[Shape, Plan, Recipe]:
+    """The same with two to four devices."""
+    shape = draw(shapes(max_blocks))
+    plan = replace(
+        draw(plans(shape).filter(lambda plan: not plan.policy.traits.published)),
+        tier="ram",
+        devices=draw(st.integers(2, 4)),
+        placement=draw(st.sampled_from(get_args(Placement))),
+    )
+    if plan.placement == "ring":
+        plan = replace(plan, lane_groups=draw(st.integers(1, 3)))
+    narrow = plan.policy.traits.updates_on_host and plan.placement != "sliced"
+    trainable = draw(st.sampled_from(("all", "lora:2")))
+    wires = (Dtype.FP16, Dtype.FP8) if narrow and trainable == "all" else (Dtype.FP16,)
+    recipe = Recipe(microbatches=3, trainable=trainable, wire_dtype=draw(st.sampled_from(wires)))
+    assume(refusal(plan, recipe) is None)
+    return shape, plan, recipe
+
+
 def _mixes_signs(shape: Shape, plan: Plan, recipe: Recipe) -> bool:
     """Two forwards of W+ before one of W-, in place."""
     naive = plan.policy is Policy.NAIVE
@@ -121,7 +141,7 @@ def executed(draw: st.DrawFn) -> tuple[Plan, Recipe]:
 
 @st.composite
 def encoded(draw: st.DrawFn) -> tuple[Plan, Recipe]:
-    """The same for three blocks in an integer format, with adapters of rank 2."""
+    """The same for three blocks in an integer format, with adapters of rank 2, or their scales."""
     policy = draw(st.sampled_from([p for p in Policy if p is not Policy.ZO2_REFERENCE]))
     on_disk = policy is not Policy.HOST_UPDATE
     plan = Plan(
@@ -135,7 +155,7 @@ def encoded(draw: st.DrawFn) -> tuple[Plan, Recipe]:
     recipe = Recipe(
         microbatches=draw(st.sampled_from((1, 3))),
         samples=draw(st.integers(1, 2)),
-        trainable="lora:2",
+        trainable=draw(st.sampled_from(("lora:2", "scales"))),
         storage_dtype=draw(st.sampled_from((Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM))),
         compute_dtype=draw(st.sampled_from((Dtype.FP32, Dtype.BF16))),
         noise=draw(st.sampled_from(("gaussian", "rademacher"))),

@@ -39,7 +39,7 @@ ARROWS = {
         "policies": "models plan schedule",
         "simulate": "schedule",
         "cost": "machines models plan schedule simulate",
-        "memory": "machines models plan policies",
+        "memory": "machines models plan policies schedule",
         "predict": "cost machines memory models plan policies schedule simulate",
         "search": "cost machines memory models plan policies predict schedule simulate",
         "baselines": "cost machines memory models plan policies schedule simulate",
@@ -47,6 +47,7 @@ ARROWS = {
     "zo2rt": {
         "model": "",
         "backends": "",
+        "checkpoint": "backends model",
         "noise": "model",
         "races": "backends",
         "weights": "backends model noise",
@@ -56,7 +57,7 @@ ARROWS = {
         "lanes": "backends model noise weights",
         "steps": "backends exchange journal lanes model noise weights",
         "memory": "backends model weights",
-        "engine": "backends exchange journal lanes memory model noise steps weights",
+        "engine": "backends checkpoint exchange journal lanes memory model noise steps weights",
         "measure": "backends engine model noise",
         "sampling": "",
         "tracing": "model",
@@ -71,15 +72,17 @@ ARROWS = {
     },
     "experiments": {
         "case": "",
-        "folder": "",
+        "folder": "entry",
         "campaign": "",
         "entry": "",
         "speed": "",
         "answer": "case",
-        "comparison": "campaign folder",
+        "comparison": "answer campaign folder",
         "day": "campaign comparison folder",
         "jobs": "answer case folder",
+        "planner": "answer case",
         "training": "answer campaign case folder",
+        "accuracy": "folder training",
     },
 }
 """Rooms of the same package that a room imports; files at the package's top are not rooms."""
@@ -166,7 +169,7 @@ def test_every_room_says_what_it_is_for():
 
 def test_only_the_simulator_knows_simpy():
     users = {named(path) for p in PACKAGES for path in sources(p) if "simpy" in imports(path)}
-    assert users == {"zo2sim/simulate/events.py"}
+    assert users == {"zo2sim/simulate/events.py", "zo2sim/simulate/fabric.py"}
 
 
 def test_only_one_file_knows_torch_distributed():

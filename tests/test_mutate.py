@@ -6,7 +6,10 @@ import pytest
 
 from tests import ROOT
 from tests.core_modules import EQUIVALENT, GROUPS, Group
-from tests.mutate import Mutant, copied, mutants, outcome, sampled, tried
+from tests.mutants.changes import Mutant, mutants
+from tests.mutants.touched import Touched
+from tests.mutants.trial import Trials, copied
+from tests.mutate import sampled
 
 GROUP = Group(modules=("m.py",), tests=("test_m.py",))
 
@@ -52,21 +55,77 @@ def test_what_says_nothing_about_results_is_left_alone(source: str):
 
 
 def test_the_rest_of_the_module_stays():
-    (make,) = mutants("m.py", "def f(a):\n    return a + a\n")
+    source = "def f(a):\n    return (a\n        + a)\n"
+    (make,) = mutants("m.py", source)
     assert make() == Mutant(
-        "m.py", "m.py: return a + a  # a + a -> a - a", "def f(a):\n    return a - a"
+        "m.py",
+        "m.py: return (a  # a + a -> a - a",
+        "def f(a):\n    return a - a",
+        lines=range(2, 4),
     )
 
 
-def test_a_mutant_is_killed_or_survives_and_the_module_is_as_it_was(tmp_path: Path):
-    source = "def f(a):\n    return a + a if a != 7 else 14\n"
-    (tmp_path / "m.py").write_text(source)
-    (tmp_path / "test_m.py").write_text("from m import f\ndef test(): assert f(2) == 4\n")
-    found = {m.said.partition("  # ")[2]: m for m in (make() for make in mutants("m.py", source))}
-    assert tried(tmp_path, GROUP, found["a + a -> a - a"], 300.0) == "killed"
-    assert tried(tmp_path, GROUP, found["14 -> 15"], 300.0) == "survived"
-    assert (tmp_path / "m.py").read_text() == source
-    assert outcome(tmp_path, GROUP.tests, 0.01) == "timed out"
+SOURCE = """\
+MOST = 8
+def f(a):
+    return a + a if a != 7 else 14
+def g(a):
+    while a > MOST:
+        a -= 1
+    return a
+"""
+TESTS = """\
+from m import f, g
+def test_f(): assert f(2) == 4
+def test_g(): assert g(9) == 8
+"""
+
+
+WANTED = {
+    "8 -> 9": "killed",  # which runs at import
+    "a + a -> a - a": "killed",
+    "14 -> 15": "survived",
+    "a -= 1 -> pass": "timed out",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "m.py").write_text(SOURCE)
+    (tmp_path / "test_m.py").write_text(TESTS)
+    return tmp_path
+
+
+def test_a_mutant_is_killed_or_survives_and_the_module_is_as_it_was(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tests.mutants.trial._STARTED_S", 1.0)
+    found = {m.said.partition("  # ")[2]: m for m in (make() for make in mutants("m.py", SOURCE))}
+    with Trials(tree, imported=()) as trials:
+        touched = trials.touched(GROUP)
+        told = {change: trials.outcome(found[change], touched) for change in WANTED}
+    assert told == WANTED
+    assert (tree / "m.py").read_text() == SOURCE
+    assert touched.lines["m.py"]["3"] == ["test_m.py::test_f"]
+    assert touched.lines["m.py"]["6"] == ["test_m.py::test_g"]
+
+
+def test_tests_that_fail_unchanged_are_told(tree: Path):
+    (tree / "test_m.py").write_text("def test(): assert 1 == 2\n")
+    with (
+        Trials(tree, imported=()) as trials,
+        pytest.raises(ValueError, match=r"must pass unchanged; pytest ends with 1:[^$]*1 == 2"),
+    ):
+        trials.touched(GROUP)
+
+
+def test_tests_that_run_a_line_come_first_and_quick_ones_before_slow_ones():
+    seconds = {"a::slow": 3.0, "a::quick": 1.0, "a::other": 0.1, "b::far": 0.1}
+    touched = Touched(seconds, {"m.py": {"2": ["a::slow", "a::quick"], "5": []}})
+    assert [*touched.order("m.py", range(1, 4))] == ["a::quick", "a::slow", "a::other"]
+    everything = ["a::other", "b::far", "a::quick", "a::slow"]
+    assert [*touched.order("m.py", range(5, 6))] == everything, "it ran at import"
+    assert touched.order("m.py", range(9, 10))["b::far"] == 0.1, "it is compiled"
 
 
 def test_a_sample_is_drawn_by_its_seed_alone_and_equally_of_every_group():

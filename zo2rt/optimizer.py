@@ -73,8 +73,9 @@ class Objective:
     """Which parameters weight decay applies to; None: what `rule_of` the recipe's reference says,
     which is `by_type` where it has none."""
     blocks: str | None = None
-    """Name of the ``nn.ModuleList`` whose modules are the blocks, where the model does not decide
-    it; those of any other list (an encoder's, a vision tower's) stay on the device."""
+    """Name of the ``nn.ModuleList`` whose modules are the blocks, or of several in order of
+    execution, with commas between them; those of any other list stay on the device. None: of the
+    model's only list of blocks, or of all that the example runs (encoder, decoder, images)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

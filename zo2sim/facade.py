@@ -12,12 +12,12 @@ from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all
 from zo2sim.models.presets import resolve as resolve_model
 from zo2sim.models.shapes import Model
-from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.choices import Plan, Recipe, of_policy
 from zo2sim.plan.file import from_fields
 from zo2sim.plan.workload import Workload
 from zo2sim.policies import Layout, Shape
 from zo2sim.policies.proof import hazards
-from zo2sim.predict.case import Case, asked, of_usual_length
+from zo2sim.predict.case import Case, asked, of_usual_devices, of_usual_length
 from zo2sim.predict.predict import predict as predict_case
 from zo2sim.predicted import Predicted
 from zo2sim.schedule.verify import Hazard
@@ -77,7 +77,7 @@ def predict(
     """
     site = _site(machine, device_memory, host_memory)
     shapes = _model(model)
-    case = asked(shapes, site, *_chosen(choices, shapes))
+    case = asked(shapes, site, *_chosen(choices, shapes, site))
     return Predicted(prediction=predict_case(replace(case, workload=workload or case.workload)))
 
 
@@ -99,7 +99,7 @@ def tune(
     """
     site = _site(machine, device_memory, host_memory)
     shapes = _model(model)
-    base = asked(shapes, site, *_chosen(choices, shapes))
+    base = asked(shapes, site, *_chosen(choices, shapes, site))
     axes = plan_axes(base, fixed=choices.keys()) | _freed(base, free, choices)
     found = search(PlanSpace(base=base, axes=axes), objective)
     return Tuned(best=Predicted(prediction=predict_case(found.best.case)), search=found)
@@ -130,10 +130,13 @@ def _site(machine: str | Machine, device: Amount | None, host: Amount | None) ->
     return replace_all(found, changes)
 
 
-def _chosen(choices: Mapping[str, Any], model: Model | None = None) -> tuple[Plan, Recipe]:
+def _chosen(
+    choices: Mapping[str, Any], model: Model | None = None, machine: Machine | None = None
+) -> tuple[Plan, Recipe]:
     """Plan and recipe; ``ValueError`` for a choice that neither has.
 
-    A sequence that nobody chose is no longer than the model has positions.
+    A sequence that nobody chose is no longer than the model has positions, and devices that nobody
+    chose are all that the machine has.
     """
     of_plan = {field.name for field in fields(Plan)}
     known = (*of_plan, *(field.name for field in fields(Recipe)))
@@ -146,9 +149,11 @@ def _chosen(choices: Mapping[str, Any], model: Model | None = None) -> tuple[Pla
     own = {name: value for name, value in choices.items() if name in of_plan}
     rest = {name: value for name, value in choices.items() if name not in of_plan}
     plan, recipe = from_fields(Plan, own), from_fields(Recipe, rest)
-    if model is None or "sequence" in choices:
-        return plan, recipe
-    return plan, of_usual_length(model, recipe)
+    if model is not None and "sequence" not in choices:
+        recipe = of_usual_length(model, recipe)
+    if machine is not None:
+        plan = of_usual_devices(machine, plan, of_policy(plan, recipe), choices.keys())
+    return plan, recipe
 
 
 def _freed(

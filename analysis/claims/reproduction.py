@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from analysis.claims.devices import device_rows
 from analysis.claims.feasibility import feasibility_rows
 from analysis.claims.galore import galore_rows
 from analysis.claims.measured import measured_rows
@@ -22,6 +23,7 @@ def reproduce() -> tuple[Row, ...]:
         *throughput_rows(),
         *measured_rows(),
         *galore_rows(),
+        *device_rows(),
     )
     order = list(published_claims())
     missing = set(order) - {row.claim for row in rows}

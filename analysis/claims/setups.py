@@ -74,6 +74,16 @@ def with_range(kind: str) -> tuple[Setup, ...]:
     return tuple(s for s in _setups().values() if kind in s.value)
 
 
+def shared_setups() -> tuple[Mapping[str, Any], ...]:
+    """Links that several cards share: machine, and what a prediction must lie in."""
+    return tuple(_file()["shared"])
+
+
+def device_setups() -> tuple[Mapping[str, Any], ...]:
+    """Several devices against one: machine, devices, and what a prediction must lie in."""
+    return tuple(_file()["devices"])
+
+
 def tolerance(name: str) -> float:
     """An agreed tolerance, as a share."""
     return float(_file()["tolerance"][name])

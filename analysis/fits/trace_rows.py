@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from zo2sim.cost import Key, cost_key
-from zo2sim.cost.cpu import Amounts, amounts, floats, gap, wake, woken
+from zo2sim.cost.cpu import Amounts, floats, gap, wake, woken
 from zo2sim.cost.measured import Measured
 from zo2sim.predict.case import Case
 from zo2sim.predict.drift import Drift
@@ -30,7 +30,7 @@ def op_rows(trace: Trace, case: Case, name: str, counted: Counted) -> Iterator[M
     """
     mean_s = _mean_s(trace, case, counted.steps)
     for key, seconds in sorted(mean_s.items(), key=lambda i: str(i[0])):
-        found = amounts(case.cost.setting, *key)
+        found = case.cost.on_cores(key)
         if found:
             taken, label = _taken(found, counted.drift), f"{name}, {_label(key)}"
             yield Measured(group=_group(key), name=label, amounts=taken, seconds=seconds)
@@ -40,7 +40,8 @@ def copy_rows(
     trace: Trace, case: Case, name: str, counted: Counted, *, limit_bytes_per_s: float | None
 ) -> Iterator[Measured]:
     """The mean duration of copies of one size: the link's, or what a limited link adds to it."""
-    for (kind, unit, _, _), seconds in _mean_s(trace, case, counted.steps).items():
+    for key, seconds in _mean_s(trace, case, counted.steps).items():
+        kind, unit = key.kind, key.unit
         if kind in (Kind.H2D, Kind.D2H) and unit is not None:
             nbytes = float(case.cost.setting.unit_bytes(unit, case.recipe.wire_dtype))
             limited = limit_bytes_per_s is not None
@@ -94,7 +95,7 @@ def _mean_s(trace: Trace, case: Case, steps: Collection[int]) -> Mapping[Key, fl
     found: defaultdict[Key, list[float]] = defaultdict(list)
     for span in trace.spans:
         if span.step in steps:
-            found[cost_key(case.model, span.op)].append(span.duration_s)
+            found[cost_key(case.model, span.op, case.plan)].append(span.duration_s)
     return {key: fmean(durations) for key, durations in found.items()}
 
 
@@ -121,12 +122,12 @@ def _last(
 
 def _group(key: Key) -> str:
     """Short operations scatter more: the head's and the tail's are groups of their own."""
-    kind, unit, _, _ = key
+    kind, unit = key.kind, key.unit
     where = "" if unit is None else f" of {unit_name(unit) if unit < 0 else 'a block'}"
     return f"{kind.value.lower()}{where}"
 
 
 def _label(key: Key) -> str:
-    kind, unit, lanes, records = key
+    kind, unit, lanes, records = key[:4]
     where = "" if unit is None else f" of unit {unit}"
     return f"{kind.value}{where} {lanes or records or ''}".strip()

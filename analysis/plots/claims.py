@@ -25,6 +25,9 @@ _CLAIMS = {
     "galore-7b-24gb": "GaLore",
     "gpt2-block": "a block",
     "megatron-1.2b": "Megatron-LM",
+    "nvbandwidth-all-a100": "8 A100",
+    "zero-infinity-dgx2-links": "DGX-2",
+    "distzo2-175b": "DistZO2, 175B",
 }
 _TITLES = {
     "tflops_10b": "rate at 10B",
@@ -36,6 +39,10 @@ _TITLES = {
     "saved_percent": "memory left",
     "saved_8bit_percent": "memory left, 8 bits",
     "step_s": "step of 1.2B",
+    "h2d_gb_per_s": "uploads, all both ways",
+    "all_gb_per_s": "uploads of 16 V100",
+    "one_gb_per_s": "uploads of one V100",
+    "speedup": "speed-up",
     "v100 forward": "V100, forward",
     "v100 with backward": "V100, with backward",
     "rtx-4090 forward": "RTX 4090, forward",

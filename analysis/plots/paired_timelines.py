@@ -20,13 +20,13 @@ def paired_timelines(predicted: Trace, measured: Trace, *, step: int, title: str
     windows = loss_to_loss(predicted, same_place(predicted, step)), loss_to_loss(measured, step)
     length_s = max(window.length_s for window in windows)
     traces = predicted, measured
-    streams = [tuple(s for s in trace.streams if s is not Stream.HOST) for trace in traces]
-    rows = sum(len(s) for s in streams)
+    tracks = [tuple(t for t in trace.tracks if t.stream is not Stream.HOST) for trace in traces]
+    rows = sum(len(t) for t in tracks)
     figure = new_figure(FULL_IN, 1.3 + 0.3 * rows)
     panels = figure.subplots(2, 1, sharex=True)
     named = ("predicted", "measured")
     for axes, trace, window, shown, name in zip(
-        panels, traces, windows, streams, named, strict=True
+        panels, traces, windows, tracks, named, strict=True
     ):
         draw_panel(axes, trace, Window(window.start_s, window.start_s + length_s), shown, scale=1e3)
         axes.axvline(window.length_s * 1e3, color="black", lw=0.9)

@@ -20,7 +20,7 @@ from analysis.plots.style import (
     new_figure,
     styled,
 )
-from zo2sim.schedule.ops import Kind, Stream
+from zo2sim.schedule.ops import Kind, Stream, Track
 from zo2sim.simulate.trace import COPY_STREAMS, Interval, Span, Trace, Window, clipped
 
 ZOOM_BLOCKS = 4
@@ -49,17 +49,17 @@ _HEIGHT = 0.72
 
 @styled
 def timeline(trace: Trace, window: Window) -> Figure:
-    """Streams as rows, operations as bars; red is time in which the device copies but waits.
+    """Tracks as rows, operations as bars; red is time in which the device copies but waits.
 
     The upper panel shows ``window``, the lower one `ZOOM_BLOCKS` blocks from its middle.
     """
-    streams = tuple(s for s in trace.streams if _in(trace.on(s), window))
-    figure = new_figure(FULL_IN, 1.0 + 0.38 * len(streams) + 0.5)
+    tracks = tuple(t for t in trace.tracks if _in(trace.on(t.stream, t.device), window))
+    figure = new_figure(FULL_IN, 1.0 + 0.38 * len(tracks) + 0.5)
     whole, part = figure.subplots(2, 1)
-    draw_panel(whole, trace, window, streams)
+    draw_panel(whole, trace, window, tracks)
     whole.set_xlabel("time (s)", labelpad=1)
     zoom = zoom_window(trace, window)
-    draw_panel(part, trace, zoom, streams, scale=1e3, named=True)
+    draw_panel(part, trace, zoom, tracks, scale=1e3, named=True)
     part.set_xlabel("time (ms), from the middle of the step", labelpad=1)
     figure.legend(handles=kinds_legend(trace, window), loc="outside upper center", ncols=7)
     return figure
@@ -91,20 +91,20 @@ def draw_panel(
     axes: Axes,
     trace: Trace,
     window: Window,
-    streams: tuple[Stream, ...],
+    tracks: tuple[Track, ...],
     *,
     scale: float = 1.0,
     named: bool = False,
 ) -> None:
-    """Streams as rows; bars are in seconds times ``scale`` since the window's start."""
+    """Tracks as rows; bars are in seconds times ``scale`` since the window's start."""
 
     def seconds(interval: Interval) -> Interval:
         return (interval[0] - window.start_s) * scale, (interval[1] - interval[0]) * scale
 
     for start, length in map(seconds, exposed(trace, window)):
         axes.axvspan(start, start + length, color=VERMILLION, alpha=0.22, lw=0)
-    for row, stream in enumerate(streams):
-        for kind, spans in _by_kind(_in(trace.on(stream), window)).items():
+    for row, track in enumerate(tracks):
+        for kind, spans in _by_kind(_in(trace.on(track.stream, track.device), window)).items():
             bars = [seconds(interval) for interval in clipped(spans, window)]
             colour = _COLOURS.get(kind, GREY)
             axes.broken_barh(
@@ -112,8 +112,8 @@ def draw_panel(
             )
             if named:
                 _name(axes, spans, window, row, scale)
-    axes.set_yticks(range(len(streams)), [stream.value for stream in streams])
-    axes.set_ylim(len(streams) - 0.5, -0.5)
+    axes.set_yticks(range(len(tracks)), [str(track) for track in tracks])
+    axes.set_ylim(len(tracks) - 0.5, -0.5)
     axes.set_xlim(0.0, window.length_s * scale)
     axes.tick_params(axis="y", length=0)
 

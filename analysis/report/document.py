@@ -10,6 +10,8 @@ from dataclasses import dataclass
 TRACE = "trace.json.gz"
 """The file of a run's folder that holds its trace."""
 
+_LONG_CELL = 40
+_MOST_ON_ONE_COLUMN = 6
 _KEY = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -60,7 +62,7 @@ class FigureBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableBlock:
-    """A numbered table; the first column is set left, the others right.
+    """A numbered table; the first column and those of words are set left, the others right.
 
     Raises ``ValueError`` when a row has more or fewer cells than the header.
     """
@@ -78,6 +80,12 @@ class TableBlock:
                     f"table {self.key}: every row must have {len(self.header)} cells like the "
                     f"header; row {number} has {len(row)}"
                 )
+
+    @property
+    def wordy(self) -> tuple[bool, ...]:
+        """Which columns hold words to read, and may break into lines."""
+        columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.header)
+        return tuple(any(len(cell) > _LONG_CELL for cell in column) for column in columns)
 
 
 Block = Paragraph | FigureBlock | TableBlock
@@ -148,6 +156,16 @@ class Document:
     def figure_keys(self) -> tuple[str, ...]:
         """Pictures that the document needs, in order."""
         return tuple(block.key for block in self.blocks if isinstance(block, FigureBlock))
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it holds so few figures and tables that one column shows them in their order."""
+        return not self.is_assembled and len(self.numbered) <= _MOST_ON_ONE_COLUMN
+
+    @property
+    def is_assembled(self) -> bool:
+        """Whether it puts together what several reports say."""
+        return any(section.level > 1 for section in self.sections)
 
     @property
     def names(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""A document as one HTML file that needs nothing else: no network, no script, no other file."""
+"""A document as one HTML file that needs nothing else: no network and no other file."""
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -29,15 +30,28 @@ def html_text(
 ) -> str:
     """The page; the same input gives the same text.
 
-    Every text stands in it as text, every picture as an image, and its policy lets a browser run
-    and fetch nothing. ``figures`` holds SVG text by key, ``links`` the address of each file that
-    the page offers, by its name. Raises ``ValueError`` when a figure has no picture.
+    Every text stands in it as text, every picture as an image, and its policy lets a browser fetch
+    nothing and run only the script that sorts tables, named by its digest. ``figures`` holds SVG
+    text by key, ``links`` the address of each file that the page offers, by its name. Raises
+    ``ValueError`` when a figure has no picture.
     """
     check_figures(document, figures)
     pictures = {key: _image(figures[key]) for key in document.figure_keys}
+    script = (_FOLDER / "report.js").read_text()
     return _template().render(
-        document=document, names=document.names, pictures=pictures, links=links or {}
+        document=document,
+        names=document.names,
+        pictures=pictures,
+        links=links or {},
+        script=Markup(script),
+        script_hash=Markup(_digest(script)),
     )
+
+
+def _digest(script: str) -> str:
+    """How a page's policy names a script that may run."""
+    sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest())
+    return f"sha256-{sha256.decode()}"
 
 
 def _image(svg: str) -> str:

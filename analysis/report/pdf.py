@@ -1,4 +1,4 @@
-"""A document as a two-column PDF, set by Typst.
+"""A document as a PDF of two columns, or of one where it is short, set by Typst.
 
 The template is a Typst program that receives the document as JSON. No text is pasted into source
 code, so no text can break it. Only the fonts inside Typst are used: every machine sets the same.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typst
 
-from analysis.report.document import Document, check_figures
+from analysis.report.document import Document, TableBlock, check_figures
 from analysis.report.document_file import fields
 
 _TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
@@ -50,5 +50,11 @@ def _compiler() -> typst.Compiler:
 
 def _inputs(document: Document, figures: Mapping[str, str]) -> dict[str, str]:
     check_figures(document, figures)
-    pictures = {key: figures[key] for key in document.figure_keys}
-    return {"document": json.dumps({**fields(document), "pictures": pictures})}
+    tables = (block for block in document.blocks if isinstance(block, TableBlock))
+    shown = {
+        **fields(document),
+        "pictures": {key: figures[key] for key in document.figure_keys},
+        "wordy": {table.key: table.wordy for table in tables},
+        "columns": 1 if document.is_short else 2,
+    }
+    return {"document": json.dumps(shown)}

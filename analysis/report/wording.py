@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from zo2sim.memory.account import GIB
+from zo2sim.memory.account import GIB, MIB
 
 BINDING_NAMES = {
     "compute": "compute",
@@ -39,7 +39,9 @@ def number(value: float) -> str:
 
 
 def gib(nbytes: float) -> str:
-    """A size, e.g. ``18.0 GiB``."""
+    """A size, e.g. ``18.0 GiB``, in MiB below one."""
+    if 0 < nbytes < GIB:
+        return f"{number(nbytes / MIB)}{SPACE}MiB"
     return f"{number(nbytes / GIB)}{SPACE}GiB"
 
 
@@ -53,11 +55,15 @@ def percent(share: float) -> str:
     return DASH if share != share else f"{100 * share:.1f}{SPACE}%"
 
 
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, e.g. ``+0.25``; what rounds to zero has none."""
+    text = f"{value:+.{digits}f}"
+    return (text if text.strip("+-0.") else text[1:]).replace("-", "\u2212")
+
+
 def signed_percent(share: float) -> str:
     """A deviation with its sign, e.g. ``+4.2 %``; what rounds to zero has none."""
-    if abs(share) < 0.0005:
-        return percent(0.0)
-    return DASH if share != share else f"{100 * share:+.1f}{SPACE}%".replace("-", "\u2212")
+    return DASH if share != share else f"{signed(100 * share, 1)}{SPACE}%"
 
 
 def between(values: Iterable[float], show: Callable[[float], str] = number) -> str:

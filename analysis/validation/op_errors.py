@@ -70,7 +70,7 @@ def op_errors(
     cost, rates = case.cost, case.cost.rates
     alike: defaultdict[object, list[Op]] = defaultdict(list)
     for op in case.program.period.ops:
-        alike[cost_key(case.model, op)].append(op)
+        alike[cost_key(case.model, op, case.plan)].append(op)
     for ops in alike.values():
         first = ops[0]
         work = cost(first)

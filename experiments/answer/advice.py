@@ -145,7 +145,7 @@ def _resident(case: Case) -> Iterator[_Change]:
 
 def _four_bits(case: Case) -> Iterator[_Change]:
     """What is frozen may be stored in four bits."""
-    if case.recipe.lora_rank is not None:
+    if case.recipe.frozen_blocks:
         recipe = replace(case.recipe, storage_dtype=Dtype.INT4)
         yield "--storage-dtype int4", case.plan, recipe
 

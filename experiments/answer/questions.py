@@ -1,11 +1,10 @@
-"""Inverse questions of `plan`: what is needed for a speed, what fits, what a run costs.
+"""Inverse questions of `plan`: what is needed for a speed, and what a run costs.
 
 Each answer is a table for the screen and plain data for JSON. Searches vary every axis of a plan
 that nobody fixed, and leave the recipe as it is.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -15,16 +14,13 @@ from rich.table import Table
 
 from experiments.answer.trust import Trust, with_band
 from experiments.case.sizes import show_bytes, show_number
-from experiments.case.spec import Spec
 from experiments.case.target import plan_flags
 from experiments.cli import Answer
 from experiments.screen import headed, pairs, tracked, working
 from zo2sim.memory.account import MemoryPlace
-from zo2sim.models.config.wider import Widths
-from zo2sim.models.presets import names, preset, resolve_config
+from zo2sim.plan.file import fields_of
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction, predict
-from zo2sim.search.largest import Edge, Feasibility, deepest, rooms_for, widest
 from zo2sim.search.least_link import LeastLink, least_link
 from zo2sim.search.least_memory import LeastMemory, Unreachable, least_memory
 from zo2sim.search.search import Found
@@ -60,41 +56,6 @@ def target(base: Case, tokens_per_s: float, fixed: Collection[str] = ()) -> Answ
     content["link"] = _link_content(link)
     _add_link(table, link, base)
     return told(table, content, yes=yes or isinstance(link, LeastLink))
-
-
-def largest(spec: Spec, fixed: Collection[str] = ()) -> Answer:
-    """Which presets fit the machine, and how deep or wide the case's own model may get."""
-    base, every = spec.case(), [preset(name) for name in names()]
-    sequence = base.recipe.sequence
-    presets = [model for model in every if not (model.learned and model.exceeds(sequence))]
-    rooms = rooms_for(presets, base, fixed)
-    family = tuple(model for model in presets if model.family == base.model.family)
-    edges, config = {}, resolve_config(spec.model)
-    with working("deepest and widest model"):
-        edges["deepest"] = deepest(base, fixed)
-        if config is not None:  # a traced model has one width: that of its class
-            widths = Widths(model=base.model, config=config, family=family)
-            edges["widest"] = widest(base, widths, fixed)
-    fitting = [room for room in rooms if room.fits]
-    failing = next((room for room in rooms if not room.fits), None)
-    table = headed("", "parameters", "verdict", title=f"largest model that fits{kept(base, fixed)}")
-    if fitting:
-        _add_room(table, fitting[-1])
-    if failing is not None:
-        _add_room(table, failing)
-    for edge in edges.values():
-        for room in (edge.fits, edge.fails):
-            if room is not None:
-                _add_room(table, room)
-    content = {
-        "fixed": {name: getattr(base.plan, name) for name in sorted(fixed)},
-        "presets": {room.model.name: _room_content(room) for room in rooms},
-        "too_few_positions": [model.name for model in every if model not in presets],
-        "largest": fitting[-1].model.name if fitting else None,
-        "widest": None,
-        **{name: _edge_content(base, edge) for name, edge in edges.items()},
-    }
-    return told(table, content, yes=bool(fitting))
 
 
 def kept(base: Case, fixed: Collection[str]) -> str:
@@ -184,15 +145,6 @@ def _speed(tokens_per_s: float) -> str:
     return f"{show_number(tokens_per_s)} tokens/s"
 
 
-def _add_room(table: Table, room: Feasibility) -> None:
-    verdict = "fits"
-    if room.missing:
-        verdict = "; ".join(room.missing)
-    elif room.case.plan.tier == "nvme":
-        verdict = "fits with --tier nvme"
-    table.add_row(escape(room.model.name), f"{room.model.elements / GIGA:.4g} B", verdict)
-
-
 def _memory_content(found: LeastMemory | Unreachable) -> dict[str, Any]:
     if isinstance(found, Unreachable):
         return {"bytes": None, "at_most_tokens_per_s": found.tokens_per_s}
@@ -218,23 +170,7 @@ def _link_content(found: LeastLink | Unreachable) -> dict[str, Any]:
 
 def _found_content(found: Found) -> dict[str, Any]:
     return {
-        "plan": asdict(found.case.plan),
+        "plan": fields_of(found.case.plan),
         "tokens_per_s": found.tokens_per_s,
         "tokens_per_s_band": list(_band(found)),
-    }
-
-
-def _room_content(room: Feasibility) -> dict[str, Any]:
-    return {"elements": room.model.elements, "fits": room.fits, "missing": list(room.missing)}
-
-
-def _edge_content(base: Case, edge: Edge) -> dict[str, Any]:
-    return {
-        "model": base.model.name,
-        "hidden": None if edge.fits is None else edge.fits.model.hidden,
-        "blocks": None if edge.fits is None else edge.fits.model.num_blocks,
-        "elements": None if edge.fits is None else edge.fits.model.elements,
-        "fails_at_hidden": None if edge.fails is None else edge.fails.model.hidden,
-        "fails_at_blocks": None if edge.fails is None else edge.fails.model.num_blocks,
-        "missing": [] if edge.fails is None else list(edge.fails.missing),
     }

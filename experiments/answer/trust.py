@@ -1,10 +1,11 @@
 """How far to trust a prediction: what stands beside every one that is shown."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from analysis.report.wording import span
+from analysis.report.wording import seconds, span
 from experiments.case.sizes import show_number, show_seconds
 from zo2sim.cost.parts import KERNELS
 from zo2sim.machines.machine import Machine
@@ -57,12 +58,18 @@ class Trust:
 
     @property
     def words(self) -> dict[str, str]:
-        """By topic: what the band is made of, what it lacks, hold-out error, extrapolation."""
+        """By topic: what the band is made of and lacks, hold-out error, extrapolation, sources."""
         return {
             "band_holds": "; ".join(self.band.holds) or _NONE,
             "band_lacks": ", ".join(self.band.lacks) or _NONE,
             **_standing(self.machine, self.extrapolated),
         }
+
+    @property
+    def grounds(self) -> dict[str, str]:
+        """For a report: the words, and the band that they are about."""
+        own = self.band
+        return {"band": f"{span(own.low_step_s, own.high_step_s, seconds)} per step", **self.words}
 
     @property
     def content(self) -> dict[str, Any]:
@@ -159,11 +166,24 @@ def standing(case: Case) -> dict[str, str]:
     return _standing(case.machine, extrapolations(case))
 
 
+def unbanded(machine: Machine, extrapolated: str) -> dict[str, str]:
+    """For a report on what has no band; ``extrapolated`` says what nobody measured."""
+    lacking = {"band": _NONE, "band_holds": _NONE, "band_lacks": "every constant"}
+    return {**lacking, **_standing(machine, (extrapolated,))}
+
+
 def _standing(machine: Machine, extrapolated: tuple[str, ...]) -> dict[str, str]:
     return {
         "hold_out_error": hold_out_words(machine),
         "extrapolated": "; ".join(extrapolated) or _NONE,
+        "sources": sources(machine),
     }
+
+
+def sources(machine: Machine) -> str:
+    """How many of its constants each kind of evidence gives: ``8 datasheet, 3 measured``."""
+    kinds = Counter(quantity.provenance for quantity in machine.quantities.values())
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
 def hold_out_words(machine: Machine) -> str:

@@ -13,6 +13,8 @@ from experiments.answer.trust import Trust, with_band
 from experiments.case.sizes import show_number, show_seconds
 from experiments.screen import bar, headed, left, pairs, show_command
 from zo2sim.memory.account import GIB, Demand, MemoryPlace
+from zo2sim.plan.choices import Plan
+from zo2sim.predict.case import socket_bytes
 from zo2sim.predict.predict import Prediction
 
 _NAMES = {MemoryPlace.NVME: "drive"}
@@ -44,7 +46,9 @@ class Verdict:
         if 0.0 < share < 1.0:
             shown = share if self.prediction.fit else 1.0 - share
             verdict += f", in {shown:.0%} of what the machine's sizes may be"
-        name = escape(f"{case.model.name} on {case.machine.name}, {case.plan.policy}")
+        plan = case.plan
+        shared = "" if plan.devices == 1 else f", {_shared(plan)}"
+        name = escape(f"{case.model.name} on {case.machine.name}, {plan.policy}{shared}")
         return f"{name}: {verdict}"
 
     def show(self, console: Console) -> None:
@@ -82,6 +86,11 @@ class Verdict:
                     self._amount(place),
                 )
                 yield _NAMES.get(place.place, str(place.place)), row
+        sockets = socket_bytes(self.prediction.case)
+        if len(sockets) > 1:
+            room = self.prediction.case.machine.host.memory_bytes.value / len(sockets)
+            need = " + ".join(f"{nbytes / GIB:.1f}" for nbytes in sockets)
+            yield "sockets", f"{need} GiB of blocks, {room / GIB:.0f} GiB each"
 
     def _amount(self, place: Demand) -> str:
         need, have = place.needed_bytes / GIB, place.available_bytes / GIB
@@ -109,6 +118,12 @@ class Verdict:
                 after.bound.words[0],
             )
         return table
+
+
+def _shared(plan: Plan) -> str:
+    """How several devices share the work: ``4 devices, ring of 2 lane groups``."""
+    groups = f" of {plan.lane_groups} lane groups a sign" if plan.lane_groups > 1 else ""
+    return f"{plan.devices} devices, {plan.placement}{groups}"
 
 
 def _binds(found: Prediction) -> str:

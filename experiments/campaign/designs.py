@@ -202,6 +202,41 @@ _HELD_OUT_PLANS = {
 }
 
 
+def integer_runs() -> Iterator[RunSpec]:
+    """Frozen blocks in integer formats behind limited links, beside adapters or with their scales.
+
+    Held out as those of `held_out_runs` are, whose models they have: no calibration runs a block
+    in such a format. At the slowest rate the link binds, though it carries four bits.
+    """
+    models = {
+        "opt 448": opt(448, 4, vocab=1600),
+        "llama 320": llama(320, 5, vocab=1200),
+        "opt 224": opt(224, 6, vocab=800),
+    }
+    plans = {
+        "zo2": Plan(),
+        "1 slot": Plan(num_slots=1),
+        "1 resident": Plan(resident_blocks=1),
+        "W+ and W-": Plan(scratch_copies=2),
+    }
+    ways = ("lora:4", "scales")
+    formats = (Dtype.INT4, Dtype.INT4_ASYM, Dtype.INT8)
+    rates = (0.02e9, 0.1e9, 0.5e9)
+    sizes = ((1, 80), (2, 56), (1, 160))
+    for number in range(12):
+        model, plan = [*models][number % 3], [*plans][(number + number // 4) % 4]
+        way, form = ways[(number + number // 3) % 2], formats[(number + number // 3) % 3]
+        rate, (batch, sequence) = rates[(number // 2) % 3], sizes[(number + number // 6) % 3]
+        how = recipe(batch=batch, sequence=sequence, storage=form)
+        yield RunSpec(
+            name=f"{model}, {form}, {way}, {batch}x{sequence}, {plan}, {_speed(rate)}",
+            config=models[model],
+            plan=plans[plan],
+            recipe=replace(how, trainable=way),
+            link_bytes_per_s=rate,
+        )
+
+
 def device_runs() -> Iterator[RunSpec]:
     """Models of some hundred million weights: streamed, rarely written back, and resident."""
     wide, gated = opt(2048, 6, vocab=8192), llama(2048, 6, vocab=8192)

@@ -1,5 +1,5 @@
 """From flags to a case. Imports `cli` only.
 
 `spec` is what was asked, as plain data, and `target` its flags; `axes` reads grids, `sizes` bytes
-and seconds.
+and seconds; `computer` is what this computer says of itself.
 """

@@ -15,6 +15,7 @@ from zo2sim.machines.file import resolve as resolve_machine
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all, scale_link
 from zo2sim.plan.choices import Plan, Recipe, of_policy
+from zo2sim.plan.file import fields_of
 from zo2sim.predict.case import Case, asked
 
 LINK_SCALE = "link.scale"
@@ -52,7 +53,7 @@ class Spec:
         return {
             "model": self.model,
             "machine": self.machine,
-            **asdict(self.plan),
+            **fields_of(self.plan),
             **asdict(self.recipe),
             **dict(self.changes),
         }

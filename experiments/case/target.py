@@ -13,11 +13,14 @@ from experiments.case.sizes import parse_bytes
 from experiments.case.spec import Spec
 from experiments.cli import read_text
 from experiments.flags import PLAN, RECIPE, flag_of, refuse
-from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.machines.file import resolve
+from zo2sim.models.presets import storage_of
+from zo2sim.plan.choices import Plan, Recipe, of_policy
 from zo2sim.plan.file import parse
 from zo2sim.plan.refusals import unread
-from zo2sim.predict.case import Case, of_usual_length
+from zo2sim.predict.case import Case, of_usual_devices, of_usual_length
 
+_SEVERAL = ("all",)  # what stands for several machines, each of which has one device
 SITE = ("--model", "--machine", "--device-memory", "--host-memory")
 
 
@@ -84,13 +87,22 @@ class Target(Site):
     def chosen(self) -> tuple[Plan, Recipe]:
         """Plan and recipe of the file, or of the flags.
 
-        A sequence that nobody chose is no longer than the model has positions.
+        A sequence that nobody chose is no longer than the model has positions. Blocks that are
+        frozen stay in the integer format that the model's folder has them in, unless one is chosen.
+        Devices that nobody chose are all that the machine has.
         """
         if self.plan_file is not None:
             return parse(read_text(self.plan_file), where=str(self.plan_file))
-        if "--sequence" in self.given:
-            return self.plan, self.recipe
-        return self.plan, of_usual_length(model_of(self.model), self.recipe)
+        recipe = self.recipe
+        if "--sequence" not in self.given:
+            recipe = of_usual_length(model_of(self.model), recipe)
+        stored = storage_of(self.model)
+        if stored is not None and recipe.frozen_blocks and "--storage-dtype" not in self.given:
+            recipe = replace(recipe, storage_dtype=stored)
+        if self.machine in _SEVERAL:
+            return self.plan, recipe
+        used = of_policy(self.plan, recipe)
+        return of_usual_devices(resolve(self.machine), self.plan, used, self.fixed), recipe
 
     @property
     def spec(self) -> Spec:
@@ -106,9 +118,10 @@ class Target(Site):
 
 
 def refuse_unread(flags: frozenset[str], plan: Plan) -> None:
-    """Raise ``ValueError`` where a flag means nothing with the plan's policy."""
-    names = [flag for flag, field in (PLAN | RECIPE).items() if field in unread(plan)]
-    refuse(flags, names, f"with --policy {plan.policy}")
+    """Raise ``ValueError`` where a flag means nothing with the plan's policy or its one device."""
+    for flag, field in (PLAN | RECIPE).items():
+        if field in unread(plan):
+            refuse(flags, (flag,), f"with --{unread(plan)[field]}")
 
 
 def plan_flags(case: Case, recipe: Recipe) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from analysis.validation.op_errors import suspects
 from analysis.validation.peak_memory import MemoryScores
 from analysis.validation.promise import promises
 from analysis.validation.scores import Scores, coverage_interval
+from experiments.answer.trust import Trust
 from experiments.campaign.recorded_run import write_recorded
 from experiments.cli import claim, read_text, write_file
 from experiments.comparison.compared import (
@@ -32,6 +33,7 @@ from zo2sim.machines.evidence import Validation
 from zo2sim.machines.evidence_file import with_validation
 from zo2sim.machines.file import load
 from zo2sim.machines.machine import Machine
+from zo2sim.plan.file import fields_of
 
 _SIGMAS = 1.96  # standard errors to each end of a 95 % interval
 
@@ -61,6 +63,7 @@ def write_validation(
         scores=scores,
         operations=errors_of(found),
         settings={one.run.spec.name: one.settings for one in found},
+        grounds=Trust.of(found[0].prediction).words,
         remarks=[f"{text}." for text in diverged(found)],
         has_residuals=bool(residuals),
         extra={"beyond calibration": extrapolated} if extrapolated else {},
@@ -128,7 +131,8 @@ def _records(found: Sequence[Validated], backend: str) -> Iterator[dict[str, Any
     """A row per number: ``low`` and ``high`` end the 90 % band, or the 95 % interval measured."""
     identity = run_id(one.run.spec.name for one in found)
     for one in found:
-        c, plan, recipe = one.comparison, asdict(one.run.spec.plan), asdict(one.run.spec.recipe)
+        c, spec = one.comparison, one.run.spec
+        plan, recipe = fields_of(spec.plan), asdict(spec.recipe)
         settings = {"configuration": c.name, **one.settings, **plan, **recipe}
         common = {"run_id": identity, "config_hash": run_id([str(settings)]), **settings}
         reach_s = _SIGMAS * c.step_s * c.standard_error

@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from experiments.arguments import asks_for_help
+from experiments.entry.arguments import asks_for_help
 from experiments.entry.unloaded import keep_unloaded
 from experiments.entry.verbs import GROUPS, VERBS
 from zo2sim import __version__

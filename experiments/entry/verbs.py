@@ -8,7 +8,10 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "tune": "the best plan for a machine, and how good it can get at all",
         "models": "the models that are known by name",
         "machines": "the machines that are known by name; --here describes this one",
+        "page": "a page with sliders, in one file that works offline",
+        "serve": "the same page with exact answers, on this computer alone",
         "sensitivity": "what the step time depends on, and where what binds changes",
+        "scale": "what many workers make of a step, over a LAN or the internet",
         "baseline": "first-order training (AdamW, ZeRO-Offload, ...) in the same terms",
     },
     "Train (needs zo2sim[rt])": {

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import zo2sim
-from experiments.arguments import typed_command
+from experiments.entry.arguments import typed_command
 from experiments.folder.import_closure import ImportClosure
 
 _ANSWERS = "experiments.jobs.job"

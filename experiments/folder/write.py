@@ -33,9 +33,12 @@ from analysis.plots.style import svg_text
 from analysis.report.document import Document
 from analysis.report.document_file import dump
 from analysis.report.plain import plain_document
+from analysis.report.trust import states_trust
 from experiments.cli import MARK, write_file, write_json
 from experiments.folder import write as folder
 from experiments.folder.provenance import run_id
+from zo2sim.plan.choices import Plan
+from zo2sim.plan.file import fields_of
 
 JOURNAL = "journal"
 """Where a run's folder keeps what the engine resumes from."""
@@ -84,6 +87,9 @@ class Run:
                     f"records of {self.verb} must have the columns {', '.join(RECORD_COLUMNS)}; "
                     f"missing: {', '.join(missing)}"
                 )
+        said = self.document
+        if said is not None and not said.is_assembled and not states_trust(said):
+            raise ValueError(f"the report of {self.verb} must say how far to trust it")
         for name in self.traces:
             if not name.endswith(".json.gz") or Path(name).name != name:
                 raise ValueError(f"a trace must be called NAME.json.gz; got {name!r}")
@@ -213,6 +219,7 @@ def settings(config: object) -> dict[str, Any]:
     assert is_dataclass(config), "a command is configured by a dataclass"
     assert not isinstance(config, type), "settings are those of an instance"
     values = {k: v for k, v in asdict(config).items() if k not in _OF_THIS_CALL}
+    values |= {k: fields_of(v) for k in values if isinstance(v := getattr(config, k), Plan)}
     return json.loads(json.dumps(values, default=str))
 
 

@@ -15,8 +15,7 @@ from experiments.jobs.job import Job
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.memory.runtime import account, slot_bytes
-from zo2sim.models.presets import config, preset
-from zo2sim.models.presets import names as model_names
+from zo2sim.models.presets import every, resolve
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.refusals import refusal
 
@@ -112,15 +111,16 @@ def breakdown() -> Iterator[Job]:
 
 def with_24gb() -> Iterator[Job]:
     """Every model of the presets on the card with 24 GB, by how its weights are kept."""
-    for name in model_names():
-        positions = config(name).get("max_position_embeddings", config(name).get("n_positions"))
-        recipe = Recipe(sequence=min(SEQUENCE, int(str(positions))))
+    for name in every():
+        recipe = Recipe(sequence=min(SEQUENCE, resolve(name).max_positions or SEQUENCE))
         fp8 = replace(recipe, storage_dtype=Dtype.FP8, wire_dtype=Dtype.FP8)
+        int4 = replace(recipe, trainable="lora:16", storage_dtype=Dtype.INT4)
         ways = {
             "fp16": (Plan(), recipe),
             "fp16, pinned by PyTorch": (Plan(pinning="rounded"), recipe),
             "fp16, card filled": (Plan(), recipe),
             "fp8 master": (Plan(), fp8),
+            "int4, LoRA": (Plan(), int4),
             "fp16, NVMe": (Plan(tier="nvme"), recipe),
         }
         for label, (plan, step) in ways.items():
@@ -159,7 +159,7 @@ def _free_bytes(name: str, plan: Plan, recipe: Recipe) -> int:
     """Room that the plan leaves on the card; negative where it does not fit."""
     device = named(CARD).device
     context_bytes = int(device.context_bytes.value)
-    needed = account(preset(name), plan, recipe, context_bytes=context_bytes).device_bytes
+    needed = account(resolve(name), plan, recipe, context_bytes=context_bytes).device_bytes
     return int(device.memory_bytes.value) - needed
 
 
@@ -170,7 +170,7 @@ def _slots_that_fit(name: str, plan: Plan, recipe: Recipe) -> Plan:
 
 def _filled(name: str, plan: Plan, recipe: Recipe) -> Plan:
     """As many resident blocks as the card has room for."""
-    model, free = preset(name), _free_bytes(name, plan, recipe)
+    model, free = resolve(name), _free_bytes(name, plan, recipe)
     block = slot_bytes(model, plan, recipe)
     stay = min(model.num_blocks, max(0, free) // block)
     while stay and _free_bytes(name, replace(plan, resident_blocks=stay), recipe) < 0:

@@ -3,7 +3,7 @@
 Rows stand in the order of the jobs, whoever answered them when: the same jobs give the same bytes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from experiments.case.spec import Spec
 from experiments.cli import whole
 from experiments.folder.write import NUMBERS, RECORD_COLUMNS, inert
 from experiments.jobs.job import Job
 from experiments.jobs.tables import long, run_id_of
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.file import fields_of
 
 _GROUP = 250  # jobs per row group
 _MOST_CSV_JOBS = 10_000
@@ -26,7 +28,7 @@ _TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 
 def write_records(out: Path, jobs: Sequence[Job], answers: Mapping[str, Mapping[str, Any]]) -> None:
     """``records.parquet`` in the folder ``out``, and ``records.csv`` where that stays small."""
-    schema = _schema(key for job in jobs for key, _ in job.spec.changes)
+    schema = _schema([job.spec for job in jobs])
     identity = run_id_of(jobs)
     with (
         whole(out / "records.parquet") as partial,
@@ -53,9 +55,11 @@ def _csv(path: Path, names: Sequence[str], *, num_jobs: int) -> Iterator[IO[str]
             yield file
 
 
-def _schema(changes: Iterable[str]) -> pa.Schema:
-    """Columns of every row, whatever the first ones hold; ``changes`` are machine constants."""
-    settings = {**asdict(Plan()), **asdict(Recipe())}
+def _schema(specs: Sequence[Spec]) -> pa.Schema:
+    """Columns of every row, whatever the first ones hold."""
+    plan = max((spec.plan for spec in specs), key=lambda plan: plan.devices, default=Plan())
+    settings = {**fields_of(plan), **asdict(Recipe())}
+    changes = (key for spec in specs for key, _ in spec.changes)
     texts = ("question", "label", "model", "machine")
     columns = {
         **dict.fromkeys(RECORD_COLUMNS, pa.string()),

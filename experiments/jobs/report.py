@@ -14,13 +14,13 @@ from analysis.plots.sweep.figures import sweep_figures
 from analysis.report.document import TRACE
 from analysis.report.sweep.document import sweep_document
 from experiments.case.sizes import show_seconds
+from experiments.folder.traces import TraceFormat, trace_text
 from experiments.folder.write import Run
 from experiments.jobs.job import Job
 from experiments.jobs.published import kernel_errors, memory_claims
 from experiments.jobs.tables import device_items, run_id_of, wide, wide_row
 from zo2sim.memory.runtime import slot_bytes
 from zo2sim.predict.predict import Prediction, predict
-from zo2sim.simulate.perfetto import to_json
 
 _MOST_GRID_ROWS = 1000
 _HEADLINE = ("fits", "tokens_per_s", "step_s", "lower_bound_s", "hold_out_error")
@@ -57,7 +57,14 @@ def _largest(column: pd.Series) -> float | None:
     return None if column.empty else float(column.max())
 
 
-def with_report(run: Run, jobs: Sequence[Job], answers: Answers, table: pd.DataFrame) -> Run:
+def with_report(
+    run: Run,
+    jobs: Sequence[Job],
+    answers: Answers,
+    table: pd.DataFrame,
+    *,
+    trace_format: TraceFormat = "perfetto",
+) -> Run:
     """The run with words, figures, and the trace of the case that is drawn."""
     shown = wide([wide_row(jobs[n], answers[jobs[n].key]) for n in _shown(table)])
     drawn = (job for job in jobs if job.question == "timeline" or len(jobs) == 1)
@@ -77,10 +84,9 @@ def with_report(run: Run, jobs: Sequence[Job], answers: Answers, table: pd.DataF
         shown,
         claims,
         trace=trace,
-        slot_bytes=None if traced is None else _slot_bytes(traced),
         items=device_items(itemised) if itemised else None,
     )
-    traces = {} if traced is None else {TRACE: _perfetto(traced, run.provenance)}
+    traces = {} if traced is None else {TRACE: _trace(traced, trace_format, run.provenance)}
     return replace(run, document=document, figures=figures, traces=traces)
 
 
@@ -91,13 +97,16 @@ def _shown(table: pd.DataFrame) -> list[int]:
     return [int(number) for number in table.index.difference(best.index[_MOST_GRID_ROWS:])]
 
 
-def _perfetto(traced: Prediction, source: Mapping[str, str]) -> str:
-    name = f"{traced.case.model.name} on {traced.case.machine.name}"
-    return to_json(traced.trace, name=name, metadata=source, slot_bytes=_slot_bytes(traced))
-
-
-def _slot_bytes(traced: Prediction) -> int:
-    return slot_bytes(traced.case.model, traced.case.plan, traced.case.recipe)
+def _trace(traced: Prediction, form: TraceFormat, source: Mapping[str, str]) -> str:
+    case = traced.case
+    return trace_text(
+        traced.trace,
+        form,
+        name=f"{case.model.name} on {case.machine.name}",
+        metadata=source,
+        slot_bytes=slot_bytes(case.model, case.plan, case.recipe),
+        copied_bytes=traced.copied_bytes,
+    )
 
 
 def _glance(summary: Mapping[str, Any]) -> dict[str, str]:

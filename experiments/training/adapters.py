@@ -11,7 +11,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from experiments.cli import json_object, read_text
-from zo2rt.model.discovery import find_blocks
+from zo2rt.model.discovery import Blocks, block_lists, find_blocks
 from zo2sim.checks import shown
 from zo2sim.plan.choices import Recipe
 
@@ -73,21 +73,23 @@ def check_rank(name: str, adapted: Any, recipe: Recipe) -> None:
         )
 
 
-def added(model: Any, rank: int, seed: int) -> Any:
+def added(
+    model: Any, rank: int, seed: int, blocks: str | None = None, task: str = "CAUSAL_LM"
+) -> Any:
     """The model with new adapters beside every linear layer of a block, which alone train.
 
     They change nothing yet (B = 0), and are the same for the same seed.
     """
     from peft import LoraConfig, get_peft_model  # takes seconds, and few runs need it
 
-    layers = _linear_layers(model)
+    layers = _linear_layers(model, blocks)
     transposed = any(isinstance(layer, Conv1D) for layer in layers.values())
     config = LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
         target_modules=[*layers],
         fan_in_fan_out=transposed,
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
@@ -102,11 +104,11 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+def _linear_layers(model: nn.Module, blocks: str | None) -> dict[str, nn.Module]:
     """Of the blocks, by their names in the model."""
-    inside = find_blocks(model).path + "."
+    found = Blocks.at(model, *block_lists(model)) if blocks is None else find_blocks(model, blocks)
     return {
         name: module
         for name, module in model.named_modules()
-        if name.startswith(inside) and isinstance(module, nn.Linear | Conv1D)
+        if found.block_of(name) is not None and isinstance(module, nn.Linear | Conv1D)
     }

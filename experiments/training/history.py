@@ -17,6 +17,7 @@ import pandas as pd
 from experiments.cli import read_text, write_file
 from zo2rt.journal import Record
 from zo2rt.steps.outcome import Outcome
+from zo2sim.writing import writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class History:
         """Append a line, durably enough for a kill of this process; an evaluation durably."""
         self._keep(line)
         if self.path is not None:
-            with self.path.open("a") as file:
+            with writing(self.path), self.path.open("a") as file:
                 file.write(_text(line))
                 file.flush()
                 if isinstance(line, Evaluation):

@@ -1,7 +1,7 @@
 """A model and its tokenizer from a folder or the local cache; never from the network."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_MAPPING_NAMES,
 )
 from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from experiments.answer.trust import summed
 from experiments.cli import json_object, read_text
 from experiments.training import adapters
+from zo2rt.checkpoint import Checkpoint, NotByShard
+from zo2rt.checkpoint.presence import present
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.loss import evaluating
 from zo2sim.checks import shown
@@ -45,13 +48,17 @@ _SEEN = 1e-5
 class LoadedModel:
     """A causal language model in eval mode, in the storage dtype, or PEFT's around one.
 
-    ``unused`` names weights of its folder that its class has no place for.
+    ``unused`` names weights of its folder that its class has no place for. Its weights are those
+    of ``checkpoint``, which reads them from the folder when they are needed; where that cannot be,
+    they are in memory, and ``whole`` says why.
     """
 
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     unused: tuple[str, ...] = ()
+    checkpoint: Checkpoint | None = None
+    whole: str | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -73,7 +80,12 @@ class LoadedModel:
         vocab = weight.shape[0]
         first = torch.arange(_TOKENS)[None] % vocab
         other = torch.cat((first[:, :1], vocab - 1 - first[:, 1:]), dim=1)
-        with evaluating(self.model), torch.no_grad():
+        there = (
+            nullcontext()
+            if self.checkpoint is None
+            else present(self.model, self.checkpoint.weights)
+        )
+        with there, evaluating(self.model), torch.no_grad():
             logits, others = (self.model(ids).logits[:, 0].float() for ids in (first, other))
         change = float((logits - others).abs().max() / logits.abs().max())
         rounding = max(_SEEN, 4 * torch.finfo(self.model.dtype).eps)
@@ -92,10 +104,13 @@ def quieten() -> None:
     logging.set_verbosity_error()
 
 
-def load(name: str, source: str | Path, recipe: Recipe, seed: int) -> LoadedModel:
+def load(
+    name: str, source: str | Path, recipe: Recipe, seed: int, blocks: str | None = None
+) -> LoadedModel:
     """The model of a folder, or of a Hugging Face id in the local cache; with LoRA, with adapters.
 
-    They are the folder's, or new ones of the recipe's rank and this seed. Raises ``ValueError``
+    They are the folder's, or new ones of the recipe's rank and this seed, in the lists that
+    ``blocks`` names or all that hold blocks. Raises ``ValueError``
     where there is no model, it is no causal language model, or some of its weights are missing.
     """
     base = adapters.base_of(name, Path(source))
@@ -106,7 +121,7 @@ def load(name: str, source: str | Path, recipe: Recipe, seed: int) -> LoadedMode
             model = adapters.opened(loaded.model, Path(source))
         adapters.check_rank(name, model, recipe)
     elif recipe.lora_rank is not None:
-        model = adapters.added(loaded.model, recipe.lora_rank, seed)
+        model = adapters.added(loaded.model, recipe.lora_rank, seed, blocks)
     else:
         return loaded
     return replace(loaded, model=model)
@@ -118,14 +133,55 @@ def _loaded(name: str, tokens: str | Path, base: str | Path, recipe: Recipe) -> 
     with _readable(name):
         tokenizer = AutoTokenizer.from_pretrained(tokens, **_LOCAL)
         dtype = TORCH_DTYPES[recipe.plain_dtype]
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, output_loading_info=True, **_LOCAL
-        )
-        model, found = loaded
-    _check_class(name, model.config)
-    _check_complete(name, found["missing_keys"])
-    unused = tuple(sorted(found["unexpected_keys"]))
-    return LoadedModel(name=name, model=model.eval(), tokenizer=tokenizer, unused=unused)
+        try:
+            found = _by_shard(name, base, tokenizer, dtype)
+        except NotByShard as error:
+            found = _whole(name, base, tokenizer, dtype, str(error))
+    loaded, missing = found
+    _check_class(name, loaded.model.config)
+    _check_complete(name, missing)
+    return loaded
+
+
+def _by_shard(
+    name: str, base: str | Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
+) -> tuple[LoadedModel, Collection[str]]:
+    """The model without its weights, and the names of those that are missing."""
+    checkpoint = Checkpoint(AutoModelForCausalLM, _folder_of(base), dtype)
+    loaded = LoadedModel(
+        name=name,
+        model=checkpoint.model,
+        tokenizer=tokenizer,
+        unused=checkpoint.unused,
+        checkpoint=checkpoint,
+    )
+    return loaded, checkpoint.missing
+
+
+def _whole(
+    name: str, base: str | Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, why: str
+) -> tuple[LoadedModel, Collection[str]]:
+    """The model with its weights in memory, and the names of those that are missing."""
+    read: Any = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, output_loading_info=True, **_LOCAL
+    )
+    model, found = read
+    loaded = LoadedModel(
+        name=name,
+        model=model.eval(),
+        tokenizer=tokenizer,
+        unused=tuple(sorted(found["unexpected_keys"])),
+        whole=f"{name} is loaded whole, not by shard: {why}",
+    )
+    return loaded, found["missing_keys"]
+
+
+def _folder_of(base: str | Path) -> Path:
+    """Where the files of a model lie that is in the local cache."""
+    if Path(base).is_dir():
+        return Path(base)
+    config: Any = cached_file(str(base), "config.json", local_files_only=True)
+    return Path(config).parent
 
 
 @contextmanager

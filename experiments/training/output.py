@@ -16,6 +16,7 @@ from analysis.report.document import TRACE
 from experiments.answer.trust import Trust
 from experiments.folder import write as folder
 from experiments.folder.provenance import provenance, run_id
+from experiments.folder.traces import trace_text
 from experiments.folder.write import Run
 from experiments.training.history import Evaluation
 from experiments.training.observation import Observed
@@ -26,9 +27,10 @@ from experiments.training.trouble import trouble
 from experiments.training.verdict import Verdict
 from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
+from zo2sim.plan.choices import Plan
+from zo2sim.plan.file import fields_of
 from zo2sim.predict.own_lanes import ranks_step
 from zo2sim.predict.predict import Prediction
-from zo2sim.simulate.perfetto import to_json
 from zo2sim.simulate.trace import Trace, Window
 
 _STEP_UNITS = {"loss": "nat", "g": "nat", "lr": "1", "wall_s": "s", "exposed_s": "s"}
@@ -68,7 +70,7 @@ def output(
         records=folder.records([*_records(config, prepared, run, observed)]),
         samples=observed.table,
         figures=figures,
-        traces={TRACE: to_json(run.trace, name=name, metadata=source)},
+        traces={TRACE: trace_text(run.trace, config.trace_format, name=name, metadata=source)},
         document=finetuning_document(
             summary,
             **_plan(prepared),
@@ -107,6 +109,7 @@ def summary_of(
         "task": prepared.task.name,
         "policy": str(prepared.plan.policy),
         "backend": config.backend,
+        **_devices(prepared.plan),
         "threads": config.num_threads,
         "steps": run.num_steps,
         "steps_wanted": config.steps,
@@ -129,6 +132,13 @@ def summary_of(
         "compared_with": None if config.against is None else str(config.against),
         "differs_in": None if reference is None else list(differences(run, reference)),
     }
+
+
+def _devices(plan: Plan) -> dict[str, Any]:
+    """What several devices share, and how."""
+    if plan.devices == 1:
+        return {}
+    return {"devices": plan.devices, "placement": plan.placement, "lane_groups": plan.lane_groups}
 
 
 def _predicted(
@@ -215,7 +225,7 @@ def _run_id(config: Config, prepared: Setup) -> str:
 
 
 def _plan(prepared: Setup) -> dict[str, Any]:
-    return {"plan": asdict(prepared.plan), "recipe": asdict(prepared.recipe)}
+    return {"plan": fields_of(prepared.plan), "recipe": asdict(prepared.recipe)}
 
 
 def _reference(config: Config, reference: Trained | None) -> tuple[str, pd.DataFrame] | None:

@@ -19,6 +19,7 @@ from rich.progress import (
 
 from zo2rt.steps.outcome import Outcome
 
+_MB = 1_000_000
 _SMOOTHING = 0.95  # weight of what came before in the loss that is shown
 
 
@@ -61,6 +62,22 @@ def counter(bar: Progress, title: str, *, total: int) -> Callable[[float], None]
         bar.update(tasks[0], advance=1, numbers=f"loss {loss:.3f}")
 
     return count
+
+
+def reader(bar: Progress) -> Callable[[int, int], None]:
+    """Shows how much of a model's weights was read; a model is read more than once."""
+    tasks: list[TaskID] = []
+    read = 0
+
+    def show(num_bytes: int, total: int) -> None:
+        nonlocal read
+        read += num_bytes
+        if not tasks:
+            tasks.append(bar.add_task("reading weights, MB", total=total // _MB, numbers=""))
+        passes, rest = divmod(read, total)
+        bar.update(tasks[0], completed=rest // _MB, numbers=f"pass {passes + 1}")
+
+    return show
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from torch import nn
 from experiments.folder.write import JOURNAL
 from experiments.training.batches import Batches, Weighted
 from experiments.training.history import Evaluation, History
+from experiments.training.loaded_model import LoadedModel
 from experiments.training.settings import BackendName, Course
 from experiments.training.setup import Setup, opened
-from zo2rt.backends import Backend
+from zo2rt.backends import Backend, StreamFailed
 from zo2rt.data.ranking import error_rate
 from zo2rt.engine.engine import Engine, MezoSgd, Objective, Room
 from zo2rt.exchange import ALONE, Exchange
@@ -21,6 +23,14 @@ from zo2rt.model.loss import LossFn, model_loss
 from zo2rt.steps.outcome import Outcome, finite
 from zo2sim.plan.choices import Plan
 from zo2sim.simulate.trace import Trace
+from zo2sim.writing import writing
+
+Reading = Callable[[int, int], None]
+"""Hears of every tensor that is read how many bytes it has, and of how many in all."""
+
+
+def unheard(*_: int) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +70,12 @@ class TrainingRun:
     plan: Plan
     optimizer: MezoSgd
     course: Course
+    blocks: str | None = None
     folder: Path | None = None
     limit: Room
     exchange: Exchange = ALONE
     """With the other ranks; rank 0 keeps the history, and writes."""
+    reading: Reading = unheard
 
     def run(
         self,
@@ -73,18 +85,24 @@ class TrainingRun:
     ) -> Trained:
         """Train what is left. ``history`` and ``watch`` are made for the steps already done."""
         loaded = prepared.load()
+        if loaded.checkpoint is not None:
+            total = loaded.checkpoint.num_bytes
+            loaded.checkpoint.told = lambda num_bytes: self.reading(num_bytes, total)
         with (
-            opened(self.backend, own_core=self.own_core) as backend,
-            self._engine(loaded.model, prepared, backend) as engine,
+            _files_told(),
+            opened(self.backend, own_core=self.own_core, devices=self.plan.devices) as backend,
+            self._engine(loaded, prepared, backend) as engine,
         ):
             kept, first = history(engine.num_steps), engine.num_steps
             fine_tune(engine, prepared.reading, self.course, kept, watch=watch(first))
             trace = engine.trace()
             engine.flush()
             if self.folder is not None and engine.num_steps >= self.course.steps:
-                engine.save(self.folder / "model")
+                target = self.folder / "model"
+                engine.save(target)
                 if self.exchange.rank == 0:
-                    loaded.tokenizer.save_pretrained(self.folder / "model")
+                    with writing(target):
+                        loaded.tokenizer.save_pretrained(target)
         return Trained(
             history=kept,
             num_steps=engine.num_steps,
@@ -97,18 +115,30 @@ class TrainingRun:
             ranks=self.exchange.size,
         )
 
-    def _engine(self, model: nn.Module, prepared: Setup, backend: Backend) -> Engine:
+    def _engine(self, loaded: LoadedModel, prepared: Setup, backend: Backend) -> Engine:
         return Engine(
-            model,
+            loaded.model,
             self.plan,
             prepared.recipe,
-            Objective(example=prepared.reading.example),
+            Objective(example=prepared.reading.example, blocks=self.blocks),
             backend=backend,
             optimizer=self.optimizer,
             folder=None if self.folder is None else self.folder / JOURNAL,
             limit=self.limit,
             exchange=self.exchange,
+            checkpoint=loaded.checkpoint,
         )
+
+
+@contextmanager
+def _files_told() -> Iterator[None]:
+    """What could not be written is told as that, on whichever stream it was to be."""
+    try:
+        yield
+    except StreamFailed as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
 
 
 def fine_tune(

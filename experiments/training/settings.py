@@ -14,6 +14,7 @@ from experiments.cli import json_object, read_text
 from experiments.flags import PLAN as PLAN_FLAGS
 from experiments.flags import RECIPE as RECIPE_FLAGS
 from experiments.flags import refuse
+from experiments.folder.traces import TraceFormat
 from experiments.training.places import found, told
 from experiments.training.tiny_model import NAME as TINY
 from zo2rt.engine.engine import MezoSgd, Room
@@ -21,7 +22,7 @@ from zo2rt.optimizer import Estimator, Rule
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import names, resolve
 from zo2sim.plan.choices import Plan, Policy, Recipe
-from zo2sim.plan.file import from_fields, parse
+from zo2sim.plan.file import fields_of, from_fields, parse
 
 BackendName = Literal["host", "virtual", "cuda"]
 Schedule = Literal["constant", "linear"]
@@ -42,7 +43,14 @@ USUAL: dict[str, float | None] = {"lr": 1e-6, "eps": 1e-3, "clip": None}
 """What MeZO (arXiv:2305.17333) fine-tunes OPT-13B with, or a tenth of the rate."""
 PREDICTED_THREADS = 1
 """A machine that computes on its host is described, and calibrated, by what one core takes."""
-_OF_THIS_CALL = ("out", "resume", "json", "no_report", "flags")  # no part of a run's settings
+_OF_THIS_CALL = (
+    "out",
+    "resume",
+    "json",
+    "no_report",
+    "trace_format",
+    "flags",
+)  # no part of a run's settings
 _MOVED = ("data", "eval_data", "model", "machine")  # files that may lie elsewhere by now
 _RESUMED = {f"--{name.replace('_', '-')}": name for name in ("steps", *_MOVED)}
 """What a call that resumes may say by these flags: go on to so many steps, and where files lie."""
@@ -94,6 +102,9 @@ class Config:
     recipe: Recipe = RECIPE
     model: str = TINY
     """'tiny', which the run makes for itself; a folder; or an id in the local cache."""
+    blocks: str | None = None
+    """Names of the lists that hold the blocks, in order of execution, with commas between them;
+    None: those that the model runs."""
     data: Path | None = None
     """JSON lines: text, text and label, or prompt and completion. None: code or prose?"""
     eval_data: Path | None = None
@@ -109,7 +120,8 @@ class Config:
     backend: BackendName = "host"
     """Where it runs: threads and memory copies, virtual time, or an accelerator."""
     threads: int | None = None
-    """PyTorch's threads per operator; None: one if --machine is calibrated, else its own choice."""
+    """PyTorch's threads per operator; None: one for the tiny model, whose operators are too small
+    for more, and if --machine is calibrated, else its own choice."""
     steps: int = 800
     """Steps of the whole run."""
     lr: float | None = None
@@ -142,6 +154,9 @@ class Config:
     """Go on with the run in --out; its settings are taken from there."""
     no_report: bool = False
     """Write the numbers and figures only."""
+    trace_format: TraceFormat = "perfetto"
+    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
+    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the summary as JSON to this file, or to stdout with '-'."""
     flags: tyro.conf.Suppress[frozenset[str]] = frozenset()
@@ -175,7 +190,7 @@ class Config:
     @property
     def _asks_machine(self) -> bool:
         """The step is predicted on it, a plan is chosen for it, or threads are its."""
-        threads = self.backend == "virtual" and self.threads is None
+        threads = self.backend == "virtual" and self.threads is None and self.model != TINY
         return self.backend == "host" or self.plan_from == AUTO or threads
 
     @property
@@ -192,7 +207,7 @@ class Config:
         if self.threads is not None:
             return self.threads
         on_host = self.backend != "cuda"
-        if on_host and resolve(self.machine).cpu is not None:
+        if on_host and (self.model == TINY or resolve(self.machine).cpu is not None):
             return PREDICTED_THREADS
         return torch.get_num_threads()
 
@@ -246,6 +261,7 @@ class Config:
 def settings_of(config: Config) -> dict[str, Any]:
     """All that makes the run what it is, as plain values; files as `places` tells them."""
     values = asdict(config)
+    values["plan"] = fields_of(config.plan)
     for name in _MOVED:
         value = values[name]
         if value is not None and (name.endswith("data") or _is_file(value)):

@@ -14,7 +14,7 @@ from experiments.training.loaded_model import LoadedModel, described, load
 from experiments.training.settings import AUTO, BackendName, Config
 from experiments.training.tiny_model import NAME as TINY
 from experiments.training.tiny_model import described as tiny_described
-from experiments.training.tiny_model import make
+from experiments.training.tiny_model import obtain
 from zo2rt.backends import Backend, CudaBackend, HostBackend, VirtualBackend
 from zo2rt.memory.room import UNLIMITED, Room, check_room
 from zo2rt.steps import supported
@@ -63,6 +63,8 @@ class Setup:
     """What the step was predicted to take; None where it has no time, or no predictor knows it."""
     unused_weights: tuple[str, ...] = ()
     """Names of the model's folder that its class has no place for."""
+    loaded_whole: str | None = None
+    """Why the model's weights are all in memory before they move; None where they never are."""
 
     @property
     def task(self) -> Task:
@@ -89,12 +91,11 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
     if config.model == TINY and not (base := _base(config)).exists():
         assert texts is not None, "the tiny model has read them"
         claim(config.out, "run")
-        for loss in make(base, texts):
+        for loss in obtain(base, texts):
             pretraining(loss)
-    source = _base(config) if config.model == TINY else config.model
 
     def load_again() -> LoadedModel:
-        return load(config.model, source, recipe, config.seed)
+        return model_of(config)
 
     loaded = load_again()
     loaded.check_length(recipe.sequence)
@@ -109,19 +110,26 @@ def prepare(config: Config, pretraining: Callable[[float], None]) -> Setup:
         recipe=recipe,
         prediction=_prediction(config, loaded, plan),
         unused_weights=loaded.unused,
+        loaded_whole=loaded.whole,
     )
 
 
-@contextmanager
-def opened(name: BackendName, *, own_core: bool = False) -> Iterator[Backend]:
-    """The backend of that name. Raises ``ValueError`` where there is no such device.
+def model_of(config: Config) -> LoadedModel:
+    """The untrained model of a run."""
+    source = _base(config) if config.model == TINY else config.model
+    return load(config.model, source, config.chosen[1], config.seed, config.blocks)
 
-    ``own_core`` is for the host's copies, where it has a core to spare.
+
+@contextmanager
+def opened(name: BackendName, *, own_core: bool = False, devices: int = 1) -> Iterator[Backend]:
+    """The backend of that name. Raises ``ValueError`` where there are no such devices.
+
+    ``own_core`` is for the host's copies, where it has a core to spare: one device leaves one.
     """
     backends: dict[BackendName, Callable[[], Backend]] = {
-        "host": lambda: HostBackend(own_core=own_core),
-        "virtual": VirtualBackend,
-        "cuda": CudaBackend,
+        "host": lambda: HostBackend(devices=devices, own_core=own_core and devices == 1),
+        "virtual": lambda: VirtualBackend(devices=devices),
+        "cuda": lambda: CudaBackend(devices=devices),
     }
     try:
         backend = backends[name]()
@@ -146,10 +154,11 @@ def _task(config: Config, texts: Texts | None) -> Task:
 
 
 def _prediction(config: Config, loaded: LoadedModel, plan: Plan) -> Prediction | None:
-    """On the machine of the settings; only the host's is the one that the run is on."""
-    if config.backend != "host":
-        return None
+    """On the machine of the settings, if its constants are those of a host's cores: only then is
+    it of the kind that the run is on, and measured."""
     machine, recipe = resolve(config.machine), config.chosen[1]
+    if config.backend != "host" or machine.cpu is None:
+        return None
     try:
         model = from_config(loaded.config, name=config.model)
         return predict(Case(model=model, machine=machine, plan=plan, recipe=recipe))

@@ -2,14 +2,18 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from experiments import here, machines, models, plan
-from experiments.here import Card, Here, read_card
+from experiments import machines, models, plan
+from experiments.case import here
+from experiments.case.here import Card, Here, read_card
 from tests.commands import call
-from zo2sim.machines.file import load, named, names
+from tests.zo2sim.machines import topologies
+from zo2sim.machines import nodes, topology
+from zo2sim.machines.file import dump, load, named, names
 from zo2sim.models import presets
 
 SMI = "NVIDIA GeForce RTX 4090, 24564, 8.9\nNVIDIA A10, 23028, 8.6\n"
@@ -128,3 +132,44 @@ def test_a_file_that_is_there_is_left_alone(tmp_path: Path):
     assert (outcome.code, "is there already" in outcome.complaint) == (2, True)
     assert file.read_text() == "mine"
     assert call(machines, "--out", str(tmp_path / "x")).code == 2
+
+
+# Several cards
+
+
+def test_several_cards_of_a_kind_are_a_node():
+    found = topology.read(topologies.DGX_A100)
+    several = replace(COMPUTER, topology=found)
+    node = several.machine("a test").node
+    assert node is not None
+    assert node.shape == "8 devices behind 4 uplinks, 4 sockets, NVLink"
+    assert several.machine("a test").device.name == "NVIDIA GeForce RTX 4090"
+    assert COMPUTER.machine("a test").node is None
+    assert load(dump(several.machine("a test")), where="here.toml").node == node
+
+
+def test_the_bus_tells_what_nvlink_hides(tmp_path: Path):
+    """Two cards below one port of the host, near the second memory."""
+    found = topology.read(topologies.FOUR_A100)
+    places = [f"00000000:{n}0:00.0" for n in "1234"]
+    for n, port in zip("1234", ("a", "a", "b", "c"), strict=True):
+        card = tmp_path / "devices" / "pci0000:00" / port / f"card{n}"
+        card.mkdir(parents=True)
+        (card / "numa_node").write_text("1\n" if n == "1" else "0\n")
+        (tmp_path / f"0000:{n}0:00.0").symlink_to(card)
+    told = here.on_bus(found, places, tmp_path)
+    assert told.uplinks == ((0, 1), (2,), (3,))
+    assert told.sockets == ((0,), (1, 2, 3))
+    assert here.on_bus(found, places[:3], tmp_path) == found
+    assert here.on_bus(found, places, tmp_path / "nowhere") == found
+
+
+def test_the_table_of_nodes_stands_below_the_machines(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call(machines).out.splitlines()
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if " 8x-a100 " in line)
+    assert " ".join(row.split()) == "8x-a100 2048 8 devices behind 4 uplinks, 2 sockets, NVLink"
+    found = call(machines, "--json", "-").json["nodes"]
+    assert [node["name"] for node in found] == [*nodes.names()]
+    assert found[0]["devices"] == 16

@@ -39,6 +39,9 @@ CHOICES: dict[str, Words] = {
     "--no-overlap": (),
     "--no-reuse-slots": (),
     "--no-deferred-update": (),
+    "--devices": ("2",),
+    "--placement": ("whole",),
+    "--lane-groups": ("2",),
     "--batch": ("2",),
     "--sequence": ("512",),
     "--microbatches": ("2",),
@@ -52,6 +55,8 @@ CHOICES: dict[str, Words] = {
     "--reference": ("mezo",),
 }
 """A value other than the default of every field of a plan and a recipe."""
+ALONE = ("--placement", "--lane-groups")
+"""What one device does not need."""
 SITE: dict[str, Words] = {
     "--model": ("opt-350m",),
     "--machine": ("l40s-48gb",),
@@ -110,7 +115,8 @@ def test_what_a_policy_has_no_use_for_is_refused_by_all():
         for flag in names:
             for command in (plan, sensitivity):
                 said = call(command, "--policy", policy, flag, *CHOICES[flag]).complaint
-                assert f"{flag} has no effect with --policy {policy}" in said
+                of = "devices 1" if flag in ALONE else f"policy {policy}"
+                assert f"{flag} has no effect with --{of}" in said
 
 
 LARGEST: Words = ("--machine", "a100-pcie-80gb", "--host-memory", "200GiB", "--largest-model")

@@ -6,6 +6,7 @@ python -m tests.experiments.test_fuzz 10000
 import gzip
 import json
 import random
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -23,19 +24,30 @@ from analysis.report.document_file import dump as document_text
 from analysis.report.document_file import load as document_of
 from experiments.answer.prices import read_offers
 from experiments.campaign.recorded_run import case_of, read_recorded, write_spec
+from experiments.case.here import Card, Here, read_card
 from experiments.cli import read_text
 from experiments.comparison.earlier import read_measured
+from experiments.entry.arguments import parse as parse_flags
 from experiments.folder.read import FinishedRun
 from experiments.folder.write import write_run
 from experiments.jobs.answers import Answers
+from experiments.plan import Config as Planned
 from experiments.training.history import History
 from experiments.training.jsonl import read_task
+from experiments.training.loaded_model import described
 from experiments.training.settings import Config, resumed, settings_of
 from tests.analysis.report.test_paper import told, whole_run
 from tests.experiments.test_strangers import OPT
 from tests.thorough import examples
+from tests.zo2rt.journal import toy_run
+from zo2rt.journal import read as read_journal
+from zo2rt.journal.durable import Disk
+from zo2rt.journal.recovery import JOURNAL
 from zo2rt.measure.runs import RunSpec
+from zo2sim.dtypes import Dtype
 from zo2sim.machines import file as machine_file
+from zo2sim.models import file as model_file
+from zo2sim.models.config import from_config
 from zo2sim.models.config import load as model_of
 from zo2sim.plan import file as plan_file
 from zo2sim.plan.choices import Plan, Recipe
@@ -46,6 +58,7 @@ from zo2sim.simulate.perfetto import to_json
 EACH = examples(100)
 """Inputs of each reader: 300 and more together."""
 _MOST_S = 5
+_MOST_BYTES = 10**9
 _NASTY = (
     *("null", "-1", "1e999", "NaN", "Infinity", "9" * 5000, "1e308", "{}", "[]", '"', "true"),
     *("[" * 50_000, "{" * 5000, '"\\ud800"', "\x00", "\x1b[2J", "\n", "\u2028", "\ufeff", "../x"),
@@ -94,18 +107,27 @@ def _faulty(content: bytes, draw: random.Random) -> bytes:
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Ends what takes longer than `_MOST_S`."""
+    """Ends what takes more than `_MOST_S` of a processor, or `_MOST_BYTES` of memory."""
 
     def late(_: int, __: FrameType | None) -> None:
         raise TimeoutError(f"a reader must end within {_MOST_S} s")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(_MOST_S)
+    before = signal.signal(signal.SIGPROF, late)
+    bounds = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + _MOST_BYTES, bounds[1]))
+    signal.setitimer(signal.ITIMER_PROF, _MOST_S)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_DATA, bounds)
+        signal.signal(signal.SIGPROF, before)
+
+
+def _data_bytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmData"))
+    return int(line.split()[1]) * 1024
 
 
 def fuzz(name: str, *, num: int) -> None:
@@ -117,7 +139,7 @@ def fuzz(name: str, *, num: int) -> None:
         with TemporaryDirectory() as folder:
             for file, content in reader.files.items():
                 path = Path(folder, file)
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(mutated(content, draw) if file == damaged else content)
             try:
                 with limited():
@@ -146,11 +168,21 @@ def readers() -> dict[str, Reader]:
     answer = '{"key": "a", "code": "b", "answer": {"step_s": 1.0}}\n'
     return {
         "plan": _one(plan_file.dump(Plan(), Recipe()), lambda p: plan_file.parse(read_text(p))),
+        "integer plan": _one(
+            plan_file.dump(Plan(), INTEGER), lambda p: plan_file.parse(read_text(p))
+        ),
         "machine": _one(
             machine_file.dump(machine_file.named("this-host")),
             lambda p: machine_file.load(read_text(p), where=str(p)),
         ),
+        "machine here": _one(
+            machine_file.dump(HERE.machine("here")),
+            lambda p: machine_file.load(read_text(p), where=str(p)),
+        ),
+        "card": _one("NVIDIA H200, 143771, 9.0\n", lambda p: read_card(read_text(p))),
         "config": _one(json.dumps(OPT), model_of),
+        "traced model": _one(model_file.dump(from_config(OPT, name="opt")), model_of),
+        "model folder": Reader(_model(), lambda folder: described("m", folder)),
         "schedule": _one(schedule, lambda p: schedule_text.parse(read_text(p))),
         "document": _one(
             document_text(told("a")), lambda p: document_of(read_text(p), where=str(p))
@@ -166,10 +198,20 @@ def readers() -> dict[str, Reader]:
         "recorded": Reader(_recorded(), read_recorded),
         "validation": Reader(_validation(), read_measured),
         "finished": Reader(_finished(), FinishedRun.read),
+        "finished, without a report": Reader(_without_report(), FinishedRun.read),
+        "journal": Reader(_journalled(), _replayed),
+        "flags": _one(FLAGS, lambda p: parse_flags(Planned, read_text(p).split("\n"))),
     }
 
 
 SPEC = RunSpec(name="r", config=OPT, plan=Plan(), recipe=Recipe())
+INTEGER = Recipe(storage_dtype=Dtype.INT4, wire_dtype=Dtype.INT4, trainable="lora:8")
+HERE = Here(
+    num_cores=8,
+    memory_bytes=6.4e10,
+    card=Card(name="NVIDIA H200", memory_bytes=1.5e11, capability=(9, 0)),
+)
+FLAGS = "--model\nopt-13b\n--machine\na100-pcie-80gb\n--storage-dtype\nint4\n--trainable\nlora:8"
 
 
 def _recorded() -> dict[str, bytes]:
@@ -195,14 +237,44 @@ def _finished() -> dict[str, bytes]:
         return _contents(Path(folder))
 
 
+def _without_report() -> dict[str, bytes]:
+    return {name: content for name, content in _finished().items() if name != "report.json"}
+
+
+def _model() -> dict[str, bytes]:
+    """What of a model's folder is read before its weights; adapters lie within."""
+    index = {"metadata": {}, "weight_map": {"a.weight": "model-00001-of-00001.safetensors"}}
+    adapters = {"base_model_name_or_path": "base", "r": 8, "peft_type": "LORA"}
+    return {
+        "base/config.json": _json(OPT),
+        "base/model.safetensors.index.json": _json(index),
+        "adapter_config.json": _json(adapters),
+        "adapter_model.safetensors": b"",
+    }
+
+
+def _journalled() -> dict[str, bytes]:
+    """Three records behind a snapshot, and archived ones before it."""
+    with TemporaryDirectory() as folder:
+        toy_run.run(Disk(), Path(folder), 9, save_every=3)
+        return _contents(Path(folder))
+
+
+def _replayed(folder: Path) -> None:
+    read_journal(Disk(), folder / JOURNAL)
+    toy_run.resumed(Disk(), folder)
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 NAMES = (
-    *("plan", "machine", "config", "schedule", "document", "offers", "examples"),
-    *("history", "answers", "settings", "recorded", "validation", "finished"),
+    *("plan", "integer plan", "machine", "machine here", "card", "config", "traced model"),
+    *("model folder", "schedule", "document", "offers", "examples", "history", "answers"),
+    *("settings", "recorded", "validation", "finished", "finished, without a report"),
+    *("journal", "flags"),
 )
 
 
@@ -217,5 +289,8 @@ def test_every_reader_is_tried():
 
 
 if __name__ == "__main__":
+    each = -(-int(sys.argv[1]) // len(NAMES))
     for one in NAMES:
-        fuzz(one, num=int(sys.argv[1]) // len(NAMES))
+        fuzz(one, num=each)
+    most_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sys.stdout.write(f"{each * len(NAMES)} inputs, peak {most_bytes / 1e9:.2f} GB\n")

@@ -1,15 +1,21 @@
 """`plan` asked backwards: targets, the largest model, prices, the length of a run."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments import plan
+from experiments.answer.largest import on_every_machine
+from experiments.case.spec import Spec
 from tests.commands import call
+from zo2sim.dtypes import Dtype
+from zo2sim.plan.choices import Plan, Recipe
 
 MACHINE = ("--machine", "rtx-4090-24gb")
+HOST = (("host.memory_bytes", 64e9),)
 SMALL = ("--model", "opt-125m", *MACHINE)
 
 
@@ -46,6 +52,36 @@ def test_the_largest_model_is_the_largest_that_fits():
     assert found["deepest"]["fails_at_blocks"] == found["deepest"]["blocks"] + 1
     assert found["widest"]["fails_at_hidden"] == found["widest"]["hidden"] + 128
     assert found["widest"]["blocks"] < found["deepest"]["blocks"]
+
+
+def test_the_largest_model_is_told_for_narrow_formats_too():
+    """Traced presets are among them, and a format that somebody chose is the only one."""
+    limits = ("--host-memory", "64GB", "--model", "opt-125m", "--largest-model", "--tier", "ram")
+    found = answer(*limits, "--machine", "rtx-4090-24gb")["largest_model"]
+    assert {"mixtral-8x22b", "llama-3.1-8b"} <= found["presets"].keys()
+    own = found["presets"][found["largest"]]["elements"]
+    int8, int4 = found["formats"].values()
+    assert [*found["formats"]] == [
+        "--trainable lora:16 --storage-dtype int8",
+        "--trainable lora:16 --storage-dtype int4",
+    ]
+    assert own < int8["elements"] < int4["elements"]
+    chosen = answer(*limits, "--trainable", "lora:8", "--storage-dtype", "int4")["largest_model"]
+    assert chosen["formats"] == {}
+
+
+def test_the_largest_model_of_each_machine_has_a_step():
+    """With ``tier=ram`` a plan that is slower, from NVMe, does not count."""
+    spec = Spec(model="opt-125m", machine="all", plan=Plan(), recipe=Recipe(), changes=HOST)
+    given = frozenset({"--trainable", "--storage-dtype"})
+    int4 = replace(spec, recipe=Recipe(trainable="lora:16", storage_dtype=Dtype.INT4))
+    cards = ("rtx-3060-12gb", "rtx-4090-24gb")
+    small, large = on_every_machine(int4, cards, ("tier",), given).content["machines"]
+    assert (small["machine"], large["machine"]) == cards
+    assert large["elements"] >= small["elements"] > 6e10
+    for row in (small, large):
+        assert row["step_s"] > 1.0
+        assert row["tokens_per_s"] == pytest.approx(2048 / row["step_s"])
 
 
 PRICES = """

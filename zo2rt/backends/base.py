@@ -1,18 +1,23 @@
 """What an executor needs of a machine: a dozen primitives, the same for every backend.
 
-A stream is named by the schedule's `Stream` and comes into being at its first use. `launch` and
-`copy` only enqueue; what is enqueued on one stream runs one after another, in that order. Order
-across streams comes from `record` and `wait` and from nothing else.
+A machine has one device or several, which are numbered. A stream is named by its device and the
+schedule's `Stream`, its track, and comes into being at its first use; a `Stream` alone is that of
+device 0. `launch` and `copy` only enqueue; what is enqueued on one track runs one after another, in
+that order. Order across tracks, of one device or two, comes from `record` and `wait` and from
+nothing else.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
 
-from zo2sim.schedule.ops import Buffer, Stream
+from zo2rt.backends.layouts import brought
+from zo2rt.backends.tracks import Where, track_of
+from zo2sim.schedule.ops import Buffer, Stream, Track
 
 Work = Callable[[], None]
 
@@ -25,9 +30,13 @@ class Timing:
     """When one launch or copy ran, in seconds on the backend's clock; it starts after its waits."""
 
     label: str
-    stream: Stream
+    track: Track
     start_s: float
     end_s: float
+
+    @property
+    def stream(self) -> Stream:
+        return self.track.stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,27 +47,32 @@ class MemoryFigures:
     (cuda), and equals ``device_bytes`` where "the device" is host memory.
     """
 
-    device_bytes: int
+    by_device: tuple[int, ...]
     device_peak_bytes: int
     pinned_bytes: int
     pageable_bytes: int
+
+    @property
+    def device_bytes(self) -> int:
+        """Of all devices together."""
+        return sum(self.by_device)
 
 
 class Event:
     """The end of everything that a stream had been given when `Backend.record` was called last."""
 
-    __slots__ = ("__weakref__", "stream", "ticket")
+    __slots__ = ("__weakref__", "ticket", "track")
 
-    def __init__(self, stream: Stream, ticket: Any) -> None:
-        self.stream = stream
+    def __init__(self, track: Where, ticket: Any) -> None:
+        self.track = track_of(track)
         self.ticket = ticket
 
     @classmethod
-    def marked(cls, event: "Event | None", stream: Stream, ticket: Any) -> "Event":
+    def marked(cls, event: "Event | None", track: Track, ticket: Any) -> "Event":
         """A new event, or the given one recorded anew."""
         if event is None:
-            return cls(stream, ticket)
-        event.stream, event.ticket = stream, ticket
+            return cls(track, ticket)
+        event.track, event.ticket = track, ticket
         return event
 
 
@@ -68,6 +82,8 @@ class StreamFailed(RuntimeError):
 
 class Backend(ABC):
     """Streams, events and buffers of one machine. Used from one thread, the caller's.
+
+    ``devices`` are numbered by their place; memory of each belongs to it alone.
 
     **Failure.** If work raises, nothing that is enqueued later or still waiting runs, and the next
     call of `launch`, `copy`, `record`, `wait`, `query`, `synchronize`, `ended` or `timings` raises
@@ -79,48 +95,69 @@ class Backend(ABC):
 
     @property
     @abstractmethod
+    def devices(self) -> tuple[torch.device, ...]:
+        """Where `device_buffer` allocates and work computes; at least one."""
+
+    @property
     def device(self) -> torch.device:
-        """Where `device_buffer` allocates and work computes."""
+        """The first."""
+        return self.devices[0]
 
     @abstractmethod
-    def device_buffer(self, nbytes: int) -> torch.Tensor:
+    def device_buffer(self, nbytes: int, *, device: int = 0) -> torch.Tensor:
         """Uninitialised uint8 tensor (nbytes,), 256-byte aligned, kept until `close`."""
 
     @abstractmethod
-    def host_buffer(self, nbytes: int, *, pinned: bool = True) -> torch.Tensor:
+    def host_buffer(self, nbytes: int, *, pinned: bool = True, device: int = 0) -> torch.Tensor:
         """Uninitialised uint8 tensor (nbytes,) in host memory, 256-byte aligned.
 
-        Page-locked where ``pinned`` says so and the machine knows the difference.
+        Page-locked where ``pinned`` says so and the machine knows the difference, and near
+        ``device``, which copies from it, where the machine has memory of several sockets.
         """
 
     @abstractmethod
-    def launch(self, stream: Stream, work: Work, *, label: str) -> None:
+    def launch(self, track: Where, work: Work, *, label: str) -> None:
         """Enqueue ``work``. It may be called on another thread, at once or later, and once."""
 
     @abstractmethod
-    def transfer(self, stream: Stream, target: torch.Tensor, source: torch.Tensor) -> None:
-        """Copy flat uint8 tensors of equal length; called by work that was launched on ``stream``.
+    def transfer(self, track: Where, target: torch.Tensor, source: torch.Tensor) -> None:
+        """Copy flat uint8 tensors of equal length; called by work that was launched on ``track``.
 
-        On h2d and d2h it takes the link. Ended when the work's end is: no need to wait for it.
+        On h2d and d2h it takes the device's link. Source and target may be on two devices. Ended
+        when the work's end is: no need to wait for it.
         """
 
-    def copy(
-        self, stream: Stream, target: torch.Tensor, source: torch.Tensor, *, label: str
-    ) -> None:
+    def copy(self, track: Where, target: torch.Tensor, source: torch.Tensor, *, label: str) -> None:
         """Launch work that is one `transfer`."""
         check_copy(target, source)
-        self.launch(stream, lambda: self.transfer(stream, target, source), label=label)
+        self.launch(track, lambda: self.transfer(track, target, source), label=label)
+
+    def receive(self, track: Where, tensor: torch.Tensor) -> torch.Tensor:
+        """Bring a tensor of any shape to the track's device, strides and all.
+
+        Called by work that was launched on ``track``. What is there already, or on no device at
+        all, is returned as it is; of what arrives the caller keeps both until what reads either has
+        ended, and until then only.
+        """
+        number = track_of(track).device
+        if not self.is_elsewhere(tensor, number):
+            return tensor
+        return brought(tensor, self.devices[number], partial(self.transfer, track))
 
     @abstractmethod
-    def record(self, stream: Stream, event: Event | None = None) -> Event:
-        """Mark the end of what ``stream`` has been given so far.
+    def is_elsewhere(self, tensor: torch.Tensor, device: int) -> bool:
+        """Whether a tensor must be copied before ``device`` can compute with it: another has it."""
 
-        ``event`` is recorded anew if given, and may belong to another stream before.
+    @abstractmethod
+    def record(self, track: Where, event: Event | None = None) -> Event:
+        """Mark the end of what ``track`` has been given so far.
+
+        ``event`` is recorded anew if given, and may belong to another track before.
         """
 
     @abstractmethod
-    def wait(self, stream: Stream, event: Event) -> None:
-        """What ``stream`` is given from now on runs after what ``event`` marks *now*.
+    def wait(self, track: Where, event: Event) -> None:
+        """What ``track`` is given from now on runs after what ``event`` marks *now*.
 
         A later `record` of the same event does not move a wait that was asked for before.
         """
@@ -158,7 +195,7 @@ class Backend(ABC):
         """Bytes in use. Costs nothing on the device."""
 
     @abstractmethod
-    def free_device_bytes(self) -> int | None:
+    def free_device_bytes(self, device: int = 0) -> int | None:
         """Bytes that `device_buffer` may still hand out, at most.
 
         None where nobody knows, and where they are host memory.

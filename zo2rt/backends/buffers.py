@@ -45,7 +45,7 @@ def check_size(nbytes: int) -> None:
 class HandedOut:
     """Bytes handed out so far."""
 
-    device_bytes: int = 0
+    by_device: list[int]
     pinned_bytes: int = 0
     pageable_bytes: int = 0
 
@@ -58,7 +58,7 @@ class HandedOut:
     def figures(self, *, device_peak_bytes: int) -> MemoryFigures:
         """With the peak as the device counts it."""
         return MemoryFigures(
-            device_bytes=self.device_bytes,
+            by_device=tuple(self.by_device),
             device_peak_bytes=device_peak_bytes,
             pinned_bytes=self.pinned_bytes,
             pageable_bytes=self.pageable_bytes,

@@ -18,14 +18,15 @@ from zo2rt.backends.on_host import OnHost
 from zo2rt.backends.process import keep_apart, keep_freed_memory
 from zo2rt.backends.threads import Gate, StreamThread
 from zo2rt.backends.throttle import LinkLimit, Throttle
-from zo2sim.schedule.ops import Stream
+from zo2rt.backends.tracks import Where, track_of
+from zo2sim.schedule.ops import Stream, Track
 
 
 @dataclass(slots=True, kw_only=True)
 class HostStream:
     """One stream: its thread, and times of its work by `perf_counter`."""
 
-    stream: Stream
+    track: Track
     thread: StreamThread
     awaited: list[Gate] = field(default_factory=list[Gate])
     """What its next launch comes after."""
@@ -36,7 +37,7 @@ class HostStream:
     def start(self, launched_s: float, awaited: Sequence[Gate]) -> float:
         """When the work that now runs has started. See [Note: asked]."""
         opened_s = (gate.opened_s for gate in awaited)
-        is_compute = self.stream is Stream.COMPUTE
+        is_compute = self.track.stream is Stream.COMPUTE
         now_s = perf_counter() if is_compute else max(launched_s, self.ended_s, *opened_s)
         self.asked_s = now_s
         return now_s
@@ -45,21 +46,25 @@ class HostStream:
 class HostBackend(OnHost):
     """One thread per stream; times are wall-clock. With ``limit`` the memcpy is a slow link.
 
+    Each of ``devices`` has streams and a link of its own; they share the host's cores.
     ``own_core`` gives copies a core of their own; it helps where nothing else runs.
     The process keeps what lanes free, see [Note: freed memory].
     """
 
-    def __init__(self, limit: LinkLimit | None = None, *, own_core: bool = False) -> None:
-        super().__init__()
+    def __init__(
+        self, limit: LinkLimit | None = None, *, devices: int = 1, own_core: bool = False
+    ) -> None:
+        super().__init__(devices)
         keep_freed_memory()
         self._own_core = own_core
-        self._throttle = Throttle(limit)
-        self._streams: dict[Stream, HostStream] = {}
+        self._links = tuple(Throttle(limit) for _ in range(devices))
+        self._streams: dict[Track, HostStream] = {}
 
-    def launch(self, stream: Stream, work: Work, *, label: str) -> None:
+    def launch(self, track: Where, work: Work, *, label: str) -> None:
         self._failure.check()
-        ambient, entry, log = Ambient.current(), self._log.open(stream, label), self._log
-        own, launched_s = self._stream(stream), perf_counter()
+        track = track_of(track)
+        ambient, entry, log = Ambient.current(), self._log.open(track, label), self._log
+        own, launched_s = self._stream(track), perf_counter()
         awaited, own.awaited = own.awaited, []
 
         def timed() -> None:
@@ -69,26 +74,27 @@ class HostBackend(OnHost):
                 own.ended_s = perf_counter()
                 entry.end_s = log.at_s(own.ended_s)
 
-        own.thread.put(lambda: self._failure.guard(stream, label, timed))
+        own.thread.put(lambda: self._failure.guard(track, label, timed))
 
-    def transfer(self, stream: Stream, target: torch.Tensor, source: torch.Tensor) -> None:
+    def transfer(self, track: Where, target: torch.Tensor, source: torch.Tensor) -> None:
         check_copy(target, source)
-        own = self._stream(stream)
+        track = track_of(track)
+        own = self._stream(track)
         asked_s, own.asked_s = own.asked_s, None
-        self._throttle.copy(stream, target, source, asked_s)
+        self._links[track.device].copy(track.stream, target, source, asked_s)
 
-    def record(self, stream: Stream, event: Event | None = None) -> Event:
+    def record(self, track: Where, event: Event | None = None) -> Event:
         self._failure.check()
-        gate = Gate()
-        self._stream(stream).thread.put(gate.open)
-        return Event.marked(event, stream, gate)
+        track, gate = track_of(track), Gate()
+        self._stream(track).thread.put(gate.open)
+        return Event.marked(event, track, gate)
 
-    def wait(self, stream: Stream, event: Event) -> None:
+    def wait(self, track: Where, event: Event) -> None:
         self._failure.check()
-        gate: Gate = event.ticket
-        own = self._stream(stream)
+        track, gate = track_of(track), event.ticket
+        own = self._stream(track)
         own.awaited.append(gate)
-        if not gate.is_open and event.stream is not stream:
+        if not gate.is_open and event.track != track:
             own.thread.put(gate.wait)
 
     def query(self, event: Event) -> bool:
@@ -102,16 +108,16 @@ class HostBackend(OnHost):
         self._failure.check()
 
     def _ends(self) -> list[Callable[[], None]]:
-        return [self.record(stream).ticket.wait for stream in self._streams]
+        return [self.record(track).ticket.wait for track in self._streams]
 
     def close(self) -> None:
         if self._failure.close():
             for own in self._streams.values():
                 own.thread.close()
 
-    def _stream(self, stream: Stream) -> HostStream:
-        if stream not in self._streams:
-            bind = partial(keep_apart, stream) if self._own_core else lambda: None
-            thread = StreamThread(stream, bind)
-            self._streams[stream] = HostStream(stream=stream, thread=thread)
-        return self._streams[stream]
+    def _stream(self, track: Track) -> HostStream:
+        if track not in self._streams:
+            bind = partial(keep_apart, track.stream) if self._own_core else lambda: None
+            thread = StreamThread(track, bind)
+            self._streams[track] = HostStream(track=track, thread=thread)
+        return self._streams[track]

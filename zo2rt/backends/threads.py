@@ -7,7 +7,7 @@ from threading import Lock, Thread, current_thread, main_thread
 from time import perf_counter
 
 from zo2rt.backends.base import StreamFailed
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Track
 
 Action = Callable[[], None]
 
@@ -47,14 +47,14 @@ class Failure:
         self._error: BaseException | None = None
         self._closed = False
 
-    def guard(self, stream: Stream, label: str, work: Action) -> None:
+    def guard(self, track: Track, label: str, work: Action) -> None:
         """Run ``work`` unless something failed before; keep what it raises."""
         if self._error is not None:
             return
         try:
             work()
         except BaseException as error:  # whatever escaped from a thread would hang the others
-            self._where, self._error = f"{label} on stream {stream}", error
+            self._where, self._error = f"{label} on stream {track}", error
             if not isinstance(error, Exception) and current_thread() is main_thread():
                 raise
 
@@ -77,13 +77,13 @@ class Failure:
 class StreamThread:
     """A thread that runs actions in the order in which they were put. Actions must not raise."""
 
-    def __init__(self, stream: Stream, prepare: Action = lambda: None) -> None:
-        self.stream = stream
+    def __init__(self, track: Track, prepare: Action = lambda: None) -> None:
+        self.track = track
         self._actions: SimpleQueue[Action | None] = SimpleQueue()
         self._num_put = 0
         self._num_done = 0
         self._prepare = prepare
-        self._thread = Thread(target=self._run, name=f"stream {stream}", daemon=True)
+        self._thread = Thread(target=self._run, name=f"stream {track}", daemon=True)
         self._thread.start()
 
     @property

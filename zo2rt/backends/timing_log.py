@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from zo2rt.backends.base import Timing
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Track
 
 
 @dataclass(slots=True)
@@ -14,7 +14,7 @@ class Entry:
     """One launch; ``end_s`` is None until it has ended."""
 
     label: str
-    stream: Stream
+    track: Track
     start_s: float = 0.0
     end_s: float | None = None
 
@@ -34,9 +34,9 @@ class TimingLog:
         """A time of `perf_counter` on the log's clock."""
         return clock_s - self._origin_s
 
-    def open(self, stream: Stream, label: str) -> Entry:
+    def open(self, track: Track, label: str) -> Entry:
         """A place in the order, to be filled later."""
-        self._entries.append(entry := Entry(label, stream))
+        self._entries.append(entry := Entry(label, track))
         return entry
 
     def ended(self) -> tuple[Timing, ...]:
@@ -46,4 +46,4 @@ class TimingLog:
     def _take_ended(self) -> Iterator[Timing]:
         while self._entries and (end_s := self._entries[0].end_s) is not None:
             entry = self._entries.popleft()
-            yield Timing(entry.label, entry.stream, entry.start_s, end_s)
+            yield Timing(entry.label, entry.track, entry.start_s, end_s)

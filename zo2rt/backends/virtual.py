@@ -1,5 +1,7 @@
 """`virtual`: one thread, virtual time, and any legal interleaving: the seed chooses which.
 
+Devices differ in nothing but their streams, so an edge between two of them is one like any other.
+
 Nothing runs before somebody synchronises. Then one operation at a time is drawn from the streams
 whose next operation has nothing left to wait for. An edge that is missing from a schedule shows
 as different bits for some seed, and for that seed every time.
@@ -21,15 +23,16 @@ from zo2rt.backends.ambient import Ambient
 from zo2rt.backends.base import Event, Work, check_copy
 from zo2rt.backends.on_host import OnHost
 from zo2rt.backends.timing_log import Entry
-from zo2sim.schedule.ops import Stream
+from zo2rt.backends.tracks import Where, track_of
+from zo2sim.schedule.ops import Track
 
 CHANGE_PROBABILITY = 1 / 8
 """Of new priorities before an operation."""
 
-Duration = Callable[[Stream, str], float]
+Duration = Callable[[Track, str], float]
 
 
-def _one_second(stream: Stream, label: str) -> float:
+def _one_second(track: Track, label: str) -> float:
     return 1.0
 
 
@@ -84,37 +87,39 @@ class _Queue:
 class VirtualBackend(OnHost):
     """Times are virtual: an operation starts when all that it waits for has ended.
 
-    ``duration_s`` maps stream and label to seconds; by default everything takes one. Times do not
+    ``duration_s`` maps track and label to seconds; by default everything takes one. Times do not
     depend on the seed. What the caller launches after synchronising starts no earlier than that.
     """
 
-    def __init__(self, seed: int = 0, *, duration_s: Duration = _one_second) -> None:
-        super().__init__()
+    def __init__(
+        self, seed: int = 0, *, devices: int = 1, duration_s: Duration = _one_second
+    ) -> None:
+        super().__init__(devices)
         self._random = Random(seed)
         self._duration_s = duration_s
-        self._queues: dict[Stream, _Queue] = {}
-        self._ranks: dict[Stream, float] = {}
+        self._queues: dict[Track, _Queue] = {}
+        self._ranks: dict[Track, float] = {}
         self._caller_s = 0.0
 
-    def launch(self, stream: Stream, work: Work, *, label: str) -> None:
+    def launch(self, track: Where, work: Work, *, label: str) -> None:
         self._failure.check()
-        entry = self._log.open(stream, label)
+        entry = self._log.open(track_of(track), label)
         item = _Launched(work, Ambient.current(), entry, self._caller_s)
-        self._queue(stream).items.append(item)
+        self._queue(entry.track).items.append(item)
 
-    def transfer(self, stream: Stream, target: torch.Tensor, source: torch.Tensor) -> None:
+    def transfer(self, track: Where, target: torch.Tensor, source: torch.Tensor) -> None:
         check_copy(target, source)
         target.copy_(source)
 
-    def record(self, stream: Stream, event: Event | None = None) -> Event:
+    def record(self, track: Where, event: Event | None = None) -> Event:
         self._failure.check()
-        ticket = _Ticket()
-        self._queue(stream).items.append(ticket)
-        return Event.marked(event, stream, ticket)
+        track, ticket = track_of(track), _Ticket()
+        self._queue(track).items.append(ticket)
+        return Event.marked(event, track, ticket)
 
-    def wait(self, stream: Stream, event: Event) -> None:
+    def wait(self, track: Where, event: Event) -> None:
         self._failure.check()
-        self._queue(stream).items.append(_Wait(event.ticket))
+        self._queue(track_of(track)).items.append(_Wait(event.ticket))
 
     def query(self, event: Event) -> bool:
         """Lets one operation run when the answer would be no."""
@@ -125,7 +130,7 @@ class VirtualBackend(OnHost):
 
     def synchronize(self, event: Event | None = None) -> None:
         self._failure.check()
-        ends = [self.record(stream).ticket for stream in self._queues]
+        ends = [self.record(track).ticket for track in self._queues]
         for ticket in ends if event is None else [event.ticket]:
             while ticket.end_s is None:
                 self._advance()
@@ -135,14 +140,14 @@ class VirtualBackend(OnHost):
         self._failure.close()
         self._queues.clear()
 
-    def _queue(self, stream: Stream) -> _Queue:
-        return self._queues.setdefault(stream, _Queue())
+    def _queue(self, track: Track) -> _Queue:
+        return self._queues.setdefault(track, _Queue())
 
     def _advance(self) -> None:
         """Run one operation that may run now, and pass what can be passed before and after."""
         self._settle()
         ready = [
-            s for s, q in self._queues.items() if q.items and isinstance(q.items[0], _Launched)
+            t for t, q in self._queues.items() if q.items and isinstance(q.items[0], _Launched)
         ]
         if ready:
             self._run(self._queues[self._choose(ready)])
@@ -150,15 +155,15 @@ class VirtualBackend(OnHost):
         elif any(queue.items for queue in self._queues.values()):
             raise RuntimeError("every stream waits for another one; was an event recorded later?")
 
-    def _choose(self, ready: list[Stream]) -> Stream:
+    def _choose(self, ready: list[Track]) -> Track:
         if self._random.random() < CHANGE_PROBABILITY:
             self._ranks.clear()
         return max(ready, key=self._rank)
 
-    def _rank(self, stream: Stream) -> float:
-        if stream not in self._ranks:
-            self._ranks[stream] = self._random.random()
-        return self._ranks[stream]
+    def _rank(self, track: Track) -> float:
+        if track not in self._ranks:
+            self._ranks[track] = self._random.random()
+        return self._ranks[track]
 
     def _settle(self) -> None:
         while any(queue.settle() for queue in self._queues.values()):
@@ -168,10 +173,10 @@ class VirtualBackend(OnHost):
         item = queue.items.popleft()
         assert isinstance(item, _Launched)
         entry = item.entry
-        self._failure.guard(entry.stream, entry.label, lambda: self._work(item))
+        self._failure.guard(entry.track, entry.label, lambda: self._work(item))
         self._failure.check()
         entry.start_s = max(queue.time_s, item.earliest_s)
-        entry.end_s = queue.time_s = entry.start_s + self._duration_s(entry.stream, entry.label)
+        entry.end_s = queue.time_s = entry.start_s + self._duration_s(entry.track, entry.label)
 
     def _work(self, item: _Launched) -> None:
         with item.ambient.entered():

@@ -5,8 +5,8 @@ asks for nothing: those of transformers are first-order training's (``optim`` is
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, fields
-from typing import Any
+from dataclasses import fields
+from functools import cache
 
 from transformers import TrainingArguments
 
@@ -19,17 +19,18 @@ FOLLOWED = frozenset(
     _named(
         # the step
         "per_device_train_batch_size gradient_accumulation_steps num_train_epochs max_steps "
-        "learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay "
-        "label_smoothing_factor bf16 fp16 tf32 seed data_seed full_determinism use_cpu "
+        "learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps warmup_ratio "
+        "weight_decay label_smoothing_factor bf16 fp16 tf32 seed data_seed full_determinism "
+        "use_cpu "
         # its data
         "dataloader_drop_last dataloader_num_workers dataloader_pin_memory dataloader_in_order "
         "dataloader_persistent_workers dataloader_prefetch_factor accelerator_config "
         "dataloader_multiprocessing_context remove_unused_columns label_names ignore_data_skip "
-        "train_sampling_strategy length_column_name include_num_input_tokens_seen "
+        "train_sampling_strategy group_by_length length_column_name include_num_input_tokens_seen "
         # what is told
-        "output_dir run_name project logging_strategy logging_steps logging_first_step log_level "
-        "log_level_replica log_on_each_node disable_tqdm report_to skip_memory_metrics "
-        "trackio_space_id trackio_bucket_id trackio_static_space_id "
+        "output_dir run_name project logging_dir logging_strategy logging_steps "
+        "logging_first_step log_level log_level_replica log_on_each_node disable_tqdm report_to "
+        "skip_memory_metrics trackio_space_id trackio_bucket_id trackio_static_space_id "
         # what is judged
         "do_train do_eval do_predict eval_strategy eval_steps eval_delay eval_on_start "
         "per_device_eval_batch_size prediction_loss_only eval_do_concat_batches "
@@ -42,7 +43,7 @@ FOLLOWED = frozenset(
         "hub_revision local_rank"
     )
 )
-"""As ever."""
+"""As ever. Some are of some versions of transformers alone."""
 
 REFUSED: Mapping[str, str] = {
     **_named(
@@ -106,12 +107,11 @@ def idle(args: TrainingArguments) -> Iterator[str]:
 
 def _is_set(args: TrainingArguments, name: str) -> bool:
     """Nothing, off and empty are one: arguments turn one into another."""
-    value, default = getattr(args, name, None), _default(args, name)
+    value, default = getattr(args, name, None), getattr(_untouched(), name, None)
     return (value or None) != (default or None) and (name, value) not in _ALSO.items()
 
 
-def _default(args: TrainingArguments, name: str) -> Any:
-    field: Field[Any] | None = next((f for f in fields(args) if f.name == name), None)
-    if field is None or (field.default is MISSING and field.default_factory is MISSING):
-        return None
-    return field.default if field.default_factory is MISSING else field.default_factory()
+@cache
+def _untouched() -> TrainingArguments:
+    """What nobody has set, as this version of transformers fills it in."""
+    return TrainingArguments("untouched")

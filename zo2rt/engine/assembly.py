@@ -1,39 +1,45 @@
 """The parts of an engine, put together once, before the first step."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zo2rt.backends import Backend
+from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.self_test import explore
 from zo2rt.engine.shared_host import check_together
 from zo2rt.exchange import ALONE, Exchange
-from zo2rt.exchange.begin import Begun, FollowedRun, begin
+from zo2rt.exchange.begin import Begun, FollowedRun, Wanted, begin
 from zo2rt.exchange.ranks import Ranks
 from zo2rt.journal import Position
 from zo2rt.journal.chain import FIRST
+from zo2rt.journal.model_files import NONE, ModelFiles
 from zo2rt.journal.run import BLOCKS, JournalledRun, RunFolder, header
 from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
-from zo2rt.memory.demand import demand
+from zo2rt.memory.demand import demand, demands
 from zo2rt.memory.room import Room, check_room
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.decay import rule_of
 from zo2rt.model.identity import Forward
+from zo2rt.model.scales import with_scales
 from zo2rt.model.units import UnitParameter, Units
 from zo2rt.noise import thresholds
 from zo2rt.noise.draws import Draws, ElementDraws, MezoDraws
 from zo2rt.optimizer import Estimator, MezoSgd, Objective
 from zo2rt.steps.operations import Lasting, Operations
 from zo2rt.steps.supported import check, check_model
-from zo2rt.weights.arena import Arena, Formats, check_encodable
+from zo2rt.weights.arena import Arena
 from zo2rt.weights.block_store import BlockStore
+from zo2rt.weights.formats import Formats, check_encodable
 from zo2rt.weights.residence import Residence
 from zo2rt.weights.swallowed import Swallowed
+from zo2rt.weights.tables import Tables
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.refusals import check as check_pair
 from zo2sim.plan.shares import share
 from zo2sim.policies import Layout, Shape
 
@@ -42,7 +48,8 @@ from zo2sim.policies import Layout, Shape
 class Settings:
     """What a run is to do; ``folder`` keeps its journal, snapshots and blocks on NVMe.
 
-    The runtime's buffers stay within ``limit``, where it has one.
+    The runtime's buffers stay within ``limit``, where it has one. The weights of a hollow model are
+    those of its ``checkpoint``.
     """
 
     plan: Plan
@@ -51,10 +58,18 @@ class Settings:
     optimizer: MezoSgd
     folder: RunFolder | None
     limit: Room
+    checkpoint: Checkpoint | None = None
+
+    def weights(self, parameter: UnitParameter) -> Tensor:
+        """What the model has come with; in memory for as long as the caller holds it, if read."""
+        tensor = parameter.tensor
+        return tensor.data if self.checkpoint is None else self.checkpoint.weights(tensor)
+
     exchange: Exchange = ALONE
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be combined or executed."""
+        check_pair(self.plan, self.recipe)
         check(self.plan, self.recipe)
         replayable = self.recipe.noise != "torch" and self.recipe.perturbation == "scratch"
         if self.folder is not None and not replayable:
@@ -69,6 +84,11 @@ class Settings:
                 "perturbation=scratch, noise=gaussian or rademacher, and a wire that does not "
                 "change the format; use sparsity=0, or change the recipe"
             )
+        if self.recipe.trains_scales and self.optimizer.sparsity:
+            raise ValueError(
+                "Sparse-MeZO leaves a matrix's largest weights as they are, and a scale is that of "
+                "a whole group; use sparsity=0, or another trainable"
+            )
         if self.recipe.noise == "torch" and self.optimizer.stochastic_rounding:
             raise ValueError(
                 "stochastic_rounding draws from noise with element addresses, and torch noise has "
@@ -81,6 +101,13 @@ class Settings:
                 "use reference=none"
             )
         share(self.recipe.num_lanes, self.exchange.rank, self.exchange.size)
+        if self.exchange.size > 1 and self.plan.devices > 1:
+            raise ValueError(
+                f"each of several ranks has one device, as no group of lanes on a ring may find W "
+                f"that another rank's lanes need; got {self.exchange.size} ranks with "
+                f"devices={self.plan.devices}; start one rank, or use devices=1 and a rank for "
+                f"every device"
+            )
         if self.exchange.size > 1 and self.recipe.reference != "none":
             raise ValueError(
                 f"reference={self.recipe.reference} divides two losses in their own dtype, and "
@@ -109,23 +136,27 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     """Explore the model, begin or resume the run, and move the weights to their homes."""
     plan, recipe = settings.plan, settings.recipe
     settings.check()
+    _check_devices(plan, backend)
     _check_dtype(model, recipe)
-    adapters_with_head = recipe.lora_rank is not None
     units, forwards = explore(
         model,
         settings.objective,
-        adapters_with_head=adapters_with_head,
+        adapters_with_head=recipe.lora_rank is not None,
         decays=rule_of(recipe.reference),
+        weights=None if settings.checkpoint is None else settings.checkpoint.weights,
     )
+    if recipe.trains_scales:
+        units = with_scales(units, recipe, settings.weights)
     check_model(plan, recipe, units, forwards)
     shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
     weights = [p.tensor for p in units.parameters]
-    needed = demand(Formats(units, layout))
-    check_room(needed, backend, limit=settings.limit, weights=weights)
+    formats = Formats(units, layout)
+    each, needed = demands(formats) if plan.devices > 1 else (), demand(formats)
+    check_room(needed, backend, limit=settings.limit, weights=weights, each=each)
     check_together(settings.exchange, needed, backend.device, weights)
     trained = _trained(settings, units)
-    check_encodable(units, Formats(units, layout))  # before a weight moves
+    check_encodable(units, formats, settings.weights)  # before a weight moves
     begun = _begun(settings, model, units, trained, backend)
     run = begun.run
     with ExitStack() as undone:
@@ -141,7 +172,8 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
         blocks = _block_store(settings, arena, units)
         if blocks is not None:
             undone.callback(blocks.close)
-        residence = Residence(model, units, arena, device=backend.device, blocks=blocks)
+        residence = Residence(units, arena, blocks=blocks, weights=_weights(settings, begun))
+        tables = Tables(model, units, layout, backend.devices)
         draws = _draws(settings, trained, backend)
         lane_weights = InPlaceWeights if layout.in_place else ScratchWeights
         operations = Operations(
@@ -149,7 +181,8 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
             units=units,
             arena=arena,
             layout=layout,
-            weights=lane_weights(backend, units, arena, layout, draws),
+            tables=tables,
+            weights=[lane_weights(backend, units, on, layout, draws) for on in arena.devices],
             draws=draws,
             swallowed=Swallowed(thresholds={p.name: threshold for p, threshold in trained.items()}),
             store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
@@ -173,9 +206,11 @@ def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
     """Trained parameters, each with the threshold that the weights of now give it."""
     sparsity = settings.optimizer.sparsity
     trained = [p for p in units.parameters if p.trainable]
-    masked = {p.name: p.tensor.data.view(-1) for p in trained if p.decays and sparsity}
-    found = thresholds(masked, sparsity)
-    return {p: found.get(p.name, math.inf) for p in trained}
+    found = dict.fromkeys(trained, math.inf)
+    for parameter in (p for p in trained if p.decays and sparsity):
+        one = {parameter.name: settings.weights(parameter).view(-1)}
+        found[parameter] = thresholds(one, sparsity)[parameter.name]
+    return found
 
 
 def _begun(
@@ -187,17 +222,56 @@ def _begun(
 ) -> Begun:
     """Of one process without a folder nothing is looked at: no header, no digest of weights."""
     if settings.folder is None and settings.exchange.size == 1:
-        return Begun(position=Position(step=0, sha256=FIRST), run=None)
+        return Begun(
+            position=Position(step=0, sha256=FIRST),
+            run=None,
+            weights=Trained(settings, trained),
+        )
     about = header(
         trained,
-        Forward.of(model, units.parameters),
+        Forward.of(model, units.parameters, settings.weights),
         settings.plan,
         settings.recipe,
         settings.optimizer,
         backend.device,
     )
-    weights = {p.name: p.tensor.data for p in trained}
-    return begin(settings.exchange, settings.folder, about, weights)
+    wanted = Wanted(
+        folder=settings.folder,
+        header=about,
+        trained=Trained(settings, trained),
+        files=_files(settings, trained),
+    )
+    return begin(settings.exchange, wanted)
+
+
+class Trained(Mapping[str, Tensor]):
+    """The weights that trained parameters have come with, by name."""
+
+    def __init__(self, settings: Settings, trained: Iterable[UnitParameter]) -> None:
+        self._settings, self._parameters = settings, {p.name: p for p in trained}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._settings.weights(self._parameters[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+
+def _files(settings: Settings, trained: Iterable[UnitParameter]) -> ModelFiles:
+    checkpoint = settings.checkpoint
+    if checkpoint is None:
+        return NONE
+    holds = frozenset(p.name for p in trained if checkpoint.is_read(p.tensor))
+    return ModelFiles(sha256=checkpoint.sha256(), holds=holds)
+
+
+def _weights(settings: Settings, begun: Begun) -> Callable[[UnitParameter], Tensor]:
+    """What every parameter moves in with: as it has come, or as the run that goes on had it."""
+    found = begun.weights
+    return lambda p: found[p.name] if p.trainable else settings.weights(p)
 
 
 def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore | None:
@@ -220,6 +294,15 @@ def _draws(settings: Settings, trained: Mapping[UnitParameter, float], backend: 
         threads=torch.get_num_threads(),
         stochastic_rounding=settings.optimizer.stochastic_rounding,
     )
+
+
+def _check_devices(plan: Plan, backend: Backend) -> None:
+    there = len(backend.devices)
+    if plan.devices > there:
+        raise ValueError(
+            f"devices={plan.devices} needs a backend with as many; it has {there}; open it with "
+            f"devices={plan.devices}, or use devices={there} in the plan"
+        )
 
 
 def _check_dtype(model: nn.Module, recipe: Recipe) -> None:

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from zo2rt.backends import Backend
+from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.assembly import Settings, assemble
-from zo2rt.engine.microbatches import split, tokens
+from zo2rt.engine.microbatches import lane_batches, lane_devices, split, tokens
 from zo2rt.exchange import ALONE, Exchange, ExchangeError
 from zo2rt.exchange.ranks import Ranks
 from zo2rt.journal import Record
@@ -42,6 +43,7 @@ from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
 from zo2sim.schedule.ops import Kind, Program, Schedule
 from zo2sim.simulate.trace import Trace
+from zo2sim.writing import writing
 
 __all__ = ["DoesNotFit", "Engine", "MezoSgd", "Objective", "Room"]
 
@@ -56,7 +58,8 @@ class Engine:
     give `step` the seed that the other run drew (``zo_random_seed``) and its rate, and leave the
     objective's rule of decay open, which is then the other code's. ``folder`` keeps the run's
     journal and snapshots; if it holds a run, that run goes on with the bits of one that was never
-    interrupted, and ``num_steps`` says how far it came.
+    interrupted, and ``num_steps`` says how far it came. Of a `Checkpoint`'s model, give that as
+    ``checkpoint``: its weights are read into the engine's buffers, a tensor in memory at a time.
 
     Raises ``ValueError`` where plan and recipe cannot be combined or executed, the model has
     another dtype, its lanes in lockstep do not give the bits of its whole forward, or the run in
@@ -81,6 +84,7 @@ class Engine:
         folder: Path | RunFolder | None = None,
         limit: Room = UNLIMITED,
         exchange: Exchange = ALONE,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.optimizer = optimizer
         self._model, self._recipe, self._backend = model, recipe, backend
@@ -93,6 +97,7 @@ class Engine:
             folder=RunFolder(folder) if isinstance(folder, Path) else folder,
             limit=limit,
             exchange=exchange,
+            checkpoint=checkpoint,
         )
         self._parts = parts = assemble(model, settings, backend)
         self.program: Program = build(parts.layout.shape, plan, recipe)
@@ -171,7 +176,7 @@ class Engine:
             self._updates.begin()
         wall_s = perf_counter() - start_s
         g, *_ = self._parts.operations.steps[number].projected_gradients
-        self._forget(number)
+        self._parts.operations.forget(number, kept=self.program.period.steps)
         self.num_steps += 1
         with self._breakable("the end of a step"):
             self._timeline.add(self._executor.ended())
@@ -192,10 +197,11 @@ class Engine:
         microbatches = split(batch, self._recipe.microbatches)
         self.ranks.meet("evaluate")
         self.flush()
-        trip, steps = _without_loss(self.program.evaluate), self._parts.operations.steps
+        trip = self.program.evaluate.without(Kind.LOSS)  # losses are read here
+        steps = self._parts.operations.steps
         with (
             torch.no_grad(),
-            self._traversal(microbatches, range(len(microbatches)), loss_fn) as traversal,
+            self._traversal(microbatches, trip, range(len(microbatches)), loss_fn) as traversal,
         ):
             step = steps[_EVALUATION] = Step(optimizer=self.optimizer, traversal=traversal)
             while traversal.unfinished and step.error is None:
@@ -234,7 +240,7 @@ class Engine:
 
     def save(self, folder: Path) -> None:
         """Flush, and write a plain Hugging Face folder with safetensors."""
-        with self.ranks.together("save") as writes, self.whole():
+        with self.ranks.together("save") as writes, self.whole(), writing(folder):
             if writes:
                 self._model.save_pretrained(folder, max_shard_size=SHARD_BYTES)  # type: ignore[operator]
 
@@ -273,6 +279,7 @@ class Engine:
             if self._broken is None:
                 self.flush()
                 self._parts.residence.give_back(decoded=self._has_room_to_decode)
+                self._parts.operations.tables.give_back()
             else:
                 self._updates.end()
                 self._parts.residence.show_blocks(decoded=self._has_room_to_decode)
@@ -283,6 +290,7 @@ class Engine:
 
     def _let_go(self) -> None:
         self._is_open = False
+        self._updates.close()
         if self._parts.blocks is not None:
             self._parts.blocks.close()
         if self._parts.run is not None:
@@ -306,7 +314,8 @@ class Engine:
         seed: int | None,
     ) -> None:
         """Make a step, or raise what a lane raised and leave all as it was."""
-        with torch.no_grad(), self._traversal(microbatches, self.ranks.lanes) as traversal:
+        period, lanes = self.program.period, self.ranks.lanes
+        with torch.no_grad(), self._traversal(microbatches, period, lanes) as traversal:
             step = self._begun(traversal, lr, seed)
             with self._breakable(f"step {number}"):
                 self._backend.synchronize(self._executor.enqueue_step(number))
@@ -366,14 +375,19 @@ class Engine:
         return sample_key(seed, self.num_steps, sample)
 
     def _traversal(
-        self, microbatches: Sequence[Any], lanes: range, loss_fn: LossFn | None = None
+        self,
+        microbatches: Sequence[Any],
+        trip: Schedule,
+        lanes: range,
+        loss_fn: LossFn | None = None,
     ) -> Traversal:
-        """Of some lanes: every sample and sign reads every microbatch."""
-        device = self._backend.device
-        there = [{name: t.to(device) for name, t in batch.items()} for batch in microbatches]
+        """Of some lanes of a trip, each with its batch where it starts."""
         function = self._loss_fn if loss_fn is None else loss_fn
-        batches = [there[lane % len(there)] for lane in lanes]
-        return Traversal(self._model, self._parts.units, function, batches)
+        layout, devices = self._parts.layout, self._backend.devices
+        starts = lane_devices(layout, trip, lanes)
+        batches = lane_batches(microbatches, lanes, [devices[start] for start in starts])
+        moving = starts if layout.plan.devices > 1 else None
+        return Traversal(self._model, self._parts.units, function, batches, moving)
 
     def _fresh_executor(self) -> Executor:
         work_of = self._parts.operations.work
@@ -382,15 +396,3 @@ class Engine:
     def _run(self, schedule: Schedule, step: int) -> None:
         with self._breakable("a trip"):
             self._executor.run(schedule, lambda op, _: self._parts.operations.work(op, step))
-
-    def _forget(self, step: int) -> None:
-        """Keep only the records that a block may still miss."""
-        operations = self._parts.operations
-        del operations.steps[step]
-        oldest = step + 1 - self.program.period.steps
-        operations.kept = {n: record for n, record in operations.kept.items() if n >= oldest}
-
-
-def _without_loss(schedule: Schedule) -> Schedule:
-    """A trip over the blocks; the lanes' losses are then read by the caller."""
-    return replace(schedule, ops=tuple(op for op in schedule.ops if op.kind is not Kind.LOSS))

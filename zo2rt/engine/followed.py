@@ -13,6 +13,7 @@ from zo2rt.backends import Backend
 from zo2rt.engine import arguments
 from zo2rt.engine.agreement import Agreement
 from zo2rt.engine.assembly import Settings
+from zo2rt.exchange import Exchange
 from zo2rt.memory.room import UNLIMITED
 from zo2rt.optimizer import MezoSgd, Objective
 from zo2sim.plan import refusals
@@ -30,6 +31,7 @@ def check(
     optimizer: Callable[[], MezoSgd],
     *,
     backend: Backend | None,
+    exchange: Exchange,
     others: Mapping[str, Any],
 ) -> None:
     """Raise ``ValueError`` with all that cannot be followed; log what has no effect."""
@@ -38,7 +40,7 @@ def check(
         *arguments.refused(args),
         *agreement.differences(),
         *_elsewhere(args, plan, backend, others),
-        *_combined(plan, recipe, optimizer),
+        *_combined(plan, recipe, optimizer, exchange),
     ]
     if found:  # alone it is no matter before `train`
         found.extend(_last_batch(others.get("train_dataset"), agreement.rows, args, recipe))
@@ -119,7 +121,9 @@ def _elsewhere(
         )
 
 
-def _combined(plan: Plan, recipe: Recipe, optimizer: Callable[[], MezoSgd]) -> Iterator[str]:
+def _combined(
+    plan: Plan, recipe: Recipe, optimizer: Callable[[], MezoSgd], exchange: Exchange
+) -> Iterator[str]:
     """What plan, recipe and hyper-parameters say of each other: the first of every check."""
 
     in_ram = replace(plan, tier="ram")
@@ -132,6 +136,7 @@ def _combined(plan: Plan, recipe: Recipe, optimizer: Callable[[], MezoSgd]) -> I
             optimizer=optimizer(),
             folder=None,
             limit=UNLIMITED,
+            exchange=exchange,
         ).check()
 
     for combined in (lambda: refusals.check(in_ram, recipe), optimizer, settings):

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from zo2rt.checkpoint.presence import Presence, Weights, own, present
 from zo2rt.lanes.traversal import Traversal
 from zo2rt.model.binding import bound
 from zo2rt.model.decay import DecayRule, by_type
-from zo2rt.model.discovery import find_blocks
+from zo2rt.model.discovery import Blocks, block_lists, find_blocks
 from zo2rt.model.loss import LossFn, evaluating, refuse_dropout, scalar
+from zo2rt.model.stacks import running_blocks
 from zo2rt.model.units import Units, find_units
 from zo2rt.optimizer import Objective
 
@@ -36,21 +38,42 @@ def explore(
     *,
     adapters_with_head: bool,
     decays: DecayRule = by_type,
+    weights: Weights | None = None,
 ) -> Explored:
     """Find the units of a model, and `self_test` it with them on the objective's example.
 
-    ``decays`` holds where the objective leaves the rule open.
+    ``decays`` holds where the objective leaves the rule open. Of a hollow model ``weights`` gives
+    the weights, a block at a time.
     """
     _refuse_hooks(model)
-    units = find_units(
-        model,
-        objective.loss_fn,
-        objective.example,
-        blocks=find_blocks(model, objective.blocks),
-        decays=decays if objective.decays is None else objective.decays,
-        adapters_with_head=adapters_with_head,
-    )
-    return self_test(model, objective.loss_fn, objective.example, units=units)
+    blocks = _blocks(model, objective, weights)
+    presence = Presence(model, None) if weights is None else Presence(model, blocks, weights)
+    try:
+        with presence.passing():
+            units = find_units(
+                model,
+                objective.loss_fn,
+                objective.example,
+                blocks=blocks,
+                decays=decays if objective.decays is None else objective.decays,
+                adapters_with_head=adapters_with_head,
+            )
+        return self_test(
+            model, objective.loss_fn, objective.example, units=units, presence=presence
+        )
+    finally:
+        presence.close()
+
+
+def _blocks(model: nn.Module, objective: Objective, weights: Weights | None) -> Blocks:
+    """Those of the lists that are named; else of the only one, or of all that the example runs."""
+    if objective.blocks is not None:
+        return find_blocks(model, objective.blocks)
+    lists = block_lists(model)
+    if len(lists) == 1:
+        return Blocks.at(model, *lists)
+    with present(model, weights or own), torch.no_grad(), evaluating(model):
+        return running_blocks(model, lambda: objective.loss_fn(model, objective.example))
 
 
 def _refuse_hooks(model: nn.Module) -> None:
@@ -65,29 +88,37 @@ def _refuse_hooks(model: nn.Module) -> None:
 
 
 def self_test(
-    model: nn.Module, loss_fn: LossFn, batch: Any, *, units: Units | None = None
+    model: nn.Module,
+    loss_fn: LossFn,
+    batch: Any,
+    *,
+    units: Units | None = None,
+    presence: Presence | None = None,
 ) -> Explored:
     """Compare lockstep lanes with whole forwards of ``loss_fn`` on ``batch``, bit for bit.
 
     Lane 0 has the model's weights; lane 1 has those of the first unit that owns any in reverse
     order. Returns the units that it worked with, and the trips over them that it took. Raises
     ``ValueError`` that names the first difference; the model is left as it was. Needs the whole
-    model on one device, and room for a copy of one unit.
+    model on one device, or of a hollow one what ``presence`` shows at once, and room for a copy of
+    one unit.
     """
     refuse_dropout(model)
     units = find_units(model, loss_fn, batch) if units is None else units
+    presence = Presence(model, None) if presence is None else presence
     changed = next(unit.parameters for unit in units.order if unit.parameters)
+    presence.keep(p.tensor for p in changed)
     with torch.no_grad(), evaluating(model):
         reversed_weights = [p.tensor.detach().flatten().flip(0).view(p.shape) for p in changed]
         weights: list[Callable[[], Any]] = [
             nullcontext,
             lambda: bound(changed, reversed_weights),
         ]
-        alone = [_alone(model, units, loss_fn, batch, binding) for binding in weights]
-        _compare(
-            "the whole forward", "a second one", alone[0], _alone(model, units, loss_fn, batch)
-        )
-        together, forwards = _together(model, units, loss_fn, batch, weights)
+        with presence.passing():
+            alone = [_alone(model, units, loss_fn, batch, binding) for binding in weights]
+            again = _alone(model, units, loss_fn, batch)
+        _compare("the whole forward", "a second one", alone[0], again)
+        together, forwards = _together(model, units, loss_fn, batch, weights, presence)
     for lane, (expected, got) in enumerate(zip(alone, together, strict=True)):
         _compare("the whole forward", f"lane {lane} in lockstep", expected, got)
     return Explored(units, forwards)
@@ -112,6 +143,7 @@ def _together(
     loss_fn: LossFn,
     batch: Any,
     weights: list[Callable[[], Any]],
+    presence: Presence,
 ) -> tuple[list[Log], int]:
     """Every lane's log, and how many trips over the units they took."""
     logs: list[Log] = [[] for _ in weights]
@@ -123,6 +155,7 @@ def _together(
         while traversal.unfinished:
             trips += 1
             for unit in units.order:
+                presence.enter(unit.number)
                 for running in traversal.unfinished:
                     with weights[running]():
                         traversal.advance(running, unit.number)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from zo2rt.backends import Backend, CudaBackend, HostBackend, StreamFailed
+from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.agreement import Agreement
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.engine.followed import check, check_last_batch, followed
@@ -50,6 +51,9 @@ class ZerothOrderTrainer(Trainer):
     alone logs and saves. A recipe with a ``reference`` has its seeds from NumPy's global
     generator, as the published codes do.
 
+    A model that is larger than the host's memory comes as ``checkpoint``, with ``model`` its model:
+    weights are read from its folder, a tensor at a time, when a step or an evaluation needs them.
+
     Raises ``ValueError`` that names all that a zeroth-order step cannot follow. `train` and
     whatever else runs the model raise `DoesNotFit`, before a step, where an engine's buffers need
     more memory than can become free, or more than ``limit``.
@@ -71,6 +75,7 @@ class ZerothOrderTrainer(Trainer):
         blocks: str | None = None,
         limit: Room = UNLIMITED,
         exchange: Exchange = ALONE,
+        checkpoint: Checkpoint | None = None,
         **others: Any,
     ) -> None:
         agreement = Agreement(args, recipe, model)
@@ -86,11 +91,11 @@ class ZerothOrderTrainer(Trainer):
                 sparsity=sparsity,
             )
 
-        check(agreement, plan, optimizer, backend=backend, others=others)
+        check(agreement, plan, optimizer, backend=backend, exchange=exchange, others=others)
         self._exchange = exchange
         self._backend, self._plan, self._recipe = backend, plan, agreement.agreed
         self._optimizer, self._limit = optimizer(), limit
-        self._decays, self._blocks = decays, blocks
+        self._decays, self._blocks, self._checkpoint = decays, blocks, checkpoint
         self._own_backend: Backend | None = None
         self._engine: Engine | None = None
         self._has_told = False
@@ -187,7 +192,8 @@ class ZerothOrderTrainer(Trainer):
         to do.
         """
         self._tell_skipped(logs)
-        if logs.pop("grad_norm", None) is not None and self.outcome is not None:
+        logs.pop("grad_norm", None)  # which not every version logs
+        if "loss" in logs and self.outcome is not None:
             logs["projected_gradient"] = self.outcome.g
             logs["tokens_per_s"] = self.outcome.tokens_per_s
             self._tell_swallowed(logs)
@@ -225,6 +231,7 @@ class ZerothOrderTrainer(Trainer):
         """As ever, with every pending update; of several ranks the first writes."""
         engine = self._engine
         if engine is None:
+            self._settle()
             super().save_model(output_dir, _internal_call)
             return
         with engine.ranks.together("save"), engine.whole():
@@ -234,6 +241,15 @@ class ZerothOrderTrainer(Trainer):
         """Rank 0's is everybody's: all have drawn the same."""
         if self._exchange.rank == 0:
             super()._save_rng_state(output_dir)
+
+    def _load_from_checkpoint(self, *arguments: Any, **named: Any) -> None:
+        """As ever, into a model that has memory for its weights."""
+        self._settle()
+        super()._load_from_checkpoint(*arguments, **named)
+
+    def _settle(self) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint.settle()
 
     def _load_best_model(self) -> None:
         """Into an ordinary model, because the training is over."""
@@ -258,8 +274,8 @@ class ZerothOrderTrainer(Trainer):
         tensors = {name: value[:1] for name, value in batch.items() if isinstance(value, Tensor)}
         backend = self._backend
         if backend is None:
-            on_host = self.args.device.type == "cpu"
-            backend = self._own_backend = HostBackend() if on_host else CudaBackend()
+            kind = HostBackend if self.args.device.type == "cpu" else CudaBackend
+            backend = self._own_backend = kind(devices=self._plan.devices)
         return Engine(
             self._whole,
             self._plan,
@@ -271,6 +287,7 @@ class ZerothOrderTrainer(Trainer):
             optimizer=self._optimizer,
             limit=self._limit,
             exchange=self._exchange,
+            checkpoint=self._checkpoint,
         )
 
     def _loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

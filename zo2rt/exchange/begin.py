@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from zo2rt.exchange.exchange import Exchange, FirstFailed, RankGone
@@ -21,9 +20,10 @@ from zo2rt.journal import DamageError, Header, Position, Record, check_same, his
 from zo2rt.journal import header as headers
 from zo2rt.journal import record as records
 from zo2rt.journal import snapshot as snapshots
+from zo2rt.journal.durable import Disk
+from zo2rt.journal.model_files import NONE, ModelFiles
 from zo2rt.journal.recovery import SNAPSHOTS
-from zo2rt.journal.replay import replay
-from zo2rt.journal.run import JournalledRun, RunFolder
+from zo2rt.journal.run import JournalledRun, RunFolder, after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,51 +48,75 @@ class FollowedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """Where all ranks stand. ``run`` is None where nothing is kept."""
+    """Where all ranks stand, and with which trained weights; see `JournalledRun.weights`.
+
+    ``run`` is None where nothing is kept.
+    """
 
     position: Position
     run: JournalledRun | FollowedRun | None
+    weights: Mapping[str, Tensor]
 
 
-def begin(
-    exchange: Exchange, folder: RunFolder | None, header: Header, trained: Mapping[str, Tensor]
-) -> Begun:
-    """The run in rank 0's ``folder``, or a new one; ``trained`` weights become its own.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A run to begin or to go on with, from the ``trained`` weights; ``files`` hold some of them.
+
+    On rank 0 it is kept in ``folder``, if there is one; another rank looks there for snapshots.
+    """
+
+    folder: RunFolder | None
+    header: Header
+    trained: Mapping[str, Tensor]
+    files: ModelFiles = NONE
+
+    def kept(self) -> JournalledRun | None:
+        if self.folder is None:
+            return None
+        return JournalledRun(self.folder, self.header, self.trained, self.files)
+
+    def begun(self, run: JournalledRun | None) -> Begun:
+        """Where rank 0 stands, or one process."""
+        if run is None:
+            return Begun(position=self.header.start, run=None, weights=self.trained)
+        return Begun(position=run.journal.position, run=run, weights=run.weights(self.trained))
+
+
+def begin(exchange: Exchange, wanted: Wanted) -> Begun:
+    """The run in rank 0's folder, or a new one.
 
     Raises what `JournalledRun` does, on every rank, and ``ValueError`` that names the rank whose
     settings are not rank 0's, or that has other weights after all of it.
     """
     if exchange.size == 1:
-        run = None if folder is None else JournalledRun(folder, header, trained)
-        return Begun(position=header.start if run is None else run.journal.position, run=run)
+        return wanted.begun(wanted.kept())
     start = _lead if exchange.rank == 0 else _follow
     try:
-        return start(exchange, folder, header, trained)
+        return start(exchange, wanted)
     except RankGone as gone:
         advice = "no step was made; start again with any number of ranks"
         raise RankGone(gone.gone, gone.what, advice) from None
 
 
-def _lead(
-    exchange: Exchange, folder: RunFolder | None, header: Header, trained: Mapping[str, Tensor]
-) -> Begun:
+def _lead(exchange: Exchange, wanted: Wanted) -> Begun:
     with ExitStack() as undone:
         try:
-            run = None if folder is None else JournalledRun(folder, header, trained)
+            run = wanted.kept()
         except (ValueError, OSError) as error:
             exchange.from_first(json.dumps({"error": str(error)}).encode())
             raise
         if run is not None:
             undone.callback(run.close)
-        exchange.from_first(json.dumps(_told(header, run)).encode())
+        exchange.from_first(json.dumps(_told(wanted.header, run)).encode())
         _agree(exchange, "")
         if _someone(exchange, here=False):
             assert run is not None, "nobody misses the records of a run without a journal"
             whole = history(run.fs, run.journal.path, run.journal.header.start)
             exchange.from_first(_json(whole))
-        _confirm(exchange, trained)
+        begun = wanted.begun(run)
+        _confirm(exchange, begun.weights)
         undone.pop_all()
-        return Begun(position=header.start if run is None else run.journal.position, run=run)
+        return begun
 
 
 def _told(header: Header, run: JournalledRun | None) -> dict[str, Any]:
@@ -109,40 +133,37 @@ def _told(header: Header, run: JournalledRun | None) -> dict[str, Any]:
     }
 
 
-def _follow(
-    exchange: Exchange, folder: RunFolder | None, header: Header, trained: Mapping[str, Tensor]
-) -> Begun:
+def _follow(exchange: Exchange, wanted: Wanted) -> Begun:
+    folder, header = wanted.folder, wanted.header
     told = json.loads(exchange.from_first(None))
     if "error" in told:
         raise FirstFailed(f"rank 0 could not begin the run: {told['error']}")
     _agree(exchange, _difference(headers.from_json(told["header"]), header, exchange.rank))
-    wanted, position = told["snapshot"], Position(**told["position"])
-    found = None if wanted is None else _snapshot(folder, wanted)
-    missing = wanted is not None and found is None
+    at, position = told["snapshot"], Position(**told["position"])
+    found = None if at is None else _snapshot(folder, at)
+    missing = at is not None and found is None
     since = told["records"]
     if _someone(exchange, here=missing):
         whole = json.loads(exchange.from_first(None))
         since = whole if missing else since
-    with torch.no_grad():
-        if found is not None and folder is not None:
-            for name, tensor in snapshots.read(folder.fs, found):
-                trained[name].copy_(tensor)
-        replay(trained, header, [records.from_json(record) for record in since])
-    _confirm(exchange, trained)
+    fs = Disk() if folder is None else folder.fs
+    made = [records.from_json(record) for record in since]
+    weights = after(fs, found, wanted.trained, header, made) if at else wanted.trained
+    _confirm(exchange, weights)
     run = None if folder is None else FollowedRun(folder=folder.path, position=position)
-    return Begun(position=position, run=run)
+    return Begun(position=position, run=run, weights=weights)
 
 
-def _snapshot(folder: RunFolder | None, wanted: Mapping[str, Any]) -> snapshots.Snapshot | None:
+def _snapshot(folder: RunFolder | None, at: Mapping[str, Any]) -> snapshots.Snapshot | None:
     """Rank 0's, if it can be seen from here, and is whole."""
     if folder is None:
         return None
-    position = Position(**wanted["position"])
+    position = Position(**at["position"])
     try:
         found = snapshots.check_at(folder.fs, folder.path / SNAPSHOTS, position)
     except (DamageError, OSError):
         return None
-    return None if found is None or found.sha256 != wanted["sha256"] else found
+    return None if found is None or found.sha256 != at["sha256"] else found
 
 
 def _difference(first: Header, own: Header, rank: int) -> str:
@@ -166,8 +187,8 @@ def _someone(exchange: Exchange, *, here: bool) -> bool:
     return b"\1" in found
 
 
-def _confirm(exchange: Exchange, trained: Mapping[str, Tensor]) -> None:
-    own = weights_digest(trained).encode()
+def _confirm(exchange: Exchange, weights: Mapping[str, Tensor]) -> None:
+    own = weights_digest(weights).encode()
     found = exchange.gather(own, limit_s=exchange.patience.once_s)
     others = [rank for rank, one in enumerate(found) if one != found[0]]
     if others:

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b, sha256
 from statistics import median
@@ -50,10 +50,9 @@ class Ranks:
     def alone(self) -> bool:
         return self.exchange.size == 1
 
-    def own(self, first: int, end: int) -> range:
-        """Of the lanes ``first`` to ``end`` - 1 those of this rank, counted among its own."""
-        start = self.lanes.start
-        return range(max(first, start) - start, min(end, self.lanes.stop) - start)
+    def own(self, lanes: Iterable[int]) -> list[int]:
+        """Of some lanes those of this rank, counted among its own."""
+        return [lane - self.lanes.start for lane in lanes if lane in self.lanes]
 
     def reads(self, batch: Mapping[str, Tensor]) -> None:
         """What the step that begins reads: the same on every rank, who each take their lanes."""

@@ -14,6 +14,7 @@ from zo2rt.journal import snapshot as snapshots
 from zo2rt.journal.chain import DamageError
 from zo2rt.journal.durable import FileSystem
 from zo2rt.journal.header import Header
+from zo2rt.journal.model_files import NONE, ModelFiles, check_unchanged
 from zo2rt.journal.snapshot import Snapshot
 
 JOURNAL = "journal.jsonl"
@@ -41,15 +42,18 @@ def start(
     weights: Mapping[str, Tensor],
     *,
     environment: bool = True,
+    files: ModelFiles = NONE,
 ) -> Resumed:
     """The run in ``folder``; without a journal there, a new one from ``weights``.
 
+    Of a new run, what ``files`` hold is not written again; they must be the same when it goes on.
     May be called again after a crash at any point. Raises ``ValueError`` naming what differs when
     the run there is another one (with ``environment`` off, versions, threads and device may
     differ), and `DamageError` when it cannot be continued to the same bits.
     """
     if not fs.exists(folder / JOURNAL):
-        _begin(fs, folder, header, weights)
+        _begin(fs, folder, header, weights, files)
+    check_unchanged(snapshots.base_files(fs, folder / SNAPSHOTS), files.sha256, run=folder)
     journal = Journal.open(fs, folder / JOURNAL)
     check_same(journal.header, header, where=str(journal.path), environment=environment)
     return _resume(fs, folder, journal)
@@ -71,12 +75,23 @@ def save(
     return snapshot
 
 
-def _begin(fs: FileSystem, folder: Path, header: Header, weights: Mapping[str, Tensor]) -> None:
+def _begin(
+    fs: FileSystem,
+    folder: Path,
+    header: Header,
+    weights: Mapping[str, Tensor],
+    files: ModelFiles,
+) -> None:
     found = snapshots.latest(fs, folder / SNAPSHOTS)
-    snapshot = found.snapshot
+    snapshot, kept = found.snapshot, [name for name in weights if name not in files.holds]
     if snapshot is None:
-        snapshot = snapshots.write(fs, folder / SNAPSHOTS, header.start, weights.items())
-    elif snapshot.position != header.start or not _holds(fs, snapshot, weights):
+        pairs = ((name, weights[name]) for name in kept)
+        snapshot = snapshots.write(fs, folder / SNAPSHOTS, header.start, pairs, files=files.sha256)
+    elif (
+        snapshot.position != header.start
+        or snapshot.files != files.sha256
+        or not _holds(fs, snapshot, {name: weights[name] for name in kept})
+    ):
         raise ValueError(
             f"{folder}: a new run needs a folder without snapshots; {snapshot.folder.name} is "
             f"there, of other weights or settings, and no {JOURNAL}; restore the journal, or "
@@ -106,9 +121,9 @@ def _resume(fs: FileSystem, folder: Path, journal: Journal) -> Resumed:
 
 
 def _holds(fs: FileSystem, snapshot: Snapshot, weights: Mapping[str, Tensor]) -> bool:
-    held = dict(snapshots.read(fs, snapshot))
+    held = snapshots.Weights(fs, snapshot)
     return held.keys() == weights.keys() and all(
-        _same_bits(held[name], weights[name]) for name in held
+        _same_bits(tensor, weights[name]) for name, tensor in held.items()
     )
 
 

@@ -1,5 +1,6 @@
 """A run that is journalled: its header, its weights when it starts or goes on, its snapshots."""
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
@@ -9,12 +10,14 @@ import torch
 from torch import Tensor
 
 from zo2rt import noise
-from zo2rt.journal import Group, Header, Journal, ParameterEntry, durable, recovery
+from zo2rt.journal import Group, Header, Journal, ParameterEntry, Record, durable, recovery
 from zo2rt.journal import snapshot as snapshots
 from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.groups import DECAYED, UNDECAYED
 from zo2rt.journal.header import environment
-from zo2rt.journal.replay import replay
+from zo2rt.journal.model_files import NONE, ModelFiles
+from zo2rt.journal.replay import Replayed
+from zo2rt.journal.snapshot import Snapshot
 from zo2rt.model.identity import Forward
 from zo2rt.model.units import UnitParameter
 from zo2rt.optimizer import MezoSgd
@@ -36,31 +39,43 @@ class RunFolder:
 class JournalledRun:
     """The run in ``folder``: a new one from the ``trained`` weights, or the one there.
 
-    A run that is there overwrites them with its own: of the newest whole snapshot, and every record
-    since applied, without a forward pass and to the same bits. Raises ``ValueError`` where the
-    settings differ from the journal's, `DamageError` where it cannot be continued, and
-    ``BlockingIOError`` where another process is in the folder, which is this one's until `close`.
+    `weights` says what they are then. Of what ``files`` hold the base snapshot has no copy. Raises
+    ``ValueError`` where the settings differ from the journal's, or the files from what they were,
+    `DamageError` where it cannot be continued, and ``BlockingIOError`` where another process is in
+    the folder, which is this one's until `close`.
     """
 
-    def __init__(self, folder: RunFolder, header: Header, trained: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        header: Header,
+        trained: Mapping[str, Tensor],
+        files: ModelFiles = NONE,
+    ) -> None:
         self.fs, self._folder = folder.fs, folder.path
         durable.ensure_folder(self.fs, self._folder)
         with ExitStack() as held:
             held.enter_context(self.fs.locked(self._folder))
-            self._begin(header, trained)
+            self._begin(header, trained, files)
             self._held = held.pop_all()
 
-    def _begin(self, header: Header, trained: Mapping[str, Tensor]) -> None:
+    def _begin(self, header: Header, trained: Mapping[str, Tensor], files: ModelFiles) -> None:
         durable.remove_tree(self.fs, self._folder / BLOCKS)  # of killed processes, ranks or one
         self.goes_on = self.fs.exists(self._folder / recovery.JOURNAL)
-        self.resumed = found = recovery.start(self.fs, self._folder, header, trained)
+        self.resumed = found = recovery.start(self.fs, self._folder, header, trained, files=files)
         self.journal: Journal = found.journal
         self.damaged = found.damaged
-        if self.goes_on:
-            with torch.no_grad():
-                for name, tensor in snapshots.read(self.fs, found.snapshot):
-                    trained[name].copy_(tensor)
-                replay(trained, header, found.records)
+
+    def weights(self, trained: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What the run's first step here begins with: the ``trained`` weights that it began from,
+        or the newest whole snapshot and every record since, applied without a forward pass and to
+        the same bits. Each is read when it is asked for; a file of the snapshot stays in memory for
+        as long as the mapping does.
+        """
+        if not self.goes_on:
+            return trained
+        found = self.resumed
+        return after(self.fs, found.snapshot, trained, self.journal.header, found.records)
 
     def close(self) -> None:
         """Leave the folder to others; a second call does nothing."""
@@ -71,6 +86,19 @@ class JournalledRun:
         trained = {entry.name for entry in self.journal.header.parameters}
         kept = ((name, tensor) for name, tensor in weights if name in trained)
         return recovery.save(self.fs, self._folder, self.journal, kept).folder
+
+
+def after(
+    fs: FileSystem,
+    snapshot: Snapshot | None,
+    trained: Mapping[str, Tensor],
+    header: Header,
+    records: Sequence[Record],
+) -> Mapping[str, Tensor]:
+    """A snapshot's weights after records; what it does not have, ``trained`` has."""
+    held = {} if snapshot is None else snapshots.Weights(fs, snapshot)
+    base = ChainMap(held, trained)  # type: ignore[arg-type] # read only
+    return Replayed(base, header, records)
 
 
 def header(

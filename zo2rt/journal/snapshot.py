@@ -3,11 +3,13 @@
 A snapshot is a folder ``step-00000100``: safetensors shards and a sealed ``manifest.json`` with the
 SHA-256 of each of their tensors, taken from the weights. It is filled under a temporary name,
 fsynced and read back file by file, and then renamed, so no reader ever sees a part of it, or one
-that holds anything else; nothing is overwritten.
+that holds anything else; nothing is overwritten. The base of a run that began from a model's files
+has their digests in its manifest, and no shard for what is in them.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -20,6 +22,8 @@ from zo2rt.journal.shard import Drawn, Shard
 from zo2sim.memory.account import SHARD_BYTES
 
 FORMAT_VERSION = 2
+WITH_FILES = 3
+"""The version of a snapshot that names files: who knows the other one only must not read it."""
 KEPT = 2
 """Newest snapshots that `prune` keeps."""
 _MANIFEST = "manifest.json"
@@ -28,12 +32,16 @@ _PREFIX = "step-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A snapshot on disk. ``sha256`` covers its position and every byte of its shards."""
+    """A snapshot on disk. ``sha256`` covers its position and every byte of its shards.
+
+    ``files`` are digests of files elsewhere, by name, that hold the rest of its weights.
+    """
 
     folder: Path
     position: Position
     shards: tuple[Shard, ...]
     sha256: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +62,11 @@ def write(
     tensors: Iterable[tuple[str, Tensor]],
     *,
     shard_bytes: int = SHARD_BYTES,
+    files: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """Return when the snapshot is durable, and was read back. ``tensors`` are drawn one by one.
+
+    ``files`` are digests, by name, of what holds the rest of the weights.
 
     ``position`` must be one that the journal gave: its records are durable already. Raises
     ``ValueError`` when the folder holds a snapshot of that step, ``OSError`` when it could not be
@@ -70,7 +81,7 @@ def write(
             f"move it away, or write to another folder"
         )
     try:
-        _fill(fs, target, position, _drawn(tensors, shard_bytes))
+        _fill(fs, target, position, _drawn(tensors, shard_bytes), files or {})
     except OSError as error:
         raise OSError(
             error.errno,
@@ -151,18 +162,57 @@ def read(fs: FileSystem, snapshot: Snapshot) -> Iterator[tuple[str, Tensor]]:
         yield from shards.read(fs, snapshot.folder, shard)
 
 
-def _fill(fs: FileSystem, target: Path, position: Position, parts: Iterable[list[Drawn]]) -> None:
+def base_files(fs: FileSystem, folder: Path) -> Mapping[str, str]:
+    """Digests of the files that the first snapshot leaves weights to.
+
+    None where it has all weights, or is damaged: a run goes on without it.
+    """
+    found = _folders(fs, folder)
+    with suppress(DamageError):
+        return _checked_manifest(fs, found[-1]).files if found else {}
+    return {}
+
+
+class Weights(Mapping[str, Tensor]):
+    """A snapshot's tensors by name; the file that was read last is in memory, checked."""
+
+    def __init__(self, fs: FileSystem, snapshot: Snapshot) -> None:
+        self._fs, self._folder = fs, snapshot.folder
+        self._shards = {name: shard for shard in snapshot.shards for name in shard.tensors}
+        self._last: tuple[Shard, dict[str, Tensor]] | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        shard = self._shards[name]
+        if self._last is None or self._last[0] is not shard:
+            self._last = None  # before the next one is read
+            self._last = shard, dict(shards.read(self._fs, self._folder, shard))
+        return self._last[1][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shards)
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+
+def _fill(
+    fs: FileSystem,
+    target: Path,
+    position: Position,
+    parts: Iterable[list[Drawn]],
+    files: Mapping[str, str],
+) -> None:
     with durable.published(fs, target) as temporary:
         fs.make_folder(temporary)
-        files = [
+        written = [
             shards.write(fs, temporary / f"weights-{number:05d}.safetensors", drawn)
             for number, drawn in enumerate(parts, start=1)
         ]
         manifest = {
-            "format": FORMAT_VERSION,
+            "format": WITH_FILES if files else FORMAT_VERSION,
             "position": asdict(position),
-            "shards": [asdict(file) for file in files],
-        }
+            "shards": [asdict(shard) for shard in written],
+        } | ({"files": dict(files)} if files else {})
         durable.write_new(fs, temporary / _MANIFEST, seal(FIRST, manifest))
         fs.fsync_folder(temporary)
 
@@ -204,13 +254,18 @@ def _checked_manifest(fs: FileSystem, path: Path) -> Snapshot:
     if sealed is None:
         raise DamageError(f"{path / _MANIFEST}: must be as it was written; it is damaged")
     content = sealed.content
-    if content.get("format") != FORMAT_VERSION:
+    if content.get("format") not in (FORMAT_VERSION, WITH_FILES):
         raise ValueError(
-            f"{path / _MANIFEST}: format must be {FORMAT_VERSION}; got {content.get('format')!r}; "
-            f"read it with the version that wrote it"
+            f"{path / _MANIFEST}: format must be {FORMAT_VERSION} or {WITH_FILES}; got "
+            f"{content.get('format')!r}; read it with the version that wrote it"
         )
     position = Position(**content["position"])
     if path.name != f"{_PREFIX}{position.step:08d}":
         raise DamageError(f"{path}: the folder's name must be that of step {position.step}")
-    files = tuple(Shard(**shard) for shard in content["shards"])
-    return Snapshot(folder=path, position=position, shards=files, sha256=sealed.sha256)
+    return Snapshot(
+        folder=path,
+        position=position,
+        shards=tuple(Shard(**shard) for shard in content["shards"]),
+        sha256=sealed.sha256,
+        files=content.get("files", {}),
+    )

@@ -1,18 +1,27 @@
 """One lane: the loss function on a thread of its own, run from unit to unit on command.
 
-[Note: hand-over] Exactly one thread runs. ``advance`` puts a token into the lane's ``go`` queue and
-waits on its ``back`` queue; the lane runs to its next boundary, puts a token into ``back`` and
-waits on ``go``. The hidden states of a lane live in the frames of its thread, as when it runs
-alone.
+[Note: hand-over] Of a lane and its caller exactly one runs. ``advance`` puts a token into the
+lane's ``go`` queue and waits on its ``back`` queue; the lane runs to its next boundary, puts a
+token into ``back`` and waits on ``go``. The hidden states of a lane live in the frames of its
+thread, as when it runs alone.
+
+[Note: carried] Where a lane hops between devices, what a block was called with lies open while the
+lane stands before it, and ``move`` brings it to the block's device; so does the last block's
+output, for the tail. The device runs behind: memory that is given up while it is still read could
+be handed out again. So what was sent is kept until the lane is back on the device that it left,
+whose work waits for the sending; and what arrived until the next arrives there, which waits for
+what read it.
 """
 
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
 from queue import SimpleQueue
+from typing import Any
 
 from torch import Tensor
 
+from zo2rt.lanes.carried import moved
 from zo2rt.lanes.surroundings import CurrentStream, Surroundings, own_default_dtype
 from zo2rt.model.discovery import Blocks
 from zo2rt.model.loss import scalar
@@ -30,13 +39,19 @@ class Lane:
 
     ``position`` is the unit that is running or ran last, ``next`` the one that it waits to run;
     ``next`` is None once it has ended, by its loss, an error, or being closed. ``running`` stays
-    true where the caller's wait was interrupted.
+    true where the caller's wait was interrupted. ``device`` is where it computes.
     """
 
     def __init__(
-        self, number: int, blocks: Blocks, run: Callable[[], object], surroundings: Surroundings
+        self,
+        number: int,
+        blocks: Blocks,
+        run: Callable[[], object],
+        surroundings: Surroundings,
+        device: int = 0,
     ) -> None:
         self.number = number
+        self.device = device
         self.position = HEAD
         self.next: int | None = HEAD
         self.forwards = 0
@@ -51,14 +66,23 @@ class Lane:
         self._go: SimpleQueue[CurrentStream | None] = SimpleQueue()
         self._back: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._carried: Any = None
+        self._sent: dict[int, Any] = {}
+        self._arrived: dict[int, Any] = {}
 
     # The caller's side.
 
-    def advance(self, unit: int) -> None:
+    def advance(self, unit: int, device: int = 0) -> None:
         """Run one unit; nothing happens once the lane has its loss. Raises what the lane raised."""
         if self.loss is not None:
             return
         self._check_turn(unit)
+        if device != self.device:
+            raise RuntimeError(
+                f"lane {self.number} must be sent to device {device} before it runs the "
+                f"{self.describe(unit)} there; it is on device {self.device}"
+            )
+        self._sent.pop(device, None)
         self.running = True
         with own_default_dtype():
             self._go.put(CurrentStream.current())
@@ -72,6 +96,15 @@ class Lane:
                 raise error
             finally:
                 del error  # or this frame, which is one of its own, holds it
+
+    def move(self, unit: int, device: int, receive: Callable[[Tensor], Tensor]) -> None:
+        """Bring what ``unit`` is about to be called with to its device: see [Note: carried]."""
+        if self.loss is not None:
+            return
+        self._check_turn(unit)
+        self._sent[self.device] = self._carried
+        self._carried = self._arrived[device] = moved(self._carried, receive)
+        self.device = device
 
     def close(self) -> None:
         """End the thread, wherever it stands; returns when it is gone."""
@@ -88,9 +121,9 @@ class Lane:
             )
 
     @property
-    def ident(self) -> int | None:
-        """Of the thread, once it runs."""
-        return None if self._thread is None else self._thread.ident
+    def thread(self) -> threading.Thread | None:
+        """Its own, once it runs."""
+        return self._thread
 
     def _check_turn(self, unit: int) -> None:
         if self.next is None:
@@ -112,17 +145,26 @@ class Lane:
 
     # The lane's side, on its own thread.
 
-    def enter_block(self, block: int) -> None:
-        """Called before a block runs: hand over, if it is this block's turn."""
+    def enter_block(self, block: int, carried: Any = None) -> Any:
+        """Called before a block runs: hand over, if it is this block's turn.
+
+        Returns what it was called with, as it is when the block is to run.
+        """
         if block != self._following():
             self.refuse(self.describe(block))
         if block == 0:
             self.forwards += 1
-        self.pause(block)
+        return self._carry(block, carried)
 
-    def leave_blocks(self) -> None:
-        """Called after the last block."""
-        self.pause(TAIL)
+    def leave_blocks(self, carried: Any = None) -> Any:
+        """Called after the last block; returns its output, as it is when the tail is to run."""
+        return self._carry(TAIL, carried)
+
+    def _carry(self, upcoming: int, carried: Any) -> Any:
+        self._carried = carried
+        self.pause(upcoming)
+        carried, self._carried = self._carried, None
+        return carried
 
     def refuse(self, entered: str) -> None:
         """Raise the error that names what was expected; it stands even if it is caught."""

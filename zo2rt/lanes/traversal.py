@@ -33,25 +33,33 @@ class Traversal:
 
     Lanes run under the grad mode, inference mode, autocast and default device of the thread that
     builds the traversal, issue to the device and current stream of each caller of ``advance``, and
-    keep a default dtype of their own. From construction to ``close`` the model is in eval mode and
-    has hooks on its blocks and resident modules; ``close`` takes both back, and ends every thread.
+    keep a default dtype of their own. Callers on several threads may each advance lanes of their
+    own; with ``devices`` lanes start on these, and may move. From construction to ``close`` the
+    model is in eval mode and has hooks on its blocks and resident modules; ``close`` takes both
+    back, and ends every thread.
 
     Raises ``ValueError`` that names the modules where dropout is switched on.
     """
 
     def __init__(
-        self, model: nn.Module, units: Units, loss_fn: LossFn, batches: Sequence[Any]
+        self,
+        model: nn.Module,
+        units: Units,
+        loss_fn: LossFn,
+        batches: Sequence[Any],
+        devices: Sequence[int] | None = None,
     ) -> None:
         if not batches:
             raise ValueError("a traversal must have at least 1 lane; got no batches")
         refuse_dropout(model)
         self._units = units
-        self._turn = threading.Lock()
-        self._active: Lane | None = None
+        self._interrupted: Lane | None = None
+        self._moves = devices is not None
         surroundings = Surroundings.current()
+        starts = [0] * len(batches) if devices is None else devices
         self._lanes = tuple(
-            Lane(number, units.blocks, _Run(loss_fn, model, batch), surroundings)
-            for number, batch in enumerate(batches)
+            Lane(number, units.blocks, _Run(loss_fn, model, batch), surroundings, start)
+            for number, (batch, start) in enumerate(zip(batches, starts, strict=True))
         )
         with ExitStack() as stack:
             stack.enter_context(evaluating(model))
@@ -70,17 +78,29 @@ class Traversal:
         """Lanes that have not returned their loss, in ascending order."""
         return tuple(lane.number for lane in self._lanes if lane.loss is None)
 
-    def advance(self, lane: int, unit: int) -> None:
+    def advance(self, lane: int, unit: int, device: int = 0) -> None:
         """Run a lane through one unit, up to the next one's entry (the tail: up to the loss).
 
         Between two blocks the earlier one runs. The caller has bound the unit's weights, and those
         that it borrows, to the model's parameters. A lane that has its loss stays as it is. An
-        error in the lane is raised here, with the lane's traceback.
+        error in the lane is raised here, with the lane's traceback. The unit is on ``device``, and
+        so is the lane.
         """
-        with self._turn:
-            self._check_whole()
-            self._active = self._lanes[lane]
-            self._active.advance(unit)
+        self._check_whole()
+        active = self._lanes[lane]
+        try:
+            active.advance(unit, device)
+        finally:
+            if active.running:
+                self._interrupted = active
+
+    def move(self, lane: int, unit: int, device: int, receive: Callable[[Tensor], Tensor]) -> None:
+        """Bring a lane that stands before a unit to that unit's device, by what it is called with.
+
+        A lane that has its loss stays as it is.
+        """
+        self._check_whole()
+        self._lanes[lane].move(unit, device, receive)
 
     def losses(self) -> Tensor:
         """Losses in lane order, (lanes,), float64, on their device; does not wait for it.
@@ -106,17 +126,18 @@ class Traversal:
 
     def _check_whole(self) -> None:
         """Ctrl-C ends the caller's wait for a lane, not the lane."""
-        if self._active is not None and self._active.running:
+        lane = self._interrupted
+        if lane is not None:
             raise RuntimeError(
-                f"the caller was interrupted while lane {self._active.number} ran the "
-                f"{self._active.describe(self._active.position)}; close the traversal"
+                f"the caller was interrupted while lane {lane.number} ran the "
+                f"{lane.describe(lane.position)}; close the traversal"
             )
 
     def _hooks(self, model: nn.Module) -> Iterator[RemovableHandle]:
         """Boundaries come first among a block's hooks before it, last among those after it."""
         blocks = self._units.blocks
         for number, block in enumerate(blocks.modules):
-            yield block.register_forward_pre_hook(self._entry(number), prepend=True)
+            yield self._at_entry(number, block)
         yield blocks.modules[-1].register_forward_hook(self._exit)
         ancestors = blocks.ancestors(model)
         for module in ancestors:
@@ -128,8 +149,22 @@ class Traversal:
 
     def _mine(self) -> Lane | None:
         """The lane of the calling thread; a call of the model from elsewhere is none of ours."""
-        lane = self._active
-        return lane if lane is not None and lane.ident == threading.get_ident() else None
+        here = threading.current_thread()
+        return next((lane for lane in self._lanes if lane.thread is here), None)
+
+    def _at_entry(self, number: int, block: nn.Module) -> RemovableHandle:
+        """Lanes that move get what the block is called with back, as it is on its device."""
+        if not self._moves:
+            return block.register_forward_pre_hook(self._entry(number), prepend=True)
+        carrying = self._carrying_entry(number)
+        return block.register_forward_pre_hook(carrying, prepend=True, with_kwargs=True)
+
+    def _carrying_entry(self, block: int) -> Callable[..., Any]:
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> Any:
+            lane = self._mine()
+            return None if lane is None else lane.enter_block(block, (args, kwargs))
+
+        return hook
 
     def _entry(self, block: int) -> Callable[..., None]:
         def hook(*_: object) -> None:
@@ -139,10 +174,9 @@ class Traversal:
 
         return hook
 
-    def _exit(self, *_: object) -> None:
+    def _exit(self, _: nn.Module, __: object, output: Any) -> Any:
         lane = self._mine()
-        if lane is not None:
-            lane.leave_blocks()
+        return None if lane is None else lane.leave_blocks(output if self._moves else None)
 
     def _model_entry(self, *_: object) -> None:
         lane = self._mine()

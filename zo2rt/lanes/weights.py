@@ -7,15 +7,17 @@ through the same codec, so residency changes no bit.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, final
 
 from torch import Tensor
 
 from zo2rt.backends import Backend
 from zo2rt.model.codec import decode, recode
+from zo2rt.model.scales import SCALES
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2rt.noise.draws import Both, Draws
-from zo2rt.weights.arena import Arena
+from zo2rt.weights.device_arena import DeviceArena
 from zo2sim.policies import Layout
 from zo2sim.schedule.ops import HEAD
 
@@ -23,8 +25,13 @@ Named = dict[str, Tensor]
 """Tensors by the name of their parameter."""
 
 
-LanesOf = Callable[[int, str], Sequence[int]]
-"""Lanes that run with the weights of a sample and a sign; nobody needs those of none."""
+Needs = Callable[[int, str], bool]
+"""Whether some lane runs with the weights of a sample and a sign."""
+
+
+def always(sample: int, sign: str) -> bool:
+    """Every sample has lanes of both signs."""
+    return True
 
 
 class Built(NamedTuple):
@@ -39,7 +46,7 @@ class LaneWeights(ABC):
     """Builds weights in the order in which a FORWARD runs its lanes."""
 
     def __init__(
-        self, backend: Backend, units: Units, arena: Arena, layout: Layout, draws: Draws
+        self, backend: Backend, units: Units, arena: DeviceArena, layout: Layout, draws: Draws
     ) -> None:
         self._backend = backend
         self._units = units
@@ -50,11 +57,19 @@ class LaneWeights(ABC):
 
     @abstractmethod
     def perturbed(
-        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, lanes_of: LanesOf
+        self,
+        unit: Unit,
+        lanes: str,
+        keys: Sequence[int],
+        eps: float,
+        *,
+        builds: str = "+-",
+        needs: Needs = always,
     ) -> Iterator[Built]:
         """W+ and W- of every sample; each holds until the next one is asked for.
 
-        Those that no lane runs with may be left out.
+        Those of the signs in ``builds`` are built; others are found, as they were built last. Those
+        that no lane needs may be left out.
         """
 
     def unperturbed(self, unit: Unit) -> Sequence[Tensor]:
@@ -66,6 +81,7 @@ class LaneWeights(ABC):
         for p in self._arena.formats.perturbed(unit):
             if bases[p.name] is not weights[p.name]:
                 weights[p.name].copy_(bases[p.name])
+        self._rescale(unit, weights)
         return _in_order(unit, weights)
 
     def _theta(self, unit: Unit) -> Named:
@@ -92,12 +108,21 @@ class LaneWeights(ABC):
         room, theta = self._frozen_room(unit), self._theta(unit)
         encoded = self._arena.encoded(unit)
         wired = {p.name for p in unit.parameters} if self._recoded(unit) else set[str]()
+        trained = {p.name for p in unit.reads if p.trainable}
         for name, tensor in room.items():
             if name in encoded:
-                encoded[name].decode(tensor)
+                if name + SCALES not in trained:  # else `_rescale` does it, for every sign
+                    encoded[name].decode(tensor)
             elif name not in wired:
                 tensor.copy_(theta[name])
         return {p.name: theta[p.name] for p in unit.reads if not p.trainable} | room
+
+    def _rescale(self, unit: Unit, scales: Named) -> None:
+        """Decode what has trained scales with these; lanes of another sign have run by now."""
+        encoded = self._arena.encoded(unit)
+        for name, tensor in self._frozen_room(unit).items():
+            if name + SCALES in scales:
+                replace(encoded[name], scales=scales[name + SCALES]).decode(tensor)
 
     def _bases(self, unit: Unit, room: Named) -> Named:
         """See [Note: base]. What the wire has changed is brought into ``room``."""
@@ -128,17 +153,38 @@ class ScratchWeights(LaneWeights):
     """W+ and W- beside theta, which stays as it is."""
 
     def perturbed(
-        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, lanes_of: LanesOf
+        self,
+        unit: Unit,
+        lanes: str,
+        keys: Sequence[int],
+        eps: float,
+        *,
+        builds: str = "+-",
+        needs: Needs = always,
     ) -> Iterator[Built]:
-        frozen = self._frozen(unit)
+        if not builds:
+            yield from self._found(unit, lanes)
+            return
+        frozen, copies = self._frozen(unit), len(self._arena.scratch)
         for sample, key in enumerate(keys):
-            signs = [sign for sign in lanes if lanes_of(sample, sign)]
-            both = len(signs) == 2 and len(self._arena.scratch) == 2
+            signs = [sign for sign in lanes if needs(sample, sign)]
+            both = builds == "+-" and copies == 2 and needs(sample, "+") and needs(sample, "-")
             pair = self._both(unit, frozen, key, eps) if both else {}
             for sign in signs:
                 scaled_eps = eps if sign == "+" else -eps
-                built = pair[sign] if both else self._one(unit, frozen, key, scaled_eps)
+                copy = _copy_of(sign, copies)
+                built = pair[sign] if both else self._one(unit, frozen, key, scaled_eps, copy)
+                self._rescale(unit, built)
                 yield Built(sample, sign, _in_order(unit, built | frozen))
+
+    def _found(self, unit: Unit, lanes: str) -> Iterator[Built]:
+        """Another group of the only sample's lanes has built them, and decoded what is frozen."""
+        theta, room = self._theta(unit), self._frozen_room(unit)
+        frozen = {p.name: theta[p.name] for p in unit.reads if not p.trainable} | room
+        for sign in lanes:
+            built = self._room(unit, _copy_of(sign, len(self._arena.scratch)))
+            self._rescale(unit, built)
+            yield Built(0, sign, _in_order(unit, built | frozen))
 
     def _one(self, unit: Unit, frozen: Named, key: int, scaled_eps: float, copy: int = 0) -> Named:
         room = self._room(unit, copy)
@@ -170,9 +216,17 @@ class InPlaceWeights(LaneWeights):
     """
 
     def perturbed(
-        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, lanes_of: LanesOf
+        self,
+        unit: Unit,
+        lanes: str,
+        keys: Sequence[int],
+        eps: float,
+        *,
+        builds: str = "+-",
+        needs: Needs = always,
     ) -> Iterator[Built]:
-        """All of them: what theta becomes depends on every shift."""
+        """All of them, needed or not: what theta becomes depends on every shift."""
+        assert builds, "what is changed in place is nobody else's"
         trained = [p for p in unit.reads if p.trainable]
         weights = self._theta(unit) | self._copies(unit)
         for sample, key in enumerate(keys):
@@ -197,6 +251,11 @@ class InPlaceWeights(LaneWeights):
         for name, tensor in copies.items():
             tensor.copy_(theta[name])
         return copies
+
+
+def _copy_of(sign: str, copies: int) -> int:
+    """The scratch buffer of a sign: its own, or the only one."""
+    return "+-".index(sign) if copies == 2 else 0
 
 
 def _named(parameters: Iterable[UnitParameter], tensors: Iterable[Tensor]) -> Named:

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from zo2rt.backends import Backend, HostBackend, LinkLimit
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.measure.adapted import adapt
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.turns import Rounds, with_references
 from zo2rt.model.codec import TORCH_DTYPES
@@ -158,13 +159,16 @@ def opened(
 
 
 def model_of(spec: RunSpec) -> Any:
-    """What runs, in eval mode; the same random weights at every call."""
+    """What runs, in eval mode, with adapters where they train; weights are random and the same."""
     torch.manual_seed(0)
     # The dtype's name that every version knows: the one without "torch_" came with 4.56.
     given = {"dtype": None, "torch_dtype": TORCH_DTYPES[spec.recipe.plain_dtype]}
     fields = {**spec.config, **given}
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    return AutoModelForCausalLM.from_config(config).eval()
+    model = AutoModelForCausalLM.from_config(config)
+    if spec.recipe.lora_rank is not None:
+        adapt(model, spec.recipe.lora_rank, TORCH_DTYPES[spec.recipe.plain_dtype])
+    return model.eval()
 
 
 def batch_of(spec: RunSpec) -> dict[str, Tensor]:

@@ -7,12 +7,12 @@ weights: constant ones draw less power.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from zo2rt.measure.adapted import adapt
 from zo2rt.measure.runs import RunSpec
 from zo2rt.model.codec import TORCH_DTYPES
-from zo2rt.model.discovery import find_blocks
 
 _PATTERN = 1 << 20
 _STD = 0.02
@@ -33,30 +33,8 @@ def synthetic_model(spec: RunSpec) -> Any:
     for name, parameter in model.named_parameters():
         _fill(name, parameter.data, pattern.to(dtype))
     if spec.recipe.lora_rank is not None:
-        _adapt(model, spec.recipe.lora_rank, dtype)
+        adapt(model, spec.recipe.lora_rank, dtype)
     return model.eval()
-
-
-class Adapted(nn.Module):
-    """A frozen linear layer with an adapter beside it."""
-
-    def __init__(self, base: nn.Linear, rank: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.base = base
-        self.down = nn.Linear(base.in_features, rank, bias=False, dtype=dtype)
-        self.up = nn.Linear(rank, base.out_features, bias=False, dtype=dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.base(x) + self.up(self.down(x))
-
-
-def _adapt(model: nn.Module, rank: int, dtype: torch.dtype) -> None:
-    model.requires_grad_(False)
-    for block in find_blocks(model).modules:
-        layers = [(n, m) for n, m in block.named_modules() if isinstance(m, nn.Linear)]
-        for name, linear in layers:
-            parent, _, own = name.rpartition(".")
-            setattr(block.get_submodule(parent), own, Adapted(linear, rank, dtype))
 
 
 def _fill(name: str, weights: Tensor, pattern: Tensor) -> None:

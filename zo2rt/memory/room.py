@@ -22,13 +22,17 @@ class Room:
     host_bytes: float | None = None
     device_bytes: float | None = None
 
-    def check(self, account: MemoryAccount, device: torch.device) -> None:
+    def check(
+        self, account: MemoryAccount, device: torch.device, each: Sequence[MemoryAccount] = ()
+    ) -> None:
         """Raise `DoesNotFit` where the account needs more.
 
-        What a device needs that computes in the host's memory counts on the host too.
+        Of several devices ``each`` has an account of its own, and as much room as any other. What a
+        device needs that computes in the host's memory counts on the host too.
         """
         if self.device_bytes is not None:
-            require(account, {MemoryPlace.DEVICE: self.device_bytes})
+            for one in each or (account,):
+                require(one, {MemoryPlace.DEVICE: self.device_bytes})
         if self.host_bytes is not None:
             on_host = account.on_one_memory if device.type == "cpu" else account
             require(on_host, {MemoryPlace.HOST: self.host_bytes})
@@ -43,24 +47,37 @@ def check_room(
     *,
     limit: Room = UNLIMITED,
     weights: Sequence[Tensor] = (),
+    each: Sequence[MemoryAccount] = (),
 ) -> None:
     """Raise `DoesNotFit` where a run needs more than ``limit``, or than can become free.
 
     That is what is free now, and what ``weights`` give back when they move to the buffers of the
-    account. Swap does not count: every step walks through every weight.
+    account, or of ``each`` device's where there are several. Swap does not count: every step walks
+    through every weight.
     """
-    limit.check(account, backend.device)
+    device, devices = backend.device, each or (account,)
+    limit.check(account, device, each)
     try:
-        free_room(backend).check(account, backend.device)
+        _check_free(account, backend, devices)
     except DoesNotFit:
         gc.collect()
         give_back_freed()
-        free_room(backend, weights).check(account, backend.device)
+        _check_free(account, backend, devices, weights)
 
 
-def free_room(backend: Backend, weights: Sequence[Tensor] = ()) -> Room:
-    """What is free now, and would be without these weights."""
-    device, device_bytes = backend.device, backend.free_device_bytes()
+def _check_free(
+    account: MemoryAccount,
+    backend: Backend,
+    devices: Sequence[MemoryAccount],
+    weights: Sequence[Tensor] = (),
+) -> None:
+    for number, one in enumerate(devices):
+        free_room(backend, weights, number).check(account, backend.device, (one,))
+
+
+def free_room(backend: Backend, weights: Sequence[Tensor] = (), number: int = 0) -> Room:
+    """What is free now of a device and of the host, and would be without these weights."""
+    device, device_bytes = backend.devices[number], backend.free_device_bytes(number)
     host_bytes = free_host_bytes() + given_back_bytes(weights, torch.device("cpu"))
     if device_bytes is not None:
         device_bytes += given_back_bytes(weights, device)

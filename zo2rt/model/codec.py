@@ -126,6 +126,14 @@ def encoded(buffer: Tensor, piece: Piece) -> Encoded:
     )
 
 
+def scales_of(tensor: Tensor, form: TensorFormat) -> Tensor:
+    """The scales that an integer format gives a tensor, (rows, groups), where the tensor is."""
+    layout = WireLayout.mixed([(form, tuple(tensor.shape))])
+    buffer = torch.empty(layout.num_bytes, dtype=torch.uint8, device=tensor.device)
+    encode([tensor.contiguous()], buffer, layout)
+    return encoded(buffer, layout.pieces[0]).scales.clone()
+
+
 def recode(tensors: Sequence[Tensor], dtype: Dtype, out: Sequence[Tensor]) -> None:
     """``out``, of any float format, as if the tensors had been encoded and decoded again.
 

@@ -13,6 +13,11 @@ from typing import Self
 
 from torch import nn
 
+_CHOOSE = (
+    "say which, in order of execution, as in blocks='encoder.layers,decoder.layers' (of an "
+    "Objective, or --blocks of run)"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
@@ -38,8 +43,9 @@ class Blocks:
         """The entries of these lists, one list after another."""
         names, modules = list[str](), list[nn.Module]()
         for path in paths:
-            for number, module in enumerate(_list_at(model, path)):
-                names.append(f"{path}.{number}")
+            name, entries = _list_at(model, path)
+            for number, module in enumerate(entries):
+                names.append(f"{name}.{number}")
                 modules.append(module)
         return cls(names=tuple(names), modules=tuple(modules))
 
@@ -71,23 +77,23 @@ class Blocks:
 def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
     """The blocks of a model; ``path`` names their list where the model does not decide it.
 
-    Raises ``ValueError`` when there is no such list, or more than one (encoder and decoder, vision
-    and text): the blocks of the list that is not chosen stay on the device.
+    Several lists have commas between them, in order of execution. Raises ``ValueError`` when there
+    is no such list, or more than one that nobody chose from (encoder and decoder, vision and text):
+    the blocks of a list that is not chosen stay on the device.
     """
     if path is not None:
-        return Blocks.at(model, path)
+        return Blocks.at(model, *(one.strip() for one in path.split(",")))
     classes = _unsplit_classes(model)
     if not classes:
         raise ValueError(
             f"{type(model).__name__}: a model must name its block classes in _no_split_modules, "
-            "and this one names none; say where they are, as in Objective(blocks='model.layers')"
+            f"and this one names none; {_CHOOSE}"
         )
     found = block_lists(model)
     if len(found) != 1:
         raise ValueError(
             f"{type(model).__name__}: exactly one nn.ModuleList must hold blocks of class "
-            f"{' or '.join(sorted(classes))}; got {', '.join(found) or 'none'}; choose one with "
-            "Objective(blocks='...')"
+            f"{' or '.join(sorted(classes))}; got {', '.join(found) or 'none'}; {_CHOOSE}"
         )
     return Blocks.at(model, found[0])
 
@@ -111,12 +117,15 @@ def _lists_alike(model: nn.Module) -> Iterator[str]:
             yield name
 
 
-def _list_at(model: nn.Module, path: str) -> nn.ModuleList:
-    module = dict(model.named_modules()).get(path)
+def _list_at(model: nn.Module, path: str) -> tuple[str, nn.ModuleList]:
+    """With the name that it has inside whatever is wrapped around the model that names it."""
+    named = dict(model.named_modules())
+    inside = [name for name in named if name == path or name.endswith(f".{path}")]
+    module = named[inside[0]] if len(inside) == 1 else named.get(path)
     if not isinstance(module, nn.ModuleList):
         got = "nothing" if module is None else type(module).__name__
         raise ValueError(f"blocks must name an nn.ModuleList of the model; got {path!r}, {got}")
-    return module
+    return (inside[0] if len(inside) == 1 else path), module
 
 
 def _unsplit_classes(model: nn.Module) -> frozenset[str]:

@@ -5,7 +5,7 @@ Another frozen base, rotary table or activation gives other losses for the same 
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -33,9 +33,14 @@ class Forward:
     config: str
 
     @classmethod
-    def of(cls, model: nn.Module, parameters: Iterable[UnitParameter]) -> Self:
+    def of(
+        cls,
+        model: nn.Module,
+        parameters: Iterable[UnitParameter],
+        weights: Callable[[UnitParameter], Tensor] = lambda p: p.tensor.data,
+    ) -> Self:
         """Reads every frozen weight once, where it lies."""
-        frozen = ((p.name, p.tensor) for p in parameters if not p.trainable)
+        frozen = ((p.name, weights(p)) for p in parameters if not p.trainable)
         return cls(
             frozen_parameters=_digest(frozen),
             buffers=_digest(model.named_buffers()),

@@ -6,7 +6,8 @@ parameter is updated once, at its first use; later readers borrow it (a tied LM 
 embedding), and need the owner's W+ and W- while they run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -42,6 +43,14 @@ class UnitParameter:
     @property
     def elements(self) -> int:
         return prod(self.shape)
+
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """A ``ValueError`` inside says whose weights it is about."""
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
 
     def format(self, dtype: Dtype, rest: Dtype | None) -> TensorFormat:
         """How a unit in a format stores it."""

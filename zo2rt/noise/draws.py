@@ -55,9 +55,17 @@ class Draws(ABC):
 
     @abstractmethod
     def update(
-        self, theta: Tensor, parameter: UnitParameter, updates: Sequence[noise.Update]
+        self,
+        theta: Tensor,
+        parameter: UnitParameter,
+        updates: Sequence[noise.Update],
+        *,
+        first_element: int = 0,
     ) -> None:
-        """Apply the updates in order, rounding to theta's format after each."""
+        """Apply the updates in order, rounding to theta's format after each.
+
+        theta may be a run of the parameter's elements, from ``first_element`` on.
+        """
 
 
 @final
@@ -88,7 +96,7 @@ class ElementDraws(Draws):
     def perturb(
         self, out: Tensor, base: Tensor, parameter: UnitParameter, *, key: int, scaled_eps: float
     ) -> None:
-        if self._is_split(parameter, base):
+        if self._is_split(base):
             self._split(noise.perturb, parameter, out, base, key=key, coefficient=scaled_eps)
         else:
             self._prepared(parameter, out, base).perturb(key=key, coefficient=scaled_eps)
@@ -96,39 +104,53 @@ class ElementDraws(Draws):
     def perturb_both(
         self, both: Both, base: Tensor, parameter: UnitParameter, *, key: int, eps: float
     ) -> None:
-        if self._is_split(parameter, base):
+        if self._is_split(base):
             self._split(noise.perturb_pair, parameter, *both, base, key=key, coefficient=eps)
         else:
             self._prepared(parameter, *both, base).perturb(key=key, coefficient=eps)
 
     def update(
-        self, theta: Tensor, parameter: UnitParameter, updates: Sequence[noise.Update]
+        self,
+        theta: Tensor,
+        parameter: UnitParameter,
+        updates: Sequence[noise.Update],
+        *,
+        first_element: int = 0,
     ) -> None:
         rounding = self._stochastic_rounding
-        if self._is_split(parameter, theta):
+        if self._is_split(theta):
             known = {"updates": updates, "stochastic_rounding": rounding}
-            self._split(noise.update, parameter, theta, **known)
+            self._split(noise.update, parameter, theta, first_element=first_element, **known)
         else:
             arrays = self._arrays_of(updates, decays=parameter.decays)
-            self._prepared(parameter, theta).update(arrays, stochastic_rounding=rounding)
+            ready = self._prepared(parameter, theta, first_element=first_element)
+            ready.update(arrays, stochastic_rounding=rounding)
 
-    def _is_split(self, parameter: UnitParameter, theta: Tensor) -> bool:
+    def _is_split(self, theta: Tensor) -> bool:
         if self._pool is None or theta.device.type != "cpu":
             return False
-        return parameter.elements >= SPLIT_ELEMENTS
+        return theta.numel() >= SPLIT_ELEMENTS
 
     def _split(
-        self, work: Callable[..., None], parameter: UnitParameter, *tensors: Tensor, **known: Any
+        self,
+        work: Callable[..., None],
+        parameter: UnitParameter,
+        *tensors: Tensor,
+        first_element: int = 0,
+        **known: Any,
     ) -> None:
         assert self._pool is not None
         ready = partial(work, kind=self._kind, **known)
         flat = [tensor.view(-1) for tensor in tensors]
-        noise.split(self._pool, self._threads, ready, self._place(parameter), *flat)
+        place = self._place(parameter).advanced(first_element)
+        noise.split(self._pool, self._threads, ready, place, *flat)
 
     def _place(self, parameter: UnitParameter) -> Extent:
         return Extent(p=parameter.index, threshold=self._thresholds.get(parameter.name, math.inf))
 
-    def _prepared(self, parameter: UnitParameter, *tensors: Tensor) -> noise.Prepared:
+    def _prepared(
+        self, parameter: UnitParameter, *tensors: Tensor, first_element: int = 0
+    ) -> noise.Prepared:
         """Buffers never move, so each is prepared once, and forgotten when its view of theta is."""
         known = self._known.get(tensors[-1])
         if known is None:
@@ -136,7 +158,7 @@ class ElementDraws(Draws):
         where = (parameter.index, *(tensor.data_ptr() for tensor in tensors))
         found = known.get(where)
         if found is None:
-            place = self._place(parameter)
+            place = self._place(parameter).advanced(first_element)
             found = known[where] = noise.prepared(*tensors, place=place, kind=self._kind)
         return found
 
@@ -192,8 +214,14 @@ class MezoDraws(Draws):
             mezo.perturb(out, base, z, scale=scale, eps=eps)
 
     def update(
-        self, theta: Tensor, parameter: UnitParameter, updates: Sequence[noise.Update]
+        self,
+        theta: Tensor,
+        parameter: UnitParameter,
+        updates: Sequence[noise.Update],
+        *,
+        first_element: int = 0,
     ) -> None:
+        assert not first_element, "what is drawn in sequence has no parts"
         lr_first = parameter.name in self._lr_first
         for one in updates:
             directions = ((d.g, self._drawn[d.key].z(parameter.name)) for d in one.draws)

@@ -1,5 +1,6 @@
 """A backend that watches another one for races: every copy and every tensor that work touches."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from threading import local
@@ -7,10 +8,11 @@ from threading import local
 import torch
 
 from zo2rt.backends.base import Backend, Event, MemoryFigures, Timing, Touched, Work
+from zo2rt.backends.tracks import Where
 from zo2rt.races.detector import Access, Location, RaceDetector
 from zo2rt.races.regions import Regions
 from zo2rt.races.watch import TouchedTensors
-from zo2sim.schedule.ops import Buffer, Stream
+from zo2sim.schedule.ops import Buffer
 
 
 class Checked(Backend):
@@ -25,8 +27,6 @@ class Checked(Backend):
         self._inner = inner
         self._regions = Regions()
         self._running = local()
-        self._now: dict[Stream, Access] = {}
-        """What runs on each stream."""
 
     def name(self, tensor: torch.Tensor, place: Location) -> None:
         """Watch a part of a buffer as a place of its own, such as `zo2sim.schedule.ops.Buffer`."""
@@ -47,15 +47,18 @@ class Checked(Backend):
         """Watch this thread, too, as part of an operation that runs on another one (a lane)."""
         return _Running(self._running, access, TouchedTensors(partial(self._touched, access)))
 
-    def helping(self, stream: Stream) -> AbstractContextManager[object]:
-        """Watch this thread as part of whatever operation runs on ``stream`` when it touches
-        something: a lane goes through many. What it touches while none runs is not watched."""
-        return TouchedTensors(partial(self._helped, stream))
+    def helping(self, running: Callable[[], Access | None]) -> AbstractContextManager[object]:
+        """Watch this thread as part of whatever operation is ``running`` when it touches something:
+        a lane goes through many. What it touches while none runs is not watched."""
+        return TouchedTensors(partial(self._helped, running))
 
     def _helped(
-        self, stream: Stream, reads: tuple[Touched, ...], writes: tuple[Touched, ...]
+        self,
+        running: Callable[[], Access | None],
+        reads: tuple[Touched, ...],
+        writes: tuple[Touched, ...],
     ) -> None:
-        access = self._now.get(stream)
+        access = running()
         if access is not None:
             self._touched(access, reads, writes)
 
@@ -70,40 +73,41 @@ class Checked(Backend):
         return (*self._regions.places(tensors), *named)
 
     @property
-    def device(self) -> torch.device:
-        return self._inner.device
+    def devices(self) -> tuple[torch.device, ...]:
+        return self._inner.devices
 
-    def device_buffer(self, nbytes: int) -> torch.Tensor:
-        return self._regions.allocated(self._inner.device_buffer(nbytes), "device")
+    def device_buffer(self, nbytes: int, *, device: int = 0) -> torch.Tensor:
+        buffer = self._inner.device_buffer(nbytes, device=device)
+        return self._regions.allocated(buffer, "device")
 
-    def host_buffer(self, nbytes: int, *, pinned: bool = True) -> torch.Tensor:
-        return self._regions.allocated(self._inner.host_buffer(nbytes, pinned=pinned), "host")
+    def host_buffer(self, nbytes: int, *, pinned: bool = True, device: int = 0) -> torch.Tensor:
+        buffer = self._inner.host_buffer(nbytes, pinned=pinned, device=device)
+        return self._regions.allocated(buffer, "host")
 
-    def launch(self, stream: Stream, work: Work, *, label: str) -> None:
-        access = self.detector.on_launch(stream, label)
+    def launch(self, track: Where, work: Work, *, label: str) -> None:
+        access = self.detector.on_launch(track, label)
 
         def watched() -> None:
-            self._now[stream] = access
-            try:
-                with self.on_behalf_of(access):
-                    work()
-            finally:
-                del self._now[stream]
+            with self.on_behalf_of(access):
+                work()
 
-        self._inner.launch(stream, watched, label=label)
+        self._inner.launch(track, watched, label=label)
 
-    def transfer(self, stream: Stream, target: torch.Tensor, source: torch.Tensor) -> None:
+    def transfer(self, track: Where, target: torch.Tensor, source: torch.Tensor) -> None:
         self.touch(reads=(source,), writes=(target,))
-        self._inner.transfer(stream, target, source)
+        self._inner.transfer(track, target, source)
 
-    def record(self, stream: Stream, event: Event | None = None) -> Event:
-        event = self._inner.record(stream, event)
-        self.detector.on_record(stream, event)
+    def is_elsewhere(self, tensor: torch.Tensor, device: int) -> bool:
+        return self._inner.is_elsewhere(tensor, device)
+
+    def record(self, track: Where, event: Event | None = None) -> Event:
+        event = self._inner.record(track, event)
+        self.detector.on_record(track, event)
         return event
 
-    def wait(self, stream: Stream, event: Event) -> None:
-        self.detector.on_wait(stream, event)
-        self._inner.wait(stream, event)
+    def wait(self, track: Where, event: Event) -> None:
+        self.detector.on_wait(track, event)
+        self._inner.wait(track, event)
 
     def query(self, event: Event) -> bool:
         ended = self._inner.query(event)
@@ -128,8 +132,8 @@ class Checked(Backend):
     def memory(self) -> MemoryFigures:
         return self._inner.memory()
 
-    def free_device_bytes(self) -> int | None:
-        return self._inner.free_device_bytes()
+    def free_device_bytes(self, device: int = 0) -> int | None:
+        return self._inner.free_device_bytes(device)
 
     def close(self) -> None:
         self._inner.close()

@@ -1,10 +1,11 @@
 """The race detector: vector clocks over what operations touch, as they run.
 
-Operations on one stream are ordered; a wait orders everything before the recording before
-everything after the wait; once the caller has synchronised, what it launches next comes later. Two
-accesses to one place, one of which writes, must be ordered by that. It is the relation that
-`zo2sim.schedule.verify` decides from declared accesses; this one sees what was touched in fact.
-Happens before: Lamport (CACM 21(7), 1978); one clock per stream: Mattern (1988).
+Operations on one track are ordered, those of two tracks, be they of one device or of two, are not;
+a wait orders everything before the recording before everything after the wait; once the caller has
+synchronised, what it launches next comes later. Two accesses to one place, one of which writes,
+must be ordered by that. It is the relation that `zo2sim.schedule.verify` decides from declared
+accesses; this one sees what was touched in fact.
+Happens before: Lamport (CACM 21(7), 1978); one clock per track: Mattern (1988).
 """
 
 from collections import defaultdict
@@ -13,30 +14,31 @@ from dataclasses import dataclass, field
 from threading import Lock
 from weakref import WeakKeyDictionary
 
-from zo2sim.schedule.ops import Stream
+from zo2rt.backends.tracks import Where, track_of
+from zo2sim.schedule.ops import Track
 
 Location = Hashable
 """What two operations can both touch: a slot, scratch, a host block, a buffer."""
 
-Clock = dict[Stream, int]
-"""Per stream how many of its operations have surely ended."""
+Clock = dict[Track, int]
+"""Per track how many of its operations have surely ended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Access:
-    """A launched operation: the ``position``-th of its stream, ``clock`` when it started."""
+    """A launched operation: the ``position``-th of its track, ``clock`` when it started."""
 
-    stream: Stream
+    track: Track
     position: int
     label: str
     clock: Clock
 
     def follows(self, other: "Access") -> bool:
         """Whether ``other`` has surely ended before this starts; anything follows itself."""
-        return other is self or self.clock.get(other.stream, 0) > other.position
+        return other is self or self.clock.get(other.track, 0) > other.position
 
     def __str__(self) -> str:
-        return f"{self.label} ({self.stream}, its operation {self.position})"
+        return f"{self.label} ({self.track}, its operation {self.position})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,10 @@ class RaceFound(RuntimeError):
 
 @dataclass(slots=True)
 class _History:
-    """Who wrote a place last, and who read it since, the last of each stream."""
+    """Who wrote a place last, and who read it since, the last of each track."""
 
     writer: Access | None = None
-    readers: dict[Stream, Access] = field(default_factory=lambda: {})
+    readers: dict[Track, Access] = field(default_factory=lambda: {})
 
 
 class RaceDetector:
@@ -76,7 +78,7 @@ class RaceDetector:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._clocks: defaultdict[Stream, Clock] = defaultdict(dict)
+        self._clocks: defaultdict[Track, Clock] = defaultdict(dict)
         self._events: WeakKeyDictionary[object, Clock] = WeakKeyDictionary()
         self._caller: Clock = {}
         self._histories: defaultdict[Location, _History] = defaultdict(_History)
@@ -93,23 +95,24 @@ class RaceDetector:
         if races := self.races:
             raise RaceFound("\n".join(map(str, races)))
 
-    def on_launch(self, stream: Stream, label: str) -> Access:
+    def on_launch(self, where: Where, label: str) -> Access:
         """The operation, to be named when it touches something."""
-        clock = self._clocks[stream]
+        track = track_of(where)
+        clock = self._clocks[track]
         _join(clock, self._caller)
-        access = Access(stream, clock.get(stream, 0), label, dict(clock))
-        clock[stream] = access.position + 1
+        access = Access(track, clock.get(track, 0), label, dict(clock))
+        clock[track] = access.position + 1
         return access
 
-    def on_record(self, stream: Stream, event: object) -> None:
-        """``event`` stands for all that ``stream`` was given so far."""
-        clock = self._clocks[stream]
+    def on_record(self, where: Where, event: object) -> None:
+        """``event`` stands for all that the track was given so far."""
+        clock = self._clocks[track_of(where)]
         _join(clock, self._caller)
         self._events[event] = dict(clock)
 
-    def on_wait(self, stream: Stream, event: object) -> None:
-        """``stream`` goes on after what ``event`` stands for now."""
-        _join(self._clocks[stream], self._events[event])
+    def on_wait(self, where: Where, event: object) -> None:
+        """The track goes on after what ``event`` stands for now."""
+        _join(self._clocks[track_of(where)], self._events[event])
 
     def on_synchronize(self, event: object | None) -> None:
         """The caller has waited for ``event``; None: for everything."""
@@ -130,7 +133,7 @@ class RaceDetector:
         history = self._histories[place]
         if history.writer is not None:
             self._compare("read-after-write", place, history.writer, access)
-        history.readers[access.stream] = access
+        history.readers[access.track] = access
 
     def _write(self, place: Location, access: Access) -> None:
         history = self._histories[place]
@@ -152,6 +155,6 @@ def _before_write(history: _History) -> Iterator[tuple[str, Access]]:
 
 
 def _join(clock: Clock, other: Clock) -> None:
-    for stream, count in other.items():
-        if clock.get(stream, 0) < count:
-            clock[stream] = count
+    for track, count in other.items():
+        if clock.get(track, 0) < count:
+            clock[track] = count

@@ -1,11 +1,11 @@
-"""Whether what ran is what was scheduled: every operation, on its stream, in its order."""
+"""Whether what ran is what was scheduled: every operation, on its track, in its order."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from zo2sim.schedule.ops import Program, Schedule, Stream
+from zo2sim.schedule.ops import Program, Schedule, Track
 from zo2sim.simulate.trace import Span
 
 
@@ -33,7 +33,7 @@ class Conformance:
         self.divergence: str | None = None
 
     def add(self, spans: Iterable[Span]) -> None:
-        """Spans that have ended, on each stream in the order in which they were launched."""
+        """Spans that have ended, on each track in the order in which they were launched."""
         for span in spans:
             period = (span.step - self._first_step) // self._program.period.steps
             self._spans[period].append(span)
@@ -72,19 +72,20 @@ class Conformance:
 def _misplaced(
     schedule: Schedule, first: int, ran: Sequence[Span], end: int | None
 ) -> Iterator[_Difference]:
-    """Where each stream first leaves its order."""
-    for stream in Stream:
-        wanted = [
-            (first + op.step, op.name)
-            for op in schedule.ops
-            if op.stream is stream and (end is None or first + op.step < end)
-        ]
-        found = sorted((s for s in ran if s.op.stream is stream), key=lambda span: span.start_s)
-        yield from _first_misplaced(stream, wanted, found)
+    """Where each track first leaves its order."""
+    wanted: defaultdict[Track, list[tuple[int, str]]] = defaultdict(list)
+    found: defaultdict[Track, list[Span]] = defaultdict(list)
+    for op in schedule.ops:
+        if end is None or first + op.step < end:
+            wanted[op.track].append((first + op.step, op.name))
+    for span in sorted(ran, key=lambda span: span.start_s):
+        found[span.op.track].append(span)
+    for track in {**wanted, **found}:
+        yield from _first_misplaced(track, wanted[track], found[track])
 
 
 def _first_misplaced(
-    stream: Stream, wanted: Sequence[tuple[int, str]], found: Sequence[Span]
+    track: Track, wanted: Sequence[tuple[int, str]], found: Sequence[Span]
 ) -> Iterator[_Difference]:
     """At most one: what comes after it is out of place too."""
     ran = [(span.step, span.op.name) for span in found]
@@ -92,7 +93,7 @@ def _first_misplaced(
         if want != got:
             last_s = max((span.end_s for span in found), default=0.0)
             seen_s = last_s if got is None else found[number].start_s
-            yield _Difference(seen_s, f"{stream}: {_told(want, got)}")
+            yield _Difference(seen_s, f"{track}: {_told(want, got)}")
             return
 
 

@@ -1,6 +1,6 @@
 """The executor: it walks a program's operations on a backend, and nothing else decides order.
 
-An operation is launched on its stream after waits for its edges, which is all that the schedule
+An operation is launched on its track after waits for its edges, which is all that the schedule
 asks for. Operations are enqueued step by step, because a step needs its batch; only arrivals of
 the next step, which need none, are enqueued ahead, so that they run while this step ends.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from zo2rt.backends import Backend, Event, Timing, Work
-from zo2sim.schedule.ops import Kind, Op, Program, Schedule, Stream
+from zo2sim.schedule.ops import Kind, Op, Program, Schedule, Track
 from zo2sim.simulate.trace import Span
 
 ARRIVALS = (Kind.READ, Kind.ALLOC, Kind.ENCODE, Kind.H2D)
@@ -68,9 +68,9 @@ class Executor:
         events: dict[str, Event] = {}
         for op in schedule.ops:
             for edge in op.after:
-                self._backend.wait(op.stream, events[edge])
-            self._backend.launch(op.stream, work_of(op, 0), label=op.name)
-            events[op.name] = self._backend.record(op.stream)
+                self._backend.wait(op.track, events[edge])
+            self._backend.launch(op.track, work_of(op, 0), label=op.name)
+            events[op.name] = self._backend.record(op.track)
         self._backend.timings()
 
     def ended(self) -> tuple[Span, ...]:
@@ -95,19 +95,19 @@ class Executor:
             self._periods += 1
 
     def _enqueue_arrivals(self, step: int) -> None:
-        """Arrivals of a step whose edges are enqueued; a stream stops at its first other one."""
-        stopped: set[Stream] = set()
+        """Arrivals of a step whose edges are enqueued; a track stops at its first other one."""
+        stopped: set[Track] = set()
         taken: list[Item] = []
         for item in self._ahead:
             if item.step > step:
                 break
-            if item.op.stream in stopped:
+            if item.op.track in stopped:
                 continue
             if item.op.kind in ARRIVALS and all(key in self._events for key in _edges(item)):
                 self._enqueue(item)
                 taken.append(item)
             else:
-                stopped.add(item.op.stream)
+                stopped.add(item.op.track)
         for item in taken:
             self._ahead.remove(item)
 
@@ -115,9 +115,9 @@ class Executor:
         for key in _edges(item):
             event = self._events.get(key)
             assert event is not None, f"{item.op.name} waits on {key}, which is not enqueued"
-            self._backend.wait(item.op.stream, event)
-        self._backend.launch(item.op.stream, self._work_of(item.op, item.step), label=item.op.name)
-        event = self._backend.record(item.op.stream)
+            self._backend.wait(item.op.track, event)
+        self._backend.launch(item.op.track, self._work_of(item.op, item.step), label=item.op.name)
+        event = self._backend.record(item.op.track)
         self._events[item.period, item.op.name] = event
         self._events.pop((item.period - 2, item.op.name), None)
         self._launched.append(item)

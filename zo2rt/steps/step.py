@@ -6,8 +6,10 @@ that no weight changes, and the engine raises the error when the step is over.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from zo2rt.journal import Draw, Rate, Record, must_skip
 from zo2rt.journal.groups import DECAYED, UNDECAYED
@@ -31,14 +33,22 @@ class Step:
     error: Exception | None = None
     """See [Note: a lane's error]."""
 
-    def advance(self, lanes: Sequence[int], unit: int) -> None:
+    def advance(self, lanes: Sequence[int], unit: int, device: int = 0) -> None:
         """Run some lanes through a unit, unless a lane of the step has failed."""
         if self.error is None:
             try:
                 for lane in lanes:
-                    self.traversal.advance(lane, unit)
+                    self.traversal.advance(lane, unit, device)
             except Exception as error:  # of any kind: the loss is any Python
                 self.error = error
+
+    def move(
+        self, lanes: Sequence[int], unit: int, device: int, receive: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Bring some lanes to the device of the unit that they stand before."""
+        if self.error is None:
+            for lane in lanes:
+                self.traversal.move(lane, unit, device, receive)
 
     def losses(self, num_lanes: int) -> tuple[float, ...]:
         """The loss of every lane; NaN where one has failed, or has none."""

@@ -41,6 +41,11 @@ def unsupported_model(plan: Plan, recipe: Recipe, units: Units, forwards: int) -
             "twice; use perturbation=scratch",
         ),
         (
+            recipe.trains_scales and not _is_adapted(units),
+            "trainable=scales needs linear layers in every block, whose scales train; use "
+            "trainable=lora:R beside them, or trainable=all",
+        ),
+        (
             recipe.lora_rank is not None and not _is_adapted(units),
             f"trainable={recipe.trainable} needs blocks with frozen weights and trained adapters; "
             "add adapters to the model first (peft.get_peft_model), or use trainable=all",

@@ -45,9 +45,13 @@ class Timeline:
         return self._conformance.divergence
 
     def computed_s(self, step: int) -> float:
-        """How long the device computed in a step; 0 for one that is not kept."""
-        spans = (s for s in self._spans if s.step == step and s.op.stream is Stream.COMPUTE)
-        return sum(span.duration_s for span in spans)
+        """How long the device computed in a step, of several the one that computed longest; 0 for
+        a step that is not kept."""
+        busy: dict[int, float] = {0: 0.0}
+        for span in self._spans:
+            if span.step == step and span.op.stream is Stream.COMPUTE:
+                busy[span.op.device] = busy.get(span.op.device, 0.0) + span.duration_s
+        return max(busy.values())
 
     def trace(self) -> Trace:
         """The steps that are kept, in issue order, as the simulator has them."""

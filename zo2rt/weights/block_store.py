@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from zo2sim.writing import writing
+
 _HEADER = 4096
 """Bytes before each half; data starts on a page."""
 _NO_RESERVE = 0x4000  # Linux's MAP_NORESERVE, which mmap names from Python 3.13 on
@@ -31,7 +33,8 @@ class BlockStore:
         path.unlink(missing_ok=True)
         self._path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._handle = os.open(path, flags, 0o644)
+        with writing(path):
+            self._handle = os.open(path, flags, 0o644)
         self._sizes = dict(sizes)
         self._offsets: dict[int, int] = {}
         self._halves = {unit: _HEADER * (1 + -(-size // _HEADER)) for unit, size in sizes.items()}
@@ -40,7 +43,16 @@ class BlockStore:
         for unit, half in self._halves.items():
             self._offsets[unit] = end
             end += 2 * half
-        os.posix_fallocate(self._handle, 0, max(end, 1))  # a full disk is found out before step 0
+        try:
+            os.posix_fallocate(self._handle, 0, max(end, 1))  # a full disk: found out before step 0
+        except OSError as error:
+            self.close()
+            raise OSError(
+                error.errno,
+                f"two versions of every block on NVMe need {end / 1e9:.3g} GB ({error.strerror}); "
+                f"nothing was left there; make room, or give a folder on another disk",
+                str(path),
+            ) from error
 
     def write(self, unit: int, source: Tensor, version: int) -> None:
         """Replace the block; ``source`` is flat uint8 in host memory."""

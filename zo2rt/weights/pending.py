@@ -5,7 +5,7 @@ when it materialises lazy ones. A subclass of `Tensor` is asked before anything 
 (https://docs.pytorch.org/docs/stable/notes/extending.html). Identity, names, ties and hooks stay.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -42,7 +42,8 @@ class PendingUpdates:
 
     def __init__(self, parameters: Iterable[nn.Parameter], apply: Callable[[], None]) -> None:
         self._parameters = [p for p in parameters if type(p) is nn.Parameter]
-        self._watched = _watched(apply)
+        self._applies = [apply]
+        self._watched = _watched(self._applies)
 
     def begin(self) -> None:
         for parameter in self._parameters:
@@ -53,9 +54,19 @@ class PendingUpdates:
         for parameter in self._parameters:
             parameter.__class__ = nn.Parameter
 
+    def close(self) -> None:
+        """End for good: whoever applied them is not kept, which a class in a circle would."""
+        self.end()
+        self._parameters.clear()
+        self._applies.clear()
 
-def _watched(apply: Callable[[], None]) -> type[nn.Parameter]:
+
+def _watched(applies: Sequence[Callable[[], None]]) -> type[nn.Parameter]:
     """See [Note: another class]."""
+
+    def apply() -> None:
+        for one in applies:
+            one()
 
     class Watched(nn.Parameter):
         @classmethod

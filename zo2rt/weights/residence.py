@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zo2rt.backends.buffers import give_back_freed
 from zo2rt.model.binding import bound
 from zo2rt.model.codec import TORCH_DTYPES, Piece, encoded, views
+from zo2rt.model.scales import SCALES
 from zo2rt.model.units import Unit, UnitParameter, Units
-from zo2rt.weights.arena import Arena, fill
+from zo2rt.weights.arena import Arena
 from zo2rt.weights.block_store import BlockStore
+from zo2rt.weights.formats import Weights, fill
 
 
 class Residence:
@@ -19,38 +22,30 @@ class Residence:
 
     The model's own tensors are let go unit by unit, so host memory holds the weights once. What
     lives on NVMe or in an integer format shows nothing: its parameters are empty until `give_back`.
-    Buffers (rotary tables,
-    masks) are on ``device`` meanwhile.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        units: Units,
-        arena: Arena,
-        *,
-        device: torch.device,
-        blocks: BlockStore | None,
+        self, units: Units, arena: Arena, *, blocks: BlockStore | None, weights: Weights
     ) -> None:
         self._units, self._arena, self._blocks = units, arena, blocks
         self._came_from = {p.name: p.tensor.device for p in units.parameters}
-        self._buffers = _moved(model, device)
+        self._scales = {p.name: p.tensor for p in units.parameters if p.name.endswith(SCALES)}
         for unit in units.order:
-            self._move_in(unit)
+            self._move_in(unit, weights)
         give_back_freed()
 
-    def _move_in(self, unit: Unit) -> None:
-        weights = [p.tensor.data for p in unit.parameters]
+    def _move_in(self, unit: Unit, weights: Weights) -> None:
+        empty = [p.tensor.data.new_empty(0) for p in unit.parameters]
         if self._blocks is not None and self._arena.is_streamed(unit):
             staged = self._arena.staged(unit, self._arena.stage_out)
             fill(unit, weights, staged, self._arena.formats.home(unit))
             self._blocks.write(unit.number, staged, 0)
-            home = [weight.new_empty(0) for weight in weights]
+            home = empty
         else:
             self._arena.take_in(unit, weights)
             pieces = self._arena.formats.home(unit).pieces
             home = [
-                weights[number].new_empty(0) if pieces[number].dtype.is_integer else view
+                empty[number] if pieces[number].dtype.is_integer else view
                 for number, view in enumerate(self._arena.home(unit))
             ]
         for parameter, tensor in zip(unit.parameters, home, strict=True):
@@ -91,7 +86,8 @@ class Residence:
                 if not piece.dtype.is_integer:
                     yield parameter, tensor
                 elif decoded:
-                    yield parameter, _dense(buffer, piece)
+                    scales = self._scales.get(parameter.name + SCALES)
+                    yield parameter, _dense(buffer, piece, scales)
 
     def _pieces(self, unit: Unit) -> Iterable[tuple[UnitParameter, Piece]]:
         return zip(unit.parameters, self._arena.formats.home(unit).pieces, strict=True)
@@ -134,28 +130,17 @@ class Residence:
             self._return([unit], decoded=decoded)
             self._arena.let_go(unit)
         give_back_freed()
-        for module, name, tensor in self._buffers:
-            module._buffers[name] = tensor
-        self._buffers = []
 
 
-def _dense(buffer: Tensor, piece: Piece) -> Tensor:
+def _dense(buffer: Tensor, piece: Piece, scales: Tensor | None) -> Tensor:
     """The weights of a tensor in an integer format, in the format of its scales, on the host.
 
-    A device has room for those of one tensor, not of all.
+    With ``scales`` in place of its own, where they have been trained. A device has room for the
+    weights of one tensor, not of all.
     """
-    dtype = TORCH_DTYPES[piece.form.scale]
+    dtype, stored = TORCH_DTYPES[piece.form.scale], encoded(buffer, piece)
     weights = torch.empty(piece.shape, dtype=dtype, device=buffer.device)
-    encoded(buffer, piece).decode(weights)
+    if scales is not None:
+        stored = replace(stored, scales=scales.data.to(buffer.device))
+    stored.decode(weights)
     return weights.cpu()
-
-
-def _moved(model: nn.Module, device: torch.device) -> list[tuple[nn.Module, str, Tensor]]:
-    """Buffers as they were, after each was moved to the device where it was elsewhere."""
-    before: list[tuple[nn.Module, str, Tensor]] = []
-    for module in model.modules():
-        for name, tensor in module._buffers.items():
-            if tensor is not None and tensor.device != device:
-                before.append((module, name, tensor))
-                module._buffers[name] = tensor.to(device)
-    return before

@@ -50,7 +50,7 @@ def _period_ops(layout: TrainingLayout) -> Iterator[Op]:
     treats units in the backward pass, block 0 is the last to be treated, and nothing is gained.
     """
     first, *others = _step_ops(layout)
-    ends = {op.stream: op.name for op in (first, *others)}
+    ends = {op.track: op.name for op in (first, *others)}
     blocks = layout.homes.states != "device" and not layout.homes.step_in_backward
     waits = tuple(f"{name}^" for name in ends.values()) if blocks else ()
     yield replace(first, after=(*first.after, *waits))

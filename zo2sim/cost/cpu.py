@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from zo2sim.cost.setting import Setting
+from zo2sim.cost.setting import ADAPTER_KERNELS, Setting
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Attention
@@ -149,12 +149,11 @@ def noise_amounts(noise: str, what: str, elements: Number, *, calls: int) -> Amo
 
 
 def codec_amounts(what: str, wire: Dtype, elements: Number, *, calls: int) -> Amounts:
-    """One pass of the wire codec (encode or decode) over tensors.
-
-    An integer format counts as the scaled one, fp8, does: no calibration measures it on its own.
-    """
-    scaled = "scaled" if wire.is_scaled or wire.is_integer else "plain"
-    return {f"cpu.{what}_{scaled}_elements_per_s": elements, "cpu.call_s": calls}
+    """One pass of the wire codec (encode or decode) over tensors."""
+    kind = "scaled" if wire.is_scaled else "plain"
+    if wire.is_integer:
+        kind = f"int{wire.bits}"
+    return {f"cpu.{what}_{kind}_elements_per_s": elements, "cpu.call_s": calls}
 
 
 def pass_amounts(elements: Number, records: int) -> Amounts:
@@ -171,7 +170,7 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
     _add(total, _lane(s, unit), signs * s.load.microbatches)
     elements = s.perturbed(unit)
     if lanes != "0" and elements:
-        calls = len(s.unit(unit).parameters) + len(s.unit(unit).borrowed)
+        calls = s.perturbed_tensors(unit)
         draws = s.load.samples if s.draws_once(unit, lanes) else signs
         _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), draws)
         if s.recipe.recoded and unit >= 0:
@@ -181,7 +180,7 @@ def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
         total["cpu.build_s"] += draws
         total["cpu.spilled_elements_per_s"] += signs * s.load.microbatches * _spilled(elements)
     if unit >= 0 and s.recipe.storage_dtype.is_integer:
-        _add(total, _decoded(s, unit))
+        _add(total, _decoded(s, unit), s.decodes(lanes))
     total["cpu.beside_s"] += _copies_beside(s, Kind.FORWARD, unit)
     total["cpu.cold_s"] += _after_sleep(s, unit)
     if unit == HEAD and not s.plan.defers:
@@ -229,9 +228,14 @@ def _codec(s: Setting, unit: int, what: str) -> Amounts:
 
 
 def _decoded(s: Setting, unit: int) -> Amounts:
-    """What of a block is stored in an integer format, once for all lanes of a forward."""
-    dtype = s.recipe.storage_dtype
+    """What of a block is stored in an integer format, decoded once.
+
+    A machine that was calibrated before these were measured takes as long as out of fp8.
+    """
+    dtype, cpu = s.recipe.storage_dtype, s.cpu
     taken = s.unit(unit).decoded(dtype)
+    if cpu is not None and cpu.decode_int4_elements_per_s is None:
+        dtype = Dtype.FP8
     return codec_amounts("decode", dtype, taken.elements, calls=len(taken.parameters))
 
 
@@ -250,6 +254,8 @@ def _lane(s: Setting, unit: int) -> Amounts:
     moved = shape.moved(s.load.batch, s.load.sequence) - shape.cast_elements * tokens
     total["cpu.elementwise_bytes_per_s"] += moved * _BYTES
     launch = "cpu.launch_s" if unit >= 0 else "cpu.outer_launch_s"
+    for out, inp in shape.linear_shapes if s.recipe.lora_rank is not None else ():
+        _add(total, _adapter(s, out, inp))
     total[launch] += shape.launches(s.load.sequence) - shape.cast_kernels
     total["cpu.block_s"] += unit >= 0
     total[HANDOVER] += 2  # the lane's thread is woken, and wakes its caller at the unit's end
@@ -261,12 +267,22 @@ def _lane(s: Setting, unit: int) -> Amounts:
     return total
 
 
+def _adapter(s: Setting, out: int, inp: int) -> Amounts:
+    """Both products of a linear layer's adapter, and the sum with what the layer gives."""
+    rank, tokens = s.recipe.lora_rank or 0, s.load.lane_tokens
+    total: defaultdict[str, Number] = defaultdict(float)
+    _add(total, gemm_amounts(tokens, rank, inp, bias=False))
+    _add(total, gemm_amounts(tokens, out, rank, bias=False))
+    total["cpu.elementwise_bytes_per_s"] += 3 * out * tokens * _BYTES
+    total["cpu.launch_s"] += ADAPTER_KERNELS
+    return total
+
+
 def _update(s: Setting, unit: int, records: int, kind: Kind) -> Amounts:
     elements = s.trained(unit)
     if records == 0 or elements == 0:
         return {}
-    draws = elements * records * s.load.samples
-    calls = len(s.unit(unit).parameters)
+    draws, calls = elements * records * s.load.samples, s.trained_tensors(unit)
     drawn = noise_amounts(s.recipe.noise, "update", draws, calls=calls)
     total: defaultdict[str, Number] = defaultdict(float, drawn)
     _add(total, pass_amounts(elements, records))

@@ -2,7 +2,7 @@
 
 from zo2sim.cost.kernels.model import POWER
 from zo2sim.cost.passes import build_s, decode_s
-from zo2sim.cost.setting import Setting
+from zo2sim.cost.setting import ADAPTER_KERNELS, Setting
 from zo2sim.models.shapes import Attention, Gemm, Unit
 from zo2sim.schedule.ops import TAIL
 from zo2sim.simulate.work import Number, Resource, Work
@@ -12,18 +12,24 @@ LOSS_BYTES_PER_LOGIT = 16
 EAGER_BYTES_PER_SCORE = 24
 """What eager attention moves beyond the fused kernel: q k^T 2, + mask 4, max 4, softmax in fp32 6,
 cast back 6, times v 2."""
-ADAPTER_KERNELS = 3
-"""Per adapted linear layer: into the rank, out of it, and the sum."""
 
 
-def forward(s: Setting, unit: int, lanes: str) -> Work:
-    """Perturb, then every lane; unperturbed lanes (``0``) run once per microbatch."""
+def forward(s: Setting, unit: int, lanes: str, built: str | None = None) -> Work:
+    """Perturb, then every lane; unperturbed lanes (``0``) run once per microbatch.
+
+    ``built`` are the signs whose W it builds, where those are not its own lanes': other groups of
+    lanes find in scratch what the first one built. Of several devices all launches come from one
+    interpreter, which is what their kernels may wait for.
+    """
+    built = lanes if built is None else built
+    count = len(lanes) * s.load.microbatches * (1 if lanes == "0" else s.load.samples)
+    seconds = lane_s(s, unit) * count
     if lanes == "0":
-        seconds = lane_s(s, unit) * s.load.microbatches + decode_s(s, unit)
-        return Work(amounts={Resource.COMPUTE: seconds})
-    count = len(lanes) * s.load.microbatches * s.load.samples
-    seconds = lane_s(s, unit) * count + build_s(s, unit, lanes)
-    return Work(amounts={Resource.COMPUTE: seconds})
+        seconds = seconds + decode_s(s, unit)
+    elif built:
+        seconds = seconds + build_s(s, unit, built)
+    issue = {} if s.several is None else {Resource.ISSUE: issued_s(s, unit) * count}
+    return Work(amounts={Resource.COMPUTE: seconds, **issue})
 
 
 def lane_s(s: Setting, unit: int) -> Number:
@@ -35,12 +41,17 @@ def lane_s(s: Setting, unit: int) -> Number:
     The tail's lane ends with its loss. In this project's runtime each lane hands over to the next
     at a unit's boundary; the published codes run lane after lane in one thread.
     """
-    shape, device = s.unit(unit), s.machine.device
+    shape = s.unit(unit)
     matrix_s = gemms_s(s, shape) + (sum(eager_s(s, shape)) if s.eager else attention_s(s, shape))
     seconds = moving_s(s, unit, eager=s.eager) + matrix_s + _adapters_s(s, shape)
-    handover_s = 0.0 if s.published_arithmetic else s.machine.host.stream_handover_s.value
-    launched_s = launches(s, shape) * device.launch_s.value + handover_s
+    launched_s = issued_s(s, unit)
     return (seconds**POWER + launched_s**POWER) ** (1.0 / POWER)
+
+
+def issued_s(s: Setting, unit: int) -> Number:
+    """What the interpreter takes for one lane through one unit: launches, and the hand-over."""
+    handover_s = 0.0 if s.published_arithmetic else s.machine.host.stream_handover_s.value
+    return launches(s, s.unit(unit)) * s.machine.device.launch_s.value + handover_s
 
 
 def moving_s(s: Setting, unit: int, *, eager: bool) -> Number:

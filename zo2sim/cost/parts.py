@@ -63,9 +63,13 @@ def _on_cores(cost: CostModel, op: Op) -> Iterator[tuple[str, float]]:
     s = cost.setting
     if s.cpu is None:
         return
-    taken = cpu.amounts(s, *cost_key(s.model, op)) or {}
+    taken = _amounts(cost, op) or {}
     for amounts in (taken, cpu.woken(s, op.kind), cpu.gap(s, op.kind)):
         yield from _seconds(s, amounts)
+
+
+def _amounts(cost: CostModel, op: Op) -> cpu.Amounts | None:
+    return cost.on_cores(cost_key(cost.setting.model, op, cost.setting.plan))
 
 
 def _seconds(s: Setting, amounts: cpu.Amounts) -> Iterator[tuple[str, float]]:
@@ -76,7 +80,7 @@ def _seconds(s: Setting, amounts: cpu.Amounts) -> Iterator[tuple[str, float]]:
 def _elsewhere(cost: CostModel, op: Op) -> Iterator[tuple[str, float]]:
     """Copies, files, and everything on a device that is no CPU."""
     s, work = cost.setting, cost(op)
-    if s.cpu is not None and cpu.amounts(s, *cost_key(s.model, op)) is not None:
+    if s.cpu is not None and _amounts(cost, op) is not None:
         return
     machine = s.machine
     if op.kind is Kind.LOSS:
@@ -136,4 +140,19 @@ def _rate(cost: CostModel, work: Work, kind: Kind) -> str:
         Resource.CPU: f"host.{'encode_bytes_per_s' if kind is Kind.ENCODE else update}",
         Resource.NVME_READ: "nvme.read_bytes_per_s",
         Resource.NVME_WRITE: "nvme.write_bytes_per_s",
+        Resource.PEER: _peer(cost),
+        Resource.FAR: "node.far_ratio",
+        Resource.ISSUE: "device.launch_s",
     }[slowest]
+
+
+def _peer(cost: CostModel) -> str:
+    """The constant behind copies between the plan's first two devices."""
+    node = cost.setting.several
+    if node is None:
+        return "host.dram_bytes_per_s"
+    return {
+        "nvlink": "node.nvlink_bytes_per_s",
+        "p2p": "node.p2p_bytes_per_s",
+        "host": "node.hop_bytes_per_s",
+    }[node.route(0, 1)]

@@ -48,9 +48,9 @@ def build_s(s: Setting, unit: int, lanes: str) -> Number:
     Frozen weights are only brought to the compute dtype.
     """
     elements = s.perturbed(unit)
-    frozen = s.recipe.lora_rank is not None
+    frozen = s.recipe.frozen_blocks
     build = s.load.samples * _builds_s(s, unit, elements, lanes) if elements else 0.0
-    return build + (decode_s(s, unit) if frozen else 0.0)
+    return build + (s.decodes(lanes) * decode_s(s, unit) if frozen else 0.0)
 
 
 def decode_s(s: Setting, unit: int) -> Number:

@@ -1,6 +1,6 @@
 """What every cost is computed from, and the sizes that several of them need."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -11,11 +11,16 @@ from zo2sim.cost.kernels import KernelModel, for_dtype
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.cpu import Cpu
 from zo2sim.machines.machine import Machine
+from zo2sim.machines.node import Node
 from zo2sim.models.shapes import Gemm, Model, Unit
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.plan.placement import cuts, microbatches
 from zo2sim.plan.workload import STEP, Workload
 from zo2sim.schedule.ops import HEAD, TAIL
 from zo2sim.simulate.work import Number
+
+ADAPTER_KERNELS = 3
+"""Per adapted linear layer: into the rank, out of it, and the sum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,32 @@ class Setting:
     recipe: Recipe
     load: Load
     workload: Workload = STEP
+    slice_of: int | None = None
+    """The device whose slice of a block is meant; None for the whole of it."""
+
+    @cached_property
+    def node(self) -> Node:
+        """The devices that the plan takes. Raises ``ValueError`` where the machine has fewer."""
+        node, wanted = self.machine.node, self.plan.devices
+        has = 1 if node is None else node.devices
+        if node is None or has < wanted:
+            raise ValueError(
+                f"devices={wanted} needs a machine with as many; {self.machine.name} has {has}: "
+                "use one that zo2sim machines lists, as 8x-a100, or a machine file with [node]"
+            )
+        return node.of(wanted)
+
+    @property
+    def several(self) -> Node | None:
+        """The machine's devices where the plan takes several; None where it takes one, or parts of
+        the host's cores, which share the host's memory alone."""
+        cores = self.machine.node is None and self.machine.architecture == "host"
+        return None if self.plan.devices == 1 or cores else self.node
+
+    def of_part(self, part: int) -> "Setting":
+        """The same with one part of the microbatches."""
+        first, end = microbatches(part, self.plan.lane_parts, self.load.microbatches)
+        return replace(self, load=replace(self.load, microbatches=end - first))
 
     @property
     def published(self) -> bool:
@@ -136,21 +167,50 @@ class Setting:
         plain = self.recipe.plain_dtype
         if number < 0 and dtype.is_integer:
             dtype = plain
-        return self.unit(number).buffer_bytes(dtype, plain)
+        return self._sliced(number, self.unit(number).buffer_bytes(dtype, plain))
 
     def trained(self, number: int) -> int:
-        """Elements that an update draws noise for; the adapters of LoRA live with the head."""
-        rank = self.recipe.lora_rank
-        if rank is None:
-            return self.unit(number).elements
-        if number == HEAD:
-            return sum(block.lora_elements(rank) for block in self.model.blocks)
-        return 0
+        """Elements that an update draws noise for; adapters and scales live with the head."""
+        if not self.recipe.frozen_blocks:
+            return self._sliced(number, self.unit(number).elements)
+        return sum(map(sum, self._beside)) if number == HEAD else 0
+
+    def trained_tensors(self, number: int) -> int:
+        """Tensors that they are in."""
+        if not self.recipe.frozen_blocks:
+            return len(self.unit(number).parameters)
+        return sum(map(len, self._beside)) if number == HEAD else 0
 
     def perturbed(self, number: int) -> int:
         """Elements of W+ that this unit's lanes need; what it borrows is built again."""
-        rank = self.recipe.lora_rank
-        if rank is None:
+        if not self.recipe.frozen_blocks:
             unit = self.unit(number)
             return unit.elements + sum(p.elements for p in unit.borrowed)
-        return self.unit(number).lora_elements(rank) if number >= 0 else 0
+        return sum(self._beside[number]) if number >= 0 else 0
+
+    def perturbed_tensors(self, number: int) -> int:
+        """Tensors that they are in."""
+        if not self.recipe.frozen_blocks:
+            unit = self.unit(number)
+            return len(unit.parameters) + len(unit.borrowed)
+        return len(self._beside[number]) if number >= 0 else 0
+
+    @cached_property
+    def _beside(self) -> tuple[tuple[int, ...], ...]:
+        """Elements of what trains beside each block; those of equal blocks are counted once."""
+        model, about = self.model, (self.recipe.lora_rank, self.recipe.storage_dtype)
+        first = {b: model.blocks[b].beside(*about) for b in set(model.first_alike)}
+        return tuple(first[b] for b in model.first_alike)
+
+    def decodes(self, lanes: str) -> Number:
+        """Times that a FORWARD decodes what it holds: once, or for all W+ and W- of scales."""
+        each = self.recipe.trains_scales and lanes != "0"
+        return len(lanes) * self.load.samples if each else 1
+
+    def _sliced(self, number: int, amount: int) -> int:
+        """The part of a block's amount that its device's slice has, by elements."""
+        if self.slice_of is None:
+            return amount
+        elements = self.unit(number).elements
+        own = cuts(elements, self.plan.devices)[self.slice_of]
+        return amount * len(own) // elements

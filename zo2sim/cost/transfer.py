@@ -1,7 +1,10 @@
 """Moving a block: over the link, to and from NVMe, and encoding it for a narrow wire."""
 
+from dataclasses import replace
+
+from zo2sim.cost import peer
 from zo2sim.cost.setting import Setting
-from zo2sim.simulate.work import Number, Rates, Resource, Work
+from zo2sim.simulate.work import Number, Rates, Resource, TwoWays, Work
 
 PAGEABLE_DRAM_PASSES = 3
 """Read the source, write the bounce buffer, read it again."""
@@ -25,6 +28,7 @@ def rates(s: Setting) -> Rates:
         cpu=host.num_cores.value,
         nvme_read=nvme.read_bytes_per_s.value if nvme else float("nan"),
         nvme_write=nvme.write_bytes_per_s.value if nvme else float("nan"),
+        sharing=peer.sharing(s, TwoWays(h2d=h2d, d2h=d2h, both_h2d=both[0], both_d2h=both[1])),
     )
 
 
@@ -39,10 +43,17 @@ def _bounced(s: Setting, way: str) -> float:
     return rate.value
 
 
-def copy(s: Setting, unit: int, resource: Resource) -> Work:
-    """One copy of the flat block; a copy per tensor in the published code."""
+def copy(s: Setting, unit: int, resource: Resource, ends: tuple[int, int] = (0, 0)) -> Work:
+    """One copy of the flat block, or of a device's slice of it; a copy per tensor in the published
+    code. ``ends`` are the device whose socket has the block, and the one that copies: memory of
+    another socket is slower."""
     copies = len(s.unit(unit).parameters) if s.published else 1
-    return over_link(s, s.unit_bytes(unit, s.recipe.wire_dtype), resource, copies=copies)
+    nbytes = s.unit_bytes(unit, s.recipe.wire_dtype)
+    work = over_link(s, nbytes, resource, copies=copies)
+    if not peer.is_far(s, *ends):
+        return work
+    far_s = nbytes / (rates(s).of(resource) * s.node.far_ratio.value)
+    return replace(work, amounts={**work.amounts, Resource.FAR: far_s})
 
 
 def over_link(s: Setting, nbytes: Number, resource: Resource, *, copies: int = 1) -> Work:

@@ -64,6 +64,14 @@ class Cpu:
     """Out of a wire format without scales."""
     decode_scaled_elements_per_s: Quantity = field(metadata=within(1e5, 1e15, start_s=6e-10))
     """Out of one with scales."""
+    decode_int8_elements_per_s: Quantity | None = field(
+        default=None, metadata=within(1e5, 1e15, start_s=5e-10)
+    )
+    """Frozen weights out of eight bits; None: as out of a format with scales."""
+    decode_int4_elements_per_s: Quantity | None = field(
+        default=None, metadata=within(1e5, 1e15, start_s=8e-10)
+    )
+    """The same out of four bits."""
     spilled_elements_per_s: Quantity = field(metadata=within(1e5, 1e15, start_s=2e-10))
     """Weights that a core built and no longer has near."""
     build_s: Quantity = field(metadata=within(1e-9, 1e-1, start_s=2e-4))

@@ -1,10 +1,12 @@
 """Machine files: TOML in, `Machine` out, and back; and the catalogue that comes with the package.
 
-    [machine]                 name, description, class [device]                  name, kernel_table
-    (optional) and numbers [device.flops_per_s]      bf16, fp16, fp32; so too
-    [device.noise_elements_per_s] [link], [host]            numbers; link.limit_bytes_per_s may be
-    absent [nvme], [cpu]             numbers; either may be absent [calibrated], [validation]  what
-    stands behind them (`zo2sim.machines.evidence_file`); may be absent
+    [machine]                  name, description, class
+    [device]                   name, kernel_table (optional) and numbers
+    [device.flops_per_s]       bf16, fp16, fp32; so too [device.noise_elements_per_s]
+    [link], [host]             numbers; link.limit_bytes_per_s may be absent
+    [nvme], [cpu]              numbers; either may be absent
+    [node]                     numbers and lists of devices (`zo2sim.machines.node`); may be absent
+    [calibrated], [validation] what stands behind them (`evidence_file`); may be absent
 
 A number is ``key = { value = 25.5, provenance = "measured", source = "who, what, where" }``, with
 ``low`` and ``high`` where a 95 % interval is known. The key carries the unit: SI
@@ -20,15 +22,17 @@ from typing import Any, cast
 
 from zo2sim import toml
 from zo2sim.checks import check_text, positive, shown
-from zo2sim.machines import catalogue, evidence_file
+from zo2sim.machines import catalogue, evidence_file, nodes
 from zo2sim.machines.keys import TABLES, closest, key_of
 from zo2sim.machines.machine import PARTS, Machine
+from zo2sim.machines.node import is_list
 from zo2sim.machines.quantity import Quantity
+from zo2sim.machines.topology import Topology
 from zo2sim.machines.units import Unit, units_of, written
 from zo2sim.spelling import reading, suggestion
 
 THIS_HOST = "this-host"
-_OPTIONAL = ("nvme", "cpu")
+_OPTIONAL = ("nvme", "cpu", "node")
 _SECTIONS = ("machine", *PARTS, *evidence_file.SECTIONS)
 _IDENTITY = {"name": "name", "description": "description", "class": "architecture"}
 _TEXTS = ("device.name", "device.kernel_table")
@@ -49,9 +53,12 @@ def load(text: str, *, where: str) -> Machine:
 
 @cache
 def named(name: str) -> Machine:
-    """A machine of the catalogue."""
+    """A machine of the catalogue, or a node of it."""
+    if name in nodes.names():
+        return _machine(nodes.machine_table(name))
     if name not in names():
-        raise ValueError(f"a machine must be one of {', '.join(names())}; got {shown(name)}")
+        known = ", ".join((*names(), *nodes.names()))
+        raise ValueError(f"a machine must be one of {known}; got {shown(name)}")
     if name != THIS_HOST:
         return without(name, ())
     text = files("zo2sim").joinpath(f"data/machines/{name}.toml").read_text(encoding="utf-8")
@@ -65,7 +72,7 @@ def without(name: str, sources: Collection[str]) -> Machine:
 
 @cache
 def names() -> tuple[str, ...]:
-    """The machines of the catalogue."""
+    """The machines of the catalogue with one device; `nodes.names` are those with several."""
     return tuple(sorted((*catalogue.names(), THIS_HOST)))
 
 
@@ -75,18 +82,19 @@ def resolve(name_or_path: str | Path) -> Machine:
     A name may be spelled as in `zo2sim.spelling`, and stands back behind a file that is there.
     """
     name = str(name_or_path)
-    if name in names():
+    if name in names() or name in nodes.names():
         return named(name)
     try:
         text = Path(name_or_path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        found = reading(name, names())
+        found = reading(name, names()) or nodes.reading_of(name)
         if found is not None:
             return named(found)
+        known = nodes.names() if nodes.is_several(name) else names()
         reason = f" ({getattr(error, 'strerror', None) or error})"
         raise ValueError(
             "a machine must be one of the catalogue (zo2sim machines lists them), or the path of a "
-            f"machine file; got {name!r}{suggestion(name, names()) or reason}"
+            f"machine file; got {name!r}{suggestion(name, known) or reason}"
         ) from None
     return load(text, where=name)
 
@@ -101,6 +109,13 @@ def dump(machine: Machine) -> str:
         *evidence_file.dump(machine),
     ]
     return "\n\n".join(tables) + "\n"
+
+
+def with_topology(machine: Machine, found: Topology, card: str) -> Machine:
+    """The machine with as many of its devices, connected as they say; rates are the catalogue's,
+    by the name of the card there."""
+    table = {name: dataclasses.asdict(getattr(machine, name)) for name in ("link", "host")}
+    return dataclasses.replace(machine, node=_part("node", nodes.of_topology(found, table, card)))
 
 
 def _machine(file: dict[str, Any]) -> Machine:
@@ -149,6 +164,8 @@ def _part(name: str, table: dict[str, Any]) -> Any:
     for key, value in _flat(name, table):
         if key in _TEXTS:
             check_text(key, value)
+            canonical, item = key, value
+        elif is_list(key):
             canonical, item = key, value
         else:
             canonical, item = _number(key, value)

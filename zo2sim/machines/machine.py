@@ -14,6 +14,7 @@ from zo2sim.checks import check_choice, check_text
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.cpu import Cpu
 from zo2sim.machines.evidence import Calibrated, Validation
+from zo2sim.machines.node import Node
 from zo2sim.machines.quantity import PASS_RATIO, Quantity, check_part, quantities_of, within
 from zo2sim.plan.choices import Noise
 
@@ -212,7 +213,8 @@ class Nvme:
 class Machine:
     """One device, its link and its host; ``nvme`` is None where there is none.
 
-    ``cpu`` is there where the host's own cores are the device, and have been calibrated.
+    ``node`` is there where several such devices are in one computer; a plan for one device does not
+    read it. ``cpu`` is there where the host's own cores are the device, and have been calibrated.
     ``calibrated`` says for which sizes, ``validation`` how well it predicted real runs.
     """
 
@@ -224,6 +226,7 @@ class Machine:
     host: Host
     nvme: Nvme | None = None
     cpu: Cpu | None = None
+    node: Node | None = None
     calibrated: Calibrated | None = None
     validation: Validation | None = None
 
@@ -272,5 +275,12 @@ class Machine:
 ROOM = ("device.memory_bytes", "host.memory_bytes", "nvme.capacity_bytes")
 """Amounts that decide what fits, and no time."""
 
-PARTS: dict[str, type] = {"device": Device, "link": Link, "host": Host, "nvme": Nvme, "cpu": Cpu}
-"""The sections of a machine file beside [machine]; the last two may be absent."""
+PARTS: dict[str, type] = {
+    "device": Device,
+    "link": Link,
+    "host": Host,
+    "nvme": Nvme,
+    "cpu": Cpu,
+    "node": Node,
+}
+"""The sections of a machine file beside [machine]; the last three may be absent."""

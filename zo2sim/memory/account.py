@@ -1,6 +1,7 @@
 """A memory account: named amounts by place, and whether they fit."""
 
 import tomllib
+from collections import Counter
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -9,6 +10,7 @@ from importlib.resources import files
 
 from zo2sim.machines.machine import Machine
 
+MIB = 1 << 20
 GIB = 1 << 30
 CONTEXT = "CUDA context"
 CACHED = "reserved by the allocator, not in use"
@@ -41,12 +43,13 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """Bytes at one place and the allocation that causes them."""
+    """Bytes at one place, on one of several devices, and the allocation that causes them."""
 
     place: MemoryPlace
     name: str
     num_bytes: int
     cause: str
+    device: int = 0
 
     def __post_init__(self) -> None:
         if self.num_bytes < 0:
@@ -55,14 +58,37 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryAccount:
-    """Everything that one run needs at its peak; ``title`` says what of."""
+    """Everything that one run needs at its peak; ``title`` says what of.
+
+    Devices have as much memory as each other, so of several the fullest one counts.
+    """
 
     title: str
     items: tuple[Item, ...]
 
     def itemised(self, place: MemoryPlace) -> dict[str, int]:
         """Bytes by name at one place, in the account's order; zeros are left out."""
-        return {i.name: i.num_bytes for i in self.items if i.place is place and i.num_bytes}
+        found: Counter[str] = Counter()
+        for item in self._at(place):
+            found[item.name] += item.num_bytes
+        return {name: num_bytes for name, num_bytes in found.items() if num_bytes}
+
+    def _at(self, place: MemoryPlace) -> tuple[Item, ...]:
+        here = tuple(i for i in self.items if i.place is place)
+        if place is not MemoryPlace.DEVICE:
+            return here
+        of = self.by_device
+        fullest = max(range(len(of)), key=of.__getitem__)
+        return tuple(i for i in here if i.device == fullest)
+
+    @property
+    def by_device(self) -> tuple[int, ...]:
+        """What each device needs, as NVML counts it."""
+        needs = Counter({0: 0})
+        for item in self.items:
+            if item.place is MemoryPlace.DEVICE:
+                needs[item.device] += item.num_bytes
+        return tuple(needs[device] for device in range(max(needs) + 1))
 
     @property
     def device_bytes(self) -> int:
@@ -111,7 +137,7 @@ class MemoryAccount:
         return tuple(sorted(parts, key=parts.__getitem__, reverse=True))
 
     def _sum(self, place: MemoryPlace) -> int:
-        return sum(i.num_bytes for i in self.items if i.place is place)
+        return sum(i.num_bytes for i in self._at(place))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ def rooms(
         return _split(np.tile(whole, (len(residents), len(slots), 1)))
     bare = replace(plan, resident_blocks=0, num_slots=1)
     whole = _totals(account(model, bare, recipe, context_bytes=context_bytes))
-    fixed = whole - _placed(placed_items(model, bare, recipe))
+    fixed = whole - _placed(placed_items(model, bare, recipe), plan.devices)
     return _split(fixed + _placed_grid(model, plan, recipe, tuple(residents), tuple(slots)))
 
 
@@ -56,7 +56,13 @@ def _placed_grid(
 ) -> Bytes:
     """Shared by plans and recipes that differ in what no placed item depends on."""
     policy = Policy.ZO2 if plan.policy.traits.streams else Policy.RESIDENT
-    plain = Plan(policy=policy, tier=plan.tier, pinning=plan.pinning)
+    plain = Plan(
+        policy=policy,
+        tier=plan.tier,
+        pinning=plan.pinning,
+        devices=plan.devices,
+        placement=plan.placement,
+    )
     dtypes = Recipe(
         storage_dtype=recipe.storage_dtype,
         wire_dtype=recipe.wire_dtype,
@@ -71,26 +77,31 @@ def _shared_grid(
 ) -> Bytes:
     rows = [
         [
-            _placed(placed_items(model, replace(plan, resident_blocks=r, num_slots=s), recipe))
+            _placed(
+                placed_items(model, replace(plan, resident_blocks=r, num_slots=s), recipe),
+                plan.devices,
+            )
             for s in slots
         ]
         for r in residents
     ]
-    return np.array(rows, dtype=np.int64).reshape(len(residents), len(slots), 3)
+    return np.array(rows, dtype=np.int64).reshape(len(residents), len(slots), -1)
 
 
-def _placed(items: Sequence[Item]) -> Bytes:
-    """Device with the allocator's slack, host, NVMe."""
+def _placed(items: Sequence[Item], devices: int) -> Bytes:
+    """Every device with the allocator's slack, host, NVMe."""
     elsewhere = [
         sum(i.num_bytes for i in items if i.place is place)
         for place in (MemoryPlace.HOST, MemoryPlace.NVME)
     ]
-    return np.array([segments_bytes(items), *elsewhere], dtype=np.int64)
+    own = [segments_bytes(items, device) for device in range(devices)]
+    return np.array([*own, *elsewhere], dtype=np.int64)
 
 
 def _totals(whole: MemoryAccount) -> Bytes:
-    return np.array([whole.device_bytes, whole.host_bytes, whole.nvme_bytes], dtype=np.int64)
+    return np.array([*whole.by_device, whole.host_bytes, whole.nvme_bytes], dtype=np.int64)
 
 
 def _split(grid: Bytes) -> Rooms:
-    return Rooms(device=grid[..., 0], host=grid[..., 1], nvme=grid[..., 2])
+    """The fullest device decides."""
+    return Rooms(device=grid[..., :-2].max(axis=-1), host=grid[..., -2], nvme=grid[..., -1])

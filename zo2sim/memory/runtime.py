@@ -8,6 +8,7 @@ once, before the first step.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 
 from zo2sim.dtypes import Dtype
@@ -27,6 +28,7 @@ from zo2sim.memory.workspace import workspace_items
 from zo2sim.models.shapes import Model, Unit, aligned
 from zo2sim.plan.choices import Pinning, Plan, Recipe, published_code
 from zo2sim.policies import Layout, Shape
+from zo2sim.schedule.ops import HEAD, TAIL
 
 CUBLAS_WORKSPACE_BYTES = 32 << 20
 """PyTorch's default on compute capability 9.0, `:4096:8` KiB; smaller cards use 8 MiB."""
@@ -56,18 +58,16 @@ def account(
         )
     if code == "mezo":
         return mezo_account(model, recipe, context_bytes=context_bytes)
-    device = (
-        *_weights(model, plan, recipe),
-        *workspace_items(model, recipe),
-        *_small(model, plan, recipe),
-    )
     context = context_item(context_bytes)
+    on_devices = (
+        replace(item, device=device)
+        for device in range(plan.devices)
+        for item in (*_on_device(model, plan, recipe, device), context)
+    )
     return MemoryAccount(
         title=f"{model.name} with policy={plan.policy}",
         items=(
-            *device,
-            _rounding(device),
-            context,
+            *on_devices,
             *_host_items(model, plan, recipe),
             *_nvme_items(model, plan, recipe),
             _item(
@@ -80,36 +80,61 @@ def account(
     )
 
 
+def _on_device(model: Model, plan: Plan, recipe: Recipe, device: int) -> tuple[Item, ...]:
+    layout = _layout(model, plan, recipe)
+    own, lanes = layout.on(device), layout.num_lanes_on(device)
+    items = (
+        *_weights(model, plan, recipe, device),
+        *workspace_items(model, recipe, lanes=lanes, tail=TAIL in own),
+        *_small(model, plan, recipe, tokens=TAIL in own),
+    )
+    return (*items, _rounding(items))
+
+
+def _layout(model: Model, plan: Plan, recipe: Recipe) -> Layout:
+    return Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
+
+
 def placed_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
     """What depends on which blocks are resident and on the number of slots; all else does not.
 
     Of this project's runtime; published code is not accounted for in these items.
     """
     return (
-        *_block_items(model, plan, recipe),
+        *(
+            replace(item, device=device)
+            for device in range(plan.devices)
+            for item in _block_items(model, plan, recipe, device)
+        ),
         *_streaming_items(model, plan, recipe),
         *_nvme_items(model, plan, recipe),
     )
 
 
-def segments_bytes(items: Iterable[Item]) -> int:
-    """What items on the device take with the allocator's slack: each has segments of its own."""
-    sizes = (i.num_bytes for i in items if i.place is MemoryPlace.DEVICE)
-    return sum(round_up(size, LARGE_GRAIN_BYTES) for size in sizes)
+def segments_bytes(items: Iterable[Item], device: int = 0) -> int:
+    """What items on a device take with the allocator's slack: each has segments of its own."""
+    own = (i for i in items if i.place is MemoryPlace.DEVICE and i.device == device)
+    return sum(round_up(i.num_bytes, LARGE_GRAIN_BYTES) for i in own)
 
 
 def slot_bytes(model: Model, plan: Plan, recipe: Recipe) -> int:
     """One slot: the largest streamed unit in the dtype that it has on the device."""
-    return max(_block_bytes(model, plan, recipe, recipe.wire_dtype, streamed=True), default=0)
+    return max(_slot_bytes(model, plan, recipe, device) for device in range(plan.devices))
+
+
+def _slot_bytes(model: Model, plan: Plan, recipe: Recipe, device: int) -> int:
+    sizes = _block_bytes(model, plan, recipe, recipe.wire_dtype, device, streamed=True)
+    return max(sizes, default=0)
 
 
 def _block_bytes(
-    model: Model, plan: Plan, recipe: Recipe, dtype: Dtype, *, streamed: bool
+    model: Model, plan: Plan, recipe: Recipe, dtype: Dtype, device: int, *, streamed: bool
 ) -> tuple[int, ...]:
-    """Sizes of the units that pass through slots, or of those that stay."""
-    layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
-    sizes = _sizes(model, dtype, recipe.plain_dtype)
-    return tuple(sizes[block] for block in (layout.streamed if streamed else layout.resident))
+    """Sizes of the units of a device that pass through slots, or of those that stay."""
+    layout = _layout(model, plan, recipe)
+    sizes, own = _sizes(model, dtype, recipe.plain_dtype), frozenset(layout.on(device))
+    blocks = layout.streamed if streamed else layout.resident
+    return tuple(sizes[block] for block in blocks if block in own)
 
 
 @lru_cache(maxsize=256)
@@ -119,75 +144,98 @@ def _sizes(model: Model, dtype: Dtype, rest: Dtype | None = None) -> tuple[int, 
     return tuple(first[b] for b in model.first_alike)
 
 
-def _num_slots(model: Model, plan: Plan, recipe: Recipe) -> int:
-    return Layout(shape=Shape.of(model), plan=plan, recipe=recipe).num_slots
+def _num_slots(model: Model, plan: Plan, recipe: Recipe, device: int) -> int:
+    """No more than there are blocks to stream through them."""
+    layout = _layout(model, plan, recipe)
+    own = frozenset(layout.on(device))
+    return min(layout.num_slots, sum(block in own for block in layout.streamed))
 
 
-def _weights(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
-    dtype = recipe.plain_dtype
-    ends = model.head.buffer_bytes(dtype) + model.tail.buffer_bytes(dtype)
-    resident, slots = _block_items(model, plan, recipe)
+def _weights(model: Model, plan: Plan, recipe: Recipe, device: int) -> tuple[Item, ...]:
+    dtype, own = recipe.plain_dtype, _layout(model, plan, recipe).on(device)
+    ends = sum(_unit(model, unit).buffer_bytes(dtype) for unit in (HEAD, TAIL) if unit in own)
+    resident, slots = _block_items(model, plan, recipe, device)
     return (
         _device("resident units", ends, "head and tail, in the storage dtype"),
         resident,
-        _device("LoRA adapters", _adapter_bytes(model, recipe), "trained, so they stay"),
+        _device(
+            "trained scales" if recipe.trains_scales else "LoRA adapters",
+            _beside(model, recipe, own),
+            "trained, so they stay",
+        ),
         slots,
-        _scratch(model, plan, recipe),
+        _scratch(model, plan, recipe, own),
         _noise_temporaries(model, recipe),
     )
 
 
-def _block_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, Item]:
-    staying = _block_bytes(model, plan, recipe, recipe.storage_dtype, streamed=False)
-    slots, slot = _num_slots(model, plan, recipe), slot_bytes(model, plan, recipe)
+def _unit(model: Model, unit: int) -> Unit:
+    """Equal blocks have their first one's parameters."""
+    if unit < 0:
+        return model.head if unit == HEAD else model.tail
+    return model.blocks[unit]
+
+
+def _block_items(model: Model, plan: Plan, recipe: Recipe, device: int) -> tuple[Item, Item]:
+    staying = _block_bytes(model, plan, recipe, recipe.storage_dtype, device, streamed=False)
+    slots = _num_slots(model, plan, recipe, device)
+    slot = _slot_bytes(model, plan, recipe, device)
     return (
         _device("resident blocks", sum(staying), f"{len(staying)} units that never move"),
         _device("slots", slots * slot, f"{slots} x the largest streamed unit"),
     )
 
 
-def _adapter_bytes(model: Model, recipe: Recipe) -> int:
-    rank = recipe.lora_rank
-    if rank is None:
-        return 0
-    return sum(b.lora_bytes(rank, recipe.plain_dtype) for b in model.blocks)
+def _beside_bytes(model: Model, recipe: Recipe, dtype: Dtype) -> tuple[int, ...]:
+    """What trains beside each frozen block; equal blocks are added up once."""
+    if not recipe.frozen_blocks:
+        return ()
+    about = (recipe.lora_rank, recipe.storage_dtype, dtype)
+    first = {b: model.blocks[b].beside_bytes(*about) for b in set(model.first_alike)}
+    return tuple(first[b] for b in model.first_alike)
 
 
-def _scratch(model: Model, plan: Plan, recipe: Recipe) -> Item:
-    rank, compute = recipe.lora_rank, recipe.compute_dtype
+def _beside(model: Model, recipe: Recipe, own: tuple[int, ...]) -> int:
+    """The same for those blocks of a device."""
+    sizes = _beside_bytes(model, recipe, recipe.plain_dtype)
+    return sum(size for block, size in enumerate(sizes) if block in own)
+
+
+def _scratch(model: Model, plan: Plan, recipe: Recipe, own: tuple[int, ...]) -> Item:
+    compute = recipe.compute_dtype
     if recipe.perturbation == "in_place":
         shared = _shared_bytes(model, compute)
         return _device("scratch", shared, "what the tail shares with the head, if anything")
-    if rank is None:
-        nbytes = _largest_read(model, compute)
+    if not recipe.frozen_blocks:
+        nbytes = _largest_read(model, compute, own)
         return _device(
             "scratch",
             plan.scratch_copies * nbytes,
             f"{plan.scratch_copies} x the largest perturbed unit",
         )
-    adapters = max(block.lora_bytes(rank, compute) for block in model.blocks)
-    decoded = _decoded_bytes(model, recipe)
-    return _device(
-        "scratch", plan.scratch_copies * adapters + decoded, "adapters, and decoded frozen weights"
-    )
+    beside, what = max(_beside_bytes(model, recipe, compute)), "adapters"
+    if recipe.trains_scales:
+        what = "scales"
+    nbytes = plan.scratch_copies * beside + _decoded_bytes(model, recipe, own)
+    return _device("scratch", nbytes, f"{what}, and decoded frozen weights")
 
 
-def _decoded_bytes(model: Model, recipe: Recipe) -> int:
+def _decoded_bytes(model: Model, recipe: Recipe, own: tuple[int, ...]) -> int:
     """The largest unit that is frozen and not in the compute dtype, once it is."""
     storage, compute = recipe.storage_dtype, recipe.compute_dtype
     if storage is compute:
         return 0
     if not storage.is_integer:
-        return _largest_read(model, compute)
+        return _largest_read(model, compute, own)
     kinds = (model.blocks[b] for b in set(model.first_alike))
     return max(kind.decoded(storage).buffer_bytes(compute) for kind in kinds)
 
 
 @lru_cache(maxsize=256)
-def _largest_read(model: Model, dtype: Dtype) -> int:
+def _largest_read(model: Model, dtype: Dtype, own: tuple[int, ...]) -> int:
     """The most that a unit's lanes read at once: its own, and what it borrows."""
-    blocks = (model.blocks[b] for b in set(model.first_alike))
-    return max(unit.read_bytes(dtype) for unit in (model.head, *blocks, model.tail))
+    kinds = {unit if unit < 0 else model.first_alike[unit] for unit in own}
+    return max((_unit(model, unit).read_bytes(dtype) for unit in kinds), default=0)
 
 
 def _shared_bytes(model: Model, dtype: Dtype) -> int:
@@ -205,12 +253,12 @@ def _noise_temporaries(model: Model, recipe: Recipe) -> Item:
     return _device("noise temporaries", nbytes, "z and two products, of the largest parameter")
 
 
-def _small(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
+def _small(model: Model, plan: Plan, recipe: Recipe, *, tokens: bool) -> tuple[Item, ...]:
     records = plan.write_back_every * recipe.samples * JOURNAL_RECORD_BYTES
     table = NOISE_TABLE_BYTES if recipe.noise == "gaussian" else 0
     return (
         _device("buffers", model.buffer_elements * 4, "rotary tables and the like, fp32"),
-        _device("tokens and labels", recipe.tokens_per_step * 16, "two int64 per token"),
+        _device("tokens and labels", tokens * recipe.tokens_per_step * 16, "two int64 per token"),
         _device("journal records", records, "pending keys and coefficients"),
         _device("noise table", table, "quantiles of the gaussian"),
         _device("cuBLAS workspace", CUBLAS_WORKSPACE_BYTES, "one stream computes"),
@@ -243,15 +291,17 @@ def _shard_bytes(model: Model, recipe: Recipe) -> int:
 
 
 def _written_bytes(model: Model, recipe: Recipe) -> int:
-    """A snapshot: every weight; beside an integer base, which nothing changes, the adapters."""
-    rank = recipe.lora_rank
-    if rank is None or not recipe.storage_dtype.is_integer:
+    """A snapshot: every weight; beside an integer base, which nothing changes, what trains."""
+    if not recipe.storage_dtype.is_integer:
         return model.elements * recipe.storage_dtype.bytes
-    return sum(block.lora_elements(rank) for block in model.blocks) * recipe.plain_dtype.bytes
+    about = (recipe.lora_rank, recipe.storage_dtype)
+    return sum(sum(b.beside(*about)) for b in model.blocks) * recipe.plain_dtype.bytes
 
 
 def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
-    slots = _num_slots(model, plan, recipe)
+    """Blocks have one home, whoever uploads them; what is staged for all devices is staged once."""
+    staging = range(plan.devices if plan.placement == "ring" else 1)
+    slots = sum(_num_slots(model, plan, recipe, device) for device in staging)
     stage = whole_pages(slot_bytes(model, plan, recipe))
     nvme = plan.tier == "nvme"
     weights = 0 if nvme else streamed_bytes(model, plan, recipe, plan.pinning)
@@ -264,7 +314,7 @@ def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ..
 
 def streamed_bytes(model: Model, plan: Plan, recipe: Recipe, pinning: Pinning) -> int:
     """Host memory of the streamed units, by how it is pinned."""
-    layout = Layout(shape=Shape.of(model), plan=plan, recipe=recipe)
+    layout = _layout(model, plan, recipe)
     sizes = _host_sizes(model, recipe.storage_dtype, recipe.plain_dtype, pinning)
     return sum(sizes[block] for block in layout.streamed)
 
@@ -287,7 +337,7 @@ def _on_host(block: Unit, dtype: Dtype, rest: Dtype, pinning: Pinning) -> int:
 def _nvme_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
     if plan.tier != "nvme":
         return ()
-    blocks = sum(_block_bytes(model, plan, recipe, recipe.storage_dtype, streamed=True))
+    blocks = sum(_block_bytes(model, plan, recipe, recipe.storage_dtype, 0, streamed=True))
     return (_item(MemoryPlace.NVME, "streamed blocks", 2 * blocks, "two versions of each block"),)
 
 

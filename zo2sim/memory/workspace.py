@@ -16,14 +16,17 @@ _ROUTED = 20
 """Half-precision elements of a row's indices and weights: two orders, an expert, a share."""
 
 
-def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
+def workspace_items(
+    model: Model, recipe: Recipe, *, lanes: int, tail: bool = True
+) -> tuple[Item, ...]:
     """Lanes run in lockstep, one at a time within a unit: all hidden states, one workspace.
 
-    The tail's workspace follows that of the blocks, so the larger one counts.
+    Of a device that ``lanes`` come to. The tail's workspace follows that of the blocks, so the
+    larger one counts where the device has a ``tail``.
     """
     lane_tokens = recipe.batch * recipe.sequence
     size = recipe.compute_dtype.bytes
-    hidden = recipe.num_lanes * lane_tokens * model.hidden * size
+    hidden = lanes * lane_tokens * model.hidden * size
     kinds = (model.blocks[number] for number in set(model.first_alike))
     block = max(
         block_workspace_elements(kind, model.hidden) + _score_elements(kind, recipe.sequence)
@@ -34,11 +37,11 @@ def workspace_items(model: Model, recipe: Recipe) -> tuple[Item, ...]:
     loss_bytes = FP32_LOSS_BYTES_PER_LOGIT if fp32 else LOSS_BYTES_PER_LOGIT
     tail_bytes = lane_tokens * (model.vocab * (size + loss_bytes) + model.hidden * size)
     place = "the tail: logits, in fp32 too, and their log-softmax"
-    if block_bytes > tail_bytes:
+    if block_bytes > tail_bytes or not tail:
         place = "a block: attention or MLP, without a score matrix"
     return (
-        _device("hidden states", hidden, f"{recipe.num_lanes} lanes between two units"),
-        _device("workspace of one lane", max(block_bytes, tail_bytes), place),
+        _device("hidden states", hidden, f"{lanes} lanes between two units"),
+        _device("workspace of one lane", max(block_bytes, tail_bytes * tail), place),
     )
 
 

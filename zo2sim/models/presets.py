@@ -7,8 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import cast
 
+from zo2sim.dtypes import Dtype
 from zo2sim.models import file
 from zo2sim.models.config import from_config, name_of, read, unread
+from zo2sim.models.config.stored import stored_dtype
 from zo2sim.models.shapes import Model
 from zo2sim.spelling import reading, suggestion
 
@@ -24,10 +26,7 @@ def names() -> tuple[str, ...]:
 
 @cache
 def traced() -> tuple[str, ...]:
-    """Presets of families that no reader knows, by name: files of `zo2sim.models.file`.
-
-    `resolve` knows them; a search for the largest model does not try them.
-    """
+    """Presets of families that no reader knows, by name: files of `zo2sim.models.file`."""
     names = (entry.name for entry in _TRACED.iterdir())
     return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
 
@@ -37,6 +36,7 @@ def every() -> tuple[str, ...]:
     return (*names(), *traced())
 
 
+@cache
 def _shipped(name: str, tied: bool | None) -> Model:
     model = file.parse(json.loads((_TRACED / f"{name}.json").read_text("utf-8")), where=name)
     if tied and not model.tied:
@@ -112,6 +112,12 @@ def foreign_config(text: str) -> dict[str, object] | None:
     content = read(text) if _known(text) is None and _exists(text) else None
     known = file.is_model(content) or not unread(content)
     return None if known else dict(cast("dict[str, object]", content))
+
+
+def storage_of(text: str) -> Dtype | None:
+    """The integer format that the folder or config that a text names has its weights in, if any."""
+    content = read(text) if _known(text) is None and _exists(text) else None
+    return stored_dtype(cast("dict[str, object]", content)) if isinstance(content, dict) else None
 
 
 def _content(text: str) -> object:

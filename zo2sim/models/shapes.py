@@ -187,14 +187,20 @@ class Unit:
         shared = sum(aligned(p.elements * dtype.bytes) for p in self.borrowed)
         return self.buffer_bytes(dtype) + shared
 
-    def lora_elements(self, rank: int) -> int:
-        """Elements of rank-``rank`` adapters on every linear layer: rank x (out + in) each."""
-        return sum(rank * (out + inp) for out, inp in self.linear_shapes)
+    def beside(self, rank: int | None, storage: Dtype) -> tuple[int, ...]:
+        """Elements of every tensor that trains beside the frozen unit.
 
-    def lora_bytes(self, rank: int, dtype: Dtype) -> int:
-        """The adapters in a flat buffer: two tensors each, at multiples of 256."""
-        sides = (side for shape in self.linear_shapes for side in shape)
-        return sum(aligned(rank * side * dtype.bytes) for side in sides)
+        Two for each linear layer, rank x in and out x rank, where adapters have a ``rank``; else
+        the scales of each weight that the integer format ``storage`` encodes.
+        """
+        if rank is not None:
+            return tuple(rank * side for shape in self.linear_shapes for side in shape)
+        linear = (p for p in self.parameters if is_linear(p.name, p.shape))
+        return tuple(TensorFormat(storage).num_groups(p.shape) for p in linear)
+
+    def beside_bytes(self, rank: int | None, storage: Dtype, dtype: Dtype) -> int:
+        """The same in a flat buffer in ``dtype``, each tensor at a multiple of 256."""
+        return sum(aligned(elements * dtype.bytes) for elements in self.beside(rank, storage))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ Perturbation = Literal["scratch", "in_place"]
 Reference = Literal["none", "mezo", "zo2"]
 Pinning = Literal["auto", "exact", "rounded", "pageable", "staged"]
 Tier = Literal["ram", "nvme"]
+Placement = Literal["ring", "whole", "sliced"]
 FLOATS = (Dtype.FP32, Dtype.FP16, Dtype.BF16)
 """Formats that a device computes in."""
 
@@ -33,7 +34,8 @@ class Recipe:
     samples: int = 1
     """Noise directions per step; they share the step's data."""
     trainable: str = "all"
-    """'all', or 'lora:R': adapters of rank R on every linear layer of a block."""
+    """'all'; 'lora:R': adapters of rank R on every linear layer of a block; or 'scales': those of
+    what is stored in an integer format (QZO, arXiv:2505.13430)."""
     storage_dtype: Dtype = Dtype.FP16
     """Format of the master weights; of frozen linear layers in blocks alone where it is int8, int4
     or int4_asym, and then all else has the compute dtype."""
@@ -68,15 +70,26 @@ class Recipe:
 
     @property
     def lora_rank(self) -> int | None:
-        """Rank of the adapters, or None when every weight is trained."""
-        if self.trainable == "all":
+        """Rank of the adapters, or None where there are none."""
+        if self.trainable in ("all", "scales"):
             return None
         prefix, _, rank = str(self.trainable).partition(":")
         if prefix != "lora" or not rank.isdecimal() or int(rank) < 1:
             raise ValueError(
-                f"trainable must be 'all' or 'lora:R' with a rank R >= 1; got {self.trainable!r}"
+                "trainable must be 'all', 'scales', or 'lora:R' with a rank R >= 1; "
+                f"got {self.trainable!r}"
             )
         return int(rank)
+
+    @property
+    def trains_scales(self) -> bool:
+        """Scales of integer formats are trained, and nothing else."""
+        return self.trainable == "scales"
+
+    @property
+    def frozen_blocks(self) -> bool:
+        """Blocks never change: what trains are adapters or scales, which live with the head."""
+        return self.trainable != "all"
 
     @property
     def plain_dtype(self) -> Dtype:
@@ -93,10 +106,10 @@ class Recipe:
         """Tokens read from the data in one step."""
         return self.microbatches * self.batch * self.sequence
 
-    @property
-    def without_load(self) -> "Recipe":
-        """The recipe with the least data in a step: recipes of one load have one program."""
-        return replace(self, batch=1, sequence=1, microbatches=1, samples=1)
+    def without_load(self, plan: "Plan") -> "Recipe":
+        """The recipe with the least data in a step that the plan takes: recipes that differ in
+        nothing else have one program."""
+        return replace(self, batch=1, sequence=1, microbatches=plan.lane_parts, samples=1)
 
     @property
     def num_lanes(self) -> int:
@@ -131,12 +144,22 @@ class Plan:
     """Off: a fresh allocation per upload (ablation of the paper's reusable memory)."""
     deferred_update: bool = True
     """Off: the update takes a trip of its own (ablation of the paper's deferred update)."""
+    devices: int = 1
+    """Devices of one process; slots are those of each of them."""
+    placement: Placement = "ring"
+    """What several devices share: 'ring' deals blocks over them, and lanes go from one to the
+    next; 'whole' deals lanes, and each device uploads every block; 'sliced' deals lanes, and each
+    uploads and updates a slice of every block, which the others gather."""
+    lane_groups: int = 1
+    """Groups of microbatches that the lanes of a sign form on a ring: each is on one device while
+    others are elsewhere."""
 
     def __post_init__(self) -> None:
-        _check_counts(self, "num_slots", "write_back_every")
+        _check_counts(self, "num_slots", "write_back_every", "devices", "lane_groups")
         _check_choice(self, "policy", tuple(Policy))
         _check_choice(self, "pinning", get_args(Pinning))
         _check_choice(self, "tier", get_args(Tier))
+        _check_choice(self, "placement", get_args(Placement))
         if self.pinning == "auto":
             rounded = self.policy.traits.published
             object.__setattr__(self, "pinning", "rounded" if rounded else "exact")
@@ -149,6 +172,16 @@ class Plan:
             raise ValueError(
                 f"resident_blocks must be a whole number >= 0; got {self.resident_blocks!r}"
             )
+
+    @property
+    def lane_parts(self) -> int:
+        """Parts into which microbatches are divided; none may be empty.
+
+        Where devices take lanes, they have a sign each if their number is even.
+        """
+        if self.placement == "ring":
+            return self.lane_groups
+        return self.devices // 2 if self.devices % 2 == 0 else self.devices
 
     @property
     def overlaps(self) -> bool:

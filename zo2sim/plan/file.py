@@ -16,6 +16,8 @@ _ENUMS = {
     "compute_dtype": Dtype,
 }
 
+_OF_SEVERAL_DEVICES = ("devices", "placement", "lane_groups")
+
 T = TypeVar("T", Plan, Recipe)
 
 
@@ -27,7 +29,7 @@ def dump(plan: Plan, recipe: Recipe) -> str:
     fixed: dict[str, object] = asdict(recipe)
     if recipe.reference == "none":
         del fixed["reference"]
-    tables = (toml.table("recipe", fixed), toml.table("plan", asdict(plan)))
+    tables = (toml.table("recipe", fixed), toml.table("plan", fields_of(plan)))
     return "\n\n".join(tables) + "\n"
 
 
@@ -42,6 +44,17 @@ def parse(text: str, *, where: str = "plan file") -> tuple[Plan, Recipe]:
         raise ValueError(f"{where}: tables must be [recipe] and [plan]; got [{unknown[0]}]")
     plan = _filled(Plan, tables.get("plan", {}), f"{where}: [plan]")
     return plan, _filled(Recipe, tables.get("recipe", {}), f"{where}: [recipe]")
+
+
+def fields_of(plan: Plan) -> dict[str, Any]:
+    """A plan's fields as files and answers hold them: of what devices share only where several do.
+
+    So what was written of one device reads as before.
+    """
+    values = asdict(plan)
+    for name in _OF_SEVERAL_DEVICES if plan.devices == 1 else ():
+        del values[name]
+    return values
 
 
 def from_fields(cls: type[T], values: Mapping[str, Any]) -> T:

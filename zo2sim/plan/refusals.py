@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.placement import builds, groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,22 @@ def _refers(recipe: Recipe) -> bool:
     return recipe.reference != "none"
 
 
+def _shares_scratch(plan: Plan) -> bool:
+    """Some group of lanes finds W that another one has built (`zo2sim.plan.placement.builds`)."""
+    return any(not builds(plan, group.number, group.lanes) for group in groups(plan))
+
+
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
-        lambda p, r: r.storage_dtype.is_integer and r.lora_rank is None,
+        lambda p, r: r.storage_dtype.is_integer and not r.frozen_blocks,
         "weights in an integer format cannot take an update that is smaller than half a step; "
-        "train adapters beside them (trainable=lora:R), or use a float storage_dtype",
+        "train adapters beside them (trainable=lora:R) or their scales (trainable=scales), or use "
+        "a float storage_dtype",
+    ),
+    Refusal(
+        lambda p, r: r.trains_scales and not r.storage_dtype.is_integer,
+        "trainable=scales trains those of an integer format; set storage_dtype to int8, int4 or "
+        "int4_asym, or use trainable=lora:R or all",
     ),
     Refusal(
         lambda p, r: r.recoded and (r.wire_dtype.is_integer or r.storage_dtype.is_integer),
@@ -87,12 +99,13 @@ REFUSALS: tuple[Refusal, ...] = (
         "overlap, reuse_slots and deferred_update belong to policy=zo2; switch them off there",
     ),
     Refusal(
-        lambda p, r: r.recoded and r.lora_rank is not None,
+        lambda p, r: r.recoded and r.frozen_blocks,
         "frozen blocks are encoded once; set storage_dtype to the wire's",
     ),
     Refusal(
-        lambda p, r: _in_place(r) and r.lora_rank is not None,
-        "adapters are perturbed in scratch, beside frozen weights; use perturbation=scratch",
+        lambda p, r: _in_place(r) and r.frozen_blocks,
+        "adapters and scales are perturbed in scratch, beside frozen weights; use "
+        "perturbation=scratch",
     ),
     Refusal(
         lambda p, r: _in_place(r) and r.storage_dtype is not r.compute_dtype,
@@ -124,14 +137,56 @@ REFUSALS: tuple[Refusal, ...] = (
         "policy=zo2_reference is accounted for with every block offloaded; use policy=zo2",
     ),
     Refusal(
-        lambda p, r: p.policy.traits.published and r.lora_rank is not None,
+        lambda p, r: p.policy.traits.published and r.frozen_blocks,
         "policy=zo2_reference updates every weight of every block; use trainable=all or policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: p.devices > 1 and p.policy.traits.published,
+        "policy=zo2_reference stands for the published code, which has one device; use policy=zo2",
+    ),
+    Refusal(
+        lambda p, r: p.devices > 1 and p.tier == "nvme",
+        "with devices > 1 the drive would serve several staging areas at once, which is not built; "
+        "use tier=ram or devices=1",
+    ),
+    Refusal(
+        lambda p, r: p.devices > 1 and (_in_place(r) or r.noise == "torch"),
+        "several devices run groups of lanes beside each other, and in place each would start from "
+        "what another left, as torch noise would go on from another's; use perturbation=scratch "
+        "and noise=gaussian or rademacher, or devices=1",
+    ),
+    Refusal(
+        lambda p, r: p.devices > 1 and p.placement == "sliced" and r.recoded,
+        "placement=sliced cuts a block as the device holds it, and a wire that differs from "
+        "storage encodes it whole; use placement=ring or whole, or the storage dtype as wire",
+    ),
+    Refusal(
+        lambda p, r: p.lane_groups > 1 and (p.devices == 1 or p.placement != "ring"),
+        "lane_groups > 1 lets devices of a ring work at once; with one device, or where each takes "
+        "lanes of its own, there is nothing to gain: use lane_groups=1",
+    ),
+    Refusal(
+        lambda p, r: r.samples > 1 and _shares_scratch(p),
+        "groups of lanes on a ring share W in scratch, those of a sign with lane_groups > 1 and "
+        "both signs with scratch_copies=2, and every sample has its own; use samples=1, or "
+        "lane_groups=1 and scratch_copies=1",
+    ),
+    Refusal(
+        lambda p, r: p.lane_parts > r.microbatches,
+        "every group of lanes, and every device that takes some, needs a microbatch: use at least "
+        "lane_groups of them on a ring, else half as many as devices (an odd number: as many)",
     ),
 )
 
 
-def unread(plan: Plan) -> tuple[str, ...]:
-    """Fields of a plan and a recipe that mean nothing with the plan's policy."""
+def unread(plan: Plan) -> dict[str, str]:
+    """Fields of a plan and a recipe that mean nothing beside another field, and that one."""
+    alone = ("placement", "lane_groups") if plan.devices == 1 else ()
+    by_policy = dict.fromkeys(_of_policy(plan), f"policy {plan.policy}")
+    return by_policy | dict.fromkeys(alone, f"devices {plan.devices}")
+
+
+def _of_policy(plan: Plan) -> tuple[str, ...]:
     if plan.policy.traits.published:  # the code has its slots, its noise and its place for W+
         return ("num_slots", "scratch_copies", "noise", "perturbation", "reference")
     return () if plan.policy.traits.streams else ("num_slots", "resident_blocks", "pinning", "tier")

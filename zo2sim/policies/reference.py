@@ -13,6 +13,7 @@ host thread until it ends, which is what the first step does.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 
 from zo2sim.policies.layout import Layout
 from zo2sim.policies.visit import Visit, close_step
@@ -68,7 +69,7 @@ class _HostThread:
 
     def compute(self, visit: Visit) -> Iterator[Op]:
         self.wait(Stream.COMPUTE, Stream.H2D)
-        yield from self._issue(iter((visit.update(), visit.forward())))
+        yield from self._issue(chain(visit.update(), visit.forward()))
 
     def _copy(self, visit: Visit, ops: Iterator[Op]) -> Iterator[Op]:
         yield from self._issue(ops)

@@ -4,19 +4,19 @@ from collections.abc import Iterator
 
 from zo2sim.plan.choices import Policy
 from zo2sim.policies.layout import Layout
-from zo2sim.policies.visit import Visit, close_step
-from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Stream
+from zo2sim.policies.visit import Visit, close_step, lose
+from zo2sim.schedule.ops import Op
 
 
 def pending(layout: Layout, unit: int, step: int) -> int:
     """Records that a unit lacks when ``step`` of the steady period reaches it.
 
-    Block i is written back when (step + i) mod k = 0, so it has missed up to k records; a resident
-    unit misses one.
+    A device's block i is written back when (step + i) mod k = 0, so it has missed up to k records;
+    a resident unit misses one.
     """
     if not layout.is_streamed(unit):
         return 1
-    return (step + unit - 1) % layout.plan.write_back_every + 1
+    return (step + layout.turn(unit) - 1) % layout.plan.write_back_every + 1
 
 
 def period_ops(layout: Layout) -> Iterator[Op]:
@@ -41,7 +41,7 @@ def evaluate_ops(layout: Layout) -> Iterator[Op]:
     """One read-only traversal with unperturbed weights."""
     for unit in layout.units:
         yield from Visit(layout=layout, unit=unit, lanes="0").ops()
-    yield Op(kind=Kind.LOSS, stream=Stream.COMPUTE, reads=(Buffer(BufferSpace.ACTIVATIONS),))
+    yield lose(layout, lanes="0")
 
 
 def _deferred_step(layout: Layout, step: int) -> Iterator[Op]:
@@ -54,7 +54,8 @@ def _deferred_step(layout: Layout, step: int) -> Iterator[Op]:
         return
     every = layout.plan.write_back_every
     for unit in layout.units:
-        due = layout.in_place or (not layout.frozen and (step + unit) % every == 0)
+        turn = layout.turn(unit)
+        due = layout.in_place or (not layout.frozen and (step + turn) % every == 0)
         yield from Visit(
             layout=layout,
             unit=unit,

@@ -1,5 +1,6 @@
 """A case: one model, machine, plan and recipe; what every question is asked about."""
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from zo2sim.cost import CostModel
@@ -8,8 +9,10 @@ from zo2sim.memory.account import MemoryAccount
 from zo2sim.memory.runtime import account
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe, of_policy
+from zo2sim.plan.placement import owner
+from zo2sim.plan.refusals import refusal
 from zo2sim.plan.workload import STEP, Workload
-from zo2sim.policies import Shape, build
+from zo2sim.policies import Layout, Shape, build
 from zo2sim.schedule.ops import Program
 
 
@@ -49,6 +52,18 @@ def of_usual_length(model: Model, recipe: Recipe) -> Recipe:
     return replace(recipe, sequence=model.shortened(recipe.sequence))
 
 
+def of_usual_devices(machine: Machine, plan: Plan, recipe: Recipe, given: Container[str]) -> Plan:
+    """A plan whose devices nobody chose: all that the machine has, where they can be used, and on a
+    ring as many groups of lanes as keep them busy. ``given`` are fields that somebody chose."""
+    wider = plan
+    if "devices" not in given and machine.node is not None:
+        wider = replace(plan, devices=machine.node.devices)
+    if "lane_groups" not in given and wider.devices > 1 and wider.placement == "ring":
+        groups = min(recipe.microbatches, wider.devices // 2) if recipe.samples == 1 else 1
+        wider = replace(wider, lane_groups=max(1, groups))
+    return plan if refusal(wider, recipe) is not None else wider
+
+
 def asked(model: Model, machine: Machine, plan: Plan, recipe: Recipe) -> Case:
     """The case that somebody asks about. Raises ``ValueError`` for a sequence longer than the model
     has positions.
@@ -62,3 +77,27 @@ def asked(model: Model, machine: Machine, plan: Plan, recipe: Recipe) -> Case:
         plan=plan,
         recipe=of_policy(plan, recipe),
     )
+
+
+def socket_bytes(case: Case) -> tuple[int, ...]:
+    """Bytes of streamed blocks in the memory of every socket that the plan's devices are near.
+
+    A block lies with the socket of the device that uploads it, a slice with that of its own; what
+    all devices upload is dealt over the sockets as on a ring. One number for one device.
+    """
+    plan, setting = case.plan, case.cost.setting
+    node, blocks = (
+        setting.several,
+        Layout(shape=Shape.of(case.model), plan=plan, recipe=case.recipe).streamed,
+    )
+    if node is None:
+        return (sum(setting.unit_bytes(b, case.recipe.storage_dtype) for b in blocks),)
+    found = [0] * len(node.sockets)
+    for block in blocks:
+        nbytes = setting.unit_bytes(block, case.recipe.storage_dtype)
+        if plan.placement == "sliced":
+            for device in range(plan.devices):
+                found[node.socket_of(device)] += nbytes // plan.devices
+        else:
+            found[node.socket_of(owner(block, plan.devices))] += nbytes
+    return tuple(found)

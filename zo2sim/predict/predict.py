@@ -15,7 +15,9 @@ from zo2sim.schedule.ops import Program
 from zo2sim.simulate.bounds import Bound, bound
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.trace import Breakdown, Trace, breakdown
+from zo2sim.simulate.work import Resource
 
+_LINKS = (Resource.LINK_H2D, Resource.LINK_D2H, Resource.PEER)
 MAX_WRITE_BACK_EVERY = 64
 """A period has as many steps, and an update reads as many records: time grows with its square."""
 
@@ -25,7 +27,8 @@ class Prediction:
     """What is predicted for a case; every figure is per step of the steady state.
 
     ``memory`` is what the plan needs. ``published`` is what published figures count: for
-    `resident` the code of MeZO with untied embeddings, for every other policy the same account.
+    `resident` the code of MeZO with untied embeddings, which has no integer formats; for all else
+    the same account.
     """
 
     case: Case
@@ -59,6 +62,14 @@ class Prediction:
     def steady(self) -> Breakdown:
         """Where the steady period's time goes; divide by its steps for one step."""
         return breakdown(self.trace, self.trace.steady)
+
+    @property
+    def copied_bytes(self) -> Mapping[str, float]:
+        """What each copy over a link moves, by the operation's name."""
+        ops = {span.op.name: span.op for span in self.trace.spans}
+        works = {name: self.case.cost(op).amounts for name, op in ops.items()}
+        moved = {name: sum(own.get(link, 0.0) for link in _LINKS) for name, own in works.items()}
+        return {name: nbytes for name, nbytes in moved.items() if nbytes}
 
     @cached_property
     def provenance(self) -> Mapping[str, str]:
@@ -120,7 +131,7 @@ def _trace(case: Case, program: Program) -> Trace:
 
 
 def _published(case: Case, memory: MemoryAccount) -> MemoryAccount:
-    if case.plan.policy.traits.streams:
+    if case.plan.policy.traits.streams or case.recipe.storage_dtype.is_integer:
         return memory
     context_bytes = int(case.machine.device.context_bytes.value)
     return mezo_account(case.model.untied(), case.recipe, context_bytes=context_bytes)
@@ -158,7 +169,7 @@ def _extrapolated(case: Case, unit: Unit) -> Iterator[str]:
 
 def _assumed(case: Case) -> tuple[str, ...]:
     """Machine constants that nobody measured and that this case's prediction uses."""
-    unused = {"nvme"} if case.plan.tier == "ram" else set[str]()
+    unused = {"nvme", "node"} if case.plan.tier == "ram" else {"node"}
     unused |= set[str]() if case.plan.policy.traits.streams else {"host"}
     keys = case.machine.quantities.items()
     return tuple(

@@ -42,9 +42,12 @@ def step_s(cases: Sequence[Case]) -> Floats:
 def contends(case: Case) -> bool:
     """Whether operations of the case may slow each other, so that `step_s` is only a bound."""
     rates = case.cost.rates
+    if rates.sharing is not None:
+        return True  # uplinks, memory, the interpreter: rarely is none of them short
     work_of = case.cost
-    used = {op.kind: work_of(op) for op in case.program.period.ops}
-    both_ways = Kind.H2D in used and Kind.D2H in used
+    used = {(op.kind, op.device): work_of(op) for op in case.program.period.ops}
+    kinds = {kind for kind, _ in used}
+    both_ways = Kind.H2D in kinds and Kind.D2H in kinds
     wanted = sum(_dram_rate(work, rates) for work in used.values())
     return (both_ways and not rates.duplex) or bool(wanted > rates.dram)
 
@@ -103,14 +106,18 @@ def _grouped(keys: Iterable[object]) -> dict[object, list[int]]:
 
 def walk_of(case: Case) -> Walk:
     """The case's program as arithmetic, shared as `shared_program` is."""
-    return _shared_walk(case.model, case.plan, case.recipe.without_load, case.workload.once)
+    return _shared_walk(
+        case.model, case.plan, case.recipe.without_load(case.plan), case.workload.once
+    )
 
 
 @lru_cache(maxsize=512)
 def _shared_walk(model: Model, plan: Plan, recipe: Recipe, once: bool) -> Walk:
     """The walk of every case that differs in numbers only."""
     program = build(Shape.of(model), plan, recipe)
-    return Walk(program.evaluation if once else program, partial(cost_key, model), once=once)
+    return Walk(
+        program.evaluation if once else program, partial(cost_key, model, plan=plan), once=once
+    )
 
 
 def _times(walk: Walk, cases: Sequence[Case]) -> tuple[Floats, Floats]:

@@ -6,7 +6,7 @@ that every read sees the records that it should, `completeness` that nothing whi
 is left out.
 """
 
-from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, Schedule, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, Schedule, Stream, Track
 
 __all__ = [
     "Buffer",
@@ -16,4 +16,5 @@ __all__ = [
     "Program",
     "Schedule",
     "Stream",
+    "Track",
 ]

@@ -26,6 +26,9 @@ from zo2sim.schedule.ops import (
 from zo2sim.schedule.unroll import Unrolled, chain
 
 _LANES = {"+": "W+", "-": "W-", "0": "theta"}
+Lanes = tuple[str, int]
+"""A sign of a group."""
+
 _STREAMS = {Kind.LOSS: Stream.COMPUTE, Kind.JOURNAL: Stream.HOST}
 
 
@@ -44,6 +47,20 @@ class Task:
     forwards: int = 1
     in_place: bool = False
     journalled: bool = True
+    groups: tuple[str, ...] = ("+-",)
+    """The signs of each group of lanes; unperturbed lanes go with W+."""
+    slices: int = 1
+    """Parts in which a block comes to the devices that gather it."""
+
+    def lanes(self, signs: str) -> frozenset[Lanes]:
+        """Who must pass all units: groups with some of ``signs``, and which."""
+        unperturbed = signs == "0"
+        return frozenset(
+            (signs if unperturbed else sign, number)
+            for number, own in enumerate(self.groups)
+            for sign in own
+            if sign in ("+" if unperturbed else signs)
+        )
 
     @property
     def units(self) -> tuple[int, ...]:
@@ -60,8 +77,9 @@ class Task:
 def check_complete(program: Program, task: Task) -> tuple[Hazard, ...]:
     """Every lane that leaves out, repeats or swaps a unit, and every record lost; empty when whole.
 
-    A step must take both signs ``forwards`` times through all units, in order, before its LOSS,
-    which one JOURNAL follows; an evaluation takes the unperturbed weights once. What updates and
+    A step must take both signs of every group ``forwards`` times through all units, in order, each
+    where its activations are, before its LOSS, which one JOURNAL follows; an evaluation takes the
+    unperturbed weights once. What updates and
     copies must have done by then, `zo2sim.schedule.versions` knows.
     """
     steps = (_Part(part, task, "+-", task.forwards) for part in (program.prologue, program.period))
@@ -71,7 +89,8 @@ def check_complete(program: Program, task: Task) -> tuple[Hazard, ...]:
 
 @dataclass(slots=True)
 class _Part:
-    """One schedule, in issue order: LOSSes and JOURNALs so far, and units since, per sign."""
+    """One schedule, in issue order: LOSSes and JOURNALs so far, and units since: of every group's
+    signs, and of what is in a device's activations."""
 
     schedule: Schedule
     task: Task
@@ -80,13 +99,16 @@ class _Part:
     losses: int = 0
     records: int = 0
     step: int = 0
-    ran: Counter[str] = field(default_factory=lambda: Counter())
+    ran: Counter[Lanes] = field(default_factory=lambda: Counter())
+    held: dict[Buffer, int] = field(default_factory=lambda: {})
 
     def hazards(self) -> Iterator[Hazard]:
         for item in chain((self.schedule,)):
             yield from self._out_of_step(item)
             if item.op.kind is Kind.FORWARD:
                 yield from self._forward(item)
+            elif item.op.kind is Kind.SEND:
+                self._hold(item.op.writes, min(map(self._held, item.op.reads), default=0))
             elif item.op.kind is Kind.LOSS:
                 yield from self._loss(item)
             elif item.op.kind is Kind.JOURNAL:
@@ -111,16 +133,34 @@ class _Part:
     def _forward(self, item: Unrolled) -> Iterator[Hazard]:
         """Goes on as if the right unit had run, so that one mistake is few reports."""
         units, op = self.task.units, item.op
+        wanted = self.task.lanes(self.signs)
         for sign in op.lanes:
-            ran = self.ran[sign]
+            lanes = (sign, op.group)
+            ran = self.ran[lanes]
             due = units[ran % len(units)]
-            if sign not in self.signs:
-                yield _incomplete(item, f"runs {_LANES[sign]}, which nobody asks for here")
+            if lanes not in wanted:
+                yield _incomplete(item, f"runs {self._words(lanes)}, which nobody asks for here")
             elif op.unit != due:
-                yield _incomplete(item, f"runs {_LANES[sign]}, which passes {unit_name(due)} next")
+                words = f"runs {self._words(lanes)}, which passes {unit_name(due)} next"
+                yield _incomplete(item, words)
             elif self.task.in_place and self._is_early(op, sign, ran):
                 yield _incomplete(item, f"runs {_LANES[sign]} in place, but the other sign is next")
-            self.ran[sign] += 1
+            elif any(self._held(buffer) != ran for buffer in _activations(op.reads)):
+                words = f"runs {self._words(lanes)}, whose activations are elsewhere: send them"
+                yield _incomplete(item, words)
+            self.ran[lanes] += 1
+        self._hold(op.writes, max((self.ran[sign, op.group] for sign in op.lanes), default=0))
+
+    def _words(self, lanes: Lanes) -> str:
+        several = len(self.task.groups) > 1
+        return _LANES[lanes[0]] + (f" of group {lanes[1]}" if several else "")
+
+    def _held(self, buffer: Buffer) -> int:
+        """Units that the lanes have passed whose activations are there."""
+        return self.held.get(buffer, 0)
+
+    def _hold(self, buffers: tuple[Buffer, ...], passed: int) -> None:
+        self.held |= dict.fromkeys(_activations(buffers), passed)
 
     def _is_early(self, op: Op, sign: str, ran: int) -> bool:
         """In place W- starts from W+, and another W+ from what W- has left.
@@ -131,16 +171,21 @@ class _Part:
         units = len(self.task.units)
         ahead = units - 1 if self.task.tied and op.unit == HEAD and len(op.lanes) == 1 else 0
         if sign == "-":
-            return self.ran["+"] <= ran + ahead
-        return sign == "+" and self.ran["-"] <= ran - units + ahead
+            return self.ran["+", op.group] <= ran + ahead
+        return sign == "+" and self.ran["-", op.group] <= ran - units + ahead
 
     def _loss(self, item: Unrolled) -> Iterator[Hazard]:
         wanted = self.passes * len(self.task.units)
-        for sign in self.signs:
-            if self.ran[sign] != wanted:
-                passed = f"{_LANES[sign]} has passed {self.ran[sign]} of {wanted} units"
+        for lanes in sorted(self.task.lanes(self.signs)):
+            if self.ran[lanes] != wanted:
+                passed = f"{self._words(lanes)} has passed {self.ran[lanes]} of {wanted} units"
                 yield _incomplete(item, f"comes after {passed}")
+        read = _activations(item.op.reads)
+        groups = {group for _, group in self.task.lanes(self.signs)}
+        if read and {b.number for b in read if self._held(b) == wanted} != groups:
+            yield _incomplete(item, "reads activations that have not passed all units")
         self.ran.clear()
+        self.held.clear()
         yield from self._missing(Kind.JOURNAL, self.records, self._wanted(self.losses))
         self.losses += 1
 
@@ -153,6 +198,10 @@ class _Part:
         if count < wanted:
             item = lacking(Op(kind=kind, stream=_STREAMS[kind], step=count))
             yield _incomplete(item, f"is missing from {self.schedule.name}")
+
+
+def _activations(buffers: tuple[Buffer, ...]) -> tuple[Buffer, ...]:
+    return tuple(buffer for buffer in buffers if buffer.space is BufferSpace.ACTIVATIONS)
 
 
 def _incomplete(item: Unrolled, words: str) -> Hazard:

@@ -2,15 +2,15 @@
 
 A policy declares what each operation reads and writes, in issue order. Two operations conflict when
 they touch the same buffer and one of them writes it. This module turns the conflicts into edges and
-leaves out those that stream order or other edges already imply. `zo2sim.schedule.verify` proves the
-result by another route and does not rely on it.
+leaves out those that the order of tracks or other edges already imply. `zo2sim.schedule.verify`
+proves the result by another route and does not rely on it.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from zo2sim.schedule.ops import Buffer, Op, Stream
+from zo2sim.schedule.ops import Buffer, Op, Track
 
 _PERIODS = 3  # the third period's edges are those of the steady state
 
@@ -30,25 +30,25 @@ def with_edges(ops: Sequence[Op], *, cyclic: bool) -> tuple[Op, ...]:
 
 @dataclass(slots=True)
 class _Walk:
-    """Accesses and clocks so far; a clock is, per stream, how many operations surely ended."""
+    """Accesses and clocks so far; a clock is, per track, how many operations surely ended."""
 
     period: int
     count: int = 0
-    clocks: list[dict[Stream, int]] = field(default_factory=lambda: [])
-    places: list[tuple[Stream, int]] = field(default_factory=lambda: [])
-    last_on: dict[Stream, int] = field(default_factory=lambda: {})
+    clocks: list[dict[Track, int]] = field(default_factory=lambda: [])
+    places: list[tuple[Track, int]] = field(default_factory=lambda: [])
+    last_on: dict[Track, int] = field(default_factory=lambda: {})
     writer: dict[Buffer, int] = field(default_factory=lambda: {})
     readers: defaultdict[Buffer, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def step(self, op: Op, index: dict[str, int], ops: Sequence[Op]) -> tuple[str, ...]:
         """Add ``op``; return the edges that it needs, latest first."""
-        previous = self.last_on.get(op.stream)
+        previous = self.last_on.get(op.track)
         clock = dict(self.clocks[previous]) if previous is not None else {}
         wanted = {*self._conflicts(op), *self._asked(op, index)}
         edges: list[str] = []
         for target in sorted(wanted, reverse=True):
-            stream, place = self.places[target]
-            if clock.get(stream, 0) < place:
+            track, place = self.places[target]
+            if clock.get(track, 0) < place:
                 edges.append(self._edge(ops[target % self.period], target))
                 _join(clock, self.clocks[target])
         self._record(op, clock)
@@ -73,12 +73,12 @@ class _Walk:
         assert periods_back <= 1, f"{target.name} is waited on from {periods_back} periods later"
         return target.name + "^" * periods_back
 
-    def _record(self, op: Op, clock: dict[Stream, int]) -> None:
-        place = clock.get(op.stream, 0) + 1
-        clock[op.stream] = place
+    def _record(self, op: Op, clock: dict[Track, int]) -> None:
+        track = op.track
+        place = clock[track] = clock.get(track, 0) + 1
         self.clocks.append(clock)
-        self.places.append((op.stream, place))
-        self.last_on[op.stream] = self.count
+        self.places.append((track, place))
+        self.last_on[track] = self.count
         for buffer in op.reads:
             self.readers[buffer].append(self.count)
         for buffer in op.writes:
@@ -87,7 +87,7 @@ class _Walk:
         self.count += 1
 
 
-def _join(clock: dict[Stream, int], other: dict[Stream, int]) -> None:
-    for stream, place in other.items():
-        if clock.get(stream, 0) < place:
-            clock[stream] = place
+def _join(clock: dict[Track, int], other: dict[Track, int]) -> None:
+    for track, place in other.items():
+        if clock.get(track, 0) < place:
+            clock[track] = place

@@ -29,7 +29,7 @@ class Hazard:
 
 def place(item: Unrolled) -> str:
     """``F1 (compute, step 0)``."""
-    return f"{item.name} ({item.op.stream}, step {item.step})"
+    return f"{item.name} ({item.op.track}, step {item.step})"
 
 
 def lacking(op: Op) -> Unrolled:

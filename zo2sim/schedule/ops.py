@@ -2,7 +2,7 @@
 
 Three rules give a schedule its meaning:
 
-1. operations on one stream run one at a time, in list order;
+1. operations on one track, a stream of one device, run one at a time, in list order;
 2. an operation starts only after every operation in its ``after`` has finished; an edge that ends
    in ``^`` points at the operation of that name in the *previous* period;
 3. nothing else happens: no hidden copy, no host synchronisation.
@@ -33,10 +33,24 @@ class Stream(StrEnum):
     HOST = "host"
     NVME_READ = "nvme_read"
     NVME_WRITE = "nvme_write"
+    PEER = "peer"  # from other devices to this one
+
+
+class Track(NamedTuple):
+    """A stream of one device: the order that operations are in. The host's are device 0's."""
+
+    device: int
+    stream: Stream
+
+    def __str__(self) -> str:
+        return f"{self.stream}{_marked('%', self.device)}"
 
 
 class Kind(StrEnum):
     """What an operation does; DESIGN 2 lists them. ``ALLOC`` is a fresh device allocation.
+
+    ``SEND`` brings a group's activations to the device of the next unit, ``GATHER`` a block's
+    slices to a device.
 
     Those from ``BACKWARD`` on occur in first-order training only (`zo2sim.baselines`).
     """
@@ -52,6 +66,8 @@ class Kind(StrEnum):
     HOST_UPDATE = "HOST_UPDATE"
     LOSS = "LOSS"
     JOURNAL = "JOURNAL"
+    SEND = "SEND"
+    GATHER = "GATHER"
     BACKWARD = "BACKWARD"
     GRADIENT_D2H = "GRADIENT_D2H"
     GRADIENT_WRITE = "GRADIENT_WRITE"
@@ -88,6 +104,8 @@ LETTERS = {
     Kind.HOST_UPDATE: "C",
     Kind.LOSS: "L",
     Kind.JOURNAL: "J",
+    Kind.SEND: "X",
+    Kind.GATHER: "K",
     Kind.BACKWARD: "B",
     Kind.GRADIENT_D2H: "G",
     Kind.GRADIENT_WRITE: "V",
@@ -105,9 +123,10 @@ class BufferSpace(StrEnum):
     """Where a buffer lives and what it is for."""
 
     SLOT = "slot"  # device buffer that streamed blocks pass through
+    SLICE = "slice"  # the part of a slot that its device uploads, updates and offloads
     RESIDENT = "resident"  # device weights of a unit that stays
     SCRATCH = "scratch"  # device buffer for W+ and W-
-    ACTIVATIONS = "activations"  # device hidden states of every lane
+    ACTIVATIONS = "activations"  # device hidden states of a group's lanes
     RECORD = "record"  # projected gradients of one step
     HOST = "host"  # host weights of a block
     WIRE = "wire"  # host staging in the wire dtype
@@ -127,13 +146,17 @@ class BufferSpace(StrEnum):
 
 
 class Buffer(NamedTuple):
-    """One thing that can be read or written; hazards are pairs of accesses to the same buffer."""
+    """One thing that can be read or written; hazards are pairs of accesses to the same buffer.
+
+    ``device`` has it, or uploads it from the host: there it tells one slice of a block from others.
+    """
 
     space: BufferSpace
     number: int = 0
+    device: int = 0
 
     def __str__(self) -> str:
-        return f"{self.space}:{_UNIT_NAMES.get(self.number, str(self.number))}"
+        return f"{self.space}:{unit_name(self.number)}{_marked('%', self.device)}"
 
 
 def unit_name(unit: int) -> str:
@@ -141,17 +164,25 @@ def unit_name(unit: int) -> str:
     return _UNIT_NAMES.get(unit, str(unit))
 
 
+def _marked(mark: str, number: int) -> str:
+    """``%1``; nothing for the first one, which is all there is where there is one."""
+    return f"{mark}{number}" if number else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
     """One operation. Bytes and FLOPs derive from ``kind``, ``unit``, ``lanes`` and ``records``.
 
     ``step`` counts within the period, ``trip`` numbers the passes over the blocks within a step.
-    ``lanes`` is ``+-`` (dual forward), ``+``, ``-``, ``0`` (unperturbed) or empty.
+    ``lanes`` is ``+-`` (dual forward), ``+``, ``-``, ``0`` (unperturbed) or empty; ``group`` says
+    which of them, where they go in groups.
     ``records`` is the number of journal records that an update applies; 0 makes it a no-op.
     """
 
     kind: Kind
     stream: Stream
+    device: int = 0
+    group: int = 0
     unit: int | None = None
     step: int = 0
     trip: int = 0
@@ -172,14 +203,26 @@ class Op:
                 f"{self.name}: step, trip and records must be >= 0; "
                 f"got {self.step}, {self.trip}, {self.records}"
             )
+        if self.device < 0 or self.group < 0:
+            raise ValueError(
+                f"{self.name}: device and group must be >= 0; got {self.device}, {self.group}"
+            )
+
+    @property
+    def track(self) -> Track:
+        """The order that it belongs to."""
+        return Track(self.device, self.stream)
 
     @property
     def name(self) -> str:
-        """``F3``; with a trip ``F3.1``; in a later step of the period ``F3.1@2``."""
+        """``F3``; on device 1 ``F3%1``; of group 2 ``F3/2``; with a trip ``F3.1``; in a later step
+        of the period ``F3@2``; all of it ``F3%1/2.1@2``."""
         unit = "" if self.unit is None else unit_name(self.unit)
-        trip = f".{self.trip}" if self.trip else ""
-        step = f"@{self.step}" if self.step else ""
-        return f"{LETTERS[self.kind]}{unit}{trip}{step}"
+        marks = (("%", self.device), ("/", self.group), (".", self.trip), ("@", self.step))
+        return f"{LETTERS[self.kind]}{unit}" + "".join(_marked(*mark) for mark in marks)
+
+
+_SLOTS = (BufferSpace.SLOT, BufferSpace.SLICE)
 
 
 def operation(
@@ -190,7 +233,7 @@ def operation(
     **fields: Any,
 ) -> Op:
     """An operation on the slot among what it touches, if there is one; ``fields`` are an `Op`'s."""
-    slots = (buffer.number for buffer in (*reads, *writes) if buffer.space is BufferSpace.SLOT)
+    slots = (buffer.number for buffer in (*reads, *writes) if buffer.space in _SLOTS)
     slot = next(slots, None)
     return Op(kind=kind, stream=stream, reads=reads, writes=writes, slot=slot, **fields)
 
@@ -228,6 +271,10 @@ class Schedule:
     def index(self) -> dict[str, int]:
         """Position of each operation, by name."""
         return {op.name: i for i, op in enumerate(self.ops)}
+
+    def without(self, kind: Kind) -> "Schedule":
+        """The same but for operations of a kind, on which no other one waits."""
+        return replace(self, ops=tuple(op for op in self.ops if op.kind is not kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

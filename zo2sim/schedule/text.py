@@ -14,7 +14,9 @@ from zo2sim.schedule.ops import HEAD, LETTERS, TAIL, Buffer, BufferSpace, Op, Sc
 
 _KINDS = {letter: kind for kind, letter in LETTERS.items()}
 _UNITS = {"head": HEAD, "tail": TAIL}
-_NAME = re.compile(r"([A-Z])(head|tail|\d+)?(?:\.(\d+))?(?:@(\d+))?")
+_NAME = re.compile(
+    r"([A-Z])(head|tail|\d+)?(?:%(\d+))?(?:/(\d+))?(?:\.(\d+))?(?:@(\d+))?",
+)
 _SECTIONS = ("reads", "writes", "after")
 
 
@@ -72,15 +74,18 @@ def _parsed(line: str, where: str) -> Op:
 def _op(words: list[str]) -> Op:
     name = _NAME.fullmatch(words[0])
     if name is None:
-        raise ValueError(f"{words[0]!r} is no operation name such as H0, F3.1 or D2@1")
-    letter, unit, trip, step = name.groups()
+        raise ValueError(f"{words[0]!r} is no operation name such as H0, F3%1 or D2@1")
+    letter, unit, *numbers = name.groups()
+    device, group, trip, step = (int(number or 0) for number in numbers)
     settings, sections = _split(words[2:])
     return Op(
         kind=_KINDS[letter],
         stream=Stream(words[1]),
+        device=device,
+        group=group,
         unit=None if unit is None else _unit(unit),
-        trip=int(trip or 0),
-        step=int(step or 0),
+        trip=trip,
+        step=step,
         slot=int(settings["slot"]) if "slot" in settings else None,
         lanes=settings.get("lanes", ""),
         records=int(settings.get("records", "0")),
@@ -108,8 +113,9 @@ def _split(words: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
 
 
 def _buffer(text: str) -> Buffer:
-    space, _, number = text.partition(":")
-    return Buffer(BufferSpace(space), _unit(number))
+    space, _, rest = text.partition(":")
+    number, _, device = rest.partition("%")
+    return Buffer(BufferSpace(space), _unit(number), int(device or 0))
 
 
 def _unit(text: str) -> int:

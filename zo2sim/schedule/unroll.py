@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from zo2sim.schedule.ops import Op, Program, Schedule, Stream
+from zo2sim.schedule.ops import Op, Program, Schedule, Track
 
 
 @dataclass(frozen=True, slots=True)
 class Unrolled:
     """One operation of one period. Indices count within the unrolled tuple.
 
-    ``step`` counts from the start of the program, ``position`` on the operation's stream.
-    ``deps`` is everything that must have finished before it starts, each once: ``stream_prev``
-    (the operation before it on its stream, if there is one), then the targets of its edges.
+    ``step`` counts from the start of the program, ``position`` on the operation's track.
+    ``deps`` is everything that must have finished before it starts, each once: ``track_prev``
+    (the operation before it on its track, if there is one), then the targets of its edges.
     """
 
     op: Op
@@ -24,7 +24,7 @@ class Unrolled:
     period: int
     step: int
     position: int
-    stream_prev: int | None
+    track_prev: int | None
     deps: tuple[int, ...]
 
 
@@ -42,18 +42,19 @@ def unroll(source: Program | Schedule, *, periods: int = 1) -> tuple[Unrolled, .
 
 
 def chain(schedules: Iterable[Schedule]) -> tuple[Unrolled, ...]:
-    """Schedules in a row: each is the previous period of the next one, and streams carry on."""
+    """Schedules in a row: each is the previous period of the next one, and tracks carry on."""
     unrolled: list[Unrolled] = []
-    last: dict[Stream, int] = {}
+    last: dict[Track, int] = {}
     before = _Place(0, {})
     step = 0
     for period, schedule in enumerate(schedules):
         here = _Place(len(unrolled), schedule.index)
         for name, op in zip(schedule.index, schedule.ops, strict=True):
-            prev = last.get(op.stream)
+            track = op.track
+            prev = last.get(track)
             position = 0 if prev is None else unrolled[prev].position + 1
             deps = _deps(op, prev, here, before)
-            last[op.stream] = len(unrolled)
+            last[track] = len(unrolled)
             unrolled.append(Unrolled(op, name, period, step + op.step, position, prev, deps))
         before = here
         step += schedule.steps

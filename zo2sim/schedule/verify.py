@@ -1,9 +1,9 @@
 """The race verifier: proves a program safe from what its operations declare that they touch.
 
 Two accesses to one buffer conflict when at least one of them writes. Every conflicting pair must
-be ordered by streams, edges and what follows from them; otherwise some legal execution swaps the
+be ordered by tracks, edges and what follows from them; otherwise some legal execution swaps the
 two. That is the happens-before relation of Lamport (CACM 21(7), 1978), decided with vector clocks
-(Mattern 1988): per operation, how many operations of each stream have surely ended before it.
+(Mattern 1988): per operation, how many operations of each track have surely ended before it.
 
 Two writes must be ordered even if nobody reads in between: nothing promises that a copy is
 atomic, and two at once would leave a mixture.
@@ -14,13 +14,11 @@ from collections.abc import Iterator
 
 from zo2sim.schedule.completeness import Task, check_complete
 from zo2sim.schedule.hazard import Hazard, HazardKind, once, place
-from zo2sim.schedule.ops import Buffer, BufferSpace, Program, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Program, Track
 from zo2sim.schedule.unroll import Unrolled, unroll
 from zo2sim.schedule.versions import FlushAfter, check_versions
 
-__all__ = ["Hazard", "Task", "happens_before", "races", "unfulfilled", "verify"]
-
-_COLUMN = {stream: i for i, stream in enumerate(Stream)}
+__all__ = ["Hazard", "Task", "columns_of", "happens_before", "races", "unfulfilled", "verify"]
 
 
 def verify(
@@ -50,39 +48,46 @@ def races(unrolled: tuple[Unrolled, ...]) -> Iterator[Hazard]:
     last write, a write with the reads since, or without any with the last write. Takes time
     linear in the number of operations.
     """
-    clocks = happens_before(unrolled)
+    columns, clocks = columns_of(unrolled), happens_before(unrolled)
     accesses = _Accesses()
     for index, second in enumerate(unrolled):
         for kind, buffer, before in accesses.conflicts(second):
             first = unrolled[before]
-            if clocks[index][_COLUMN[first.op.stream]] <= first.position:
+            if clocks[index][columns[before]] <= first.position:
                 words = _race_in_words(kind, first, second, buffer)
                 yield Hazard(kind=kind, first=first, second=second, buffer=buffer, words=words)
         accesses.record(index, second)
 
 
-def happens_before(unrolled: tuple[Unrolled, ...]) -> list[tuple[int, ...]]:
-    """A vector clock per operation: one count per `Stream`, in its order, itself included.
+def columns_of(unrolled: tuple[Unrolled, ...]) -> list[int]:
+    """Per operation, the number of its track, in the order in which tracks appear."""
+    numbers: dict[Track, int] = {}
+    return [numbers.setdefault(item.op.track, len(numbers)) for item in unrolled]
 
-    Operation a ends before b starts iff b's count for a's stream exceeds a's ``position``.
+
+def happens_before(unrolled: tuple[Unrolled, ...]) -> list[tuple[int, ...]]:
+    """A vector clock per operation: one count per track, by `columns_of`, itself included.
+
+    Operation a ends before b starts iff b's count for a's track exceeds a's ``position``.
     """
+    columns = columns_of(unrolled)
+    nothing = (0,) * (max(columns, default=0) + 1)
     clocks: list[tuple[int, ...]] = []
-    for item in unrolled:
-        clock = (0,) * len(_COLUMN)
+    for item, own in zip(unrolled, columns, strict=True):
+        clock = nothing
         for target in item.deps:
-            if clock[_COLUMN[unrolled[target].op.stream]] <= unrolled[target].position:
+            if clock[columns[target]] <= unrolled[target].position:
                 clock = tuple(map(max, clock, clocks[target]))
-        own = _COLUMN[item.op.stream]
         clocks.append((*clock[:own], item.position + 1, *clock[own + 1 :]))
     return clocks
 
 
 class _Accesses:
-    """Per buffer the last writer, and the last reader since on every stream."""
+    """Per buffer the last writer, and the last reader since on every track."""
 
     def __init__(self) -> None:
         self._writer: dict[Buffer, int] = {}
-        self._readers: defaultdict[Buffer, dict[Stream, int]] = defaultdict(dict)
+        self._readers: defaultdict[Buffer, dict[Track, int]] = defaultdict(dict)
 
     def conflicts(self, item: Unrolled) -> Iterator[tuple[HazardKind, Buffer, int]]:
         for buffer in item.op.reads:
@@ -97,7 +102,7 @@ class _Accesses:
 
     def record(self, index: int, item: Unrolled) -> None:
         for buffer in item.op.reads:
-            self._readers[buffer][item.op.stream] = index
+            self._readers[buffer][item.op.track] = index
         for buffer in item.op.writes:
             self._writer[buffer] = index
             self._readers[buffer] = {}
@@ -127,8 +132,9 @@ def _excess(unrolled: tuple[Unrolled, ...], num_slots: int | None) -> Iterator[H
     if num_slots is None:
         return
     for item in unrolled:
-        named = () if item.op.slot is None else (Buffer(BufferSpace.SLOT, item.op.slot),)
-        for buffer in (*item.op.reads, *item.op.writes, *named):
+        op = item.op
+        named = () if op.slot is None else (Buffer(BufferSpace.SLOT, op.slot, op.device),)
+        for buffer in (*op.reads, *op.writes, *named):
             if buffer.space is BufferSpace.SLOT and buffer.number >= num_slots:
                 words = (
                     f"{place(item)} uses {buffer}, but the plan has {num_slots} "

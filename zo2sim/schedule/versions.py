@@ -32,12 +32,12 @@ _PER_UNIT = (BufferSpace.HOST, BufferSpace.NVME, BufferSpace.RESIDENT)
 _WEIGHTS = (
     *_PER_UNIT,
     BufferSpace.SLOT,
+    BufferSpace.SLICE,
     BufferSpace.WIRE,
     BufferSpace.STAGE_IN,
     BufferSpace.STAGE_OUT,
 )
 _MOST_STOPS = 200
-_HEAD = Buffer(BufferSpace.RESIDENT, HEAD)
 
 
 FlushAfter = Callable[[int], Schedule]
@@ -92,6 +92,14 @@ class _Copy(NamedTuple):
     passes: int = 0
 
 
+class _Built(NamedTuple):
+    """W in a scratch buffer: of which unit and lanes, and after how many losses."""
+
+    unit: int | None
+    lanes: str
+    losses: int
+
+
 class _State:
     """Contents of every buffer after the operations so far; None where nothing is left."""
 
@@ -102,11 +110,13 @@ class _State:
         self._passes: Counter[int] = Counter()
         self._records: ChainMap[Buffer, int] = ChainMap()
         self._copies: ChainMap[Buffer, _Copy | None] = ChainMap()
+        self.built: dict[Buffer, _Built] = {}
 
     def fork(self) -> "_State":
         """A state of its own that starts from here."""
         new = _State(self.task)
         new.losses, new.journalled, new._passes = self.losses, self.journalled, self._passes
+        new.built = dict(self.built)
         new._records, new._copies = self._records.new_child(), self._copies.new_child()
         return new
 
@@ -184,7 +194,8 @@ def _foreign(state: _State, item: Unrolled, buffer: Buffer) -> Iterator[Hazard]:
     """
     unit = item.op.unit
     assert unit is not None, f"{item.name} touches weights but has no unit"
-    if item.op.kind is Kind.FORWARD and buffer == _HEAD:
+    borrowed = buffer.space is BufferSpace.RESIDENT and buffer.number == HEAD
+    if item.op.kind is Kind.FORWARD and borrowed:
         unit = HEAD
     found = state.at(buffer)
     if found is None or found.unit != unit:
@@ -202,7 +213,10 @@ def _allocate(state: _State, item: Unrolled) -> Iterator[Hazard]:
 
 
 def _copy(state: _State, item: Unrolled) -> Iterator[Hazard]:
-    """READ, H2D, D2H, WRITE and ENCODE: the weights written are those read."""
+    """READ, H2D, D2H, WRITE and ENCODE: the weights written are those read.
+
+    A slot that only a slice of comes to holds nothing that anyone could use.
+    """
     for source in _weights(item.op.reads):
         yield from _foreign(state, item, source)
         copy = state.at(source)
@@ -212,10 +226,38 @@ def _copy(state: _State, item: Unrolled) -> Iterator[Hazard]:
                 f"wait for the JOURNAL of every record first"
             )
             yield _stale(item, source, words)
-        state.put(_weights(item.op.writes), copy)
+        written = _weights(item.op.writes)
+        slices = tuple(b for b in written if b.space is BufferSpace.SLICE)
+        state.put(written, None if slices else copy)
+        state.put(slices, copy)
+
+
+def _gather(state: _State, item: Unrolled) -> Iterator[Hazard]:
+    """All slices make the weights, which are as old as the oldest of them."""
+    slices = _weights(item.op.reads)
+    if len(slices) != state.task.slices:
+        words = f"gathers {len(slices)} of {state.task.slices} slices; read every device's"
+        yield _stale(item, item.op.writes[0], words)
+    for source in slices:
+        yield from _foreign(state, item, source)
+    copies = [copy for source in slices if (copy := state.at(source)) is not None]
+    state.put(_weights(item.op.writes), min(copies, default=None))
+
+
+def _in_scratch(state: _State, item: Unrolled) -> Iterator[Hazard]:
+    """What a group's lanes find there must be their sign's W, of their unit and step."""
+    op, wanted = item.op, _Built(item.op.unit, item.op.lanes, state.losses)
+    for buffer in op.reads:
+        if buffer.space is BufferSpace.SCRATCH and state.built.get(buffer) != wanted:
+            words = f"finds other weights in {buffer} than those of its lanes; build them first"
+            yield _stale(item, buffer, words)
+    written = [buffer for buffer in op.writes if buffer.space is BufferSpace.SCRATCH]
+    signs = "+-" if len(written) > 1 else [op.lanes]
+    state.built |= {b: wanted._replace(lanes=own) for b, own in zip(written, signs, strict=False)}
 
 
 def _forward(state: _State, item: Unrolled) -> Iterator[Hazard]:
+    yield from _in_scratch(state, item)
     for buffer in _weights(item.op.reads):
         yield from _foreign(state, item, buffer)
         found = state.at(buffer)
@@ -235,6 +277,7 @@ def _forward(state: _State, item: Unrolled) -> Iterator[Hazard]:
 def _update(state: _State, item: Unrolled) -> Iterator[Hazard]:
     """Goes on with the right version whatever it finds, so that one mistake is one report."""
     op = item.op
+    updated: _Copy | None = None
     for buffer in _weights(op.reads):
         yield from _foreign(state, item, buffer)
         found = state.at(buffer)
@@ -251,7 +294,8 @@ def _update(state: _State, item: Unrolled) -> Iterator[Hazard]:
             words = f"must apply the record of step {unread[0]}, which no buffer it reads holds"
             yield _stale(item, buffer, words)
         yield from _other_passes(state, item, buffer)
-        state.put(_weights(op.writes), wanted)
+        updated = wanted
+    state.put(_weights(op.writes), updated)
 
 
 def _other_passes(state: _State, item: Unrolled, buffer: Buffer) -> Iterator[Hazard]:
@@ -269,6 +313,11 @@ def _other_passes(state: _State, item: Unrolled, buffer: Buffer) -> Iterator[Haz
 
 def _lose(state: _State, item: Unrolled) -> Iterator[Hazard]:
     state.lose(item.op.writes)
+    yield from ()
+
+
+def _send(state: _State, item: Unrolled) -> Iterator[Hazard]:
+    """Activations are no weights: `zo2sim.schedule.completeness` follows them."""
     yield from ()
 
 
@@ -294,6 +343,8 @@ _STEPS: dict[Kind, Callable[[_State, Unrolled], Iterator[Hazard]]] = {
     Kind.H2D: _copy,
     Kind.UPDATE: _update,
     Kind.FORWARD: _forward,
+    Kind.SEND: _send,
+    Kind.GATHER: _gather,
     Kind.D2H: _copy,
     Kind.WRITE: _copy,
     Kind.ENCODE: _copy,

@@ -114,7 +114,7 @@ class Candidates:
     def kin(self) -> Numbers:
         """Equal numbers for plans whose programs are equal: they differ in load only."""
         first: dict[object, int] = {}
-        keys = ((c.plan, c.recipe.without_load) for c in self.cores)
+        keys = ((c.plan, c.recipe.without_load(c.plan)) for c in self.cores)
         family = np.array([first.setdefault(key, len(first)) for key in keys], dtype=np.int64)
         place = self.residents * (int(self.slots.max()) + 1) + self.slots
         return family[self.core] * (int(place.max()) + 1) + place

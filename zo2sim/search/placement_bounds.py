@@ -31,6 +31,11 @@ _BUSY = slice(0, len(_STREAMS))
 _UP, _DOWN, _DRAM = (len(_STREAMS) + i for i in range(3))
 _STAYS = slice(_DRAM + 1, _DRAM + 1 + len(_BY_SLOT))
 _COLUMNS = _DRAM + 1 + len(_BY_SLOT)
+_OF_DEVICES = [
+    *(_STREAMS.index(s) for s in (Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.PEER)),
+    *(_UP, _DOWN),
+]
+"""What every device has of its own: the busiest one has at least the mean."""
 
 
 class Visited(NamedTuple):
@@ -51,23 +56,27 @@ def bounds_s(case: Case, *, residents: Sequence[int], slots: Sequence[int]) -> F
     cost = case.cost
     rates = cost.rates
     totals = _totals(case, cost, residents) / case.plan.write_back_every
-    both = [both_ways_s(up, down, rates) for up, down in totals[:, [_UP, _DOWN]].tolist()]
+    totals[:, _OF_DEVICES] /= case.plan.devices
+    both = [both_ways_s(up, down, rates.link) for up, down in totals[:, [_UP, _DOWN]].tolist()]
     flat = np.maximum(totals[:, _BUSY].max(axis=1), np.array(both))
-    flat = np.maximum(flat, totals[:, _DRAM] / rates.dram)
+    flat = np.maximum(flat, totals[:, _DRAM] / rates.all_dram)
     stays = totals[:, _STAYS].max(axis=1)
     return np.maximum(flat[:, None], stays[:, None] / _slots_in_use(case, residents, slots))
 
 
 def _slots_in_use(case: Case, residents: Sequence[int], slots: Sequence[int]) -> Floats:
+    """Those that blocks are dealt to, on all devices of a ring."""
     streamed = case.model.num_blocks - np.array(residents)
-    return np.maximum(np.minimum(np.array(slots)[None, :], streamed[:, None]), 1).astype(float)
+    places = np.array(slots) * (case.plan.devices if case.plan.placement == "ring" else 1)
+    return np.maximum(np.minimum(places[None, :], streamed[:, None]), 1).astype(float)
 
 
 def _totals(case: Case, cost: CostModel, residents: Sequence[int]) -> Floats:
     """Per period, (residents, columns): seconds per stream, bytes per flow, seconds in slots."""
     alike = case.model.first_alike
     classes = sorted(set(alike))
-    streamed = _counts(case.model, tuple(residents)) * case.plan.policy.traits.streams
+    dealt = Plan(devices=case.plan.devices, placement=case.plan.placement)
+    streamed = _counts(case.model, dealt, tuple(residents)) * case.plan.policy.traits.streams
     here = _visited(case.plan, case.recipe, streamed=True)
     stay = _visited(case.plan, case.recipe, streamed=False)
     moving = np.stack([_priced(here.block, cost, block) for block in classes])
@@ -77,12 +86,12 @@ def _totals(case: Case, cost: CostModel, residents: Sequence[int]) -> Floats:
 
 
 @lru_cache(maxsize=64)
-def _counts(model: Model, residents: tuple[int, ...]) -> Floats:
+def _counts(model: Model, dealt: Plan, residents: tuple[int, ...]) -> Floats:
     """Streamed blocks of each kind, (residents, kinds), under a policy that streams."""
     classes = sorted(set(model.first_alike))
     counts = np.zeros((len(residents), len(classes)))
     for row, number in enumerate(residents):
-        plan = Plan(resident_blocks=number)
+        plan = replace(dealt, resident_blocks=number)
         layout = Layout(shape=Shape.of(model), plan=plan, recipe=Recipe())
         found = Counter(model.first_alike[block] for block in layout.streamed)
         counts[row] = [found[block] for block in classes]
@@ -92,7 +101,7 @@ def _counts(model: Model, residents: tuple[int, ...]) -> Floats:
 def _visited(plan: Plan, recipe: Recipe, *, streamed: bool) -> Visited:
     stays = plan.policy.traits.streams and not streamed
     one = replace(plan, num_slots=1, resident_blocks=int(stays))
-    return _visited_once(one, recipe.without_load)
+    return _visited_once(one, recipe.without_load(one))
 
 
 @lru_cache(maxsize=2048)
@@ -140,9 +149,9 @@ def _length_s(stay: Sequence[Op], buffer: Buffer, cost: CostModel) -> float:
     for op in stay:
         writes = buffer in op.writes
         before = (
-            end + sees_late(op.stream, other.stream) * float(cost(other).late_s)
+            end + sees_late(op.track, other.track) * float(cost(other).late_s)
             for end, other in zip(ends, stay, strict=False)
-            if writes or buffer in other.writes or other.stream is op.stream
+            if writes or buffer in other.writes or other.track == op.track
         )
         ends.append(max(before, default=0.0) + float(cost(op).alone_s(cost.rates)))
     gaps = (float(cost(op).gap_s) for op in stay)

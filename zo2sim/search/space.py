@@ -8,10 +8,10 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 from zo2sim.dtypes import Dtype
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Placement, Plan, Policy, Recipe
 from zo2sim.plan.refusals import refusal
 from zo2sim.predict.case import Case
 
@@ -46,8 +46,21 @@ def plan_axes(case: Case, *, fixed: Container[str] = ()) -> dict[str, tuple[Any,
         "tier": ("ram",) if case.machine.nvme is None else ("ram", "nvme"),
         "num_slots": (1, 2, 3, 4, 6, 8),
         "resident_blocks": tuple(range(case.model.num_blocks + 1)),
+        **_of_devices(case),
     }
     return {name: values for name, values in axes.items() if name not in fixed}
+
+
+def _of_devices(case: Case) -> dict[str, tuple[Any, ...]]:
+    """How several devices share the work; how many they are stays as given."""
+    if case.plan.devices == 1:
+        return {}
+    groups = {1, 2, 4, 8, case.plan.lane_groups}
+    most = max(case.plan.lane_groups, min(case.recipe.microbatches, case.plan.devices))
+    return {
+        "placement": get_args(Placement),
+        "lane_groups": tuple(sorted(count for count in groups if count <= most)),
+    }
 
 
 def recipe_axes(recipe: Recipe) -> dict[str, tuple[Any, ...]]:
@@ -57,7 +70,10 @@ def recipe_axes(recipe: Recipe) -> dict[str, tuple[Any, ...]]:
     return {
         "microbatches": (1, 2, 4, 8, 16, 32),
         "samples": (1, 2, 4, 8),
-        "storage_dtype": (Dtype.FP32, half, *(() if recipe.lora_rank is None else INTEGERS)),
+        "storage_dtype": (
+            *(() if recipe.trains_scales else (Dtype.FP32, half)),
+            *(INTEGERS if recipe.frozen_blocks else ()),
+        ),
         "wire_dtype": (recipe.storage_dtype,) if stored else (Dtype.FP32, half, Dtype.FP8),
         "noise": ("gaussian", "rademacher"),
     }
@@ -105,20 +121,21 @@ class PlanSpace:
 
     @cached_property
     def cores(self) -> tuple[Case, ...]:
-        """Every allowed combination of all axes but the placement's.
+        """Every allowed combination of all axes but the placement's, once.
 
-        Raises ``ValueError`` with the last reason where every one is refused.
+        An integer storage dtype is the same with any wire. Raises ``ValueError`` with the last
+        reason where every one is refused.
         """
-        reason, found = "no machine runs it", list[Case]()
+        reason, found = "no machine runs it", dict[tuple[Plan, Recipe], Case]()
         for case in self._combined():
             why = refused(case)
             if why is None:
-                found.append(case)
+                found.setdefault((case.plan, case.recipe), case)
             else:
                 reason = why
         if not found:
             raise ValueError(f"the space has no plan that is allowed: {reason}")
-        return tuple(found)
+        return tuple(found.values())
 
     def _values(self, axis: str) -> tuple[Any, ...]:
         owner = self.base.plan if axis in _PLAN else self.base.recipe
@@ -133,12 +150,15 @@ class PlanSpace:
 def changed(case: Case, values: Mapping[str, Any]) -> Case:
     """The case with some fields of its plan and recipe changed; raises ``ValueError`` as they do.
 
-    Pinning follows the policy where nobody chose it.
+    Pinning follows the policy where nobody chose it, and the wire a storage dtype that takes the
+    place of an integer one.
     """
     own = {k: v for k, v in values.items() if k in _PLAN}
     if "policy" in own and case.plan.pinning == Plan(policy=case.plan.policy).pinning:
         own = {"pinning": "auto", **own}
     more = {k: v for k, v in values.items() if k in _RECIPE}
+    if case.recipe.storage_dtype.is_integer and "storage_dtype" in more:
+        more = {"wire_dtype": more["storage_dtype"], **more}
     return replace(case, plan=replace(case.plan, **own), recipe=replace(case.recipe, **more))
 
 

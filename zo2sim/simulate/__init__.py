@@ -2,6 +2,6 @@
 
 `events` is the simulator: shared links, memory and cores, the answer that counts. `uncontended`
 walks the edges where nothing is shared, for searches and bands; `bounds` is what no order can
-beat. `steady` finds the period, `work` is the currency; `trace`, `perfetto` and `occupancy` tell
-what happened.
+beat. `pools` divides what several operations draw from. `steady` finds the period, `work` is the
+currency; `trace`, `perfetto` and `occupancy` tell what happened.
 """

@@ -9,20 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zo2sim.schedule.ops import Op, Program, Stream
+from zo2sim.schedule.ops import Op, Program, Stream, Track
+from zo2sim.simulate.sharing import Pool, Shared, capacities, draws
 from zo2sim.simulate.uncontended import Walk
-from zo2sim.simulate.work import Rates, Resource, Work
+from zo2sim.simulate.work import Rates, Resource, Sharing, TwoWays, Work
 
-_STREAM_RESOURCE = {
+STREAM_RESOURCE = {
     Stream.H2D: Resource.LINK_H2D,
     Stream.COMPUTE: Resource.COMPUTE,
     Stream.D2H: Resource.LINK_D2H,
     Stream.HOST: Resource.CPU,
     Stream.NVME_READ: Resource.NVME_READ,
     Stream.NVME_WRITE: Resource.NVME_WRITE,
+    Stream.PEER: Resource.PEER,
 }
 BOTH_WAYS = "link_both_ways"
 DEPENDENCIES = "dependencies"
+UPLINK = "uplink"
 PLAIN_WORDS: Mapping[str, str] = {
     Resource.COMPUTE: "compute",
     Resource.LINK_H2D: "the link, busy with uploads",
@@ -32,6 +35,9 @@ PLAIN_WORDS: Mapping[str, str] = {
     Resource.CPU: "the host's cores",
     Resource.NVME_READ: "reading from the drive",
     Resource.NVME_WRITE: "writing to the drive",
+    Resource.PEER: "copies between devices",
+    Resource.ISSUE: "the interpreter that launches kernels for all devices",
+    UPLINK: "the uplink that devices share",
     DEPENDENCIES: "waiting for each other",
 }
 """Limits of a step by name, for who does not know the names."""
@@ -87,35 +93,77 @@ def bound(
     """The lower bound of a program's steady step, or of a program that runs once; ``chain`` is its
     `chain_of`, or any walk of it whose operations of a class cost the same, if known.
 
-    Streams run one operation at a time, so each is busy for the sum of its durations; both
-    directions of a link share what the link gives both ways; DRAM serves every byte once;
-    and the chain of dependencies takes its time even when nothing contends.
+    A track runs one operation at a time, so each is busy for the sum of its durations, and of
+    several devices the busiest one decides; both directions of a link share what the link gives
+    both ways; DRAM serves every byte once, whoever asks; and the chain of dependencies takes its
+    time even when nothing contends.
     """
     steps = program.period.steps
-    works = [(op, work_of(op)) for op in program.period.ops]
-    limits: defaultdict[str, float] = defaultdict(float)
-    totals: defaultdict[Resource, float] = defaultdict(float)
-    for op, work in works:
-        limits[_STREAM_RESOURCE[op.stream].value] += float(work.alone_s(rates)) / steps
+    busy: defaultdict[Track, float] = defaultdict(float)
+    totals: defaultdict[tuple[int, Resource], float] = defaultdict(float)
+    for op in program.period.ops:
+        work = work_of(op)
+        busy[op.track] += float(work.alone_s(rates)) / steps
         for resource, amount in work.amounts.items():
-            totals[resource] += float(amount) / steps
-    limits[BOTH_WAYS] = both_ways_s(totals[Resource.LINK_H2D], totals[Resource.LINK_D2H], rates)
-    limits[Resource.DRAM.value] = totals[Resource.DRAM] / rates.dram
+            totals[op.device, resource] += float(amount) / steps
+    devices = sorted({track.device for track in busy})
+    limits: defaultdict[str, float] = defaultdict(float)
+    for track, seconds in busy.items():
+        name = STREAM_RESOURCE[track.stream].value
+        limits[name] = max(limits[name], seconds)
+    both_ways = (
+        both_ways_s(totals[d, Resource.LINK_H2D], totals[d, Resource.LINK_D2H], rates.link)
+        for d in devices
+    )
+    limits[BOTH_WAYS] = max(both_ways, default=0.0)
+    limits[Resource.DRAM.value] = sum(totals[d, Resource.DRAM] for d in devices) / rates.dram
+    if rates.sharing is not None:
+        limits |= _shared_s(program, work_of, rates.sharing)
     limits[DEPENDENCIES] = _chain_s(chain or chain_of(program), work_of, rates)
     return Bound(limits_s=_named_after_resources(limits))
 
 
-def both_ways_s(up_bytes: float, down_bytes: float, rates: Rates) -> float:
+def _shared_s(
+    program: Program, work_of: Callable[[Op], Work], sharing: Sharing
+) -> dict[str, float]:
+    """Seconds per step of the busiest pool of each kind that several devices share."""
+    totals: defaultdict[Pool, float] = defaultdict(float)
+    for op in program.period.ops:
+        for pool, amount in draws(op, work_of(op), sharing).items():
+            totals[pool] += amount / program.period.steps
+    limits: defaultdict[str, float] = defaultdict(float)
+    for pool in [*totals]:
+        limit = _NAMES[pool.kind]
+        limits[limit] = max(limits[limit], _pool_s(pool, totals, sharing))
+    return dict(limits)
+
+
+def _pool_s(pool: Pool, totals: Mapping[Pool, float], sharing: Sharing) -> float:
+    if pool.kind not in (Shared.LINK, Shared.UPLINK):
+        return totals[pool] / capacities((pool,), sharing)[pool]
+    up, down = (totals.get(pool._replace(up=way), 0.0) for way in (True, False))
+    return both_ways_s(up, down, sharing.link if pool.kind is Shared.LINK else sharing.uplink)
+
+
+_NAMES: Mapping[Shared, str] = {
+    Shared.LINK: BOTH_WAYS,
+    Shared.UPLINK: UPLINK,
+    Shared.DRAM: Resource.DRAM.value,
+    Shared.ISSUE: Resource.ISSUE.value,
+}
+
+
+def both_ways_s(up_bytes: float, down_bytes: float, link: TwoWays) -> float:
     """Least time to move bytes up and down when a link is slower both ways than one way.
 
     The linear programme over three modes (up only, down only, both) has its optimum at an end:
     as much time both ways as one direction lasts, or none where that mode moves less in total.
     """
-    shared = min(up_bytes / rates.both_h2d, down_bytes / rates.both_d2h)
-    if rates.both_h2d / rates.link_h2d + rates.both_d2h / rates.link_d2h < 1.0:
+    shared = min(up_bytes / link.both_h2d, down_bytes / link.both_d2h)
+    if link.both_h2d / link.h2d + link.both_d2h / link.d2h < 1.0:
         shared = 0.0
-    up_left = (up_bytes - shared * rates.both_h2d) / rates.link_h2d
-    down_left = (down_bytes - shared * rates.both_d2h) / rates.link_d2h
+    up_left = (up_bytes - shared * link.both_h2d) / link.h2d
+    down_left = (down_bytes - shared * link.both_d2h) / link.d2h
     return shared + max(up_left, 0.0) + max(down_left, 0.0)
 
 

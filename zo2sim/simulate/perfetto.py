@@ -1,20 +1,22 @@
 """Traces as Chrome/Kineto JSON, which Perfetto and chrome://tracing open.
 
-Format: "Trace Event Format" (Google, 2016) in its JSON object form. Times are microseconds with
-three decimals; everything is rounded to whole nanoseconds first, and a slice never starts before
-the one before it on its track has ended, so slices on a track cannot overlap.
+Format: "Trace Event Format" (Google, 2016) in its JSON object form. Times are microseconds in
+multiples of 1/1024, about a nanosecond, which floating point holds and adds without an error; and a
+slice never starts before the one before it on its track has ended. So slices on a track do not
+overlap, whoever adds start and duration.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from zo2sim.schedule.ops import Op, Stream
+from zo2sim.schedule.ops import Op, Stream, Track
 from zo2sim.simulate.occupancy import slots_in_use
 from zo2sim.simulate.trace import Span, Trace
 
-_PID = 1
-_TRACKS = {stream: number for number, stream in enumerate(Stream, start=1)}
+_STREAMS = {stream: number for number, stream in enumerate(Stream, start=1)}
+
+_TICKS_PER_US = 1024
 
 Event = dict[str, object]
 """One trace event."""
@@ -27,10 +29,11 @@ def chrome_trace(
     metadata: Mapping[str, str],
     slot_bytes: int | None = None,
 ) -> dict[str, object]:
-    """A process called ``name`` with a track per stream, flow arrows and a counter of slots.
+    """A process per device, the first called ``name``, each with a track per stream and a counter
+    of slots; and flow arrows.
 
     Each operation is a complete slice whose arguments say what it touches. An edge across
-    streams is an arrow from the end of one slice to the start of the other; where one of them
+    tracks is an arrow from the end of one slice to the start of the other; where one of them
     rounds to no time at all, there is no slice to bind it to, and the arrow is left out. The
     counter shows bytes when ``slot_bytes`` (of one slot) is given, and slots otherwise.
     """
@@ -63,41 +66,48 @@ def to_json(
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """A span in whole nanoseconds."""
+    """A span in whole ticks of 1/1024 microseconds."""
 
     span: Span
-    start_ns: int
-    end_ns: int
+    start_ticks: int
+    end_ticks: int
 
     @property
-    def last_ns(self) -> int:
+    def last_ticks(self) -> int:
         """The last instant that is still inside: a viewer takes the end to be outside."""
-        return self.end_ns - 1
+        return self.end_ticks - 1
 
 
 def _slices(trace: Trace) -> tuple[_Slice, ...]:
-    """In issue order. A start before the end of the stream's previous slice moves there."""
-    ends_ns: dict[Stream, int] = {}
+    """In issue order. A start before the end of the track's previous slice moves there."""
+    ends_ticks: dict[Track, int] = {}
     slices: list[_Slice] = []
     for span in trace.spans:
-        stream = span.op.stream
-        start_ns = max(_ns(span.start_s), ends_ns.get(stream, 0))
-        end_ns = max(_ns(span.end_s), start_ns)
-        ends_ns[stream] = end_ns
-        slices.append(_Slice(span, start_ns, end_ns))
+        track = span.op.track
+        start_ticks = max(_ticks(span.start_s), ends_ticks.get(track, 0))
+        end_ticks = max(_ticks(span.end_s), start_ticks)
+        ends_ticks[track] = end_ticks
+        slices.append(_Slice(span, start_ticks, end_ticks))
     return tuple(slices)
 
 
 def _names(trace: Trace, name: str) -> Iterator[Event]:
-    yield _metadata("process_name", 0, {"name": name})
-    for stream in trace.streams:
-        track = _TRACKS[stream]
-        yield _metadata("thread_name", track, {"name": stream.value})
-        yield _metadata("thread_sort_index", track, {"sort_index": track})
+    for device in range(trace.num_devices):
+        own = f"{name}, device {device}" if device else name
+        yield _metadata("process_name", {"pid": 1 + device, "tid": 0}, {"name": own})
+    for track in trace.tracks:
+        place = _place(track)
+        yield _metadata("thread_name", place, {"name": str(track)})
+        yield _metadata("thread_sort_index", place, {"sort_index": place["tid"]})
 
 
-def _metadata(what: str, track: int, args: Mapping[str, str | int]) -> Event:
-    return {"ph": "M", "name": what, "pid": _PID, "tid": track, "args": dict(args)}
+def _place(track: Track) -> dict[str, int]:
+    """Where a viewer shows a track: devices are its processes, streams their threads."""
+    return {"pid": 1 + track.device, "tid": _STREAMS[track.stream]}
+
+
+def _metadata(what: str, place: Mapping[str, int], args: Mapping[str, str | int]) -> Event:
+    return {"ph": "M", "name": what, **place, "args": dict(args)}
 
 
 def _slice_event(item: _Slice) -> Event:
@@ -106,10 +116,9 @@ def _slice_event(item: _Slice) -> Event:
         "ph": "X",
         "name": op.name,
         "cat": op.kind.value,
-        "pid": _PID,
-        "tid": _TRACKS[op.stream],
-        "ts": item.start_ns / 1000,
-        "dur": (item.end_ns - item.start_ns) / 1000,
+        **_place(op.track),
+        "ts": item.start_ticks / _TICKS_PER_US,
+        "dur": (item.end_ticks - item.start_ticks) / _TICKS_PER_US,
         "args": _arguments(op, item.span.step),
     }
 
@@ -127,16 +136,20 @@ def _arguments(op: Op, step: int) -> dict[str, object]:
 
 
 def _flows(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[Event]:
-    """Arrows for edges across streams, numbered in the order of the operations that wait."""
+    """Arrows for edges across tracks, numbered in the order of the operations that wait."""
     for number, (source, target) in enumerate(_edges(trace, slices)):
-        left_ns = min(source.last_ns, target.start_ns)
-        yield {**_flow_end("s", number, source), "ts": left_ns / 1000}
-        yield {**_flow_end("f", number, target), "bp": "e", "ts": target.start_ns / 1000}
+        left_ticks = min(source.last_ticks, target.start_ticks)
+        yield {**_flow_end("s", number, source), "ts": left_ticks / _TICKS_PER_US}
+        yield {
+            **_flow_end("f", number, target),
+            "bp": "e",
+            "ts": target.start_ticks / _TICKS_PER_US,
+        }
 
 
 def _flow_end(phase: str, number: int, item: _Slice) -> Event:
-    track = _TRACKS[item.span.op.stream]
-    return {"ph": phase, "name": "after", "cat": "edge", "id": number, "pid": _PID, "tid": track}
+    place = _place(item.span.op.track)
+    return {"ph": phase, "name": "after", "cat": "edge", "id": number, **place}
 
 
 def _edges(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[tuple[_Slice, _Slice]]:
@@ -151,24 +164,25 @@ def _edges(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[tuple[_Slice, _
 
 
 def _can_be_drawn(source: _Slice, target: _Slice) -> bool:
-    """Across streams, both slices last, and the source has begun when the target begins."""
-    lasts = all(item.end_ns > item.start_ns for item in (source, target))
-    crosses = source.span.op.stream is not target.span.op.stream
-    return lasts and crosses and source.start_ns <= target.start_ns
+    """Across tracks, both slices last, and the source has begun when the target begins."""
+    lasts = all(item.end_ticks > item.start_ticks for item in (source, target))
+    crosses = source.span.op.track != target.span.op.track
+    return lasts and crosses and source.start_ticks <= target.start_ticks
 
 
 def _counters(trace: Trace, slot_bytes: int | None) -> Iterator[Event]:
     name, unit = ("device slots", "slots") if slot_bytes is None else ("device memory", "bytes")
-    for time_s, slots in slots_in_use(trace):
-        yield {
-            "ph": "C",
-            "name": name,
-            "pid": _PID,
-            "tid": 0,
-            "ts": _ns(time_s) / 1000,
-            "args": {unit: slots * (1 if slot_bytes is None else slot_bytes)},
-        }
+    for device in range(trace.num_devices):
+        for time_s, slots in slots_in_use(trace, device):
+            yield {
+                "ph": "C",
+                "name": name,
+                "pid": 1 + device,
+                "tid": 0,
+                "ts": _ticks(time_s) / _TICKS_PER_US,
+                "args": {unit: slots * (1 if slot_bytes is None else slot_bytes)},
+            }
 
 
-def _ns(time_s: float) -> int:
-    return round(time_s * 1e9)
+def _ticks(time_s: float) -> int:
+    return round(time_s * 1e6 * _TICKS_PER_US)

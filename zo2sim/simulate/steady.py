@@ -21,10 +21,15 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 
-def lengths() -> Iterator[int]:
-    """Numbers of periods to try, each twice the one before."""
+def most_periods(devices: int) -> int:
+    """The same for a simulation, which takes as much longer for a period as there are devices."""
+    return max(PERIODS, MOST_PERIODS // devices)
+
+
+def lengths(most: int) -> Iterator[int]:
+    """Numbers of periods to try up to ``most``, each twice the one before."""
     periods = PERIODS
-    while periods <= MOST_PERIODS:
+    while periods <= most:
         yield periods
         periods *= 2
 

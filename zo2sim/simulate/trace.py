@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from zo2sim.schedule.ops import Kind, Op, Stream
+from zo2sim.schedule.ops import Kind, Op, Stream, Track
 from zo2sim.simulate.steady import is_forced
 
 COPY_STREAMS = (Stream.H2D, Stream.D2H)
@@ -99,20 +99,27 @@ class Trace:
         """Steps in the steady window."""
         return self.cycle * self.steps_per_period
 
-    def on(self, stream: Stream) -> tuple[Span, ...]:
-        """Spans of one stream, in order."""
-        return tuple(span for span in self.spans if span.op.stream is stream)
+    def on(self, stream: Stream, device: int = 0) -> tuple[Span, ...]:
+        """Spans of one track, in order."""
+        track = Track(device, stream)
+        return tuple(span for span in self.spans if span.op.track == track)
+
+    @cached_property
+    def tracks(self) -> tuple[Track, ...]:
+        """Tracks that ran anything, device by device, in the order of `Stream`."""
+        used = {span.op.track for span in self.spans}
+        order = {stream: number for number, stream in enumerate(Stream)}
+        return tuple(sorted(used, key=lambda track: (track.device, order[track.stream])))
 
     @property
-    def streams(self) -> tuple[Stream, ...]:
-        """Streams that ran anything, in the order of `Stream`."""
-        used = {span.op.stream for span in self.spans}
-        return tuple(stream for stream in Stream if stream in used)
+    def num_devices(self) -> int:
+        """Devices up to the last one that ran anything."""
+        return 1 + max((track.device for track in self.tracks), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakdown:
-    """Where a window's time goes, in seconds.
+    """Where a window's time goes on one device, in seconds.
 
     ``busy_s`` per stream; ``exposed_s`` is the time in which the device copies but does not
     compute, ``bubble_s`` that in which it does neither.
@@ -124,15 +131,16 @@ class Breakdown:
     bubble_s: float
 
 
-def breakdown(trace: Trace, window: Window) -> Breakdown:
+def breakdown(trace: Trace, window: Window, device: int = 0) -> Breakdown:
     """Busy, exposed and bubble time of a window."""
-    compute = clipped(trace.on(Stream.COMPUTE), window)
-    copies = clipped((s for stream in COPY_STREAMS for s in trace.on(stream)), window)
-    computing = _covered_s(compute)
-    either = _covered_s([*compute, *copies])
+    streams = tuple(track.stream for track in trace.tracks if track.device == device)
+    spans = {stream: clipped(trace.on(stream, device), window) for stream in streams}
+    compute = spans.get(Stream.COMPUTE, [])
+    copies = [interval for stream in COPY_STREAMS for interval in spans.get(stream, [])]
+    computing, either = _covered_s(compute), _covered_s([*compute, *copies])
     return Breakdown(
         length_s=window.length_s,
-        busy_s={s: _covered_s(clipped(trace.on(s), window)) for s in trace.streams},
+        busy_s={stream: _covered_s(intervals) for stream, intervals in spans.items()},
         exposed_s=either - computing,
         bubble_s=window.length_s - either,
     )

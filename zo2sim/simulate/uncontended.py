@@ -1,8 +1,8 @@
 """A program as arithmetic: starts and ends of every operation, for many plans in one pass.
 
 An operation starts when everything that it waits for has ended, and takes its own duration: what
-the simulator does where operations do not slow each other. Another stream may see an end later, or
-earlier, than its own stream goes on (`zo2sim.simulate.work.sees_late`).
+the simulator does where operations do not slow each other. Another track may see an end later, or
+earlier, than its own track goes on (`zo2sim.simulate.work.sees_late`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +64,7 @@ class Walk:
         for item in items:
             before = [items[dep].op for dep in item.deps]
             late = [
-                numbers[self.like(op)] if sees_late(item.op.stream, op.stream) else None
+                numbers[self.like(op)] if sees_late(item.op.track, op.track) else None
                 for op in before
             ]
             kept = tuple(dep % ring for dep in item.deps)
@@ -130,7 +130,7 @@ class Walk:
         """
         period = self.program.period
         edges = {edge[:-1] for op in period.ops for edge in op.after if edge.endswith("^")}
-        last = {op.stream: op.name for op in period.ops}
+        last = {op.track: op.name for op in period.ops}
         loss = [op.name for op in period.ops if op.kind is Kind.LOSS][-1]
         return [period.index[name] for name in (*sorted(edges | set(last.values())), loss)]
 
@@ -151,7 +151,7 @@ def _end(row: Floats, duration: Floats, befores: Sequence[Floats]) -> None:
 def _seen(
     befores: Sequence[Floats], classes: Sequence[int | None], lates: Sequence[Floats]
 ) -> list[Floats]:
-    """The ends as the stream sees them that waits for them."""
+    """The ends as the track sees them that waits for them."""
     pairs = zip(befores, classes, strict=True)
     return [ends if one is None else ends + lates[one] for ends, one in pairs]
 

@@ -1,4 +1,4 @@
-"""Resources: what running operations contend for. Streams are orders; these belong to a machine."""
+"""Resources: what running operations contend for. Tracks are orders; these belong to a machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Stream, Track
 
 Number = Any
 """A float, or an array with one value per plan: the cost formulas serve both."""
 
 
 class Resource(StrEnum):
-    """One capacity per resource; amounts are bytes, or seconds for compute and core-seconds."""
+    """One capacity per resource; amounts are bytes, or seconds for compute and core-seconds.
+
+    Every device has its own compute, link and way from its peers; the others are the host's. A way
+    from a peer, and one to the memory of another socket, are seconds, as each pair has its rate.
+    """
 
     COMPUTE = "compute"
     LINK_H2D = "link_h2d"
@@ -24,13 +28,52 @@ class Resource(StrEnum):
     CPU = "cpu"
     NVME_READ = "nvme_read"
     NVME_WRITE = "nvme_write"
+    PEER = "peer"
+    FAR = "far"
+    ISSUE = "issue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoWays:
+    """Bytes per second up and down, each alone and both at once."""
+
+    h2d: Number
+    d2h: Number
+    both_h2d: Number
+    both_d2h: Number
+
+    def of(self, *, up: bool, both: bool) -> Number:
+        """One way's rate, with the other one idle or busy."""
+        if up:
+            return self.both_h2d if both else self.h2d
+        return self.both_d2h if both else self.d2h
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """Of several devices the uplink and the socket of each, by number, and what one of these gives.
+
+    An uplink with one device behind it is that device's own link.
+    """
+
+    uplinks: tuple[int, ...]
+    sockets: tuple[int, ...]
+    link: TwoWays
+    uplink: TwoWays
+    socket_dram: float
+
+    @property
+    def num_sockets(self) -> int:
+        """Sockets with a device."""
+        return len({*self.sockets})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """What a machine offers: bytes per second, or cores; the device computes 1 s per second.
 
-    While copies run in both directions the link gives ``both_h2d`` and ``both_d2h``.
+    While copies run in both directions the link gives ``both_h2d`` and ``both_d2h``. ``sharing`` is
+    there where several devices share more than the host's memory.
     """
 
     link_h2d: Number
@@ -41,11 +84,31 @@ class Rates:
     cpu: Number
     nvme_read: Number
     nvme_write: Number
+    peer: Number = 1.0
+    far: Number = 1.0
+    issue: Number = 1.0
     compute: Number = 1.0
+    sharing: Sharing | None = None
 
     def of(self, resource: Resource) -> Number:
         """Capacity of one resource while nothing runs in the other direction."""
         return getattr(self, resource.value)
+
+    @property
+    def all_dram(self) -> Number:
+        """What the memory of all sockets gives together."""
+        shared = self.sharing
+        return self.dram if shared is None else shared.socket_dram * shared.num_sockets
+
+    @property
+    def link(self) -> TwoWays:
+        """The link's rates by themselves."""
+        return TwoWays(
+            h2d=self.link_h2d,
+            d2h=self.link_d2h,
+            both_h2d=self.both_h2d,
+            both_d2h=self.both_d2h,
+        )
 
     @property
     def duplex(self) -> bool:
@@ -82,9 +145,9 @@ class Work:
         return reduce(np.maximum, times, 0.0)
 
 
-def sees_late(after: Stream, before: Stream) -> bool:
-    """Between the stream that computes and the others an end is seen `Work.late_s` later.
+def sees_late(after: Track, before: Track) -> bool:
+    """Between a stream that computes and other tracks an end is seen `Work.late_s` later.
 
     Those others have no gaps of their own.
     """
-    return after is not before and Stream.COMPUTE in (after, before)
+    return after != before and Stream.COMPUTE in (after.stream, before.stream)

@@ -9,11 +9,10 @@ from analysis.plots.sweep.ablation import ablation
 from analysis.plots.sweep.both_ways import both_ways
 from analysis.plots.sweep.break_even import break_even
 from analysis.plots.sweep.memory import memory_against_size, memory_breakdown
-from analysis.plots.sweep.occupancy import slot_occupancy
 from analysis.plots.sweep.ram import answers_ram, ram_needed
 from analysis.plots.sweep.share import answers_budget, throughput_share
 from analysis.plots.sweep.throughput import throughput_against_size
-from analysis.plots.timeline import timeline, zoom_window
+from analysis.plots.timeline import timeline
 from analysis.table import GIB, Table, floats, has
 from zo2sim.simulate.trace import Trace
 
@@ -23,13 +22,11 @@ def sweep_figures(
     published: Table,
     *,
     trace: Trace | None = None,
-    slot_bytes: int | None = None,
     items: Table | None = None,
 ) -> dict[str, Figure]:
     """Figures by the keys that the report uses.
 
-    Timeline and occupancy show the trace's steady period, the latter a few blocks from its middle;
-    ``slot_bytes`` is the size of one slot. ``items`` itemises the device memory of question
+    The timeline shows the trace's steady period. ``items`` itemises the device memory of question
     ``breakdown``: label, item, bytes.
     """
     plots: dict[str, Callable[[], Figure]] = {
@@ -48,8 +45,6 @@ def sweep_figures(
         figures["breakdown"] = memory_breakdown(items, limit_gib=_limit_gib(table))
     if trace is not None:
         figures["timeline"] = timeline(trace, trace.steady)
-        middle = zoom_window(trace, trace.steady)
-        figures["occupancy"] = slot_occupancy(trace, slot_bytes=slot_bytes, window=middle)
     return figures
 
 

@@ -13,8 +13,9 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
+from analysis.report.trust import Grounds, trust_section
 from analysis.report.wording import DASH, counted, number, signed_percent, span
-from analysis.scores.summary import summaries
+from analysis.scores.summary import Summary, summaries
 from analysis.scores.times import time_scores
 from zo2sim.memory.account import load_constants
 
@@ -46,6 +47,7 @@ def claims_document(rows: Sequence[Row], *, provenance: Mapping[str, str]) -> Do
     sections.append(Section("Measured on GPUs", tuple(_gpus())))
     if wrong:
         sections.append(Section("Where they disagree", tuple(map(_reason, wrong))))
+    sections.append(trust_section({s.kind: _grounds(s) for s in summaries()}))
     return Document(
         title="Published claims, and what is predicted for them",
         abstract=(found,),
@@ -58,7 +60,7 @@ def context_notes(rows: Sequence[Row]) -> tuple[str, str]:
     """What it means that a row helped to fit the CUDA context, and that it only uses it."""
     fitted = [row for row in rows if row.context == "fitted"]
     errors = [row.left_out_error for row in fitted if row.left_out_error is not None]
-    ends = f" ({min(errors):+.1%} to {max(errors):+.1%})" if errors else ""
+    ends = f" ({signed_percent(min(errors))} to {signed_percent(max(errors))})" if errors else ""
     size = f"{load_constants().context_bytes / 1e9:.3f} GB"
     return (
         f"Fitted: the CUDA context of {size} is the best for these {len(fitted)} values, so they "
@@ -116,6 +118,19 @@ def _gpus() -> Iterator[Block]:
     )
     names = sorted({s.source for s in time_scores()})
     yield Paragraph("Sources. " + ". ".join(names) + ".")
+
+
+def _grounds(found: Summary) -> Grounds:
+    """Of one kind of measurement: how far predictions were off that owe nothing to its source."""
+    return {
+        "band": f"{found.held:.0%} of {found.count} measurements lie in theirs",
+        "band_holds": "how far other sources' measurements scatter",
+        "band_lacks": "settings that a source does not say",
+        "hold_out_error": f"{found.median:.1%} median, {found.p90:.1%} at the 90th percentile, "
+        f"{signed_percent(found.signed)} signed",
+        "extrapolated": "cards and sizes of which only this source has measurements",
+        "sources": "measured by others; nothing here was measured by this project",
+    }
 
 
 def _claims(rows: Sequence[Row]) -> list[Block]:

@@ -14,7 +14,8 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.wording import BINDING_NAMES, SPACE, bind, number, seconds
+from analysis.report.trust import Grounds, trust_section
+from analysis.report.wording import BINDING_NAMES, SPACE, bind, number, seconds, signed
 from zo2sim.predict.predict import Prediction
 from zo2sim.predict.regimes import Regime
 from zo2sim.predict.sensitivity import LINK, Elasticity
@@ -40,9 +41,13 @@ def constants_document(
     bands: Sequence[Regime],
     *,
     varied: Varied,
+    grounds: Grounds,
     provenance: Mapping[str, str],
 ) -> Document:
-    """Figures: ``tornado``, and ``contours`` where another constant was varied, too."""
+    """``grounds`` is what is behind the prediction.
+
+    Figures: ``tornado``, and ``contours`` where another constant was varied, too.
+    """
     case = prediction.case
     name = f"{model_title(case.model.name)} on {case.machine.name}"
     sections = [
@@ -51,6 +56,7 @@ def constants_document(
     ]
     if varied.against is not None:
         sections.append(Section("Two constants", tuple(_contours(varied.key, varied.against))))
+    sections.append(trust_section({case.machine.name: grounds}))
     return Document(
         title=f"What a step of {name} depends on",
         abstract=(_abstract(prediction, found, bands, varied),),
@@ -73,13 +79,13 @@ def _abstract(
     return (
         f"A step takes {seconds(prediction.step_s)}, and {bind(prediction.bound.binds)}. "
         f"It depends most on {axis_label(most.key)}: 1{SPACE}% more of it changes the step by "
-        f"{most.elasticity:+.2f}{SPACE}%.{tail}"
+        f"{signed(most.elasticity, 2)}{SPACE}%.{tail}"
     )
 
 
 def _constants(found: Sequence[Elasticity]) -> list[Block]:
     rows = tuple(
-        (axis_label(e.key), f"{e.elasticity:+.3f}", seconds(e.low_s), seconds(e.high_s))
+        (axis_label(e.key), signed(e.elasticity, 3), seconds(e.low_s), seconds(e.high_s))
         for e in found
         if e.swing_s >= _LEAST * e.low_s
     )
@@ -99,7 +105,7 @@ def _constants(found: Sequence[Elasticity]) -> list[Block]:
             key="moves",
             caption="Relative change of the step over that of each constant, and the swing; left "
             "out: what moves it by less than a thousandth.",
-            header=("constant", "elasticity", "/ 1.25", "x 1.25"),
+            header=("constant", "elasticity", "\u00f7 1.25", "\u00d7 1.25"),
             rows=rows,
             wide=True,
         ),

@@ -13,6 +13,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
+from analysis.report.trust import TOPICS, trust_section
 from analysis.report.wording import (
     DASH,
     SPACE,
@@ -24,6 +25,8 @@ from analysis.report.wording import (
     signed_percent,
     span,
 )
+
+_NOTHING = "nothing was predicted"
 
 
 def finetuning_document(
@@ -43,6 +46,7 @@ def finetuning_document(
             (*_ran(summary, has_timeline=has_timeline), *_sampled(summary, shown=has_samples)),
         ),
         Section("Settings", (_settings(plan, recipe),)),
+        _trust(summary),
     ]
     return Document(
         title=f"Fine-tuning {summary['model']} on {summary['task']}",
@@ -118,7 +122,7 @@ def _ran(summary: Mapping[str, Any], *, has_timeline: bool) -> Iterator[Block]:
         f"A step takes {_shown(summary['step_s'], seconds)} in the median{_threads(summary)}, "
         f"{_shown(summary['tokens_per_s'])} tokens per second; in "
         f"{_shown(summary['exposed_share'], percent)} of the time the device does not "
-        f"compute. The runtime's own device buffers take {_mib(summary['device_bytes'])}. "
+        f"compute. The runtime's own device buffers take {gib(summary['device_bytes'])}. "
         f"{verdict}",
     )
     if summary.get("predicted") is not None:
@@ -135,7 +139,7 @@ def _threads(summary: Mapping[str, Any]) -> str:
 
 
 def _predicted(summary: Mapping[str, Any]) -> str:
-    """The prediction beside the measurement, its band, and how far to trust either."""
+    """The prediction beside the measurement, and its band."""
     found, measured_s = summary["predicted"], summary["step_s"]
     off, ends = "", span(found["low_s"], found["high_s"], seconds)
     if not found["comparable"]:
@@ -151,10 +155,18 @@ def _predicted(summary: Mapping[str, Any]) -> str:
         )
     return (
         f"On {found['machine']} the step was predicted to take {seconds(found['step_s'])}, with a "
-        f"90{SPACE}% band of {ends}{off}. The band holds {found['band_holds']}; it lacks: "
-        f"{found['band_lacks']}. Hold-out error of that machine: {found['hold_out_error']}. Beyond "
-        f"what was measured or calibrated: {found['extrapolated']}."
+        f"90{SPACE}% band of {ends}{off}."
     )
+
+
+def _trust(summary: Mapping[str, Any]) -> Section:
+    """Of the predicted step; where nothing was predicted, that all was measured."""
+    found = summary.get("predicted")
+    if found is None:
+        measured = f"measured, {summary['backend']} backend"
+        return trust_section({"this run": dict.fromkeys(TOPICS, _NOTHING) | {"sources": measured}})
+    band = f"{span(found['low_s'], found['high_s'], seconds)} per step"
+    return trust_section({found["machine"]: {"band": band, **found}})
 
 
 def _sampled(summary: Mapping[str, Any], *, shown: bool) -> Iterator[Block]:
@@ -192,7 +204,3 @@ def _sentence(note: str) -> str:
 
 def _shown(value: float | None, show: Any = number) -> str:
     return DASH if value is None else show(value).replace(" ", SPACE)
-
-
-def _mib(nbytes: float) -> str:
-    return f"{number(nbytes / 2**20)}{SPACE}MiB"

@@ -15,6 +15,7 @@ from analysis.report.document import (
     TableBlock,
 )
 from analysis.report.plain import files_offered
+from analysis.report.trust import Grounds, trust_section
 from analysis.report.wording import SPACE, gib, number, percent, seconds
 from zo2sim.search.search import Found, Search
 
@@ -24,9 +25,11 @@ def search_document(
     *,
     plans: Sequence[str],
     axes: Mapping[str, str],
+    grounds: Grounds,
     provenance: Mapping[str, str],
 ) -> Document:
-    """``plans`` says each point of the front as flags, in its order; ``axes`` what was varied.
+    """``plans`` says each point of the front as flags, in its order; ``axes`` what was varied;
+    ``grounds`` what is behind the prediction of the best plan.
 
     Figures: `analysis.plots.front.front` as ``front``, the best plan's steady step as ``timeline``.
     """
@@ -39,6 +42,7 @@ def search_document(
             Section("The best plan", tuple(_best(answer, plans))),
             Section("What buys what", tuple(_front(answer, plans))),
             Section("What was searched", _axes(axes)),
+            trust_section({case.machine.name: grounds}),
         ),
         provenance=tuple(provenance.items()),
     )

@@ -14,6 +14,7 @@ from analysis.report.document import (
     TableBlock,
 )
 from analysis.report.plain import files_offered
+from analysis.report.trust import Grounds, trust_section
 from analysis.report.wording import bind, gib, number, percent, seconds
 from zo2sim.baselines import TrainingCase, TrainingPrediction
 from zo2sim.memory.account import MemoryPlace
@@ -22,9 +23,13 @@ _SHOWN_BYTES = 1 << 20  # smaller items are left out
 
 
 def training_document(
-    predicted: TrainingPrediction, hazards: Sequence[str], *, provenance: Mapping[str, str]
+    predicted: TrainingPrediction,
+    hazards: Sequence[str],
+    *,
+    grounds: Grounds,
+    provenance: Mapping[str, str],
 ) -> Document:
-    """Figure: ``timeline``."""
+    """``grounds`` is what is behind the prediction. Figure: ``timeline``."""
     case = predicted.case
     name = f"{model_title(case.model.name)} on {case.machine.name}"
     verdict = "It fits" if all(place.fits for place in case.fits) else "It does not fit"
@@ -34,6 +39,7 @@ def training_document(
         sections=(
             Section("Memory", tuple(_memory(case))),
             Section("One step", tuple(_step(predicted, hazards))),
+            trust_section({case.machine.name: grounds}),
         ),
         provenance=tuple(provenance.items()),
     )

@@ -15,6 +15,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
+from analysis.report.trust import Grounds, trust_section
 from analysis.report.wording import SPACE, counted, listed, percent, seconds, signed_percent, span
 from analysis.validation.op_errors import OpError, suspects
 from analysis.validation.peak_memory import MemoryScores
@@ -38,13 +39,15 @@ _NAMES = {
 class Findings:
     """What a validation found.
 
-    ``settings`` says what sets each configuration apart; ``remarks`` holds what else must be said,
+    ``settings`` says what sets each configuration apart; ``grounds`` what is behind the
+    predictions, its errors being those found here; ``remarks`` holds what else must be said,
     such as a schedule that was not kept.
     """
 
     scores: Scores
     operations: Sequence[OpError]
     settings: Mapping[str, Mapping[str, str]]
+    grounds: Grounds
     remarks: Sequence[str] = ()
     has_residuals: bool = False
     memory: MemoryScores = field(default_factory=MemoryScores)
@@ -64,6 +67,7 @@ def validation_document(found: Findings, *, provenance: Mapping[str, str]) -> Do
         sections.append(memory_section(found.memory))
     if found.has_residuals:
         sections.append(Section("Residuals of calibration", (*_residuals(),)))
+    sections.append(trust_section({"these steps": found.grounds | _held_out(found.scores)}))
     return Document(
         title="Predicted and measured steps of configurations that calibration never saw",
         abstract=(_abstract(found.scores),),
@@ -273,6 +277,15 @@ def _operation_row(error: OpError) -> tuple[str, ...]:
         f"{sign}{seconds(abs(error.effect_s))}",
         error.constant,
     )
+
+
+def _held_out(scores: Scores) -> dict[str, str]:
+    """What this validation is: the band's and the hold-out error's own words."""
+    return {
+        "band": f"{percent(scores.coverage_90)} of {scores.n} measurements lie in theirs",
+        "hold_out_error": f"{percent(scores.mape)} mean, {percent(scores.max_ape)} worst, "
+        f"{signed_percent(scores.mpe)} signed (n = {scores.n}, this report)",
+    }
 
 
 def _residuals() -> Iterator[Block]:

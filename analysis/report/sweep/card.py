@@ -18,9 +18,9 @@ def card_section(table: Table) -> Section | None:
     found = needs(table)
     (card,) = unique(of_question(table, "with_24gb"), "machine")
     words = (
-        f"What can a user of one {card} fine-tune, whole, with sequences of 2048 tokens (or as "
-        f"many as the model takes), one at a time? {SYSTEM_GIB:.0f}{SPACE}GiB of RAM are left "
-        "to the system. ",
+        f"What can a user of one {card} fine-tune, whole or by adapters, with sequences of 2048 "
+        f"tokens (or as many as the model takes), one at a time? {SYSTEM_GIB:.0f}{SPACE}GiB of RAM "
+        "are left to the system. ",
         Ref("largest"),
         f" answers by amount of RAM. {_answers(found)} ",
         Ref("ram"),
@@ -70,7 +70,8 @@ def _largest_table(found: Sequence[Need]) -> TableBlock:
         key="largest",
         caption="The largest model of the presets that fits, with its step: in fp16 with buffers "
         "of the exact size, as PyTorch pins them, with the card's free memory filled with "
-        "resident blocks, with an fp8 master, and from NVMe. One slot where two do not fit.",
+        "resident blocks, with an fp8 master, with adapters beside a base in four bits, and from "
+        "NVMe. One slot where two do not fit.",
         header=("RAM", *ways),
         rows=tuple(rows),
         wide=True,

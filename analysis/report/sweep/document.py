@@ -18,7 +18,7 @@ from analysis.report.sweep.sensitivity import (
     both_ways_section,
     break_even_section,
 )
-from analysis.report.sweep.trust import trust_section
+from analysis.report.sweep.trust import sweep_trust
 from analysis.report.wording import SPACE, between, counted, few, gib, number, percent
 from analysis.table import Table, has, unique
 from zo2sim.simulate.trace import Trace
@@ -53,7 +53,7 @@ def sweep_document(
         break_even_section(table),
         both_ways_section(table),
         grid_section(table),
-        trust_section(table),
+        sweep_trust(table),
         kernel_section(kernels),
         limits_section(),
     ]

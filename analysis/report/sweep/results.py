@@ -228,20 +228,9 @@ def timeline_section(table: Table, trace: Trace | None) -> Section | None:
         f"The steady state of {_traced(table, trace)}. Above: the whole period. Below: four "
         "blocks from its middle. Shaded: a copy runs while compute waits."
     )
-    slots = (
-        Ref("occupancy"),
-        " shows the slots that streamed blocks hold meanwhile: a slot is held from the start of "
-        "an upload until the block's forward and its offload have ended.",
-    )
-    held = FigureBlock(
-        key="occupancy",
-        caption="Device memory that streamed blocks hold, while four blocks pass.",
-    )
     blocks = (
         Paragraph(Ref("timeline"), words),
         FigureBlock(key="timeline", caption=caption, wide=True),
-        Paragraph(*slots),
-        held,
         *files_offered((TRACE,)),
     )
     return Section("One step", blocks)

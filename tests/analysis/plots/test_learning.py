@@ -94,6 +94,7 @@ def test_the_report_sets_the_prediction_beside_the_step():
         "band_lacks": "nothing",
         "hold_out_error": "not validated on real runs",
         "extrapolated": "9 blocks (calibrated: 2 to 8)",
+        "sources": "7 fitted",
     }
     document = finetuning_document(
         SUMMARY | {"predicted": found}, plan={}, recipe={}, provenance={}, has_timeline=False

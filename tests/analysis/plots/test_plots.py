@@ -19,7 +19,6 @@ from analysis.plots.sweep.both_ways import both_ways
 from analysis.plots.sweep.break_even import Grid, break_even, ratios
 from analysis.plots.sweep.figures import sweep_figures
 from analysis.plots.sweep.memory import memory_against_size, memory_breakdown
-from analysis.plots.sweep.occupancy import slot_occupancy
 from analysis.plots.sweep.published import claim_label, compared, known
 from analysis.plots.sweep.throughput import speedups, throughput_against_size
 from analysis.plots.timeline import exposed, timeline, zoom_window
@@ -62,7 +61,6 @@ PLOTS: dict[str, Callable[[], Figure]] = {
     "both_ways": lambda: both_ways(sweep_table()),
     "claims": lambda: claims(claim_rows()),
     "timeline": lambda: timeline(trace_of(), trace_of().steady),
-    "occupancy": lambda: slot_occupancy(trace_of(), slot_bytes=GIB),
 }
 every_plot = pytest.mark.parametrize("name", PLOTS)
 
@@ -302,7 +300,7 @@ def test_sweep_draws_only_what_it_has_rows_for():
     everything = sweep_figures(table, published(), trace=trace_of())
     assert list(everything) == [
         *("memory", "throughput", "ablation", "break-even", "both-ways"),
-        *("timeline", "occupancy"),
+        "timeline",
     ]
     assert list(sweep_figures(of_question(table, "memory"), published())) == ["memory"]
 

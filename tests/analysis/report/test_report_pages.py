@@ -4,6 +4,7 @@ from io import BytesIO
 
 import matplotlib.image
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from analysis.report.document import Document, FigureBlock, Paragraph, Section
@@ -45,8 +46,9 @@ def picture(page: bytes) -> NDArray[np.float32]:
     return matplotlib.image.imread(BytesIO(page))
 
 
-def test_a_figure_keeps_off_what_stands_across_the_page():
+def test_a_figure_keeps_off_what_stands_across_the_page(monkeypatch: pytest.MonkeyPatch):
     """Together they are higher than a page, so the one in the column must go to the next."""
+    monkeypatch.setattr(Document, "is_short", False)
     blocks = (text(times=6), figure("one", wide=False), figure("two", wide=True), text(times=30))
     pictures = {
         "one": rectangle("red", width_in=COLUMN_IN, height_in=5.5),

@@ -8,6 +8,7 @@ from analysis.report.commands.validation import Findings, drawn, validation_docu
 from analysis.report.document import TableBlock
 from analysis.report.html import html_text
 from analysis.report.pdf import page_pngs
+from analysis.report.trust import TOPICS
 from analysis.validation.op_errors import OpError
 from analysis.validation.promise import promises
 from analysis.validation.scores import Scores
@@ -38,6 +39,7 @@ FINDINGS = Findings(
     scores=SCORES,
     operations=(OPERATION,),
     settings={name: {"noise": name[0], "policy": "zo2"} for name in ("good", "bad", "fair")},
+    grounds=dict.fromkeys(TOPICS, "as assumed"),
     remarks=("bad: compute: F1 of step 2 was expected, F0 of step 2 ran in its place.",),
     has_residuals=True,
     extra={"memory": {"bad": "12 MiB"}},

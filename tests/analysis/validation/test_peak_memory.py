@@ -5,6 +5,7 @@ import pytest
 from analysis.report.commands.validation import Findings, validation_document
 from analysis.report.document import TableBlock
 from analysis.report.html import html_text
+from analysis.report.trust import TOPICS
 from analysis.validation.peak_memory import ARENA, MemoryCheck, MemoryScores
 from analysis.validation.scores import Scores
 from experiments.campaign.designs import llama, memory_runs, recipe
@@ -73,7 +74,8 @@ def test_every_arena_and_every_process_must_keep_to_its_account():
 def test_the_report_has_the_processes_that_were_measured():
     measured = MemoryScores(checks=(check(), check(arena=401, grown=1052)))
     scores = Scores(comparisons=(comparison(),))
-    found = Findings(scores=scores, operations=(), settings={}, memory=measured)
+    grounds = dict.fromkeys(TOPICS, "as assumed")
+    found = Findings(scores=scores, operations=(), settings={}, grounds=grounds, memory=measured)
     document = validation_document(found, provenance={})
     (table,) = (b for b in document.blocks if isinstance(b, TableBlock) and b.key == "memory")
     assert [row[0] + row[-1] for row in table.rows] == ["rundiffers"]

@@ -19,6 +19,7 @@ from experiments.campaign import references as reference
 from experiments.campaign.designs import (
     calibration_runs,
     held_out_runs,
+    integer_runs,
     llama,
     opt,
     recipe,
@@ -39,6 +40,7 @@ from zo2sim.cost.measured import Measured
 from zo2sim.machines.evidence import Range
 from zo2sim.machines.file import dump, resolve
 from zo2sim.plan.choices import Plan, Policy
+from zo2sim.plan.refusals import refusal
 from zo2sim.policies import build
 from zo2sim.schedule.ops import Program, Schedule
 
@@ -324,6 +326,17 @@ def test_only_a_file_takes_a_record():
     done = call(validate, "--machine", "this-host", "--record")
     assert done.code == 2
     assert "--record needs a machine file to write to; got this-host" in done.complaint
+
+
+def test_integer_formats_are_held_out_behind_limited_links():
+    found = [*integer_runs()]
+    assert len({spec.name for spec in found}) == 12
+    assert all(refusal(spec.plan, spec.recipe) is None for spec in found)
+    assert all(spec.recipe.storage_dtype.is_integer for spec in found)
+    assert len({spec.link_bytes_per_s for spec in found} - {None}) == 3
+    assert {spec.recipe.trainable for spec in found} == {"lora:4", "scales"}
+    assert len({spec.recipe.storage_dtype for spec in found}) == 3
+    assert len({spec.plan for spec in found}) == 4
 
 
 def test_what_validates_was_not_calibrated_with():

@@ -95,7 +95,7 @@ def test_a_pinning_that_was_chosen_stays():
         ("batch=\u0663", "batch must be a whole number >= 1; got '\u0663'"),
         ("overlap=maybe", "overlap must be true or false; got 'maybe'"),
         ("policy=best", "policy must be one of resident, naive"),
-        ("trainable=1", "trainable must be 'all' or 'lora:R' with a rank R >= 1; got 1"),
+        ("trainable=1", "trainable must be 'all', 'scales', or 'lora:R' with a rank R >= 1; got 1"),
         ("scratch-copies=true", "scratch_copies must be 1 or 2; got True"),
         ("link.latency_us=fast", "link.latency_us must be a number; got 'fast'"),
     ],

@@ -1,4 +1,4 @@
-"""What `tune`, `sensitivity`, `reproduce` and `baseline` leave behind, and a paper of all four."""
+"""What the commands that answer leave behind with --out, and a paper of all of them."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from analysis.report.document import TRACE, TableBlock
 from analysis.report.document_file import load
-from experiments import baseline, report, reproduce, sensitivity, tune
+from experiments import baseline, report, reproduce, scale, sensitivity, tune
 from experiments.folder.write import RECORD_COLUMNS
 from tests.analysis.report.chromium import executable, visit
 from tests.commands import call
@@ -20,12 +20,14 @@ FEW = (*SMALL, "--axis", "resident-blocks=0,4", "--axis", "tier=ram", "--simulat
 COMMANDS: dict[str, tuple[ModuleType, tuple[str, ...]]] = {
     "tune": (tune, FEW),
     "sensitivity": (sensitivity, (*SMALL, "--policy", "resident")),
+    "scale": (scale, (*SMALL, "--workers", "1,100")),
     "reproduce": (reproduce, ()),
     "baseline": (baseline, (*SMALL, "--method", "zero_offload")),
 }
 FIGURES = {
     "tune": {"front.svg", "timeline.svg"},
     "sensitivity": {"tornado.svg"},
+    "scale": {"scale.svg"},
     "reproduce": {"claims.svg"},
     "baseline": {"timeline.svg"},
 }

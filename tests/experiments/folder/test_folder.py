@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from analysis.plots.sweep.both_ways import both_ways
 from analysis.report.document import TRACE, Document, TableBlock
 from analysis.report.document_file import dump, load
+from analysis.report.trust import TOPICS, trust_section
 from experiments.folder.write import RECORD_COLUMNS, Run, records, write_run
 from tests.strategies import documents
 from tests.sweep_table import sweep_table
@@ -76,7 +77,11 @@ def test_a_run_without_words_lists_its_numbers_and_figures():
 
 def test_a_run_with_words_keeps_them():
     document = Document(title="mine", abstract=("said",), sections=())
-    assert replace(run(), document=document).shown({}) == document
+    trust = trust_section({"it": dict.fromkeys(TOPICS, "as assumed")})
+    trusted = replace(document, sections=(trust,))
+    assert replace(run(), document=trusted).shown({}) == trusted
+    with pytest.raises(ValueError, match="the report of tune must say how far to trust it"):
+        replace(run(), document=document)
 
 
 def test_without_typesetting_there_is_still_what_a_paper_takes(tmp_path: Path):

@@ -31,6 +31,7 @@ NEEDS = {
     "report": ("", "report"),
     "reproduce": ("", "report"),
     "run": ("rt", "report rt"),
+    "scale": ("", "report rt"),
     "sensitivity": ("", "report rt"),
     "sweep": ("", "report rt scale"),
     "tune": ("", "report rt"),
@@ -206,11 +207,12 @@ def test_a_core_install_predicts_searches_and_sweeps(tmp_path: Path):
         ["sweep", *small, *sweep],
         ["tune", *small, "--axis", "tier=ram", "--axis", "num-slots=2,3", "--simulations", "1"],
         ["sensitivity", *small],
+        ["scale", *small, "--workers", "1,2"],
         ["baseline", *small],
         ["report", str(tmp_path / "sweep"), "--out", str(tmp_path / "paper")],
         ["plan", "--model", str(unread)],
     )
-    assert ran[:-2] == [(0, "")] * 9
+    assert ran[:-2] == [(0, "")] * 10
     for extra, (code, complaint) in zip(("report", "rt"), ran[-2:], strict=True):
         assert code == 2
         assert f"install 'zo2sim[{extra}]'" in complaint

@@ -5,11 +5,21 @@ from types import ModuleType
 
 import pytest
 
-from experiments import baseline, report, reproduce, run, sensitivity, sweep, tune, validate
+from experiments import (
+    baseline,
+    report,
+    reproduce,
+    run,
+    scale,
+    sensitivity,
+    sweep,
+    tune,
+    validate,
+)
 from experiments.cli import claim
 from tests.commands import call
 
-COMMANDS = (baseline, reproduce, run, sensitivity, sweep, tune, validate)
+COMMANDS = (baseline, reproduce, run, scale, sensitivity, sweep, tune, validate)
 FILES = {"config.json": '{"model_type": "opt"}', "steps.jsonl": "mine\n", "model.bin": "weights"}
 
 

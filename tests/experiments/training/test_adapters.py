@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, ByT5Tokenizer, GPT2Config, GPT2LM
 
 from experiments import run
 from experiments.training.adapters import CONFIG
-from experiments.training.loaded_model import load
+from experiments.training.loaded_model import LoadedModel, load
 from tests.commands import call
 from tests.tiny_causal import save
 from zo2sim.dtypes import Dtype
@@ -50,6 +50,13 @@ def trained(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
+def whole(loaded: LoadedModel) -> Any:
+    """The model with its weights."""
+    assert loaded.checkpoint is not None
+    loaded.checkpoint.settle()
+    return loaded.model
+
+
 def logits(model: nn.Module) -> Tensor:
     with torch.no_grad():
         return model(input_ids=torch.arange(8)[None]).logits
@@ -60,8 +67,8 @@ def names_of(model: nn.Module, *, trained: bool) -> list[str]:
 
 
 def test_new_adapters_stand_at_every_linear_layer_of_a_block_and_change_nothing(base: Path):
-    plain = load("tiny", base, Recipe(storage_dtype=Dtype.BF16), 0).model
-    adapted = load("tiny", base, LORA, 0).model
+    plain = whole(load("tiny", base, Recipe(storage_dtype=Dtype.BF16), 0))
+    adapted = whole(load("tiny", base, LORA, 0))
     own = names_of(adapted, trained=True)
     assert all("lora_" in name for name in own)
     assert len(own) == 2 * 2 * 6  # A and B, two blocks, six layers: q, k, v, out, fc1, fc2
@@ -71,7 +78,8 @@ def test_new_adapters_stand_at_every_linear_layer_of_a_block_and_change_nothing(
 
 
 def test_they_are_the_same_for_the_same_seed(base: Path):
-    one, same, other = (dict(load("m", base, LORA, s).model.named_parameters()) for s in (1, 1, 2))
+    loads = (whole(load("m", base, LORA, seed)) for seed in (1, 1, 2))
+    one, same, other = (dict(model.named_parameters()) for model in loads)
     assert all(torch.equal(p, same[n]) for n, p in one.items())
     assert any(not torch.equal(p, other[n]) for n, p in one.items())
 
@@ -159,7 +167,7 @@ def test_their_model_may_lie_beside_them_and_have_the_tokenizer(
     text = json.dumps(fields | {"base_model_name_or_path": "its/model"})
     (tmp_path / CONFIG).write_text(text)
     moved, there = load("m", tmp_path, LORA, 0), load("m", trained / "model", LORA, 0)
-    assert torch.equal(logits(moved.model), logits(there.model))
+    assert torch.equal(logits(whole(moved)), logits(whole(there)))
     assert moved.tokenizer.get_vocab() == there.tokenizer.get_vocab()
 
 

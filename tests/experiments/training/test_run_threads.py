@@ -34,7 +34,8 @@ def test_threads_are_those_that_the_machine_was_calibrated_with(
     assert Config(machine=calibrated).num_threads == 1
     assert Config(machine=calibrated, backend="virtual").num_threads == 1  # to the same bits
     assert Config(machine=calibrated, backend="cuda").num_threads == 3
-    assert Config(machine="this-host").num_threads == 3
+    assert Config(machine="this-host", model="folder").num_threads == 3
+    assert Config(machine="this-host").num_threads == 1  # the tiny model
     assert Config(machine=calibrated, threads=2).num_threads == 2
     assert Config(machine=calibrated).resolved.threads == 1
 

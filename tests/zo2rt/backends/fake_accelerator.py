@@ -6,17 +6,21 @@ seen idle: the order that all this promises can be derived afterwards.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock, get_ident, local
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
+from zo2rt.backends import cuda
 from zo2rt.backends.threads import Gate, StreamThread
 
 DEVICE = torch.device("cuda", 0)
+HOST = torch.device("cpu")
 Replaced = tuple[Any, dict[str, Any]]
 """Something of PyTorch's or ours, and what takes the place of its names."""
 
@@ -33,16 +37,18 @@ class Call(NamedTuple):
 
 class FakeStream:
     def __init__(self, fake: "FakeAccelerator", device: torch.device) -> None:
-        assert device == fake.device
+        assert device in fake.devices
         self.fake, self.number, self.before = fake, fake.next_number(), list[Any]()
+        self.device = device
 
     def __enter__(self) -> "FakeStream":
-        self.before.append(self.fake.current)
+        """PyTorch makes the stream its device's current one, and that the current device."""
+        self.before.append((self.fake.index, self.fake.currents.get(self.device.index)))
         self.fake.current = self
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.fake.current = self.before.pop()
+        self.fake.index, self.fake.currents[self.device.index] = self.before.pop()
 
     def wait_event(self, event: "FakeEvent") -> None:
         assert event.time_ms is not None, "waits for an event that nobody recorded"
@@ -101,11 +107,17 @@ class FakeRuntime:
 class FakeAccelerator:
     """The log, and the switches that make the fake fail."""
 
-    def __init__(self, device: torch.device | None = DEVICE) -> None:
+    def __init__(self, device: torch.device | None = DEVICE, *, devices: int = 1) -> None:
         self.device = device
+        kind = None if device is None else device.type
+        self.devices = [torch.device(kind, n) for n in range(devices) if kind is not None]
         self.log: list[Call] = []
         self.locked: dict[int, int] = {}
         self.on_device: dict[int, int] = {}
+        self.place: dict[int, torch.device] = {}
+        """Of what is on a device, by its address."""
+        self.rooms: list[torch.Tensor] = []
+        """All that was given, so that no address is given twice."""
         self.device_error: RuntimeError | None = None
         self.record_error: RuntimeError | None = None
         self.register_error = 0
@@ -119,13 +131,29 @@ class FakeAccelerator:
         self._local = local()
 
     @property
+    def currents(self) -> dict[int, FakeStream | None]:
+        """The calling thread's current stream of every device; None: the device's own."""
+        return self._local.__dict__.setdefault("streams", {})
+
+    @property
+    def index(self) -> int:
+        """The calling thread's current device."""
+        return getattr(self._local, "index", 0)
+
+    @index.setter
+    def index(self, index: int) -> None:
+        self._local.index = index
+
+    @property
     def current(self) -> FakeStream | None:
-        """The stream of the calling thread."""
-        return getattr(self._local, "stream", None)
+        """The stream of the calling thread, on its current device."""
+        return self.currents.get(self.index)
 
     @current.setter
     def current(self, stream: FakeStream | None) -> None:
-        self._local.stream = stream
+        if stream is not None:
+            self.index = stream.device.index
+        self.currents[self.index] = stream
 
     def next_number(self) -> int:
         with self._lock:
@@ -154,7 +182,8 @@ class FakeAccelerator:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "FakeAccelerator":
         """Replace what the backend uses of PyTorch until the test ends."""
-        for owner, names in (*self._tensors(), *self._logged_gates(), *self._runtime()):
+        replaced = (*self._tensors(), *self._logged_gates(), *self._runtime())
+        for owner, names in (*replaced, (cuda, {"device_of": self.device_of})):
             for name, value in names.items():
                 monkeypatch.setattr(owner, name, value)
         return self
@@ -166,29 +195,72 @@ class FakeAccelerator:
         def fake_empty(
             *size: Any, device: Any = "cpu", pin_memory: bool = False, **how: Any
         ) -> torch.Tensor:
-            if not pin_memory and (device is None or torch.device(device) != self.device):
+            where = HOST if device is None else torch.device(device)
+            if not pin_memory and where not in self.devices:
                 return empty(*size, device=device, **how)
             (nbytes,) = size
             room = empty(nbytes + 255, **how)
             room = room.narrow(0, -room.data_ptr() % 256, nbytes)
             self.on_device[room.data_ptr()] = nbytes
+            self.place[room.data_ptr()] = where
+            self.rooms.append(room)
             self.add("empty", detail=nbytes)
             return room
 
         def fake_to(tensor: torch.Tensor, *target: Any, **how: Any) -> torch.Tensor:
-            if target == (self.device,):  # everything is there already
+            if target and target[0] in self.devices:  # everything is there already
                 return tensor
             return to(tensor, *target, **how)
 
         def fake_copy(
             to: torch.Tensor, of: torch.Tensor, non_blocking: bool = False
         ) -> torch.Tensor:
-            self.add("copy_", self._stream_number(), None, non_blocking)
+            with self._between(self.device_of(of), self.device_of(to)):
+                self.add("copy_", self._stream_number(), None, non_blocking)
             return copy_(to, of)
 
         yield torch, {"empty": fake_empty}
         pinned: dict[str, Any] = {"is_pinned": lambda tensor: self.is_pinned(tensor)}
         yield torch.Tensor, {"copy_": fake_copy, "to": fake_to, **pinned}
+
+    @contextmanager
+    def _between(self, source: torch.device, target: torch.device) -> Iterator[None]:
+        """What PyTorch does around a copy between two devices, which it runs where the source is:
+        both current streams wait for each other, before and after."""
+        if HOST in (source, target) or source == target:
+            yield
+            return
+        sender, receiver = (self.currents.get(d.index) for d in (source, target))
+        assert sender is not None, "a copy on a device's own stream"
+        assert receiver is not None
+        ready, done = FakeEvent(self, False), FakeEvent(self, False)
+        ready.record(receiver)
+        sender.wait_event(ready)
+        with sender:
+            yield
+        done.record(sender)
+        receiver.wait_event(done)
+
+    def device_of(self, tensor: torch.Tensor) -> torch.device:
+        """Of a tensor in memory that the fake gave; what is `sent` is the sender's, all else the
+        host's."""
+        address = tensor.data_ptr()
+        for start, nbytes in self.on_device.items():
+            if start <= address < start + nbytes:
+                return self.place[start]
+        locked = any(start <= address < start + n for start, n in self.locked.items())
+        sender: torch.device | None = getattr(self._local, "sender", None)
+        return HOST if locked or sender is None else sender
+
+    @contextmanager
+    def sent(self, sender: int) -> Iterator[None]:
+        """What lanes computed lies on that device inside: the fake does not know, they are run on
+        the CPU."""
+        self._local.sender = self.devices[sender]
+        try:
+            yield
+        finally:
+            self._local.sender = None
 
     def _logged_gates(self) -> Iterator[Replaced]:
         """Opening and passing a gate is logged, and that a thread is idle if it is seen to be."""
@@ -229,6 +301,9 @@ class FakeAccelerator:
             {
                 "cudart": lambda: FakeRuntime(self),
                 "get_device_name": lambda device: "fake",
+                "get_device_properties": lambda device: SimpleNamespace(
+                    pci_domain_id=0xFFFF, pci_bus_id=device.index, pci_device_id=0
+                ),
                 "is_initialized": lambda: True,
             },
         )
@@ -237,14 +312,15 @@ class FakeAccelerator:
             {
                 "current_accelerator": lambda: self.device,
                 "is_available": lambda: self.device is not None,
-                "current_device_index": lambda: 0,
-                "set_device_index": lambda index: self.add("set_device_index", detail=index),
+                "current_device_index": lambda: self.index,
+                "device_count": lambda: len(self.devices),
+                "set_device_index": self.set_device_index,
                 "current_stream": lambda: self.current,
                 "set_stream": lambda stream: setattr(self, "current", stream),
                 "synchronize": self.synchronize,
-                "max_memory_allocated": lambda device: sum(self.on_device.values()),
-                "memory_allocated": lambda device: sum(self.on_device.values()),
-                "memory_reserved": lambda device: sum(self.on_device.values()) + self.kept_bytes,
+                "max_memory_allocated": self.allocated_bytes,
+                "memory_allocated": self.allocated_bytes,
+                "memory_reserved": lambda device: self.allocated_bytes(device) + self.kept_bytes,
                 "get_memory_info": self.memory_info,
             },
         )
@@ -253,7 +329,14 @@ class FakeAccelerator:
         """Free and total bytes."""
         if self.device_error is not None:
             raise self.device_error
-        return self.free_bytes, self.free_bytes + sum(self.on_device.values())
+        return self.free_bytes, self.free_bytes + self.allocated_bytes(device)
+
+    def allocated_bytes(self, device: torch.device) -> int:
+        return sum(n for start, n in self.on_device.items() if self.place[start] == device)
+
+    def set_device_index(self, index: int) -> None:
+        self.index = index
+        self.add("set_device_index", detail=index)
 
     def _gate_number(self, gate: Gate) -> int:
         """Gates are kept, or another one would get the place of one that is gone."""
@@ -261,10 +344,10 @@ class FakeAccelerator:
             self._gates[gate] = self.next_number()
         return self._gates[gate]
 
-    def synchronize(self) -> None:
+    def synchronize(self, device: torch.device) -> None:
         if self.device_error is not None:
             raise self.device_error
-        self.add("synchronize")
+        self.add("synchronize", detail=device.index)
 
     def is_pinned(self, tensor: torch.Tensor) -> bool:
         """Memory of the fake device passes as well: the backend must not ask about that."""

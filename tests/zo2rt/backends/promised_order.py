@@ -20,6 +20,8 @@ class PromisedOrder:
 
     def __init__(self, log: list[Call]) -> None:
         self.before: dict[Hashable, Before] = {}
+        self.copies: list[Before] = []
+        """The same of every copy that a device's stream was given."""
         self._streams: defaultdict[int, Before] = defaultdict(set)
         self._threads: defaultdict[int, Before] = defaultdict(set)
         self._marks: dict[int, Before] = {}
@@ -49,5 +51,9 @@ class PromisedOrder:
                 before = self._streams[stream] | here
                 self.before[call.detail] = before
                 self._streams[stream] = {*before, call.detail}
+            case "copy_", int(stream), None:
+                before = self._streams[stream] | here
+                self._streams[stream] = {*before, ("copy", len(self.copies))}
+                self.copies.append(before)
             case _:
                 pass

@@ -15,7 +15,7 @@ from tests.zo2rt.steps.tiny_executor import execute, in_issue_order, whole_run
 from zo2rt.backends import CudaBackend, Event, StreamFailed, Timing, cuda
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape
-from zo2sim.schedule.ops import Stream
+from zo2sim.schedule.ops import Stream, Track
 from zo2sim.schedule.unroll import Unrolled
 
 OF_GATES = ("open", "pass")
@@ -38,20 +38,20 @@ def backend(fake: FakeAccelerator) -> Iterator[CudaBackend]:
 
 def run_marked(fake: FakeAccelerator, unrolled: tuple[Unrolled, ...]) -> None:
     """Every operation marks the log when it runs; those of the host are slow."""
-    with CudaBackend() as backend:
+    with CudaBackend(devices=len(fake.devices)) as backend:
         events = list[object]()
         for number, item in enumerate(unrolled):
             for dep in item.deps:
-                if dep != item.stream_prev:
-                    backend.wait(item.op.stream, events[dep])  # type: ignore[arg-type]
+                if dep != item.track_prev:
+                    backend.wait(item.op.track, events[dep])  # type: ignore[arg-type]
 
             def work(number: int = number, item: Unrolled = item) -> None:
                 if item.op.stream not in cuda.DEVICE_STREAMS:
                     sleep(1e-3)
                 fake.mark(number)
 
-            backend.launch(item.op.stream, work, label=item.name)
-            events.append(backend.record(item.op.stream))
+            backend.launch(item.op.track, work, label=item.name)
+            events.append(backend.record(item.op.track))
         backend.synchronize()
 
 
@@ -78,6 +78,24 @@ PLANS = [
 @pytest.mark.parametrize("plan", PLANS, ids=lambda p: f"{p.policy}-{p.tier}")
 def test_the_calls_imply_every_edge_of_the_schedule(fake: FakeAccelerator, plan: Plan):
     unrolled = whole_run(Shape(num_blocks=3), plan, Recipe(), periods=3)
+    run_marked(fake, unrolled)
+    assert unpromised(fake, unrolled) == []
+
+
+SEVERAL = [
+    Plan(devices=2),
+    Plan(devices=4, lane_groups=2, scratch_copies=2, write_back_every=2),
+    Plan(devices=2, placement="whole"),
+    Plan(devices=4, placement="whole", write_back_every=2),
+    Plan(devices=2, placement="sliced"),
+    Plan(devices=4, placement="sliced"),
+]
+
+
+@pytest.mark.parametrize("plan", SEVERAL, ids=lambda p: f"{p.placement}-{p.devices}")
+def test_so_they_do_between_devices(monkeypatch: pytest.MonkeyPatch, plan: Plan):
+    fake = FakeAccelerator(devices=plan.devices).install(monkeypatch)
+    unrolled = whole_run(Shape(num_blocks=5), plan, Recipe(microbatches=2), periods=3)
     run_marked(fake, unrolled)
     assert unpromised(fake, unrolled) == []
 
@@ -230,6 +248,14 @@ def test_copies_do_not_block_the_caller(fake: FakeAccelerator, backend: CudaBack
     assert up.stream is not None
 
 
+def test_copies_between_devices_do_not_block_the_caller(monkeypatch: pytest.MonkeyPatch):
+    fake = FakeAccelerator(devices=2).install(monkeypatch)
+    with CudaBackend(devices=2) as backend:
+        here, there = (backend.device_buffer(8, device=n) for n in (0, 1))
+        backend.copy(Track(1, COMPUTE), there, here, label="S1%1")
+    assert [c.detail for c in fake.calls("copy_")] == [True]
+
+
 def test_copies_from_pageable_memory_are_refused_unless_asked_for(fake: FakeAccelerator):
     with CudaBackend() as strict, CudaBackend(pageable_copies=True) as lenient:
         block, slot = strict.host_buffer(8, pinned=False), strict.device_buffer(8)
@@ -323,6 +349,7 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> None:
     test_copies_from_pageable_memory_are_refused_unless_asked_for(
         FakeAccelerator().install(monkeypatch)
     )
+    test_copies_between_devices_do_not_block_the_caller(monkeypatch)
     FakeAccelerator(None).install(monkeypatch)
     with pytest.raises(RuntimeError, match="no accelerator"):
         CudaBackend()

@@ -34,6 +34,19 @@ class Case(NamedTuple):
 
 _NARROW = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP8, compute_dtype=Dtype.FP32)
 
+DEVICES = {
+    "ring of two": Case(Plan(devices=2), recipe()),
+    "ring of four, in groups": Case(
+        Plan(devices=4, lane_groups=2, scratch_copies=2), recipe(microbatches=2)
+    ),
+    "ring of two, write-back every 2": Case(Plan(devices=2, write_back_every=2), recipe()),
+    "ring of two, host_update": Case(Plan(policy=Policy.HOST_UPDATE, devices=2), recipe()),
+    "whole on two": Case(Plan(devices=2, placement="whole"), recipe()),
+    "whole on four": Case(Plan(devices=4, placement="whole"), recipe(microbatches=2)),
+    "sliced on two": Case(Plan(devices=2, placement="sliced"), recipe()),
+}
+"""The same of several devices."""
+
 CASES = {
     "resident": Case(Plan(policy=Policy.RESIDENT), recipe()),
     "naive": Case(Plan(policy=Policy.NAIVE), recipe()),
@@ -46,4 +59,5 @@ CASES = {
     "zo2, blocks on NVMe": Case(Plan(tier="nvme"), recipe()),
     "host_update": Case(Plan(policy=Policy.HOST_UPDATE), recipe()),
     "host_update, narrow wire": Case(Plan(policy=Policy.HOST_UPDATE), _NARROW),
+    **DEVICES,
 }

@@ -1,5 +1,6 @@
 """Runs of the engine on tiny models, and whether two of them are the same to the bit."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 
 from tests.families import batch, build
 from zo2rt.backends import Backend, HostBackend
+from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.journal.record import to_json
 from zo2rt.journal.run import RunFolder
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -28,6 +31,8 @@ class Run:
 
     losses: list[tuple[float, ...]]
     gradients: list[tuple[float, ...]]
+    records: str
+    """Their bodies, as a journal keeps them."""
     evaluation: float
     weights: dict[str, Tensor]
     trace: Trace
@@ -50,17 +55,20 @@ def run(
     data = [batch(family, seed=s, rows=2 * how.microbatches) for s in range(NUM_STEPS)]
     losses: list[tuple[float, ...]] = []
     gradients: list[tuple[float, ...]] = []
+    records: list[dict[str, Any]] = []
     with engine(model, plan, how, data[0], backend) as trained:
         for number, one in enumerate(data):
             trained.step(one)
             losses.append(trained.record.losses)
             gradients.append(tuple(draw.g for draw in trained.record.draws))
+            records.append(to_json(trained.record))
             if number == flush_after:
                 trained.flush()
         trace = trained.trace()
         evaluation = trained.evaluate(data[0])
         assert trained.divergence is None
-    return Run(losses, gradients, evaluation, dict(model.state_dict()), trace)
+    bodies = json.dumps(records)
+    return Run(losses, gradients, bodies, evaluation, dict(model.state_dict()), trace)
 
 
 @cache
@@ -87,12 +95,20 @@ def engine(
     backend: Callable[[], Backend] = HostBackend,
     optimizer: MezoSgd = OPTIMIZER,
     folder: Path | RunFolder | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[Engine]:
     objective = Objective(example=example)
     with (
         backend() as place,
         Engine(
-            model, plan, how, objective, backend=place, optimizer=optimizer, folder=folder
+            model,
+            plan,
+            how,
+            objective,
+            backend=place,
+            optimizer=optimizer,
+            folder=folder,
+            checkpoint=checkpoint,
         ) as trained,
     ):
         yield trained
@@ -101,6 +117,7 @@ def engine(
 def same(one: Run, other: Run) -> None:
     assert one.losses == other.losses
     assert one.gradients == other.gradients
+    assert one.records == other.records
     assert one.evaluation == other.evaluation
     different = [k for k, v in one.weights.items() if not torch.equal(v, other.weights[k])]
     assert different == []

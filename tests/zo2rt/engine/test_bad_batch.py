@@ -4,7 +4,7 @@ import gc
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from tests.families import VOCAB, batch, build
+from tests.families import SEQUENCE, VOCAB, batch, build
 from tests.zo2rt.engine.engine_cases import CASES, Case
 from tests.zo2rt.engine.engine_runs import NUM_STEPS, OPTIMIZER, recipe
 from tests.zo2rt.engine.test_trainer import STEPS, Tokens, arguments, same, trainer, weights
@@ -22,7 +22,7 @@ from zo2rt.engine.engine import Engine, Objective
 from zo2rt.journal import Journal, read
 from zo2rt.journal.durable import Disk
 from zo2rt.model.loss import model_loss
-from zo2sim.plan.choices import Plan
+from zo2sim.plan.choices import Plan, Policy
 
 DATA = [batch("opt", seed=seed) for seed in range(NUM_STEPS)]
 EXACT = [name for name in CASES if name != "zo2, in place"]
@@ -268,3 +268,29 @@ def test_an_error_that_is_gone_keeps_no_tensor():
             gc.enable()
     assert kept
     assert not any(tensor is not None for tensor in kept)
+
+
+@pytest.mark.parametrize("reference", ["none", "mezo"])
+@pytest.mark.parametrize("noise", ["gaussian", "torch"])
+def test_a_training_that_a_bad_batch_ended_goes_on_from_its_checkpoint(
+    noise: Any, reference: Any, tmp_path: Path
+):
+    """With the seeds that it would have had, also where they are NumPy's: as if nothing was bad."""
+    if reference != "none" and noise != "torch":
+        pytest.skip("a reference has noise of its own")
+    how = recipe(batch=2, sequence=SEQUENCE, noise=noise)
+    if reference != "none":
+        how = replace(how, perturbation="in_place", reference=reference)
+    settings = {"train_sampling_strategy": "sequential", "lr_scheduler_type": "constant"}
+    args = arguments(tmp_path / "a", save_strategy="steps", save_steps=1, **settings)
+    plain = arguments(tmp_path / "b", **settings)
+    model, twin = build("opt"), build("opt")
+    with trainer(twin, plain, how, plan=Plan(policy=Policy.RESIDENT)) as mine:
+        mine.train()
+    with trainer(model, args, how, plan=Plan(policy=Policy.RESIDENT), train_dataset=Broken()) as it:
+        with pytest.raises(IndexError):
+            it.train()
+        it.train_dataset = Tokens()
+        it.train(resume_from_checkpoint=True)
+        assert it.state.global_step == STEPS
+    assert same(weights(model), weights(twin))

@@ -1,6 +1,8 @@
 """The engine on `cuda` over the recorded fake: its calls imply every edge of its program."""
 
 from collections import Counter
+from collections.abc import Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import sleep
 
@@ -14,9 +16,10 @@ from tests.zo2rt.engine.engine_cases import CASES, Case
 from zo2rt.backends import CudaBackend, Work
 from zo2rt.backends.cuda import DEVICE_STREAMS
 from zo2rt.backends.threads import Action, StreamThread
+from zo2rt.backends.tracks import Where, track_of
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.model.loss import LossFn, model_loss
-from zo2sim.schedule.ops import Program, Stream
+from zo2sim.schedule.ops import Kind, Program
 from zo2sim.schedule.unroll import Unrolled, unroll
 
 NUM_STEPS = 4
@@ -38,34 +41,43 @@ class Run:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeAccelerator:
-    return FakeAccelerator().install(monkeypatch)
+    return FakeAccelerator(devices=4).install(monkeypatch)
 
 
 class Marked(CudaBackend):
     """Every operation marks the log when it runs: the first one of a name is period 0's."""
 
-    def __init__(self, fake: FakeAccelerator) -> None:
-        super().__init__()
+    def __init__(self, fake: FakeAccelerator, case: Case) -> None:
+        super().__init__(devices=case.plan.devices)
         self._fake = fake
         self._seen = Counter[str]()
+        self._senders = senders(case.program)
 
-    def launch(self, stream: Stream, work: Work, *, label: str) -> None:
+    def launch(self, track: Where, work: Work, *, label: str) -> None:
         key = (self._seen[label], label)
         self._seen[label] += 1
 
         def marked() -> None:
-            if stream not in DEVICE_STREAMS:
+            if track_of(track).stream not in DEVICE_STREAMS:
                 self._fake.mark_start(key)
-            work()
+            sender = self._senders.get(label)
+            with nullcontext() if sender is None else self._fake.sent(sender):
+                work()
             self._fake.mark(key)
 
-        super().launch(stream, marked, label=label)
+        super().launch(track, marked, label=label)
+
+
+def senders(program: Program) -> dict[str, int]:
+    """Where what a SEND brings comes from."""
+    ops = (*program.prologue.ops, *program.period.ops)
+    return {op.name: op.reads[0].device for op in ops if op.kind is Kind.SEND}
 
 
 def run(fake: FakeAccelerator, case: Case, loss_fn: LossFn = model_loss) -> Run:
-    model, data = build("opt"), batch("opt")
+    model, data = build("opt"), batch("opt", rows=2 * case.recipe.microbatches)
     objective = Objective(example=data, loss_fn=loss_fn)
-    with Marked(fake) as backend, case.folder() as folder:
+    with Marked(fake, case) as backend, case.folder() as folder:
         engine = Engine(
             model, *case, objective, backend=backend, optimizer=OPTIMIZER, folder=folder
         )
@@ -105,10 +117,10 @@ def test_so_they_do_where_the_caller_finds_a_thread_idle(
     put = StreamThread.put
 
     def put_late_or_wait(thread: StreamThread, action: Action) -> None:
-        if thread.stream not in DEVICE_STREAMS:
+        if thread.track.stream not in DEVICE_STREAMS:
             put(thread, lambda: sleep(1e-3))
         put(thread, action)
-        while thread.stream in DEVICE_STREAMS and thread._num_put != thread._num_done:
+        while thread.track.stream in DEVICE_STREAMS and thread._num_put != thread._num_done:
             sleep(1e-4)
 
     monkeypatch.setattr(StreamThread, "put", put_late_or_wait)
@@ -124,6 +136,77 @@ def test_without_any_one_of_its_waits_an_edge_is_lost(fake: FakeAccelerator, nam
     assert len(waits) > 2 * NUM_STEPS
     for call in waits:
         assert unpromised([other for other in fake.log if other is not call], ran) != []
+
+
+# ---- Between devices ----
+
+
+@pytest.mark.parametrize("name", ["ring of two", "ring of four, in groups"])
+def test_activations_go_from_device_to_device_as_they_are_sent(fake: FakeAccelerator, name: str):
+    """Each is copied on a stream of the sender, after what computed it; the receiver, before it
+    computes with it, waits for the copy, and nobody else does."""
+    ran = run(fake, CASES[name])
+    order, peers = PromisedOrder(fake.log), peer_copies(fake.log)
+    sends = [key for key in order.before if key[1] in senders(ran.program)]
+    assert len(peers) >= len(sends) > NUM_STEPS
+    computed = {frozenset(worked(order.before[key])) for key in sends}
+    assert {frozenset(worked(order.copies[number])) for number in peers} <= computed
+
+
+def test_without_any_one_of_its_waits_an_edge_between_devices_is_lost(fake: FakeAccelerator):
+    """But for those around PyTorch's own copies, of which a SEND may have many, and for what was
+    over when the caller had waited for a loss."""
+    ran = run(fake, CASES["ring of two"])
+    own = {id(call) for call in (*barriers(fake.log), *over(fake.log))}
+    waits = [call for call in fake.calls("wait_event") if id(call) not in own]
+    assert len(waits) > 2 * NUM_STEPS
+    for call in waits:
+        assert unpromised([other for other in fake.log if other is not call], ran) != []
+
+
+def worked(before: set[Hashable]) -> set[Hashable]:
+    """Operations among what comes before something."""
+    return {one for one in before if one[0] != "copy"}  # type: ignore[index]
+
+
+def peer_copies(log: list[Call]) -> list[int]:
+    """Numbers of the copies between devices: they are on streams that do nothing else."""
+    streams = {call.stream for call in log if call.name == "work"}
+    copies = [call for call in log if call.name == "copy_" and call.stream is not None]
+    return [number for number, call in enumerate(copies) if call.stream not in streams]
+
+
+def over(log: list[Call]) -> list[Call]:
+    """Waits for what was recorded before the caller last waited for a loss."""
+    found: list[Call] = []
+    recorded, synchronised = dict[int | None, int](), -1
+    for number, call in enumerate(log):
+        if call.name == "record":
+            recorded[call.event] = number
+        elif call.name == "event.synchronize":
+            synchronised = recorded[call.event]
+        elif call.name == "wait_event" and recorded[call.event] <= synchronised:
+            found.append(call)
+    return found
+
+
+def barriers(log: list[Call]) -> list[Call]:
+    """The waits just before and after these."""
+    found: list[Call] = []
+    streams = {call.stream for call in log if call.name == "work"}
+    for number, call in enumerate(log):
+        if call.name == "copy_" and call.stream is not None and call.stream not in streams:
+            found += [log[number - 1], log[number + 2]]
+    return found
+
+
+@pytest.mark.parametrize("name", ["ring of two", "whole on two", "sliced on two"])
+def test_blocks_are_page_locked_once_wherever_they_go(fake: FakeAccelerator, name: str):
+    run(fake, CASES["zo2"])
+    alone = sorted(call.detail for call in fake.calls("cudaHostRegister"))
+    fake.log.clear()
+    run(fake, CASES[name])
+    assert sorted(call.detail for call in fake.calls("cudaHostRegister")) == alone
 
 
 def test_lanes_issue_to_the_compute_stream(fake: FakeAccelerator):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.families import SEQUENCE, batch
+from tests.families import SEQUENCE, batch, build
 from tests.strategies import encoded
 from tests.thorough import examples
 from tests.zo2rt.engine.adapted_models import adapted
@@ -23,8 +23,8 @@ from zo2rt.engine import engine as engine_module
 from zo2rt.memory.demand import demand
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.loss import model_loss
-from zo2rt.weights.arena import Formats
 from zo2rt.weights.block_store import BlockStore
+from zo2rt.weights.formats import Formats
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.pinned import whole_pages
@@ -59,8 +59,14 @@ class Trained(NamedTuple):
     afterwards: float
 
 
+def fresh(family: str, how: Recipe) -> nn.Module:
+    """A model of its own for a recipe: with adapters, where those train."""
+    dtype = TORCH_DTYPES[how.compute_dtype]
+    return build(family, dtype=dtype) if how.trains_scales else adapted(family, dtype=dtype)
+
+
 def trained(family: str, plan: Plan, how: Recipe, backend: Any = HostBackend) -> Trained:
-    model = adapted(family, dtype=TORCH_DTYPES[how.compute_dtype])
+    model = fresh(family, how)
     data = [batch(family, seed=seed, rows=2 * how.microbatches) for seed in range(3)]
     with TemporaryDirectory() as name:
         folder = Path(name) if plan.tier == "nvme" else None
@@ -131,21 +137,25 @@ def test_norms_biases_embeddings_and_head_keep_every_bit():
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "mixtral"])
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("plan", [Plan(), Plan(resident_blocks=1, num_slots=1, scratch_copies=2)])
-def test_device_and_host_buffers_are_those_of_the_account(family: str, dtype: Dtype, plan: Plan):
-    how = replace(INT4, storage_dtype=dtype)
-    model = adapted(family)
+@pytest.mark.parametrize("trainable", ["lora:2", "scales"])
+def test_device_and_host_buffers_are_those_of_the_account(
+    family: str, dtype: Dtype, plan: Plan, trainable: str
+):
+    how = replace(INT4, storage_dtype=dtype, trainable=trainable)
+    model = fresh(family, how)
     predicted = account(like(model, family), plan, how)
     device = predicted.itemised(MemoryPlace.DEVICE)
     with engine(model, plan, how, batch(family)) as running:
         parts, found = running._parts, running.device_bytes
         on_host = [buffer.numel() for buffer in parts.arena.host.values()]
-        slots = sum(buffer.numel() for buffer in parts.arena.slots)
+        slots = sum(buffer.numel() for buffer in parts.arena.devices[0].slots)
         assert found == demand(Formats(parts.units, parts.layout)).device_bytes
     assert slots == device["slots"]
     streamed = predicted.itemised(MemoryPlace.HOST)["streamed blocks, exact"]
     assert sum(map(whole_pages, on_host)) == streamed
-    if family != "mixtral":  # PEFT adapts one matrix of each expert to another rank
-        names = ("resident units", "resident blocks", "LoRA adapters", "slots", "scratch")
+    if family != "mixtral" or how.trains_scales:  # PEFT adapts experts' matrices to other ranks
+        beside = "trained scales" if how.trains_scales else "LoRA adapters"
+        names = ("resident units", "resident blocks", beside, "slots", "scratch")
         assert found == sum(device.get(name, 0) for name in names)
 
 

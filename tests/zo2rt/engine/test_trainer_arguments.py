@@ -44,11 +44,15 @@ def made(folder: Path, model: nn.Module | None = None, **settings: Any) -> Itera
 
 # The table
 
+FIELDS = {field.name for field in fields(TrainingArguments)}
+"""Of the version that is installed: older ones lack some of the table's, and newer ones others."""
+
 
 def test_every_field_of_the_arguments_has_one_meaning():
     """A field that a new transformers brings is in none of the three: say what it means."""
     names = [*FOLLOWED, *REFUSED, *WARNED]
-    assert sorted(names) == sorted({field.name for field in fields(TrainingArguments)})
+    assert sorted(FIELDS - {*names}) == []
+    assert len(names) == len({*names})
 
 
 def test_defaults_ask_for_nothing(tmp_path: Path):
@@ -73,7 +77,7 @@ def changed(name: str) -> Any:
     )
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", [name for name in REFUSED if name in FIELDS])
 def test_what_changes_the_training_is_refused_where_it_is_set(tmp_path: Path, name: str):
     args = arguments(tmp_path)
     setattr(args, name, changed(name))
@@ -81,7 +85,7 @@ def test_what_changes_the_training_is_refused_where_it_is_set(tmp_path: Path, na
     assert reason.startswith(f"{name} must be left as it is: {REFUSED[name]}; got ")
 
 
-@pytest.mark.parametrize("name", WARNED)
+@pytest.mark.parametrize("name", [name for name in WARNED if name in FIELDS])
 def test_what_has_no_effect_is_told_where_it_is_set(tmp_path: Path, name: str):
     args = arguments(tmp_path)
     setattr(args, name, changed(name))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tests.families import batch, build
 from tests.zo2rt.engine.engine_runs import OPTIMIZER
 from zo2rt.backends import Backend, VirtualBackend
+from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.engine.shared_host import deal_cores
 from zo2rt.exchange import ALONE, Exchange
@@ -23,13 +24,13 @@ from zo2rt.model.loss import model_loss
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Recipe
 
-HANGS_S = 30.0
-"""Longer than the others' patience, and than they need to make two steps on a busy machine."""
+AWAKE = "awake"
+"""A file beside a run's folder: who hangs goes on when it is there."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run of a tiny OPT, kept in ``folder``."""
+    """A run of a tiny OPT, kept in ``folder``; ``files`` are what it is read from by shard."""
 
     plan: Plan
     recipe: Recipe
@@ -37,6 +38,7 @@ class Task:
     steps: int = 4
     optimizer: MezoSgd = OPTIMIZER
     seed: int = 0
+    files: Path | None = None
 
     def within(self, folder: Path) -> "Task":
         return replace(self, folder=folder)
@@ -71,7 +73,9 @@ def opened(
 ) -> Iterator[tuple[nn.Module, Engine]]:
     torch.set_num_threads(1)
     dtype = torch.bfloat16 if task.recipe.storage_dtype is Dtype.BF16 else torch.float32
-    model = build("opt", dtype=dtype, seed=task.seed)
+    model: nn.Module = build("opt", dtype=dtype, seed=task.seed)
+    checkpoint = None if task.files is None else Checkpoint(type(model), task.files, dtype)
+    model = model if checkpoint is None else checkpoint.model
     with (
         backend() as place,
         Engine(
@@ -83,6 +87,7 @@ def opened(
             optimizer=task.optimizer,
             folder=task.folder,
             exchange=exchange,
+            checkpoint=checkpoint,
         ) as engine,
     ):
         yield model, engine
@@ -175,11 +180,17 @@ def differ(exchange: Exchange, task: Task, what: str) -> int:
             if other and what == "evaluate":
                 engine.evaluate(data(task, 0))
             if other and what == "hang":
-                time.sleep(HANGS_S)
+                _hang(task)
             if other and what == "raise":
                 raise ValueError("of the user's own code")
             engine.step(data(task, step + 1 if other and what == "batch" else step), lr=lr)
         return engine.num_steps
+
+
+def _hang(task: Task) -> None:
+    assert task.folder is not None
+    while not (task.folder.parent / AWAKE).exists():
+        time.sleep(0.05)
 
 
 def exchange_times(exchange: Exchange, count: int) -> list[float]:

@@ -5,7 +5,7 @@ Writes JSON: the most memory of its own (no file's pages) that each phase took, 
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -63,13 +63,16 @@ def run(sizes: dict[str, Any], tier: Any, folder: Path) -> dict[str, int]:
 
 
 @contextmanager
-def peak(found: dict[str, int], phase: str, start: int) -> Iterator[None]:
+def peak(
+    found: dict[str, int], phase: str, start: int, now: Callable[[], int] | None = None
+) -> Iterator[None]:
     """Look every 2 ms."""
-    over, most = Event(), [anonymous_bytes()]
+    now = anonymous_bytes if now is None else now
+    over, most = Event(), [now()]
 
     def look() -> None:
         while not over.wait(0.002):
-            most.append(anonymous_bytes())
+            most.append(now())
 
     thread = Thread(target=look)
     thread.start()
@@ -80,8 +83,17 @@ def peak(found: dict[str, int], phase: str, start: int) -> Iterator[None]:
 
 
 def anonymous_bytes() -> int:
+    return _status("RssAnon")
+
+
+def rss_bytes() -> int:
+    """With the pages of files that are mapped."""
+    return _status("VmRSS")
+
+
+def _status(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("RssAnon"))
+    (line,) = (line for line in lines if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 

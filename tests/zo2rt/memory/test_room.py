@@ -19,7 +19,7 @@ from zo2rt.memory.room import check_room
 from zo2rt.model.discovery import find_blocks
 from zo2rt.model.loss import model_loss
 from zo2rt.model.units import find_units
-from zo2rt.weights.arena import Formats
+from zo2rt.weights.formats import Formats
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace
 from zo2sim.memory.runtime import account

@@ -271,6 +271,12 @@ def test_a_caller_that_polled_may_go_on(checked: Checked):
 
 # ---- Proved able to fail: deleted edges ----
 
+
+def named(choice: tuple[Plan, Recipe]) -> str:
+    plan = choice[0]
+    return f"{plan.policy}" + f", {plan.placement} on {plan.devices}" * (plan.devices > 1)
+
+
 SMALL = [
     (Plan(policy=Policy.ZO2), Recipe()),
     (Plan(policy=Policy.ZO2, num_slots=1, write_back_every=2), Recipe()),
@@ -279,6 +285,9 @@ SMALL = [
     (Plan(policy=Policy.RESIDENT), Recipe()),
     (Plan(policy=Policy.DUAL, num_slots=1), Recipe()),
     (Plan(policy=Policy.HOST_UPDATE), Recipe()),
+    (Plan(devices=2), Recipe()),
+    (Plan(devices=2, placement="whole"), Recipe()),
+    (Plan(devices=2, placement="sliced"), Recipe()),
 ]
 
 
@@ -286,10 +295,15 @@ def mutants(unrolled: tuple[Unrolled, ...]) -> Iterator[tuple[str, tuple[Unrolle
     """The program less one edge between streams, for every edge."""
     for index, item in enumerate(unrolled):
         for dep in item.deps:
-            if dep != item.stream_prev:
+            if dep != item.track_prev:
                 cut = replace(item, deps=tuple(d for d in item.deps if d != dep))
                 name = f"{item.name} of period {item.period} <- {unrolled[dep].name}"
                 yield name, (*unrolled[:index], cut, *unrolled[index + 1 :])
+
+
+def on(unrolled: tuple[Unrolled, ...], seed: int = 0) -> VirtualBackend:
+    """A backend with as many devices as there are."""
+    return VirtualBackend(seed, devices=1 + max(item.op.device for item in unrolled))
 
 
 def is_reported(backend: Backend, unrolled: tuple[Unrolled, ...]) -> bool:
@@ -302,25 +316,25 @@ def is_reported(backend: Backend, unrolled: tuple[Unrolled, ...]) -> bool:
 
 
 def bits_differ(unrolled: tuple[Unrolled, ...], expected: object, num_seeds: int) -> bool:
-    runs = (execute(VirtualBackend(seed), unrolled) for seed in range(num_seeds))
+    runs = (execute(on(unrolled, seed), unrolled) for seed in range(num_seeds))
     return any(run != expected for run in runs)
 
 
-@pytest.mark.parametrize("choice", SMALL, ids=lambda c: str(c[0].policy))
+@pytest.mark.parametrize("choice", SMALL, ids=named)
 def test_the_detector_reports_a_deleted_edge_whenever_the_verifier_does(
     choice: tuple[Plan, Recipe],
 ):
     unrolled = whole_run(Shape(num_blocks=2), *choice)
-    assert not is_reported(VirtualBackend(), unrolled)
+    assert not is_reported(on(unrolled), unrolled)
     verdicts = [
-        (name, any(races(mutant)), is_reported(VirtualBackend(), mutant))
+        (name, any(races(mutant)), is_reported(on(mutant), mutant))
         for name, mutant in mutants(unrolled)
     ]
     assert [name for name, expected, found in verdicts if expected != found] == []
     assert any(found for _, _, found in verdicts) or choice[0].policy is Policy.RESIDENT
 
 
-@pytest.mark.parametrize("choice", SMALL[:1], ids=lambda c: str(c[0].policy))
+@pytest.mark.parametrize("choice", SMALL[:1], ids=named)
 @pytest.mark.parametrize("name", ["host", "cuda, fake"])
 def test_every_backend_under_test_reports_it(
     choice: tuple[Plan, Recipe], name: str, monkeypatch: pytest.MonkeyPatch
@@ -332,10 +346,12 @@ def test_every_backend_under_test_reports_it(
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize("choice", SMALL, ids=lambda c: str(c[0].policy))
+@pytest.mark.parametrize("choice", SMALL, ids=named)
 def test_a_deleted_edge_changes_the_bits_for_some_seed(choice: tuple[Plan, Recipe]):
-    """Three blocks: with two, a block may come back to its own slot, whose bytes are then right."""
-    unrolled = whole_run(Shape(num_blocks=3), *choice)
+    """Three blocks a device: with two, one may come back to its own slot, whose bytes are right."""
+    plan = choice[0]
+    owners = plan.devices if plan.placement == "ring" else 1
+    unrolled = whole_run(Shape(num_blocks=3 * owners), *choice)
     expected = in_issue_order(unrolled)
     essential = [(name, m) for name, m in mutants(unrolled) if any(races(m))]
     unseen = [name for name, m in essential if not bits_differ(m, expected, 200)]

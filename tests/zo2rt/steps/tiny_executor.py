@@ -13,19 +13,21 @@ from zo2rt.backends import Backend, Event
 from zo2rt.races.backend import Checked
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Stream
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Stream, Track
 from zo2sim.schedule.unroll import Unrolled, chain
 
 NBYTES = 64
 COPIES = (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE)
 ON_DEVICE = (
     BufferSpace.SLOT,
+    BufferSpace.SLICE,
     BufferSpace.RESIDENT,
     BufferSpace.SCRATCH,
     BufferSpace.ACTIVATIONS,
     BufferSpace.RECORD,
 )
 WEIGHTS = (
+    BufferSpace.SLICE,
     BufferSpace.SLOT,
     BufferSpace.HOST,
     BufferSpace.WIRE,
@@ -35,7 +37,7 @@ WEIGHTS = (
 )
 
 Memory = dict[Buffer, torch.Tensor]
-Transfer = Callable[[Stream, torch.Tensor, torch.Tensor], object]
+Transfer = Callable[[Track, torch.Tensor, torch.Tensor], object]
 
 
 def whole_run(
@@ -62,10 +64,10 @@ def execute(backend: Backend, unrolled: tuple[Unrolled, ...]) -> dict[str, list[
     events: list[Event] = []
     for item in unrolled:
         for dep in item.deps:
-            if dep != item.stream_prev:
-                backend.wait(item.op.stream, events[dep])
-        backend.launch(item.op.stream, work(backend, item.op, memory), label=item.name)
-        events.append(backend.record(item.op.stream))
+            if dep != item.track_prev:
+                backend.wait(item.op.track, events[dep])
+        backend.launch(item.op.track, work(backend, item.op, memory), label=item.name)
+        events.append(backend.record(item.op.track))
     backend.synchronize()
     return contents(memory)
 
@@ -78,7 +80,7 @@ def allocate(backend: Backend, unrolled: Iterable[Unrolled]) -> Memory:
     memory: Memory = {}
     for buffer in buffers(unrolled):
         new = backend.device_buffer if buffer.space in ON_DEVICE else backend.host_buffer
-        memory[buffer] = new(NBYTES)
+        memory[buffer] = new(NBYTES, device=buffer.device)
         if isinstance(backend, Checked):
             backend.name(memory[buffer], buffer)
         backend.launch(Stream.COMPUTE, partial(fill, buffer, memory[buffer]), label="fill")
@@ -104,7 +106,7 @@ def payload(op: Op, memory: Memory, transfer: Transfer) -> None:
     if op.kind in COPIES:
         source = next(b for b in op.reads if b.space in WEIGHTS)
         target = next(b for b in op.writes if b.space in WEIGHTS)
-        transfer(op.stream, memory[target], memory[source])
+        transfer(op.track, memory[target], memory[source])
         reads.remove(source)
     if op.kind not in COPIES or reads:
         fold(op, [memory[b] for b in reads], [memory[b] for b in op.writes])

@@ -9,12 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zo2sim.cost import CostModel
+from zo2sim.cost.forward import LOSS_BYTES_PER_LOGIT, moving_s
+from zo2sim.cost.transfer import over_link
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.machines.what_if import replace as replace_number
+from zo2sim.machines.what_if import replace_all
 from zo2sim.models.presets import preset
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.workload import Workload
 from zo2sim.schedule.ops import HEAD, TAIL, Kind, Op, Stream
 from zo2sim.simulate.work import Resource
 
@@ -127,6 +131,31 @@ def test_in_place_takes_a_third_pass_to_restore():
     assert build_s("+-", **scratch) == pytest.approx(2 * one_s)
 
 
+def test_a_tensor_of_noise_per_parameter_moves_eight_times_its_bytes():
+    """Where nothing else is slower, a build is what its kernels move."""
+    fast = replace_all(A100, {"device.torch_noise_elements_per_s": 1e15})
+    found = CostModel.of(LARGE, fast, Plan(), Recipe(noise="torch"))
+    built = seconds(found, op(Kind.FORWARD)) - 2 * seconds(found, op(Kind.FORWARD, lanes="0"))
+    moved_s = 8 * 2 * LARGE.blocks[0].elements / A100.device.pass_bytes_per_s
+    assert built == pytest.approx(2 * moved_s)
+
+
+def test_every_block_that_stays_is_recoded_on_the_device():
+    stays: dict[str, Any] = {"policy": Policy.RESIDENT, "noise": "rademacher"}
+    recoded = stays | {"wire_dtype": Dtype.FP8}
+    assert forward_s(0, **recoded) == forward_s(1, **recoded) > forward_s(0, **stays)
+
+
+def test_a_step_s_tail_moves_its_logits_for_the_loss_and_a_pass_alone_does_not():
+    setting, tail = cost(batch=2, sequence=8).setting, SMALL.tail
+    rate, logits = A100.device.pass_bytes_per_s, SMALL.vocab * 2 * 8
+    moved = 2 * tail.moved(2, 8)
+    loss = logits * (2 + LOSS_BYTES_PER_LOGIT)
+    assert moving_s(setting, TAIL, eager=False) == pytest.approx((moved + loss) / rate)
+    once = replace(setting, workload=Workload(work="forward"))
+    assert moving_s(once, TAIL, eager=False) == pytest.approx(moved / rate)
+
+
 def test_launches_bound_a_lane_from_below():
     """Where a launch takes 1 ms, one token's kernels wait for theirs."""
     slow = replace_number(A100, "device.launch_ms", 1.0)
@@ -185,7 +214,7 @@ def test_adapters_live_with_the_head():
     model = cost(trainable="lora:8")
     assert seconds(model, op(Kind.UPDATE, unit=0)) == 0.0
     assert seconds(model, op(Kind.UPDATE, unit=HEAD)) > 0.0
-    blocks = sum(block.lora_elements(8) for block in SMALL.blocks)
+    blocks = sum(sum(block.beside(8, Dtype.FP16)) for block in SMALL.blocks)
     assert model.setting.trained(HEAD) == blocks
     assert forward_s(trainable="lora:8") < forward_s()
 
@@ -200,6 +229,13 @@ def test_a_copy_takes_latency_ramp_and_bytes(kind: Kind):
     nbytes = SMALL.blocks[0].buffer_bytes(Dtype.FP16)
     whole = link.latency_s.value + (link.half_size_bytes.value + nbytes) / rate
     assert seconds(cost(), op(kind)) == pytest.approx(whole)
+
+
+def test_what_goes_over_the_link_in_one_piece_starts_once():
+    link, nbytes = A100.link, 1 << 20
+    work = over_link(cost().setting, nbytes, Resource.LINK_H2D)
+    ramp_s = link.half_size_bytes.value / link.h2d_bytes_per_s.value
+    assert work.fixed_s == pytest.approx(link.latency_s.value + ramp_s)
 
 
 def test_an_fp8_wire_carries_a_scale_per_row():

@@ -222,8 +222,8 @@ def test_an_interval_is_in_the_unit_of_its_key():
         (
             "[nvme]",
             "[ssd]",
-            "a section must be one of machine, device, link, host, nvme, cpu, calibrated, "
-            "validation; got 'ssd'",
+            "a section must be one of machine, device, link, host, nvme, cpu, node, "
+            "calibrated, validation; got 'ssd'",
         ),
         ("[machine]", "link = 3\n[machine]", "link must be a table; got 3"),
     ],

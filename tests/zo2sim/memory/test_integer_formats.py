@@ -87,7 +87,7 @@ def test_large_models_take_a_quarter_of_the_host(name: str, blocks_bytes: float,
     assert items["streamed blocks, exact"] == pytest.approx(blocks_bytes, rel=2e-3)
     assert found.host_bytes / GIB == pytest.approx(host_gib, rel=5e-3)
     assert items[AT_A_SNAPSHOT] <= 1 << 28, "the base is not written"
-    assert found.disk_bytes == 2 * sum(b.lora_elements(16) for b in preset(name).blocks)
+    assert found.disk_bytes == 2 * sum(sum(b.beside(16, Dtype.INT4)) for b in preset(name).blocks)
 
 
 def test_the_link_carries_the_codes_and_a_forward_decodes_them():
@@ -117,3 +117,21 @@ def test_where_the_link_binds_a_step_takes_a_third():
     four_bits = replace(case, recipe=replace(case.recipe, storage_dtype=Dtype.INT4))
     ratio = predict(four_bits).step_s / predict(case).step_s
     assert 0.25 < ratio < 0.4
+
+
+def test_scales_that_train_stay_on_the_device_and_are_decoded_for_every_sign():
+    """A 128th of the weights, in the compute dtype, and nothing comes back over the link."""
+    model, machine = preset("opt-13b"), named("rtx-4090-24gb")
+    recipe = Recipe(trainable="scales", storage_dtype=Dtype.INT4)
+    linear = sum(out * inp for block in model.blocks for out, inp in block.linear_shapes)
+    found = account(model, Plan(), recipe)
+    items = found.itemised(MemoryPlace.DEVICE)
+    assert items["trained scales"] == 2 * linear // 128
+    lora = account(model, Plan(), replace(recipe, trainable="lora:16"))
+    assert items["slots"] == lora.itemised(MemoryPlace.DEVICE)["slots"]
+    assert found.disk_bytes == 2 * linear // 128, "a snapshot is of what trains"
+    two = account(model, Plan(scratch_copies=2), recipe).itemised(MemoryPlace.DEVICE)
+    assert two["scratch"] - items["scratch"] == 2 * linear // 128 // model.num_blocks
+    cost = CostModel.of(model, machine, Plan(), recipe)
+    assert [cost.setting.decodes(lanes) for lanes in ("0", "+", "+-")] == [1, 1, 2]
+    assert cost.setting.trained(HEAD) == linear // 128

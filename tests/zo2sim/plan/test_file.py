@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -56,6 +57,14 @@ def test_a_reference_is_named_where_there_is_one(reference: Reference):
     assert "reference" not in dump(Plan(), Recipe())
 
 
+def test_what_devices_share_is_named_where_there_are_several():
+    plan = Plan(devices=2, placement="whole", lane_groups=3)
+    text = dump(plan, Recipe())
+    assert text.endswith('devices = 2\nplacement = "whole"\nlane_groups = 3\n')
+    assert parse(text)[0] == plan
+    assert "placement" not in dump(replace(plan, devices=1), Recipe())
+
+
 def test_what_is_left_out_takes_its_default():
     assert parse("") == (Plan(), Recipe())
     assert parse("[plan]\nnum_slots = 3") == (Plan(num_slots=3), Recipe())
@@ -98,9 +107,12 @@ def test_what_is_left_out_takes_its_default():
         ("[recipe]\nbatch = inf", "p.toml: [recipe] batch must be a whole number >= 1; got inf"),
         (
             "[recipe]\ntrainable = 1",
-            "[recipe] trainable must be 'all' or 'lora:R' with a rank R >= 1; got 1",
+            "[recipe] trainable must be 'all', 'scales', or 'lora:R' with a rank R >= 1; got 1",
         ),
-        ('[recipe]\ntrainable = "lora:0"', "trainable must be 'all' or 'lora:R' with a rank R"),
+        (
+            '[recipe]\ntrainable = "lora:0"',
+            "trainable must be 'all', 'scales', or 'lora:R' with a rank R",
+        ),
         ('[recipe]\nwire_dtype = "int3"', "wire_dtype must be one of fp32, fp16, bf16, fp8"),
         ('[recipe]\nreference = "MeZO"', "reference must be one of none, mezo, zo2; got 'MeZO'"),
         ('[recipe]\ncompute_dtype = "fp8"', "compute_dtype must be fp32, fp16 or bf16"),

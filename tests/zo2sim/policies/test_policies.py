@@ -27,6 +27,10 @@ CASES = {
         Recipe(),
     ),
     "zo2_reference": (Plan(policy=Policy.ZO2_REFERENCE), Recipe()),
+    "zo2_ring_2": (Plan(devices=2), Recipe()),
+    "zo2_ring_2_groups_2": (Plan(devices=2, lane_groups=2), Recipe(microbatches=2)),
+    "zo2_whole_2": (Plan(devices=2, placement="whole"), Recipe()),
+    "zo2_sliced_2": (Plan(devices=2, placement="sliced"), Recipe()),
     "host_update": (Plan(policy=Policy.HOST_UPDATE), Recipe()),
     "host_update_fp8": (Plan(policy=Policy.HOST_UPDATE), Recipe(wire_dtype=Dtype.FP8)),
 }
@@ -224,7 +228,13 @@ def _published(**changes: Any) -> Recipe:
         (
             Plan(),
             Recipe(storage_dtype=Dtype.INT8, perturbation="in_place", trainable="lora:2"),
-            "adapters are perturbed in scratch",
+            "adapters and scales are perturbed in scratch",
+        ),
+        (Plan(), Recipe(trainable="scales"), "those of an integer format; set storage_dtype to"),
+        (
+            Plan(policy=Policy.ZO2_REFERENCE),
+            Recipe(trainable="scales", storage_dtype=Dtype.INT4),
+            "updates every weight of every block",
         ),
         (Plan(policy=Policy.HOST_UPDATE, tier="nvme"), Recipe(), "use tier=ram"),
         (Plan(policy=Policy.DUAL, overlap=False), Recipe(), "switch them off there"),

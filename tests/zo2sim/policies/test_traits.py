@@ -1,15 +1,13 @@
 """What is said of a policy is what its schedule does."""
 
-from itertools import pairwise
-
 import pytest
 
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.policy import Traits
 from zo2sim.policies import Shape, build
-from zo2sim.schedule.ops import Kind, Program, Stream
+from zo2sim.schedule.ops import Kind, Program
 from zo2sim.schedule.unroll import unroll
-from zo2sim.schedule.verify import happens_before
+from zo2sim.schedule.verify import columns_of, happens_before
 
 UPDATES = (Kind.UPDATE, Kind.HOST_UPDATE)
 
@@ -25,6 +23,7 @@ def seen(program: Program) -> Traits:
         streams=Kind.H2D in kinds,
         overlaps=_two_at_once(program),
         defers=updates <= forwards,
+        dual="+-" in {op.lanes for op in ops},
         updates_on_host=Kind.HOST_UPDATE in kinds and Kind.D2H not in kinds,
         published=Kind.JOURNAL not in kinds,
     )
@@ -33,10 +32,10 @@ def seen(program: Program) -> Traits:
 def _two_at_once(program: Program) -> bool:
     """Some operation may start before the one that was issued before it has ended."""
     unrolled = unroll(program, periods=2)
-    columns, clocks = list(Stream), happens_before(unrolled)
+    columns, clocks = columns_of(unrolled), happens_before(unrolled)
     return any(
-        clock[columns.index(before.op.stream)] <= before.position
-        for (before, _), clock in zip(pairwise(unrolled), clocks[1:], strict=True)
+        clock[column] <= before.position
+        for column, before, clock in zip(columns, unrolled, clocks[1:], strict=False)
     )
 
 

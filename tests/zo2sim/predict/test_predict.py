@@ -92,6 +92,12 @@ def test_published_figures_count_untied_embeddings_for_mezo_only():
     assert zo2.published is zo2.memory
 
 
+def test_the_published_code_has_no_integer_formats():
+    """So a resident model of four bits is counted as this runtime has it, and nothing fails."""
+    found = prediction(policy=Policy.RESIDENT, trainable="lora:4", storage_dtype="int4")
+    assert found.published is found.memory
+
+
 # Provenance
 
 

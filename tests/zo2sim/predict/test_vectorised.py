@@ -34,6 +34,7 @@ _TRAINED: tuple[dict[str, Any], ...] = (
     {"trainable": "all"},
     {"trainable": "lora:4"},
     {"trainable": "lora:4", "storage_dtype": Dtype.INT4},
+    {"trainable": "scales", "storage_dtype": Dtype.INT4_ASYM},
 )
 
 

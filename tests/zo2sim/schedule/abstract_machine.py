@@ -17,6 +17,7 @@ WEIGHTS = (
     BufferSpace.NVME,
     BufferSpace.RESIDENT,
     BufferSpace.SLOT,
+    BufferSpace.SLICE,
     BufferSpace.WIRE,
     BufferSpace.STAGE_IN,
     BufferSpace.STAGE_OUT,
@@ -31,17 +32,21 @@ class Value(NamedTuple):
     newest: int = -1
 
 
+Hidden = tuple[Buffer, str]
+"""Activations, and the sign of the lanes that they are of."""
+
+
 class Crashed(Exception):
     """The runtime would have raised, or waited for ever."""
 
 
 @dataclass
 class Machine:
-    """The state of a run: buffers, the lanes' hidden states by sign, records by step."""
+    """The state of a run: buffers, the lanes' hidden states where they are, records by step."""
 
     trained: frozenset[int]
     buffers: dict[Buffer, Value] = field(default_factory=dict)
-    hidden: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    hidden: defaultdict[Hidden, int] = field(default_factory=lambda: defaultdict(int))
     records: dict[int, int] = field(default_factory=dict)
     journal: tuple[object, ...] = ()
 
@@ -61,10 +66,13 @@ class Machine:
             case Kind.FORWARD:
                 self.forward(op, step)
             case Kind.LOSS if op.writes:
-                self.records[step] = hash(tuple(sorted(self.hidden.items())))
+                self.records[step] = hash(self.losses(op))
                 self.hidden.clear()
             case Kind.JOURNAL:
                 self.journal += ((step, self.record(step)),)
+            case Kind.SEND:
+                (here,), (there,) = op.reads, op.writes
+                self.hidden |= {(there, sign): self.hidden[here, sign] for sign in op.lanes}
             case Kind.LOSS | Kind.ALLOC:
                 pass
             case _:
@@ -78,8 +86,21 @@ class Machine:
             raise Crashed
         return self.records[step]
 
+    def losses(self, op: Op) -> tuple[object, ...]:
+        """Of all lanes that the operation reads, whichever device has them."""
+        return tuple(
+            sorted(
+                (buffer.number, sign, made)
+                for (buffer, sign), made in self.hidden.items()
+                if buffer in op.reads
+            )
+        )
+
     def move(self, op: Op) -> None:
-        (value,) = (self.at(buffer) for buffer in op.reads if buffer.space in WEIGHTS)
+        values = [self.at(buffer) for buffer in op.reads if buffer.space in WEIGHTS]
+        value = values[0]
+        if op.kind is Kind.GATHER:
+            value = Value(hash(tuple(values)), min(one.newest for one in values))
         if op.kind is Kind.WRITE and value.newest >= len(self.journal):
             raise Crashed
         self.buffers |= {b: value for b in op.writes if b.space in WEIGHTS}
@@ -88,19 +109,24 @@ class Machine:
         end = step + 1 if op.trip else step
         applied = range(end - op.records, end)
         if op.unit in self.trained and applied:
-            (buffer,) = (b for b in op.writes if b.space in WEIGHTS)
-            made = (self.at(buffer).made, op.unit, *map(self.record, applied))
-            self.buffers[buffer] = Value(hash(made), applied[-1])
+            for buffer in (b for b in op.writes if b.space in WEIGHTS):
+                made = (self.at(buffer).made, op.unit, *map(self.record, applied))
+                self.buffers[buffer] = Value(hash(made), applied[-1])
 
     def forward(self, op: Op, step: int) -> None:
-        read = [b for b in op.reads if b.space in WEIGHTS]
+        read = [b for b in op.reads if b.space in (*WEIGHTS, BufferSpace.SCRATCH)]
         shifted = [b for b in op.writes if b.space in WEIGHTS]
+        (there,) = (b for b in op.writes if b.space is BufferSpace.ACTIVATIONS)
         for sign in op.lanes:
             weights = tuple(self.at(buffer).made for buffer in read)
-            self.hidden[sign] = hash((self.hidden[sign], op.unit, weights, sign))
+            made = hash((self.hidden[there, sign], op.unit, weights, sign))
+            self.hidden[there, sign] = made
             for buffer in shifted:
                 made, newest = self.at(buffer)
                 self.buffers[buffer] = Value(hash((made, sign, step)), newest)
+        for buffer in (b for b in op.writes if b.space is BufferSpace.SCRATCH):
+            built = tuple(self.at(b).made for b in read), op.unit, op.lanes, buffer
+            self.buffers[buffer] = Value(hash(built))
 
 
 def outcome(
@@ -145,4 +171,4 @@ def _stopped(
     kept = [machine.at(buffer).made for buffer in homes]
     for op in program.evaluate.ops:
         machine.run(op, done)
-    return kept, sorted(machine.hidden.items())
+    return kept, sorted(made for (_, sign), made in machine.hidden.items() if sign == "0")

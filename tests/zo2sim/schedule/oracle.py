@@ -5,8 +5,8 @@ version: a read the one that it reads, a write the one that it replaces (so two 
 reads between must not be swapped either). A program is safe if every legal order shows every
 access the version that it observes in issue order; the last writers then agree too.
 
-Operations are atomic. An order is legal if it keeps stream order and edges. Orders are explored
-as paths through states: how far each stream has come, and who wrote each buffer last. What can
+Operations are atomic. An order is legal if it keeps that of tracks, and edges. Orders are explored
+as paths through states: how far each track has come, and who wrote each buffer last. What can
 still happen depends on nothing else, so a state is visited once and the search stays exhaustive.
 """
 
@@ -49,10 +49,8 @@ class Oracle:
         self.writes = [[number[b] for b in {*item.op.writes}] for item in unrolled]
         self.touches = [[number[b] for b in {*item.op.reads, *item.op.writes}] for item in unrolled]
         self.needs = [_bits(item.deps) for item in unrolled]
-        streams = {item.op.stream for item in unrolled}
-        self.streams = [
-            _bits(i for i, u in enumerate(unrolled) if u.op.stream == s) for s in streams
-        ]
+        tracks = {item.op.track for item in unrolled}
+        self.tracks = [_bits(i for i, u in enumerate(unrolled) if u.op.track == t) for t in tracks]
         self.start = State(0, (INITIAL,) * len(buffers))
         self.expected = self._in_issue_order()
 
@@ -78,9 +76,9 @@ class Oracle:
         return None
 
     def _startable(self, state: State) -> Iterator[int]:
-        """The next operation of each stream whose edges are satisfied."""
-        for stream in self.streams:
-            waiting = stream & ~state.done
+        """The next operation of each track whose edges are satisfied."""
+        for track in self.tracks:
+            waiting = track & ~state.done
             op = (waiting & -waiting).bit_length() - 1
             if waiting and self.needs[op] & ~state.done == 0:
                 yield op

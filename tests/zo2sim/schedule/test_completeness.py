@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import pytest
 from hypothesis import given, settings
 
-from tests.strategies import choices
+from tests.strategies import choices, shared
 from tests.thorough import examples, some_of
 from tests.zo2sim.schedule.abstract_machine import outcome
 from tests.zo2sim.schedule.handmade import program
@@ -206,9 +206,15 @@ class Choice(NamedTuple):
 
     @property
     def homes(self) -> list[Buffer]:
-        away = BufferSpace.NVME if self.plan.tier == "nvme" else BufferSpace.HOST
-        streamed = self.layout.is_streamed
-        return [Buffer(away if streamed(u) else BufferSpace.RESIDENT, u) for u in self.layout.units]
+        layout, found = self.layout, list[Buffer]()
+        for unit in layout.units:
+            if layout.is_streamed(unit) and self.plan.tier == "nvme":
+                found.append(Buffer(BufferSpace.NVME, unit))
+            elif layout.is_streamed(unit):
+                found += dict.fromkeys(layout.home(unit, d) for d in layout.homes(unit))
+            else:
+                found += [layout.weights(unit, device) for device in layout.homes(unit)]
+        return found
 
     def flush(self, done: int) -> Schedule:
         return flush(self.layout, done)
@@ -245,9 +251,9 @@ def swapped(one: int, other: int) -> Change:
 
 
 def neighbours(ops: tuple[Op, ...]) -> Iterator[tuple[int, int]]:
-    """Operations that follow each other on a stream."""
-    for stream in {op.stream for op in ops}:
-        yield from pairwise(i for i, op in enumerate(ops) if op.stream is stream)
+    """Operations that follow each other on a track."""
+    for track in {op.track for op in ops}:
+        yield from pairwise(i for i, op in enumerate(ops) if op.track == track)
 
 
 def changes(ops: tuple[Op, ...]) -> Iterator[tuple[str, Change]]:
@@ -274,13 +280,13 @@ def judged(choice: Choice, parts: tuple[str, ...], change: Change) -> tuple[bool
     return caught, outcome(mutant, flush_after, asked.trained, choice.homes)
 
 
-def uncaught(choice: Choice) -> Iterator[str]:
+def uncaught(choice: Choice, *, every: int = 3) -> Iterator[str]:
     """Changes that are not caught, although the program computes something else."""
     _, right = judged(choice, (), lambda part: part)
     assert right != "crashed"
     for parts in PARTS:
         tried = [*changes(getattr(choice.program, parts[-1]).ops)]
-        for which, change in some_of(tried, every=3):
+        for which, change in some_of(tried, every=every):
             caught, computed = judged(choice, parts, change)
             if not caught and computed != right:
                 yield f"{'+'.join(parts)} {which}"
@@ -292,6 +298,12 @@ def test_whatever_is_left_out_or_moved_is_caught_or_changes_nothing(
     choice: tuple[Shape, Plan, Recipe],
 ):
     assert next(uncaught(Choice(*choice)), None) is None
+
+
+@given(shared(2))
+@settings(max_examples=examples(20), deadline=None)
+def test_so_it_is_with_several_devices(choice: tuple[Shape, Plan, Recipe]):
+    assert next(uncaught(Choice(*choice), every=40), None) is None
 
 
 @pytest.mark.parametrize("policy", Policy)
@@ -329,7 +341,7 @@ def test_the_published_code_has_a_loss_of_one_forward():
         build(Shape(num_blocks=2, forwards=2), Plan(policy=Policy.ZO2_REFERENCE), Recipe())
 
 
-@given(choices(max_blocks=5))
+@given(choices(max_blocks=5) | shared(5))
 @settings(max_examples=examples(100), deadline=None)
 def test_every_plan_does_all_that_is_asked(choice: tuple[Shape, Plan, Recipe]):
     assert [str(hazard) for hazard in check_complete(build(*choice), task(*choice))] == []

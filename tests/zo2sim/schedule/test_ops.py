@@ -2,7 +2,7 @@
 
 import pytest
 
-from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace, Kind, Op, Schedule, Stream
+from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace, Kind, Op, Schedule, Stream, Track
 from zo2sim.schedule.text import brief, dump, parse
 
 
@@ -15,6 +15,34 @@ def test_names_tell_kind_unit_trip_and_step():
     assert op(unit=HEAD, kind=Kind.FORWARD, trip=1).name == "Fhead.1"
     assert op(unit=TAIL, kind=Kind.UPDATE, trip=1, step=2).name == "Utail.1@2"
     assert op(unit=None, kind=Kind.LOSS).name == "L"
+
+
+def test_names_tell_the_device_and_the_group_before_trip_and_step():
+    assert op(device=1).name == "H0%1"
+    assert op(kind=Kind.FORWARD, group=2).name == "F0/2"
+    assert op(kind=Kind.SEND, device=3, group=12, trip=1, step=2).name == "X0%3/12.1@2"
+
+
+def test_an_order_is_a_stream_of_a_device():
+    assert op(device=1).track == Track(1, Stream.H2D)
+    assert [str(Track(device, Stream.H2D)) for device in range(2)] == ["h2d", "h2d%1"]
+    assert str(Buffer(BufferSpace.RESIDENT, HEAD, 2)) == "resident:head%2"
+
+
+@pytest.mark.parametrize(("field", "got"), [("device", "-1, 0"), ("group", "0, -1")])
+def test_no_device_and_no_group_is_negative(field: str, got: str):
+    with pytest.raises(ValueError, match=f"device and group must be >= 0; got {got}$"):
+        op(**{field: -1})  # type: ignore[arg-type]
+
+
+def test_text_tells_devices_and_groups():
+    here, there = (Buffer(BufferSpace.ACTIVATIONS, 2, device) for device in (0, 1))
+    sent = op(kind=Kind.SEND, stream=Stream.PEER, device=1, group=2, reads=(here,), writes=(there,))
+    schedule = Schedule(name="s", ops=(sent,))
+    assert dump(schedule) == (
+        "schedule s steps=1\nX0%1/2 peer reads activations:2 writes activations:2%1\n"
+    )
+    assert parse(dump(schedule)) == schedule
 
 
 def test_an_edge_must_point_backwards():

@@ -44,7 +44,7 @@ def test_an_edge_reaches_one_period_back_and_not_two():
 def test_positions_count_on_a_stream_and_steps_from_the_start():
     two_steps = schedule("H0 h2d", "F0 compute", "F0@1 compute", steps=2)
     unrolled = unroll(two_steps, periods=2)
-    assert [(u.name, u.step, u.position, u.stream_prev) for u in unrolled] == [
+    assert [(u.name, u.step, u.position, u.track_prev) for u in unrolled] == [
         ("H0", 0, 0, None),
         ("F0", 0, 0, None),
         ("F0@1", 1, 1, 1),

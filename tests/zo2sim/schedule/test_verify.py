@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.strategies import choices, schedules
+from tests.strategies import choices, schedules, shared
 from tests.thorough import examples, some_of
 from tests.zo2sim.schedule.handmade import program, schedule
 from tests.zo2sim.schedule.oracle import Observation, first_violation
@@ -262,7 +262,7 @@ def slots_of(shape: Shape, plan: Plan, recipe: Recipe) -> int:
     return Layout(shape=shape, plan=plan, recipe=recipe).num_slots
 
 
-@given(choices())
+@given(choices() | shared())
 @settings(max_examples=examples(200), deadline=None)
 def test_every_plan_is_free_of_hazards(choice: tuple[Shape, Plan, Recipe]):
     whole = build(*choice)
@@ -277,7 +277,7 @@ def test_no_legal_order_of_any_plan_shows_a_wrong_version(choice: tuple[Shape, P
         assert first_violation(part) is None
 
 
-@given(choices(max_blocks=6))
+@given(choices(max_blocks=6) | shared(6))
 @settings(max_examples=examples(50), deadline=None)
 def test_three_periods_show_all_that_six_show(choice: tuple[Shape, Plan, Recipe]):
     whole = build(*choice)

@@ -5,7 +5,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.strategies import choices
+from tests.strategies import choices, shared
 from tests.thorough import examples
 from tests.zo2sim.schedule.handmade import program
 from zo2sim.plan.choices import Plan, Recipe
@@ -219,7 +219,7 @@ def test_the_cpu_updates_the_host_copy_within_the_step():
     ]
 
 
-@given(choices(max_blocks=5))
+@given(choices(max_blocks=5) | shared(5))
 @settings(max_examples=examples(200), deadline=None)
 def test_every_plan_shows_every_operation_the_right_weights(choice: tuple[Shape, Plan, Recipe]):
     """Whenever it is stopped: flush and evaluation are right after every step."""
@@ -228,7 +228,7 @@ def test_every_plan_shows_every_operation_the_right_weights(choice: tuple[Shape,
     assert [str(hazard) for hazard in hazards] == []
 
 
-@given(choices(), st.integers(0, 6))
+@given(choices() | shared(), st.integers(0, 6))
 @settings(max_examples=examples(100), deadline=None)
 def test_no_flush_races(choice: tuple[Shape, Plan, Recipe], done: int):
     layout = Layout(shape=choice[0], plan=choice[1], recipe=choice[2])

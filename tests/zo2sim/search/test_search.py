@@ -236,9 +236,30 @@ def test_free_axes_leave_the_result_as_it_is():
     frozen = recipe_axes(Recipe(trainable="lora:4"))["storage_dtype"]
     assert frozen[-3:] == (Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM)
     assert not any(dtype.is_integer for dtype in recipe_axes(Recipe())["storage_dtype"])
+    integers = Recipe(trainable="scales", storage_dtype=Dtype.INT4)
+    assert recipe_axes(integers)["storage_dtype"] == frozen[-3:]
     space = PlanSpace(base=OPT_125M, axes=plan_axes(OPT_125M))
     assert {case.recipe for case in space.cores} == {Recipe()}
     assert {case.plan.pinning for case in space.cores} == {"exact"}
+
+
+def test_integer_formats_travel_as_they_are_stored_and_give_way_to_float_ones():
+    int4 = Recipe(trainable="lora:4", storage_dtype=Dtype.INT4)
+    half = Recipe(trainable="lora:4")
+    both = (Dtype.FP32, Dtype.FP16)
+    for recipe, axes in (
+        (int4, {"storage_dtype": (Dtype.FP16, Dtype.INT4)}),
+        (half, {"storage_dtype": (Dtype.FP16, Dtype.INT4), "wire_dtype": both}),
+    ):
+        found = [
+            core.recipe
+            for core in PlanSpace(base=replace(OPT_125M, recipe=recipe), axes=axes).cores
+        ]
+        assert {(r.storage_dtype, r.wire_dtype) for r in found} == {
+            (Dtype.FP16, Dtype.FP16),
+            (Dtype.INT4, Dtype.INT4),
+        }
+        assert len(found) == 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machines import costs, rates
-from tests.strategies import choices
+from tests.strategies import choices, shared
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Kind, Op, Program
@@ -62,7 +62,7 @@ def test_what_binds_is_not_told_by_a_hair(limits_s: dict[str, float], binds: tup
 
 def test_both_ways_traffic_binds_where_the_link_halves():
     machine = rates(link_h2d=2, link_d2h=2, both_h2d=1, both_d2h=2)
-    assert both_ways_s(8, 8, machine) == 4 + 2
+    assert both_ways_s(8, 8, machine.link) == 4 + 2
     program = build(Shape(num_blocks=4), Plan(num_slots=3), Recipe())
     result = bound(program, costs(h2d=2, d2h=2, forward=0.5), machine)
     assert (result.binding, result.step_s) == ("link_both_ways", 6)
@@ -70,16 +70,16 @@ def test_both_ways_traffic_binds_where_the_link_halves():
 
 def test_what_one_direction_has_left_goes_alone():
     machine = rates(link_h2d=2, link_d2h=2, both_h2d=1, both_d2h=1.5)
-    assert both_ways_s(8, 6, machine) == 4 + (8 - 4 * 1) / 2
-    assert both_ways_s(4, 9, machine) == 4 + (9 - 4 * 1.5) / 2
+    assert both_ways_s(8, 6, machine.link) == 4 + (8 - 4 * 1) / 2
+    assert both_ways_s(4, 9, machine.link) == 4 + (9 - 4 * 1.5) / 2
 
 
 def test_both_ways_is_not_used_where_taking_turns_is_faster():
     machine = rates(link_h2d=4, link_d2h=4, both_h2d=1, both_d2h=1)
-    assert both_ways_s(8, 8, machine) == 2 + 2
+    assert both_ways_s(8, 8, machine.link) == 2 + 2
 
 
-@given(choices(), times, times, times, times, st.sampled_from([0.5, 0.75, 1.0]))
+@given(choices() | shared(), times, times, times, times, st.sampled_from([0.5, 0.75, 1.0]))
 def test_step_lies_between_bound_and_serial_sum(
     choice: tuple[Shape, Plan, Recipe], h2d: int, forward: int, d2h: int, update: int, both: float
 ):
@@ -134,3 +134,17 @@ def test_a_chain_sees_ends_late():
 def test_dependencies_and_both_ways_are_named_where_they_exceed_what_is_busiest():
     assert {*limits(Plan(), h2d=5, forward=4, d2h=2)} == {"link_h2d", "compute", "link_d2h", "dram"}
     assert limits(Plan(num_slots=1), h2d=3, forward=4, d2h=2)["dependencies"] == 28
+
+
+def test_the_busiest_of_several_devices_binds_and_memory_serves_them_all():
+    """Three blocks on two devices: one uploads two of them, and memory six times as much."""
+    program = build(Shape(num_blocks=3), Plan(devices=2), Recipe())
+    result = bound(program, costs(h2d=4, d2h=4), rates(dram=10)).limits_s
+    assert result == {"link_h2d": 8, "link_d2h": 8, "dram": 6 * 4 / 10}
+
+
+def test_copies_between_devices_have_a_limit():
+    program = build(Shape(num_blocks=4), Plan(devices=2), Recipe())
+    result = bound(program, costs(send=5), rates())
+    assert result.limits_s["peer"] == 2 * 2 * 5
+    assert "copies between devices" in Bound(limits_s={"peer": 1.0}).words

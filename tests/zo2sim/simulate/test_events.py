@@ -1,5 +1,7 @@
 """Simulation: whole logs with integer times, followed by hand."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,6 +150,55 @@ def test_bytes_are_conserved(h2d: int, forward: int, d2h: int, both: float):
     for stream, amount in ((Stream.H2D, h2d), (Stream.D2H, d2h)):
         for span in trace.on(stream):
             assert amount - 1e-9 <= span.duration_s <= amount / both + 1e-9
+
+
+def ring(devices: int, *, blocks: int = 4, **seconds: float) -> Trace:
+    """Blocks that are dealt over some devices, each with two slots."""
+    plan = Plan(devices=devices, num_slots=2)
+    return simulate(build(Shape(num_blocks=blocks), plan, Recipe()), costs(**seconds), rates())
+
+
+def test_each_device_of_a_ring_uploads_its_share_over_its_own_link():
+    assert [ring(devices, blocks=8, h2d=8, d2h=1).step_s for devices in (1, 2, 4)] == [64, 32, 16]
+
+
+def test_groups_of_lanes_are_on_several_devices_of_a_ring_at_once():
+    """A sign takes 2 s through a block: both signs take 5 blocks of time in place of 8."""
+    trace = ring(2, forward=2)
+    assert trace.step_s == 2 * (4 + 1)
+    assert [
+        (span.op.name, span.start_s, span.end_s)
+        for span in trace.spans
+        if span.step == 0 and span.op.kind is Kind.FORWARD and (span.op.unit or 0) >= 0
+    ] == [
+        ("F0", 0, 2),
+        ("F0/1", 2, 4),
+        ("F1%1", 2, 4),
+        ("F1%1/1", 4, 6),
+        ("F2", 4, 6),
+        ("F2/1", 6, 8),
+        ("F3%1", 6, 8),
+        ("F3%1/1", 8, 10),
+    ]
+
+
+def test_what_is_sent_delays_the_lanes_that_wait_for_it():
+    assert ring(2, forward=2, send=1).step_s == 2 * (4 + 1) + 4
+
+
+def test_a_link_is_slower_both_ways_on_its_own_device_alone():
+    """Device 1 only downloads while device 0 only uploads."""
+    pairs = [
+        (hand(Kind.H2D, Stream.H2D), Work(amounts={Resource.LINK_H2D: 4})),
+        (
+            replace(hand(Kind.D2H, Stream.D2H), device=1),
+            Work(amounts={Resource.LINK_D2H: 4}),
+        ),
+    ]
+    slow = rates(both_h2d=0.5, both_d2h=0.5)
+    assert run(pairs, slow) == [("H0", 0, 4), ("D0%1", 0, 4)]
+    both = [(replace(op, device=0), work) for op, work in pairs]
+    assert run(both, slow) == [("H0", 0, 8), ("D0", 0, 8)]
 
 
 def hand(kind: Kind, stream: Stream, *after: str, unit: int = 0) -> Op:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machines import costs, rates
-from tests.strategies import choices
+from tests.strategies import choices, shared
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Kind, Op, Stream
@@ -37,8 +37,11 @@ def stays(trace: Trace) -> list[tuple[int, int | None, float, float]]:
     return [(s.slot, s.unit, s.start_s, s.end_s) for s in slot_intervals(trace)]
 
 
-def ns(event: dict[str, Any], key: str = "ts") -> int:
-    return round(event[key] * 1000)
+def ticks(event: dict[str, Any], key: str = "ts") -> int:
+    """Of 1/1024 microseconds, about a nanosecond each."""
+    found = event[key] * 1024
+    assert found == int(found)
+    return int(found)
 
 
 def test_a_stay_lasts_from_upload_to_the_later_of_forward_and_offload():
@@ -61,14 +64,14 @@ def test_a_resident_model_occupies_no_slot():
     assert slots_in_use(trace_of(Plan(policy=Policy.RESIDENT))) == ((0, 0),)
 
 
-@given(choices())
+@given(choices() | shared())
 def test_tenants_of_a_slot_never_overlap(choice: tuple[Shape, Plan, Recipe]):
     shape, plan, recipe = choice
     work = costs(h2d=3, forward=4, d2h=2, alloc=1, update=1)
     trace = simulate(build(shape, plan, recipe), work, rates(both_h2d=0.5))
-    by_slot: defaultdict[int, list[Tenancy]] = defaultdict(list)
+    by_slot: defaultdict[tuple[int, int], list[Tenancy]] = defaultdict(list)
     for stay in slot_intervals(trace):
-        by_slot[stay.slot].append(stay)
+        by_slot[stay.device, stay.slot].append(stay)
     for tenants in by_slot.values():
         for before, after in pairwise(tenants):
             assert before.end_s <= after.start_s + 1e-9
@@ -93,29 +96,44 @@ def test_slices_say_what_they_touch():
     }
 
 
+def track(event: dict[str, Any]) -> tuple[int, int]:
+    return event["pid"], event["tid"]
+
+
+def test_every_device_is_a_process_with_its_own_tracks_and_slots():
+    trace = trace_of(Plan(devices=2))
+    names = {e["pid"]: e["args"]["name"] for e in events(trace, "M") if e["name"] == "process_name"}
+    assert [*names.values()] == ["run", "run, device 1"]
+    tracks = [track(e) for e in events(trace, "M") if e["name"] == "thread_name"]
+    shown = [str(one) for one in trace.tracks]
+    assert shown[4:] == ["peer", "h2d%1", "compute%1", "d2h%1", "peer%1"]
+    assert [pid for pid, _ in tracks] == [1] * 5 + [2] * 4
+    assert {e["pid"] for e in events(trace, "C")} == {1, 2}
+
+
 def test_streams_are_named_tracks_in_their_own_order():
     named = [e for e in events(trace_of(), "M") if e["name"] == "thread_name"]
     tracks = sorted((e["tid"], e["args"]["name"]) for e in named)
     assert [name for _, name in tracks] == ["h2d", "compute", "d2h", "host"]
 
 
-@given(choices(), st.floats(1e-10, 1e-3))
+@given(choices() | shared(), st.floats(1e-10, 1e-3))
 def test_slices_on_a_track_never_overlap(choice: tuple[Shape, Plan, Recipe], scale: float):
     shape, plan, recipe = choice
     work = costs(h2d=scale, forward=scale / 3, d2h=scale / 7)
     trace = simulate(build(shape, plan, recipe), work, rates())
-    ends: dict[int, int] = {}
+    ends: dict[tuple[int, int], float] = {}
     for event in events(trace, "X"):
-        assert ns(event) >= ends.get(event["tid"], 0)
-        ends[event["tid"]] = ns(event) + ns(event, "dur")
+        assert event["ts"] >= ends.get(track(event), 0)
+        ends[track(event)] = event["ts"] + event["dur"]
 
 
 def test_a_measured_overlap_is_moved_behind_the_slice_before():
     one = Op(kind=Kind.H2D, stream=Stream.H2D, unit=0)
     spans = (Span(one, 0, 0.0, 5e-9), Span(replace(one, unit=1), 0, 3e-9, 4e-9))
     first, second = events(Trace(name="t", steps_per_period=1, spans=spans), "X")
-    assert (ns(first), ns(first, "dur")) == (0, 5)
-    assert (ns(second), ns(second, "dur")) == (5, 0)
+    assert (ticks(first), ticks(first, "dur")) == (0, 5)
+    assert (ticks(second), ticks(second, "dur")) == (5, 0)
 
 
 def arrows(trace: Trace) -> list[str]:
@@ -123,8 +141,8 @@ def arrows(trace: Trace) -> list[str]:
     slices = events(trace, "X")
 
     def holder(end: dict[str, Any]) -> str:
-        on_track = (e for e in slices if e["tid"] == end["tid"])
-        (name,) = (e["name"] for e in on_track if 0 <= ns(end) - ns(e) < ns(e, "dur"))
+        on_track = (e for e in slices if track(e) == track(end))
+        (name,) = (e["name"] for e in on_track if 0 <= ticks(end) - ticks(e) < ticks(e, "dur"))
         return name
 
     ends = {e["id"]: e for e in events(trace, "f")}
@@ -141,20 +159,20 @@ def test_arrows_are_the_edges_across_streams():
     assert arrows(trace) == f"{first} {second}".split()
 
 
-@given(choices(), st.floats(1e-10, 1e-3))
+@given(choices() | shared(), st.floats(1e-10, 1e-3))
 def test_both_ends_of_an_arrow_lie_inside_slices(choice: tuple[Shape, Plan, Recipe], scale: float):
     shape, plan, recipe = choice
     work = costs(h2d=scale, forward=scale / 3, d2h=scale / 7, update=scale / 11)
     trace = simulate(build(shape, plan, recipe), work, rates())
-    inside = [(e["tid"], ns(e), ns(e) + ns(e, "dur")) for e in events(trace, "X")]
+    inside = [(track(e), ticks(e), ticks(e) + ticks(e, "dur")) for e in events(trace, "X")]
     for end in [*events(trace, "s"), *events(trace, "f")]:
-        assert any(t == end["tid"] and a <= ns(end) < b for t, a, b in inside)
+        assert any(t == track(end) and a <= ticks(end) < b for t, a, b in inside)
 
 
 def test_each_arrow_has_one_start_and_one_end_that_is_not_earlier():
     trace = trace_of()
-    starts = {e["id"]: ns(e) for e in events(trace, "s")}
-    ends = {e["id"]: ns(e) for e in events(trace, "f")}
+    starts = {e["id"]: ticks(e) for e in events(trace, "s")}
+    ends = {e["id"]: ticks(e) for e in events(trace, "f")}
     assert starts.keys() == ends.keys()
     assert all(starts[i] <= ends[i] for i in starts)
     assert max(Counter(e["id"] for e in events(trace, "s")).values()) == 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.machines import costs, rates
-from tests.strategies import choices
+from tests.strategies import choices, shared
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Op, Stream
@@ -27,7 +27,7 @@ def ends_s(walk: Walk, durations: Floats, late: Floats) -> list[float]:
     return [end for ends in found for end in ends[:, 0].tolist()]
 
 
-@given(choices(4), times, times, times, times)
+@given(choices(4) | shared(4), times, times, times, times)
 def test_ends_equal_the_simulation(
     choice: tuple[Shape, Plan, Recipe], h2d: float, forward: float, d2h: float, other: float
 ):
@@ -44,6 +44,8 @@ def test_ends_equal_the_simulation(
         ends=forward,
         loss=other,
         journal=other,
+        send=d2h,
+        gather=h2d,
         latency=0.5,
     )
     walk = Walk(program, lambda op: (op.name, op.records))
@@ -54,7 +56,7 @@ def test_ends_equal_the_simulation(
     )
 
 
-@given(choices(4), times, times, times, times)
+@given(choices(4) | shared(4), times, times, times, times)
 def test_other_streams_may_see_an_end_later_or_earlier(
     choice: tuple[Shape, Plan, Recipe], h2d: float, forward: float, gap: float, wake: float
 ):

@@ -21,7 +21,7 @@ comes back rounded, and is loaded anew before another engine, or a run that is r
 
 `encoding` and `decoding` are the fronts; behind them are `kernels` (numba) and, to decode on an
 accelerator, `triton_kernels`, bit for bit the same. `published` decodes the layouts of checkpoints
-that others made; no loader calls it yet.
+that others made, for `zo2rt.checkpoint`.
 """
 
 from zo2rt.model.integers.decoding import Encoded

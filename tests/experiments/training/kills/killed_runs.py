@@ -22,7 +22,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from threading import Timer
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from experiments import run
 from experiments.cli import run as command
@@ -45,7 +45,7 @@ KILLS_PER_RUN = 4
 _CLOCK = {"wall_s", "exposed_s"}
 _OF_THE_CALL = ("step_s", "tokens_per_s", "exposed_share", "predicted", "host_rss_bytes", "run_id")
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"}
-_WRITES = os.O_WRONLY | os.O_RDWR
+WRITES = os.O_WRONLY | os.O_RDWR
 
 
 @dataclass(frozen=True)
@@ -78,21 +78,21 @@ class _Counter:
                 _die()
 
     def _is_change(self, event: str, arguments: tuple[Any, ...]) -> bool:
-        return event in _CHANGES or (event == "open" and bool(arguments[2] & _WRITES))
+        return event in _CHANGES or (event == "open" and bool(arguments[2] & WRITES))
 
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _child(flags: tuple[str, ...], out: Path, death: Death) -> None:
+def _child(flags: tuple[str, ...], out: Path, fate: "Fate") -> None:
     """What runs in a process of its own: the command, its screen in a file beside the folder."""
     with out.with_suffix(".log").open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         for plot in ("learning", "machine_use", "timeline"):
             setattr(run_output, plot, lambda *_, **__: "<svg/>")
-        death.await_in(out)
+        fate.await_in(out)
         sys.exit(command(run.main, run.Config, [*flags, "--out", str(out)]))
 
 
@@ -103,14 +103,25 @@ def _server() -> ForkServerContext:
     return context
 
 
-def _ended(flags: tuple[str, ...], out: Path, death: Death) -> bool:
-    """Whether it came to its end; False if it was killed. Anything else is an error."""
-    process = _server().Process(target=_child, args=(flags, out, death))
+class Fate(Protocol):
+    """What becomes of a process, and when."""
+
+    def await_in(self, folder: Path) -> None: ...
+
+
+def exit_code(flags: tuple[str, ...], out: Path, fate: Fate) -> int | None:
+    process = _server().Process(target=_child, args=(flags, out, fate))
     process.start()
     process.join()
-    if process.exitcode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"exit code {process.exitcode}:\n{out.with_suffix('.log').read_text()}")
-    return process.exitcode == 0
+    return process.exitcode
+
+
+def _ended(flags: tuple[str, ...], out: Path, death: Death) -> bool:
+    """Whether it came to its end; False if it was killed. Anything else is an error."""
+    code = exit_code(flags, out, death)
+    if code not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"exit code {code}:\n{out.with_suffix('.log').read_text()}")
+    return code == 0
 
 
 @dataclass
@@ -170,16 +181,16 @@ def killed_run(material: Material, case: str, out: Path, random: Random) -> int:
     whole = material.undisturbed(case)
     deaths = _deaths(random, whole.took_s)
     kills = 0
-    while kills < KILLS_PER_RUN and not _ended(_again(material, case, out), out, next(deaths)):
+    while kills < KILLS_PER_RUN and not _ended(again(material, case, out), out, next(deaths)):
         kills += 1
-    assert kills < KILLS_PER_RUN or _ended(_again(material, case, out), out, Death())
+    assert kills < KILLS_PER_RUN or _ended(again(material, case, out), out, Death())
     left = left_in(out)
     for what, wanted in whole.left.items():
         assert left[what] == wanted, f"{case}: {what} is not that of a run that nobody stopped"
     return kills
 
 
-def _again(material: Material, case: str, out: Path) -> tuple[str, ...]:
+def again(material: Material, case: str, out: Path) -> tuple[str, ...]:
     """What a user types next: --resume as soon as there is something to resume."""
     begun = (out / "journal").exists()
     return ("--resume", "--no-report") if begun else material.flags(case)

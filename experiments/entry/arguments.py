@@ -25,6 +25,8 @@ C = TypeVar("C")
 
 _HELP = ("For full helptext", "Argument helptext")  # where the parser's message ends
 _RULES = ConstructorRegistry()
+_MOST_LETTERS = 4096
+"""As many as a path may have."""
 
 
 def parse(
@@ -36,6 +38,9 @@ def parse(
     of those that the dataclass has as ``NAMED``: a model, then a machine.
     """
     words = _spelled_out(config, sys.argv[1:] if argv is None else argv)
+    longest = max(map(len, words), default=0)
+    if longest > _MOST_LETTERS:  # which the parser would compare with every flag, letter by letter
+        raise ValueError(f"a word must have at most {_MOST_LETTERS} letters; one has {longest}")
     parsed = _parsed(config, words, prog or typed_command())
     return parsed.typed(typed(words)) if isinstance(parsed, Particular) else parsed
 

@@ -1,0 +1,53 @@
+# pyright: reportUnknownMemberType=false
+"""What narrow formats cost in accuracy: every run before and after, side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from analysis.plots.style import BLUE, COLUMN_IN, GREY, ORANGE, new_figure, styled
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A run's accuracies: of a base in one format, with its classes' prototypes, and trained."""
+
+    dtype: str
+    seed: int
+    before: float
+    after: float
+
+
+@styled
+def accuracies(judged: Sequence[Judged], *, chance: float) -> Figure:
+    """A mark per run, a column per format; open ones are of the base before training."""
+    formats = list(dict.fromkeys(one.dtype for one in judged))
+    seeds = max(one.seed for one in judged) + 1
+    figure = new_figure(COLUMN_IN, 2.2)
+    axes = figure.add_subplot()
+    for column, dtype in enumerate(formats):
+        own = [one for one in judged if one.dtype == dtype]
+        at = [column + 0.5 * (one.seed + 0.5) / seeds - 0.25 for one in own]
+        before, after = "before" if not column else None, "after" if not column else None
+        axes.plot(
+            at,
+            [one.before for one in own],
+            mfc="none",
+            mec=GREY,
+            label=before,
+            ls="none",
+            marker="o",
+            ms=4.0,
+        )
+        axes.plot(
+            at, [one.after for one in own], color=BLUE, label=after, ls="none", marker="o", ms=4.0
+        )
+        mean = sum(one.after for one in own) / len(own)
+        axes.plot([column - 0.3, column + 0.3], [mean, mean], color=ORANGE, lw=1.0)
+    axes.axhline(chance, color=GREY, lw=0.8, ls=":", label="chance")
+    axes.set_xticks(range(len(formats)), formats)
+    axes.set_ylim(0.0, 1.0)
+    axes.set_ylabel("held-out accuracy")
+    axes.legend(loc="lower right")
+    return figure

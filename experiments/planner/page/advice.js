@@ -1,0 +1,41 @@
+// What to change first: other positions of the sliders, each looked up, those that gain most.
+
+const WORTH = 1.02; // gain from which on a change is worth telling, as in the engine
+const MOST = 4;
+
+/** Changes of what is chosen, in words; not all of them help. */
+function changesOf(model, state, answer) {
+  const changes = [];
+  const change = (words, values) => changes.push({ words, state: { ...state, ...values } });
+  for (const load of [state.load + 1, LOADS - 1]) {
+    if (load < LOADS && load > state.load) change(`${STORED.microbatches[load]} microbatches per step`, { load });
+  }
+  if (state.trains === "all") change("train adapters only", { trains: "adapters" });
+  for (const storage of ["int8", "int4"]) {
+    if (state.trains === "adapters" && storage !== state.storage) change(`store blocks as ${storage}`, { storage });
+  }
+  if (state.load > 0) change("1 microbatch per step", { load: 0 });
+  if (!state.drive) change("let weights stay on a drive", { drive: true });
+  const next = nextMemory(answer);
+  if (next !== null) change(`${next} GiB on the card`, { device: next });
+  change("a link twice as fast", { link: state.link * 2 });
+  return changes;
+}
+
+/** Whole GiB with which the card has room for a faster plan, the best that there is. */
+function nextMemory(answer) {
+  const faster = answer.front.filter((point) => point.device > answer.have[0] && point.tokensPerS > answer.tokensPerS * WORTH);
+  return faster.length ? Math.ceil(faster.at(-1).device / GIB) : null;
+}
+
+/** The changes that fit and gain most; where nothing fits, those that do. */
+function adviceOf(model, state, answer) {
+  return changesOf(model, state, answer)
+    .map((change) => ({ ...change, answer: answerOf(model, change.state) }))
+    .filter((change) => change.answer.fits)
+    .map((change) => ({ ...change, factor: change.answer.tokensPerS / answer.tokensPerS }))
+    .filter((change) => !answer.fits || change.factor > WORTH)
+    .sort((a, b) => b.factor - a.factor)
+    .filter((change, i, all) => all.findIndex((other) => other.words === change.words) === i)
+    .slice(0, MOST);
+}

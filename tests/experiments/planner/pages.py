@@ -1,0 +1,35 @@
+"""A small page for the tests: two models on three machines, made once."""
+
+import re
+from functools import cache
+
+from experiments.planner.document import page
+from experiments.planner.stored import stored_machines, stored_model
+from experiments.planner.tables import Table, tables
+from zo2sim.machines.file import named
+from zo2sim.models.presets import resolve, resolve_config
+
+MODELS = ("opt-125m", "opt-6.7b")
+MACHINES = tuple(map(named, ("rtx-3060-12gb", "a100-pcie-80gb", "rtx-4090-24gb")))
+DATE = "2026-01-01"
+
+
+@cache
+def small_page(*, served: bool = False) -> str:
+    """The text of the file."""
+    machines = list(stored_machines(MACHINES))
+    models = [stored_model(resolve(name), MACHINES, resolve_config(name)) for name in MODELS]
+    return page(machines, models, served=served, date=DATE)
+
+
+@cache
+def small_tables() -> tuple[Table, ...]:
+    """All formats of the first model."""
+    return tuple(tables(resolve(MODELS[0]), MACHINES))
+
+
+def element(text: str, start: str, end: str) -> str:
+    """What stands between two marks."""
+    found = re.search(re.escape(start) + "(.*?)" + re.escape(end), text, re.DOTALL)
+    assert found is not None, start
+    return found[1]

@@ -1,0 +1,39 @@
+"""`page` writes one file, `serve` listens until it is interrupted."""
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from experiments import page
+from tests import ROOT
+from tests.commands import call
+
+CARD = "rtx-4090-24gb"
+
+
+def test_a_page_is_written(tmp_path: Path):
+    out = tmp_path / "page.html"
+    found = call(page, "--models", "opt-125m", "--machines", CARD, "--out", str(out))
+    assert found.code == 0
+    assert re.fullmatch(rf"{out}: 1 model on 1 machine, 0\.\d+ MB\n", found.out)
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_an_unknown_model_is_refused_before_anything_is_predicted(tmp_path: Path):
+    found = call(page, "--models", "opt-125n", "--out", str(tmp_path / "page.html"))
+    assert found.code == 2
+    assert "did you mean opt-125m" in found.complaint
+
+
+def test_the_server_says_its_address_and_ends_when_interrupted():
+    words = [sys.executable, "-m", "experiments.serve", "--port", "0", "--machines", CARD]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        address = running.stdout.readline().split()[0]
+        with urllib.request.urlopen(address, timeout=60) as response:
+            assert "zo2sim planner" in response.read().decode()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=60) == 0

@@ -1,0 +1,70 @@
+"""Ends of a step that are proved: the simulated step lies between them, and mostly on both."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.calibrated import calibrated_host
+from zo2sim.dtypes import Dtype
+from zo2sim.machines.file import named
+from zo2sim.models.presets import resolve
+from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.predict.case import Case
+from zo2sim.predict.enclosure import Enclosure, enclosures
+from zo2sim.predict.predict import Prediction, predict
+from zo2sim.simulate.bounds import DEPENDENCIES
+
+MODEL = resolve("opt-125m")
+LOADS = (1, 4)
+MACHINES = tuple(map(named, ("a100-pcie-80gb", "rtx-4090-24gb", "gh200-96gb", "t4-16gb")))
+PLANS = (
+    Plan(policy=Policy.RESIDENT),
+    Plan(num_slots=1),
+    Plan(),
+    Plan(resident_blocks=6, scratch_copies=2),
+    Plan(write_back_every=2, num_slots=3),
+    Plan(tier="nvme"),
+    Plan(tier="nvme", num_slots=1),
+)
+ADAPTERS = Recipe(trainable="lora:4", storage_dtype=Dtype.INT4)
+RECIPES = (Recipe(), ADAPTERS)
+
+
+def found(recipe: Recipe) -> list[Enclosure]:
+    return list(enclosures(MODEL, recipe, PLANS, MACHINES, LOADS))
+
+
+def simulated(recipe: Recipe, plan: Plan, machine: int, load: int) -> Prediction:
+    more = replace(recipe, microbatches=LOADS[load])
+    return predict(Case(model=MODEL, machine=MACHINES[machine], plan=plan, recipe=more))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_simulated_step_lies_between_the_ends(recipe: Recipe):
+    for plan, enclosure in zip(PLANS, found(recipe), strict=True):
+        for place in np.ndindex(enclosure.lower_s.shape):
+            step_s = simulated(recipe, plan, *place).step_s
+            assert enclosure.lower_s[place] <= step_s * (1 + 1e-9), (plan, place)
+            assert step_s <= enclosure.upper_s[place] * (1 + 1e-9), (plan, place)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_limits_are_those_of_the_bound(recipe: Recipe):
+    for plan, enclosure in zip(PLANS, found(recipe), strict=True):
+        for place in np.ndindex(enclosure.lower_s.shape):
+            limits = simulated(recipe, plan, *place).bound.limits_s
+            for name, seconds in limits.items():
+                if name != DEPENDENCIES:
+                    assert enclosure.limits_s[name][place] == pytest.approx(seconds)
+
+
+def test_the_ends_meet_where_nothing_contends():
+    resident, single, *_ = found(Recipe())
+    np.testing.assert_allclose(resident.lower_s, resident.upper_s)
+    np.testing.assert_allclose(single.lower_s[:2], single.upper_s[:2])
+
+
+def test_a_host_that_computes_is_refused():
+    with pytest.raises(ValueError, match=r"must have a card; .* computes on its cores"):
+        next(enclosures(MODEL, Recipe(), PLANS, [calibrated_host()], LOADS))

@@ -1,0 +1,161 @@
+"""Traces as PyTorch's profiler writes them, read by the tool that people read those with."""
+
+import json
+import logging
+from collections import Counter, defaultdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.machines import costs, rates
+from zo2sim.machines.file import named
+from zo2sim.models.presets import preset
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.policies import Shape, build
+from zo2sim.predict.case import Case
+from zo2sim.predict.predict import Prediction, predict
+from zo2sim.schedule.ops import Stream
+from zo2sim.simulate.events import simulate
+from zo2sim.simulate.kineto import kineto_json
+from zo2sim.simulate.trace import Trace, Window, breakdown
+
+POINT = 0.01
+
+
+def written(trace: Trace, **options: Any) -> dict[str, Any]:
+    return json.loads(kineto_json(trace, name="run", metadata={"commit": "0123abc"}, **options))
+
+
+def slices(document: dict[str, Any], category: str) -> list[dict[str, Any]]:
+    return [e for e in document["traceEvents"] if e["ph"] == "X" and e["cat"] == category]
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    program = build(Shape(num_blocks=3), Plan(), Recipe())
+    return simulate(program, costs(h2d=3, forward=4, d2h=2, loss=1), rates(), periods=3)
+
+
+def test_an_operation_on_the_device_correlates_with_one_launch(trace: Trace):
+    document = written(trace)
+    launches = Counter(e["args"]["correlation"] for e in slices(document, "cuda_runtime"))
+    works = [*slices(document, "kernel"), *slices(document, "gpu_memcpy")]
+    assert launches == Counter(e["args"]["correlation"] for e in works)
+    assert set(launches.values()) == {1}
+
+
+def test_a_launch_comes_before_what_it_launches(trace: Trace):
+    document = written(trace)
+    at = {e["args"]["correlation"]: e["ts"] for e in slices(document, "cuda_runtime")}
+    works = [*slices(document, "kernel"), *slices(document, "gpu_memcpy")]
+    assert all(at[e["args"]["correlation"]] < e["ts"] for e in works)
+
+
+def test_slices_of_a_stream_are_whole_microseconds_and_never_overlap(trace: Trace):
+    ends: defaultdict[int, int] = defaultdict(int)
+    for event in [*slices(written(trace), "kernel"), *slices(written(trace), "gpu_memcpy")]:
+        assert all(isinstance(event[key], int) for key in ("ts", "dur"))
+        assert event["ts"] >= ends[event["tid"]]
+        ends[event["tid"]] = event["ts"] + event["dur"]
+
+
+def test_a_step_lasts_from_loss_to_loss(trace: Trace):
+    steps = slices(written(trace), "user_annotation")
+    assert [e["name"] for e in steps] == ["ProfilerStep#0", "ProfilerStep#1", "ProfilerStep#2"]
+    assert [e["ts"] + e["dur"] for e in steps] == [1 + 1e6 * end_s for end_s in trace.losses_s]
+
+
+def test_a_copy_bears_its_bytes_where_they_are_known(trace: Trace):
+    (copy, *_) = slices(written(trace, copied_bytes={"H0": 6e9}), "gpu_memcpy")
+    assert copy["name"] == "Memcpy HtoD (Pinned -> Device)"
+    assert (copy["args"]["bytes"], copy["args"]["memory bandwidth (GB/s)"]) == (6e9, 2.0)
+    (untold, *_) = slices(written(trace), "gpu_memcpy")
+    assert "bytes" not in untold["args"]
+
+
+# Holistic Trace Analysis
+
+
+@pytest.fixture(scope="module")
+def prediction() -> Prediction:
+    model, machine = preset("opt-1.3b"), named("rtx-4090-24gb")
+    return predict(Case(model=model, machine=machine, plan=Plan(), recipe=Recipe()))
+
+
+@pytest.fixture(scope="module")
+def analysis(prediction: Prediction, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    hta = pytest.importorskip("hta.trace_analysis", reason="HolisticTraceAnalysis is not installed")
+    file = tmp_path_factory.mktemp("traces") / "trace.json"
+    text = kineto_json(
+        prediction.trace, name="run", metadata={}, copied_bytes=prediction.copied_bytes
+    )
+    file.write_text(text)
+    logging.getLogger("hta").setLevel(logging.ERROR)
+    return hta.TraceAnalysis(trace_files={0: str(file)}, trace_dir=str(file.parent))
+
+
+@pytest.fixture(scope="module")
+def window(prediction: Prediction) -> Window:
+    """What it looks at: all steps but the last."""
+    return Window(0.0, prediction.trace.losses_s[-2])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_finds_the_same_busy_share(analysis: Any, prediction: Prediction, window: Window):
+    found = analysis.get_temporal_breakdown(visualize=False).iloc[0]
+    own = breakdown(prediction.trace, window)
+    computing = own.busy_s[Stream.COMPUTE] / own.length_s
+    assert found["compute_time_pctg"] / 100 == pytest.approx(computing, abs=POINT)
+    assert found["idle_time_pctg"] / 100 == pytest.approx(own.bubble_s / own.length_s, abs=POINT)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_finds_the_same_exposed_share(analysis: Any, prediction: Prediction, window: Window):
+    kinds, _ = analysis.get_gpu_kernel_breakdown(visualize=False)
+    shares = dict(zip(kinds["kernel_type"], kinds["percentage"] / 100, strict=True))
+    own = breakdown(prediction.trace, window)
+    busy_s = own.length_s - own.bubble_s
+    assert shares["MEMORY"] == pytest.approx(own.exposed_s / busy_s, abs=POINT)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_finds_the_bandwidth_that_was_predicted(analysis: Any, prediction: Prediction):
+    """Of both ways; where one copy follows another within its rounding, it sums the two."""
+    series = analysis.get_memory_bw_time_series()[0]
+    found = series["memory_bw_gbps"][series["memory_bw_gbps"] > 0.0]
+    copies = [s for s in prediction.trace.spans if s.op.name in prediction.copied_bytes]
+    own = [prediction.copied_bytes[s.op.name] / s.duration_s / 1e9 for s in copies if s.duration_s]
+    assert found.median() == pytest.approx(median(own), rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a: a.get_idle_time_breakdown(visualize=False)[0],
+        lambda a: a.get_comm_comp_overlap(visualize=False),
+        lambda a: a.get_cuda_kernel_launch_stats(visualize=False)[0],
+        lambda a: a.get_queue_length_summary(),
+    ],
+    ids=["idle time", "overlap", "launches", "queue lengths"],
+)
+def test_its_other_calls_answer(analysis: Any, call: Any):
+    found: pd.DataFrame = call(analysis)
+    assert len(found) > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_queues_are_never_shorter_than_nothing(analysis: Any):
+    lengths = analysis.get_queue_length_summary()["queue_length"]
+    assert (lengths["min"] >= 0).all()
+    assert (lengths["max"] > 0).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_adds_its_counters(analysis: Any, tmp_path: Path):
+    analysis.generate_trace_with_counters(output_suffix="_counted")
+    (file,) = Path(analysis.t.trace_path).glob("*_counted*")
+    assert file.stat().st_size > 0

@@ -1,0 +1,85 @@
+"""Who has what of several devices: units, lanes and slices. Pure arithmetic.
+
+On a `ring` a unit belongs to one device, and lanes go round in groups. `whole` and `sliced` deal
+lanes instead: every device takes some of them through every unit.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+from zo2sim.plan.choices import Plan
+
+Number = Any
+"""A whole number, or an array with one value per plan."""
+
+SLICE_ELEMENTS = 128
+"""Slices are cut at multiples of so many elements of a block's flat buffer: what a call of the
+noise generator draws is never divided, so bits do not depend on the number of devices."""
+
+
+def owner(unit: int, devices: int) -> int:
+    """The device of a unit on a ring; the head and the tail are where the loss is."""
+    return max(unit, 0) % devices
+
+
+def cuts(elements: int, devices: int) -> tuple[range, ...]:
+    """The elements of a flat buffer in each device's slice; of few elements some have none."""
+    rows = -(-elements // SLICE_ELEMENTS)
+    ends = [min(elements, rows * d // devices * SLICE_ELEMENTS) for d in range(devices + 1)]
+    return tuple(map(range, ends[:-1], ends[1:]))
+
+
+class Group(NamedTuple):
+    """Lanes that go together: one sign's or both, of one part of the microbatches.
+
+    ``device`` runs them in every unit; None on a ring, where the unit's does.
+    """
+
+    number: int
+    lanes: str
+    part: int
+    device: int | None
+
+    def among(self, lanes: str) -> str:
+        """Which of ``lanes`` it runs; unperturbed ones go with W+."""
+        if lanes == "0":
+            return lanes if "+" in self.lanes else ""
+        return "".join(sign for sign in self.lanes if sign in lanes)
+
+
+def groups(plan: Plan) -> tuple[Group, ...]:
+    """All lanes of a step, once: signs apart where that divides them, W+ first.
+
+    One device runs both signs of a unit at once. So does each of an odd number of devices that take
+    every unit, as they share microbatches alone.
+    """
+    return _groups(plan.placement == "ring", plan.devices, plan.lane_parts)
+
+
+@cache
+def _groups(ring: bool, devices: int, parts: int) -> tuple[Group, ...]:
+    apart = devices > 1 if ring else devices % 2 == 0
+    pairs = [(lanes, part) for lanes in (("+", "-") if apart else ("+-",)) for part in range(parts)]
+    return tuple(
+        Group(number, lanes, part, None if ring else number)
+        for number, (lanes, part) in enumerate(pairs)
+    )
+
+
+def builds(plan: Plan, group: int, lanes: str) -> str:
+    """The signs whose W a group's forward builds: its own, if it comes first on its device.
+
+    With two scratch copies the first one builds both; who builds none finds W in scratch.
+    """
+    both = plan.scratch_copies == 2 and plan.policy.traits.dual and lanes != "0"
+    own = groups(plan)[group]
+    if own.device is not None or own.lanes == "+-":
+        return lanes
+    if own.part or (both and lanes == "-"):
+        return ""
+    return "+-" if both else lanes
+
+
+def microbatches(part: int, parts: int, count: Number) -> tuple[Number, Number]:
+    """A part's microbatches, from the first to the one after the last."""
+    return count * part // parts, count * (part + 1) // parts

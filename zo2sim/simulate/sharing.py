@@ -1,0 +1,87 @@
+"""What several devices share on their way to the host: pools, and what an operation draws of each.
+
+A pool is the two directions of a device's link, those of an uplink that others are behind, too, the
+memory of a socket, and the one interpreter that launches for all. The two directions of a link or
+an uplink are slower together than each alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from zo2sim.schedule.ops import BufferSpace, Kind, Op, Stream
+from zo2sim.simulate.work import Resource, Sharing, Work
+
+
+class Shared(StrEnum):
+    """Kinds of pools."""
+
+    LINK = "link"
+    UPLINK = "uplink"
+    DRAM = "dram"
+    ISSUE = "issue"
+
+
+class Pool(NamedTuple):
+    """One of a kind; a link and an uplink have a pool for each way."""
+
+    kind: Shared
+    number: int = 0
+    up: bool = True
+
+
+def draws(op: Op, work: Work, sharing: Sharing) -> dict[Pool, float]:
+    """How much the whole operation takes of every pool, above 0."""
+    found: dict[Pool, float] = {}
+    for pool, amount in _draws(op, work, sharing):
+        if amount > 0.0:
+            found[pool] = found.get(pool, 0.0) + amount
+    return found
+
+
+def capacities(used: Iterable[Pool], sharing: Sharing) -> dict[Pool, float]:
+    """What every pool that is used gives per second; of a link, a way has less where the other
+    one is used, too."""
+    busy = {*used}
+    return {pool: _capacity(pool, sharing, both=other_way(pool) in busy) for pool in busy}
+
+
+def other_way(pool: Pool) -> Pool:
+    """The same link or uplink in the other direction."""
+    return pool._replace(up=not pool.up)
+
+
+def sender(op: Op) -> int:
+    """The device that bytes come down from: of a copy between devices the other one's."""
+    if op.kind is not Kind.SEND:
+        return op.device
+    return next(b.device for b in op.reads if b.space is BufferSpace.ACTIVATIONS)
+
+
+def _capacity(pool: Pool, sharing: Sharing, *, both: bool) -> float:
+    match pool.kind:
+        case Shared.LINK:
+            return sharing.link.of(up=pool.up, both=both)
+        case Shared.UPLINK:
+            return sharing.uplink.of(up=pool.up, both=both)
+        case Shared.DRAM:
+            return sharing.socket_dram
+        case Shared.ISSUE:
+            return 1.0
+
+
+def _draws(op: Op, work: Work, sharing: Sharing) -> Iterator[tuple[Pool, float]]:
+    amounts = {resource: float(amount) for resource, amount in work.amounts.items()}
+    ways = ((Resource.LINK_H2D, op.device), (Resource.LINK_D2H, sender(op)))
+    for resource, device in ways:
+        nbytes, up = amounts.get(resource, 0.0), resource is Resource.LINK_H2D
+        yield Pool(Shared.LINK, device, up), nbytes
+        if sharing.uplinks.count(sharing.uplinks[device]) > 1:
+            yield Pool(Shared.UPLINK, sharing.uplinks[device], up), nbytes
+    sockets = (sharing.sockets[op.device],) if op.stream in _OF_DEVICE else {*sharing.sockets}
+    for socket in sockets:  # what the host does, it does to blocks that all sockets have
+        yield Pool(Shared.DRAM, socket), amounts.get(Resource.DRAM, 0.0) / len(sockets)
+    yield Pool(Shared.ISSUE), amounts.get(Resource.ISSUE, 0.0)
+
+
+_OF_DEVICE = frozenset((Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.PEER))
