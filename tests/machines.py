@@ -1,6 +1,7 @@
 """Machines of integers: costs and rates that can be followed by hand."""
 
 from collections.abc import Callable
+from typing import Any
 
 from zo2sim.schedule.ops import Kind, Op
 from zo2sim.simulate.work import Rates, Resource, Work
@@ -8,7 +9,7 @@ from zo2sim.simulate.work import Rates, Resource, Work
 
 def rates(**changes: float) -> Rates:
     """Every rate is 1, DRAM is never short, and both directions of the link go at full speed."""
-    base: dict[str, float] = {
+    base: dict[str, Any] = {
         "link_h2d": 1,
         "link_d2h": 1,
         "both_h2d": 1,

@@ -13,7 +13,7 @@ from typing import Any
 
 from zo2sim import predict as _predict
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ASKED = ("tune", "verify")
 _FACADE = "zo2sim.facade"

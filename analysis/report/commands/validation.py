@@ -67,7 +67,7 @@ def validation_document(found: Findings, *, provenance: Mapping[str, str]) -> Do
         sections.append(memory_section(found.memory))
     if found.has_residuals:
         sections.append(Section("Residuals of calibration", (*_residuals(),)))
-    sections.append(trust_section({"these steps": found.grounds | _held_out(found.scores)}))
+    sections.append(trust_section({"these steps": {**found.grounds, **_held_out(found.scores)}}))
     return Document(
         title="Predicted and measured steps of configurations that calibration never saw",
         abstract=(_abstract(found.scores),),

@@ -26,7 +26,10 @@ BASE = torch.arange(4 * 6 * 8, dtype=torch.float32).view(4, 6, 8)
     ids=lambda t: f"{t.dtype}{tuple(t.stride())}+{t.storage_offset()}",
 )
 def test_values_strides_and_alignment_stay(tensor: Tensor):
-    there = brought(tensor, CPU, lambda target, source: target.copy_(source))
+    def copy(target: Tensor, source: Tensor) -> None:
+        target.copy_(source)
+
+    there = brought(tensor, CPU, copy)
     assert torch.equal(there, tensor)
     assert (there.dtype, there.stride()) == (tensor.dtype, tensor.stride())
     if tensor.numel():

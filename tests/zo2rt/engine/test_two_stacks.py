@@ -149,7 +149,7 @@ def llava() -> tuple[nn.Module, dict[str, Tensor]]:
 @pytest.mark.parametrize(
     ("make", "number"),
     [(bart, 5), (whisper, 5), (deberta, 3), (electra, 3), (distilbert, 3), (llava, 5)],
-    ids=str,
+    ids=("bart", "whisper", "deberta", "electra", "distilbert", "llava"),
 )
 def test_every_stack_that_runs_is_streamed(
     make: Callable[[], tuple[nn.Module, dict[str, Tensor]]], number: int

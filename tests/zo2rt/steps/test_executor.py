@@ -6,10 +6,10 @@ import weakref
 import pytest
 
 from zo2rt.backends import Event, VirtualBackend
+from zo2rt.backends.tracks import Where
 from zo2rt.steps.executor import Executor
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
-from zo2sim.schedule.ops import Stream
 from zo2sim.schedule.unroll import unroll
 
 
@@ -20,8 +20,8 @@ class Counted(VirtualBackend):
         super().__init__()
         self.events: weakref.WeakSet[Event] = weakref.WeakSet()
 
-    def record(self, stream: Stream, event: Event | None = None) -> Event:
-        made = super().record(stream, event)
+    def record(self, track: Where, event: Event | None = None) -> Event:
+        made = super().record(track, event)
         self.events.add(made)
         return made
 

@@ -193,7 +193,7 @@ def test_the_turnaround_follows_the_loss_unless_a_trip_of_updates_hides_it():
         "cpu.turnaround_lane_s": 2,
     }
     seldom = gap(case(Plan(write_back_every=2)).cost.setting, Kind.LOSS)
-    assert seldom == after_loss | {"cpu.turnaround_operation_s": 14.5}  # half of the offloads
+    assert seldom == {**after_loss, "cpu.turnaround_operation_s": 14.5}  # half of the offloads
     assert gap(case(Plan(policy=Policy.DUAL)).cost.setting, Kind.LOSS) == {"cpu.gap_s": 1}
     assert gap(case().cost.setting, Kind.FORWARD) == {"cpu.gap_s": 1}
 

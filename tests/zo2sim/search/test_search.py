@@ -1,6 +1,7 @@
 """The search agrees with trying every plan: the best one, the bound, the front, the memory."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -166,7 +167,9 @@ def placed_cases(draw: st.DrawFn) -> Case:
         scratch_copies=draw(st.integers(1, 2)),
         tier=draw(st.sampled_from(("ram", "ram" if on_host else "nvme"))),
         pinning=draw(st.sampled_from(("exact", "rounded", "pageable"))),
-        **{name: draw(st.booleans()) if mine else True for name in switches},
+        **cast(
+            "dict[str, Any]", {name: draw(st.booleans()) if mine else True for name in switches}
+        ),
     )
     recipe = Recipe(
         sequence=64,
