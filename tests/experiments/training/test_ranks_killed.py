@@ -3,7 +3,7 @@
 from tests.experiments.training.ranks_killed import main
 from tests.thorough import examples
 
-KILLS = examples(30)
+KILLS = examples(20)
 
 
 def test_a_run_whose_ranks_are_killed_ends_as_one_left_alone():

@@ -12,7 +12,7 @@ from tests.commands import call
 from tests.experiments.training.run_ranks import free_port, runs
 from tests.tiny_causal import save
 from tests.zo2rt.exchange.company import Company, company
-from tests.zo2rt.exchange.rank_jobs import journal_digest
+from tests.zo2rt.exchange.rank_jobs import digests
 
 SMALL = (
     *("--steps", "6", "--eval-every", "3", "--save-every", "2", "--lr", "1e-3", "--batch", "2"),
@@ -57,7 +57,7 @@ def test_ranks_begin_and_go_on_with_a_run_of_one_process(
     assert [shared[e["step"]] for e in evaluations(one)] == evaluations(one)
     summaries = [json.loads((out / "summary.json").read_text()) for out in (one, all_)]
     assert summaries[0]["weights_sha256"] == summaries[1]["weights_sha256"]
-    assert journal_digest(all_ / "model") == journal_digest(one / "model")
+    assert digests(all_ / "model") == digests(one / "model")
 
 
 def test_what_rank_0_refuses_ends_the_others_without_a_word(

@@ -97,7 +97,7 @@ class Company:
 @cache
 def server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.zo2rt.exchange.rank_jobs"])
+    context.set_forkserver_preload(["tests.zo2rt.exchange.warm"])
     return context
 
 

@@ -106,12 +106,14 @@ def train(exchange: Exchange, task: Task, save_every: int = 3, blind: bool = Fal
 def _train(exchange: Exchange, task: Task, loss_fn: Any, save_every: int = 3) -> Left:
     losses: tuple[float, ...] = ()
     with opened(exchange, task, loss_fn) as (model, engine):
-        while engine.num_steps < task.steps:
+        while True:
             step = engine.num_steps
+            if task.folder is not None and step and step % save_every == 0:
+                engine.snapshot()  # due where a killed run begins, too
+            if step >= task.steps:
+                break
             engine.step(data(task, step), lr=task.optimizer.lr / (1 + step))
             losses = engine.record.losses
-            if task.folder is not None and engine.num_steps % save_every == 0:
-                engine.snapshot()
         evaluation = engine.evaluate(data(task, 0))
         steps = engine.num_steps
     return Left(steps, weights_digest(dict(model.named_parameters())), losses, evaluation)
@@ -122,12 +124,12 @@ def alone(task: Task) -> Left:
     return train(ALONE, task)
 
 
-def journal_digest(folder: Path) -> str:
-    """Over the files of a run's folder, name by name."""
-    total = sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        total.update(str(path.relative_to(folder)).encode() + path.read_bytes())
-    return total.hexdigest()
+def digests(folder: Path) -> dict[str, str]:
+    """Of every file of a run's folder, by name."""
+    return {
+        str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(p for p in folder.rglob("*") if p.is_file())
+    }
 
 
 def nan_on_rank(exchange: Exchange, task: Task, rank: int) -> Left:

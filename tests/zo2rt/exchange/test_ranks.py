@@ -21,7 +21,7 @@ from tests.zo2rt.exchange.rank_jobs import (
     alone,
     cores,
     differ,
-    journal_digest,
+    digests,
     nan_on_rank,
     raise_on_rank,
     train,
@@ -60,7 +60,7 @@ def test_ranks_leave_the_files_and_weights_of_one_process(
     task = Task(plan, how, tmp_path / "one")
     one = alone(task)
     assert ranks.does(train, task.within(tmp_path / "all"), size=size) == [one] * size
-    assert journal_digest(tmp_path / "all") == journal_digest(tmp_path / "one")
+    assert digests(tmp_path / "all") == digests(tmp_path / "one")
 
 
 def test_in_place_every_rank_shifts_its_weights_as_one_process_does(ranks: Company):
@@ -80,7 +80,7 @@ def test_any_number_of_ranks_goes_on(ranks: Company, tmp_path: Path):
     for steps, size in ((2, 3), (4, 2), (8, 4)):
         ranks.does(train, replace(run, steps=steps), size=size)
     assert alone(run) == whole
-    assert journal_digest(tmp_path / "run") == journal_digest(tmp_path / "whole")
+    assert digests(tmp_path / "run") == digests(tmp_path / "whole")
 
 
 def test_a_rank_that_sees_no_folder_catches_up_from_the_records(ranks: Company, tmp_path: Path):
