@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -16,6 +18,8 @@ from zo2rt.checkpoint.hollow import hollow_out
 from zo2rt.checkpoint.keys import Keys
 from zo2rt.checkpoint.quantised import QUANTISED
 
+_SINCE = "5.24"
+"""The first version whose tables of names and files were compared with ``from_pretrained``."""
 _KEPT_BYTES = 32 << 20
 """So much may be read before the heap is trimmed: tensors that come and go between others leave
 several times the largest of them behind (245 instead of 72 MB of a model of 404)."""
@@ -36,6 +40,9 @@ class Checkpoint:
     """
 
     def __init__(self, kind: Any, folder: Path, dtype: torch.dtype) -> None:
+        here = transformers.__version__
+        if Version(here) < Version(_SINCE):
+            raise NotByShard(f"that takes transformers {_SINCE}; here is {here}")
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_LOCAL)
         if type(config).extra_files:
             raise NotByShard("some of its weights are in files of their own")

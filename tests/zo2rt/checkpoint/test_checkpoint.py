@@ -173,3 +173,11 @@ def test_codes_are_no_weights(tmp_path: Path):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"model\.norm\.weight must be of floating-point numbers"):
         Checkpoint(kind, folder, torch.float32)
+
+
+def test_an_older_transformers_loads_the_folder_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("transformers.__version__", "5.17.0")
+    with pytest.raises(NotByShard, match=r"that takes transformers 5\.24; here is 5\.17\.0"):
+        Checkpoint(AutoModelForCausalLM, tmp_path, torch.float32)
