@@ -2,17 +2,52 @@
 
 import json
 from math import isnan, nan
+from pathlib import Path
 
 import pytest
 
+from tests.families import build
+from tests.zo2rt.engine.engine_runs import OPTIMIZER, recipe
+from tests.zo2rt.engine.test_trainer import HOW, arguments
 from tests.zo2rt.exchange.company import company
 from tests.zo2rt.exchange.rank_jobs import gathers
+from zo2rt.engine.assembly import Settings
 from zo2rt.engine.shared_host import check_machines
-from zo2rt.exchange import ALONE, Patience
+from zo2rt.engine.trainer import ZerothOrderTrainer
+from zo2rt.exchange import ALONE, Exchange, Patience
 from zo2rt.exchange.message import Message
+from zo2rt.memory.room import UNLIMITED
+from zo2rt.optimizer import Objective
 from zo2sim.memory.account import DoesNotFit
+from zo2sim.plan.choices import Plan, Recipe
 
 GIB = 1 << 30
+
+
+class Silent(Exchange):
+    """One of several ranks, which says nothing."""
+
+    def gather(self, data: bytes, *, limit_s: float) -> tuple[bytes, ...]:
+        raise AssertionError("refused before anything is said")
+
+    def close(self) -> None:
+        """There is nobody."""
+
+
+def refused(size: int, plan: Plan, how: Recipe) -> str:
+    """Why ranks may not begin with it."""
+    settings = Settings(
+        plan=plan,
+        recipe=how,
+        objective=Objective(example={}),
+        optimizer=OPTIMIZER,
+        folder=None,
+        limit=UNLIMITED,
+        exchange=Silent(0, size, Patience()),
+    )
+    with pytest.raises(ValueError) as found:
+        settings.check()
+    return str(found.value)
 
 
 def test_losses_keep_their_bits():
@@ -52,6 +87,29 @@ def test_ranks_of_one_machine_share_its_memory():
         r"9\.00 GiB are free: 1\.00 GiB are missing; start fewer ranks there",
     ):
         check_machines([*ranks, ("host a", 3 * GIB, 10 * GIB)])
+
+
+def test_a_rank_without_a_lane_is_refused():
+    assert "has 2 (samples x 2 signs x microbatches); got 3 ranks; start 2" in refused(
+        3, Plan(), recipe()
+    )
+
+
+def test_several_devices_of_a_rank_are_refused():
+    found = refused(2, Plan(devices=2), recipe())
+    assert found.startswith("each of several ranks has one device, as no group of lanes on a ring")
+    assert "got 2 ranks with devices=2; start one rank, or use devices=1" in found
+
+
+def test_a_trainer_on_several_ranks_refuses_devices_when_it_is_made(tmp_path: Path):
+    with pytest.raises(ValueError, match="each of several ranks has one device"):
+        ZerothOrderTrainer(
+            build("opt"),
+            arguments(tmp_path),
+            plan=Plan(devices=2),
+            recipe=HOW,
+            exchange=Silent(0, 2, Patience()),
+        )
 
 
 def test_alone_nothing_is_sent():

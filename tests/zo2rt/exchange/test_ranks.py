@@ -186,19 +186,6 @@ def test_each_rank_has_cores_of_its_own(ranks: Company):
         assert len(one) == len(other) == len(own) // 2
 
 
-def test_several_devices_of_a_rank_are_refused_before_a_step(ranks: Company):
-    found = ranks.answers(train, Task(Plan(devices=2), HOW, None), size=2)
-    for error in found:
-        with pytest.raises(ValueError, match=r"each of several ranks has one device.*got 2 ranks"):
-            raise error
-
-
-def test_a_rank_without_a_lane_is_refused(ranks: Company):
-    found = ranks.answers(train, Task(Plan(), recipe(), None), size=3)
-    with pytest.raises(ValueError, match=r"has 2 \(samples.*got 3 ranks; start 2 at most"):
-        raise found[0]
-
-
 def test_a_run_that_is_another_ends_all_ranks(ranks: Company, tmp_path: Path):
     task = Task(Plan(), HOW, tmp_path)
     alone(task)
