@@ -65,7 +65,8 @@ class Gloo(Exchange):
             self._group: Any = ProcessGroupGloo(store, rank, size, once)
         except RuntimeError as error:
             self._group = None
-            raise RankGone(self._missing(), f"not all came within {once}: {_short(error)}") from error
+            what = f"not all came within {once}: {_short(error)}"
+            raise RankGone(self._missing(), what) from error
         store.set_timeout(timedelta(seconds=_SIGN_S))
 
     def gather(self, data: bytes, *, limit_s: float) -> tuple[bytes, ...]:
