@@ -4,14 +4,17 @@
     python -m experiments.run --against resident
     python -m experiments.run --model DIR --data reviews.jsonl --plan auto --steps 2000 --out runs/a
     python -m experiments.run --resume --out runs/a
+    torchrun --nproc-per-node 2 -m experiments.run --microbatches 2
 
 Without arguments it pre-trains a small model on text that comes with Python, and then teaches it
-to tell code from prose. A run that was stopped or killed goes on with --resume to the same bits.
+to tell code from prose. A run that was stopped or killed goes on with --resume to the same bits,
+with any number of ranks; rank 0 alone writes and prints.
 """
 
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ from analysis.report.wording import counted
 from experiments.answer.trust import summed, with_band
 from experiments.campaign.recorded_run import write_spec
 from experiments.case.sizes import show_bytes, show_seconds
-from experiments.cli import FAILED, Answer, claim, finish, run, write_json
+from experiments.cli import DONE, FAILED, Answer, claim, finish, run, write_json
 from experiments.folder import write as folder
 from experiments.folder.write import JOURNAL
 from experiments.screen import pairs
@@ -34,7 +37,7 @@ from experiments.training.history import History
 from experiments.training.observation import Observation, Observed
 from experiments.training.output import config_of, output
 from experiments.training.progress import counter, interruptible, progress, reader, watcher
-from experiments.training.result import Trained, TrainingRun, Watch
+from experiments.training.result import Reading, Trained, TrainingRun, Watch, unheard
 from experiments.training.settings import (
     PREDICTED_THREADS,
     Config,
@@ -44,7 +47,9 @@ from experiments.training.settings import (
 )
 from experiments.training.setup import Setup, prepare
 from experiments.training.tiny_model import PRETRAINING
+from experiments.training.together import followed, leading
 from zo2rt.backends.process import intra_op_threads
+from zo2rt.exchange import Exchange, FirstFailed, joined
 from zo2rt.journal import read, records_from, recovery
 from zo2rt.journal.durable import Disk
 from zo2rt.lock import one_writer
@@ -53,11 +58,19 @@ from zo2rt.memory.room import UNLIMITED
 
 
 def main(config: Config) -> int:
-    with one_writer(config.out):
-        return _run(config)
+    with joined() as exchange:
+        if exchange.rank > 0:
+            return _follow(exchange)
+        with ExitStack() as held:
+            with leading(exchange) as go:
+                held.enter_context(one_writer(config.out))
+                config, prepared = _begin(config)
+                go(config)
+            return _run(config, prepared, exchange)
 
 
-def _run(config: Config) -> int:
+def _begin(config: Config) -> tuple[Config, Setup]:
+    """All that is checked, made and written before the first step."""
     stored = config.out / "config.json"
     if config.resume:
         config = resumed(config, stored)
@@ -77,10 +90,30 @@ def _run(config: Config) -> int:
         check_data(config, stored, content["data"])
     claim(config.out, "run")
     write_json(str(stored), content)
+    return config, prepared
+
+
+def _run(config: Config, prepared: Setup, exchange: Exchange) -> int:
     with interruptible() as stopped:  # to the end: what is written of the run is whole
         with progress() as bar, intra_op_threads(config.num_threads):
-            found = _train(config, prepared, bar, stopped)
+            found = _train(config, prepared, exchange, bar, stopped)
         return _tell(config, prepared, *found)
+
+
+def _follow(exchange: Exchange) -> int:
+    """Another rank than the first: it computes, and says nothing unless it must."""
+    try:
+        config = followed(exchange)
+        prepared = prepare(config, lambda _: None)
+        with interruptible() as stopped, intra_op_threads(config.num_threads):
+            watch = Watch(show=lambda _: None, stopped=stopped)
+            for training in _training(config, prepared, exchange, unheard):
+                trained = training.run(prepared, lambda _: History(), lambda _: watch)
+                if trained.num_steps < config.steps:
+                    break
+    except FirstFailed:
+        return FAILED
+    return DONE
 
 
 def _tell(
@@ -124,11 +157,10 @@ def _spec(config: Config, prepared: Setup) -> RunSpec:
     )
 
 
-def _train(
-    config: Config, prepared: Setup, bar: Progress, stopped: Callable[[], bool]
-) -> tuple[Trained, Trained | None, Observed]:
-    """The run, the one that it is compared with, and what the machine did during the first."""
-    file, journal = config.out / "steps.jsonl", config.out / JOURNAL / recovery.JOURNAL
+def _training(
+    config: Config, prepared: Setup, exchange: Exchange, reading: Reading
+) -> list[TrainingRun]:
+    """The run, and the one that it is compared with, if there is one."""
     training = TrainingRun(
         backend=config.backend,
         own_core=config.num_threads == PREDICTED_THREADS,
@@ -138,8 +170,26 @@ def _train(
         blocks=config.blocks,
         folder=config.out,
         limit=config.limit,
-        reading=reader(bar),
+        exchange=exchange,
+        reading=reading,
     )
+    if config.reference is None:
+        return [training]
+    course = replace(config.course, snapshots=False)
+    kept: dict[str, Any] = {"course": course, "folder": None, "limit": UNLIMITED}
+    return [training, replace(training, plan=config.reference, **kept)]
+
+
+def _train(
+    config: Config,
+    prepared: Setup,
+    exchange: Exchange,
+    bar: Progress,
+    stopped: Callable[[], bool],
+) -> tuple[Trained, Trained | None, Observed]:
+    """The run, the one that it is compared with, and what the machine did during the first."""
+    file, journal = config.out / "steps.jsonl", config.out / JOURNAL / recovery.JOURNAL
+    training, *others = _training(config, prepared, exchange, reader(bar))
     observation = Observation(config.backend)
 
     def watching(title: str, done: int) -> Watch:
@@ -162,18 +212,11 @@ def _train(
             observing,
         )
     observed = observation.observed
-    if config.reference is None or stopped():
+    if not others or trained.num_steps < config.steps:
         return trained, None, observed
-    other = replace(
-        training,
-        plan=config.reference,
-        course=replace(config.course, snapshots=False),
-        folder=None,
-        limit=UNLIMITED,
-    )
     against = str(config.against)
-    reference = other.run(prepared, lambda _: History(), lambda _: watching(against, 0))
-    return trained, None if stopped() else reference, observed
+    reference = others[0].run(prepared, lambda _: History(), lambda _: watching(against, 0))
+    return trained, None if reference.num_steps < config.steps else reference, observed
 
 
 def _print(
@@ -215,7 +258,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     if summary["step_s"] is not None:
         on = f", on {counted(summary['threads'], 'thread')}" if summary["backend"] == "host" else ""
-        yield "step", show_seconds(summary["step_s"]) + on
+        of = f", on {summary['ranks']} ranks" if summary["ranks"] > 1 else ""
+        yield "step", show_seconds(summary["step_s"]) + on + of
         yield from _predicted(summary["predicted"], summary["backend"])
         yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"

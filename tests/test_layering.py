@@ -53,10 +53,11 @@ ARROWS = {
         "weights": "backends model noise",
         "data": "model noise",
         "journal": "model noise",
+        "exchange": "journal",
         "lanes": "backends model noise weights",
-        "steps": "backends journal lanes model noise weights",
+        "steps": "backends exchange journal lanes model noise weights",
         "memory": "backends model weights",
-        "engine": "backends checkpoint journal lanes memory model noise steps weights",
+        "engine": "backends checkpoint exchange journal lanes memory model noise steps weights",
         "measure": "backends engine model noise",
         "sampling": "",
         "tracing": "model",
@@ -169,6 +170,16 @@ def test_every_room_says_what_it_is_for():
 def test_only_the_simulator_knows_simpy():
     users = {named(path) for p in PACKAGES for path in sources(p) if "simpy" in imports(path)}
     assert users == {"zo2sim/simulate/events.py", "zo2sim/simulate/fabric.py"}
+
+
+def test_only_one_file_knows_torch_distributed():
+    users = {
+        named(path)
+        for p in PACKAGES
+        for path in sources(p)
+        if any(name.startswith("torch.distributed") for name in modules(path))
+    }
+    assert users == {"zo2rt/exchange/gloo.py"}
 
 
 def test_only_the_commands_parse_arguments_or_print():

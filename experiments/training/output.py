@@ -29,6 +29,7 @@ from zo2rt.steps.outcome import Outcome
 from zo2rt.weights.swallowed import told
 from zo2sim.plan.choices import Plan
 from zo2sim.plan.file import fields_of
+from zo2sim.predict.own_lanes import ranks_step
 from zo2sim.predict.predict import Prediction
 from zo2sim.simulate.trace import Trace, Window
 
@@ -120,7 +121,8 @@ def summary_of(
         "tokens_per_s": _median(_known(s.tokens_per_s for s in steps)),
         "step_s": _median(wall_s),
         "exposed_share": sum(exposed_s) / sum(wall_s) if wall_s else None,
-        "predicted": _predicted(prepared.prediction, config.num_threads),
+        "ranks": run.ranks,
+        "predicted": _predicted(prepared.prediction, config.num_threads, run.ranks),
         "device_bytes": run.device_bytes,
         "swallowed": run.swallowed,
         "swallowed_note": _swallowed(config, run),
@@ -139,18 +141,24 @@ def _devices(plan: Plan) -> dict[str, Any]:
     return {"devices": plan.devices, "placement": plan.placement, "lane_groups": plan.lane_groups}
 
 
-def _predicted(prediction: Prediction | None, num_threads: int) -> dict[str, Any] | None:
-    """The step as predicted, how far to trust that, and whether the run was one of its kind."""
-    if prediction is None:
+def _predicted(
+    prediction: Prediction | None, num_threads: int, ranks: int
+) -> dict[str, Any] | None:
+    """The step as predicted, how far to trust that, and whether the run was one of its kind.
+
+    Of several ranks the band is one process's, scaled.
+    """
+    if prediction is None or (ranks > 1 and prediction.case.recipe.perturbation == "in_place"):
         return None
+    part = 1.0 if ranks == 1 else 1.0 / ranks_step(prediction.case, ranks).speed_up
     trust = Trust.of(prediction)
     return {
         "machine": prediction.case.machine.name,
         "threads": PREDICTED_THREADS,
         "comparable": num_threads == PREDICTED_THREADS,
-        "step_s": prediction.step_s,
-        "low_s": trust.band.low_step_s,
-        "high_s": trust.band.high_step_s,
+        "step_s": part * prediction.step_s,
+        "low_s": part * trust.band.low_step_s,
+        "high_s": part * trust.band.high_step_s,
         **trust.words,
     }
 

@@ -18,11 +18,19 @@ from experiments.training.setup import Setup, opened
 from zo2rt.backends import Backend, StreamFailed
 from zo2rt.data.ranking import error_rate
 from zo2rt.engine.engine import Engine, MezoSgd, Objective, Room
+from zo2rt.exchange import ALONE, Exchange
 from zo2rt.model.loss import LossFn, model_loss
 from zo2rt.steps.outcome import Outcome, finite
 from zo2sim.plan.choices import Plan
 from zo2sim.simulate.trace import Trace
 from zo2sim.writing import writing
+
+Reading = Callable[[int, int], None]
+"""Hears of every tensor that is read how many bytes it has, and of how many in all."""
+
+
+def unheard(*_: int) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,7 @@ class Trained:
     divergence: str | None
     damaged: tuple[str, ...]
     trace: Trace
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +73,9 @@ class TrainingRun:
     blocks: str | None = None
     folder: Path | None = None
     limit: Room
-    reading: Callable[[int, int], None] = lambda *_: None
-    """Hears of every tensor that is read how many bytes it has, and of how many in all."""
+    exchange: Exchange = ALONE
+    """With the other ranks; rank 0 keeps the history, and writes."""
+    reading: Reading = unheard
 
     def run(
         self,
@@ -90,8 +100,9 @@ class TrainingRun:
             if self.folder is not None and engine.num_steps >= self.course.steps:
                 target = self.folder / "model"
                 engine.save(target)
-                with writing(target):
-                    loaded.tokenizer.save_pretrained(target)
+                if self.exchange.rank == 0:
+                    with writing(target):
+                        loaded.tokenizer.save_pretrained(target)
         return Trained(
             history=kept,
             num_steps=engine.num_steps,
@@ -101,6 +112,7 @@ class TrainingRun:
             divergence=engine.divergence,
             damaged=engine.damaged,
             trace=trace,
+            ranks=self.exchange.size,
         )
 
     def _engine(self, loaded: LoadedModel, prepared: Setup, backend: Backend) -> Engine:
@@ -113,6 +125,7 @@ class TrainingRun:
             optimizer=self.optimizer,
             folder=None if self.folder is None else self.folder / JOURNAL,
             limit=self.limit,
+            exchange=self.exchange,
             checkpoint=loaded.checkpoint,
         )
 
@@ -133,15 +146,17 @@ def fine_tune(
 ) -> None:
     """Run the steps that are left, or as many as come before ``watch`` says stop.
 
-    Where it begins, an evaluation or a snapshot that was due may be missing.
+    Where it begins, an evaluation or a snapshot that was due may be missing. Of several ranks the
+    first knows what was evaluated, and each may say stop.
     """
+    ranks = engine.ranks
     while True:
         step = engine.num_steps
-        if course.is_judged(step) and not history.evaluated(step):
+        if course.is_judged(step) and ranks.first_says(yes=not history.evaluated(step)):
             history.add(evaluate(engine, reading))
         if course.is_saved(step):
             engine.snapshot()
-        if step >= course.steps or watch.stopped():
+        if step >= course.steps or ranks.anyone_says(yes=watch.stopped()):
             return
         outcome = engine.step(reading.step(engine.cursor), lr=course.lr_at(step))
         history.add(outcome)

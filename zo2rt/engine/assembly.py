@@ -11,8 +11,14 @@ from torch import Tensor, nn
 from zo2rt.backends import Backend
 from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.self_test import explore
+from zo2rt.engine.shared_host import check_together
+from zo2rt.exchange import ALONE, Exchange
+from zo2rt.exchange.begin import Begun, FollowedRun, Wanted, begin
+from zo2rt.exchange.ranks import Ranks
+from zo2rt.journal import Position
+from zo2rt.journal.chain import FIRST
 from zo2rt.journal.model_files import NONE, ModelFiles
-from zo2rt.journal.run import JournalledRun, RunFolder, header
+from zo2rt.journal.run import BLOCKS, JournalledRun, RunFolder, header
 from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
 from zo2rt.memory.demand import demand, demands
 from zo2rt.memory.room import Room, check_room
@@ -34,6 +40,7 @@ from zo2rt.weights.swallowed import Swallowed
 from zo2rt.weights.tables import Tables
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.refusals import check as check_pair
+from zo2sim.plan.shares import share
 from zo2sim.policies import Layout, Shape
 
 
@@ -57,6 +64,8 @@ class Settings:
         """What the model has come with; in memory for as long as the caller holds it, if read."""
         tensor = parameter.tensor
         return tensor.data if self.checkpoint is None else self.checkpoint.weights(tensor)
+
+    exchange: Exchange = ALONE
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be combined or executed."""
@@ -91,6 +100,19 @@ class Settings:
                 f"follow g as it is; got {self.optimizer.estimator}; leave the estimator out, or "
                 "use reference=none"
             )
+        share(self.recipe.num_lanes, self.exchange.rank, self.exchange.size)
+        if self.exchange.size > 1 and self.plan.devices > 1:
+            raise ValueError(
+                f"each of several ranks has one device, as no group of lanes on a ring may find W "
+                f"that another rank's lanes need; got {self.exchange.size} ranks with "
+                f"devices={self.plan.devices}; start one rank, or use devices=1 and a rank for "
+                f"every device"
+            )
+        if self.exchange.size > 1 and self.recipe.reference != "none":
+            raise ValueError(
+                f"reference={self.recipe.reference} divides two losses in their own dtype, and "
+                "ranks exchange them as float64; start one rank, or use reference=none"
+            )
         if self.folder is None and self.plan.tier == "nvme":
             raise ValueError("tier=nvme needs a folder for the blocks; got none; give the folder")
 
@@ -104,8 +126,10 @@ class Parts:
     arena: Arena
     residence: Residence
     operations: Operations
-    run: JournalledRun | None
+    run: JournalledRun | FollowedRun | None
     blocks: BlockStore | None
+    ranks: Ranks
+    first_step: int
 
 
 def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
@@ -128,19 +152,27 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
     weights = [p.tensor for p in units.parameters]
     formats = Formats(units, layout)
-    each = demands(formats) if plan.devices > 1 else ()
-    check_room(demand(formats), backend, limit=settings.limit, weights=weights, each=each)
+    each, needed = demands(formats) if plan.devices > 1 else (), demand(formats)
+    check_room(needed, backend, limit=settings.limit, weights=weights, each=each)
+    check_together(settings.exchange, needed, backend.device, weights)
     trained = _trained(settings, units)
     check_encodable(units, formats, settings.weights)  # before a weight moves
-    run = _journalled(settings, model, units, trained, backend)
+    begun = _begun(settings, model, units, trained, backend)
+    run = begun.run
     with ExitStack() as undone:
         if run is not None:
             undone.callback(run.close)
+        ranks = Ranks(
+            settings.exchange,
+            num_lanes=recipe.num_lanes,
+            start=begun.position,
+            journalled=run is not None,
+        )
         arena = Arena(backend, units, layout)
         blocks = _block_store(settings, arena, units)
         if blocks is not None:
             undone.callback(blocks.close)
-        residence = Residence(units, arena, blocks=blocks, weights=_weights(settings, trained, run))
+        residence = Residence(units, arena, blocks=blocks, weights=_weights(settings, begun))
         tables = Tables(model, units, layout, backend.devices)
         draws = _draws(settings, trained, backend)
         lane_weights = InPlaceWeights if layout.in_place else ScratchWeights
@@ -154,6 +186,7 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
             draws=draws,
             swallowed=Swallowed(thresholds={p.name: threshold for p, threshold in trained.items()}),
             store=Lasting(journal=None if run is None else run.journal, blocks=blocks),
+            ranks=ranks,
         )
         undone.pop_all()
         return Parts(
@@ -164,6 +197,8 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
             operations=operations,
             run=run,
             blocks=blocks,
+            ranks=ranks,
+            first_step=begun.position.step,
         )
 
 
@@ -178,15 +213,20 @@ def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
     return found
 
 
-def _journalled(
+def _begun(
     settings: Settings,
     model: nn.Module,
     units: Units,
     trained: Mapping[UnitParameter, float],
     backend: Backend,
-) -> JournalledRun | None:
-    if settings.folder is None:
-        return None
+) -> Begun:
+    """Of one process without a folder nothing is looked at: no header, no digest of weights."""
+    if settings.folder is None and settings.exchange.size == 1:
+        return Begun(
+            position=Position(step=0, sha256=FIRST),
+            run=None,
+            weights=Trained(settings, trained),
+        )
     about = header(
         trained,
         Forward.of(model, units.parameters, settings.weights),
@@ -195,9 +235,13 @@ def _journalled(
         settings.optimizer,
         backend.device,
     )
-    return JournalledRun(
-        settings.folder, about, Trained(settings, trained), _files(settings, trained)
+    wanted = Wanted(
+        folder=settings.folder,
+        header=about,
+        trained=Trained(settings, trained),
+        files=_files(settings, trained),
     )
+    return begin(settings.exchange, wanted)
 
 
 class Trained(Mapping[str, Tensor]):
@@ -224,13 +268,9 @@ def _files(settings: Settings, trained: Iterable[UnitParameter]) -> ModelFiles:
     return ModelFiles(sha256=checkpoint.sha256(), holds=holds)
 
 
-def _weights(
-    settings: Settings, trained: Iterable[UnitParameter], run: JournalledRun | None
-) -> Callable[[UnitParameter], Tensor]:
+def _weights(settings: Settings, begun: Begun) -> Callable[[UnitParameter], Tensor]:
     """What every parameter moves in with: as it has come, or as the run that goes on had it."""
-    if run is None:
-        return settings.weights
-    found = run.weights(Trained(settings, trained))
+    found = begun.weights
     return lambda p: found[p.name] if p.trainable else settings.weights(p)
 
 
@@ -240,7 +280,9 @@ def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore |
     assert settings.folder is not None, "checked before"
     streamed = [unit for unit in units.order if arena.is_streamed(unit)]
     sizes = {unit.number: arena.formats.home(unit).num_bytes for unit in streamed}
-    return BlockStore(settings.folder.path / "nvme" / "blocks.bin", sizes)
+    rank = settings.exchange.rank
+    name = "blocks.bin" if rank == 0 else f"blocks-{rank}.bin"  # each has all of them
+    return BlockStore(settings.folder.path / BLOCKS / name, sizes)
 
 
 def _draws(settings: Settings, trained: Mapping[UnitParameter, float], backend: Backend) -> Draws:

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from zo2rt.backends import Backend
 from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.assembly import Settings, assemble
+from zo2rt.engine.microbatches import lane_batches, lane_devices, split, tokens
+from zo2rt.exchange import ALONE, Exchange, ExchangeError
+from zo2rt.exchange.ranks import Ranks
 from zo2rt.journal import Record
 from zo2rt.journal.run import RunFolder
 from zo2rt.lanes.traversal import Traversal
@@ -30,7 +33,6 @@ from zo2rt.model.units import Units
 from zo2rt.noise import sample_key
 from zo2rt.optimizer import MezoSgd, Objective
 from zo2rt.steps.executor import Executor
-from zo2rt.steps.operations import lane_batches, lane_devices
 from zo2rt.steps.outcome import Outcome
 from zo2rt.steps.step import Step
 from zo2rt.steps.supported import check_fulfilled
@@ -64,6 +66,10 @@ class Engine:
     ``folder`` is another one, or was of a model with another frozen part; ``BlockingIOError`` where
     another engine is at work there. Raises `DoesNotFit`, with nothing allocated or written, where
     its buffers need more memory than can become free, or more than ``limit``.
+
+    With an ``exchange`` it is one rank of several: every rank is given the same and makes the same
+    calls, with whole batches, of which each takes some lanes; rank 0 alone writes. Records and
+    weights are those of one process. Raises `ExchangeError` where a rank is gone or differs.
     """
 
     def __init__(  # noqa: PLR0913 - each is one decision of the caller's
@@ -77,6 +83,7 @@ class Engine:
         optimizer: MezoSgd,
         folder: Path | RunFolder | None = None,
         limit: Room = UNLIMITED,
+        exchange: Exchange = ALONE,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self.optimizer = optimizer
@@ -89,12 +96,13 @@ class Engine:
             optimizer=optimizer,
             folder=RunFolder(folder) if isinstance(folder, Path) else folder,
             limit=limit,
+            exchange=exchange,
             checkpoint=checkpoint,
         )
         self._parts = parts = assemble(model, settings, backend)
         self.program: Program = build(parts.layout.shape, plan, recipe)
         check_fulfilled(self.program, parts.units, parts.layout)
-        self.num_steps = 0 if parts.run is None else parts.run.journal.position.step
+        self.num_steps = parts.first_step
         self._first_step = self.num_steps
         self._executor = self._fresh_executor()
         self._timeline = Timeline(self.program, self.num_steps)
@@ -107,6 +115,11 @@ class Engine:
     def units(self) -> Units:
         """Units of the model, with every parameter's index, owner and decay."""
         return self._parts.units
+
+    @property
+    def ranks(self) -> Ranks:
+        """This rank, and what can be asked of the others."""
+        return self._parts.ranks
 
     @property
     def device_bytes(self) -> int:
@@ -155,6 +168,7 @@ class Engine:
         start_s, number = perf_counter(), self.num_steps
         self._check_usable()
         microbatches = split(batch, self._recipe.microbatches)
+        self.ranks.reads(batch)
         self._updates.end()
         try:
             self._make(number, microbatches, lr, seed)
@@ -162,13 +176,13 @@ class Engine:
             self._updates.begin()
         wall_s = perf_counter() - start_s
         g, *_ = self._parts.operations.steps[number].projected_gradients
-        self._forget(number)
+        self._parts.operations.forget(number, kept=self.program.period.steps)
         self.num_steps += 1
         with self._breakable("the end of a step"):
             self._timeline.add(self._executor.ended())
         return Outcome.of(
             self.record,
-            tokens=_tokens(batch),
+            tokens=tokens(batch),
             g=g,
             wall_s=wall_s,
             exposed_s=max(0.0, wall_s - self._timeline.computed_s(number)),
@@ -181,11 +195,13 @@ class Engine:
         run the model as often as it likes (``generate``); what it raises is raised here.
         """
         microbatches = split(batch, self._recipe.microbatches)
+        self.ranks.meet("evaluate")
         self.flush()
-        trip, steps = _without_loss(self.program.evaluate), self._parts.operations.steps
+        trip = self.program.evaluate.without(Kind.LOSS)  # losses are read here
+        steps = self._parts.operations.steps
         with (
             torch.no_grad(),
-            self._traversal(microbatches, trip, loss_fn) as traversal,
+            self._traversal(microbatches, trip, range(len(microbatches)), loss_fn) as traversal,
         ):
             step = steps[_EVALUATION] = Step(optimizer=self.optimizer, traversal=traversal)
             while traversal.unfinished and step.error is None:
@@ -218,13 +234,15 @@ class Engine:
         """
         if self._parts.run is None:
             raise ValueError("a snapshot needs a journalled run; make the engine with a folder")
-        self.flush()
-        return self._parts.run.snapshot(self._parts.residence.weights())
+        with self.ranks.together("snapshot"):
+            self.flush()
+            return self._parts.run.snapshot(self._parts.residence.weights())
 
     def save(self, folder: Path) -> None:
         """Flush, and write a plain Hugging Face folder with safetensors."""
-        with self.whole(), writing(folder):
-            self._model.save_pretrained(folder, max_shard_size=SHARD_BYTES)  # type: ignore[operator]
+        with self.ranks.together("save") as writes, self.whole(), writing(folder):
+            if writes:
+                self._model.save_pretrained(folder, max_shard_size=SHARD_BYTES)  # type: ignore[operator]
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -267,6 +285,8 @@ class Engine:
                 self._parts.residence.show_blocks(decoded=self._has_room_to_decode)
         finally:
             self._let_go()
+        if self._broken is None:
+            self.ranks.meet("close")
 
     def _let_go(self) -> None:
         self._is_open = False
@@ -282,6 +302,8 @@ class Engine:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is not None and not issubclass(kind, Exception):
             self._broken = self._broken or kind.__name__  # Ctrl-C: at once
+        if kind is not None:
+            self.ranks.leave()
         self.close()
 
     def _make(
@@ -292,7 +314,8 @@ class Engine:
         seed: int | None,
     ) -> None:
         """Make a step, or raise what a lane raised and leave all as it was."""
-        with torch.no_grad(), self._traversal(microbatches, self.program.period) as traversal:
+        period, lanes = self.program.period, self.ranks.lanes
+        with torch.no_grad(), self._traversal(microbatches, period, lanes) as traversal:
             step = self._begun(traversal, lr, seed)
             with self._breakable(f"step {number}"):
                 self._backend.synchronize(self._executor.enqueue_step(number))
@@ -322,6 +345,8 @@ class Engine:
             yield
         except BaseException as error:
             self._broken = f"{what} was broken off by {error!r}"
+            if isinstance(error.__cause__, ExchangeError):
+                raise error.__cause__ from None
             raise
 
     def _check_usable(self) -> None:
@@ -350,13 +375,17 @@ class Engine:
         return sample_key(seed, self.num_steps, sample)
 
     def _traversal(
-        self, microbatches: Sequence[Any], trip: Schedule, loss_fn: LossFn | None = None
+        self,
+        microbatches: Sequence[Any],
+        trip: Schedule,
+        lanes: range,
+        loss_fn: LossFn | None = None,
     ) -> Traversal:
-        """The lanes of a trip, each with its batch where it starts."""
+        """Of some lanes of a trip, each with its batch where it starts."""
         function = self._loss_fn if loss_fn is None else loss_fn
         layout, devices = self._parts.layout, self._backend.devices
-        starts = lane_devices(layout, trip)
-        batches = lane_batches(microbatches, starts, devices)
+        starts = lane_devices(layout, trip, lanes)
+        batches = lane_batches(microbatches, lanes, [devices[start] for start in starts])
         moving = starts if layout.plan.devices > 1 else None
         return Traversal(self._model, self._parts.units, function, batches, moving)
 
@@ -367,32 +396,3 @@ class Engine:
     def _run(self, schedule: Schedule, step: int) -> None:
         with self._breakable("a trip"):
             self._executor.run(schedule, lambda op, _: self._parts.operations.work(op, step))
-
-    def _forget(self, step: int) -> None:
-        """Keep only the records that a block may still miss."""
-        operations = self._parts.operations
-        del operations.steps[step]
-        oldest = step + 1 - self.program.period.steps
-        operations.kept = {n: record for n, record in operations.kept.items() if n >= oldest}
-
-
-def split(batch: Mapping[str, Tensor], microbatches: int) -> list[dict[str, Tensor]]:
-    """Microbatches along the first dimension, which must be a multiple of their number."""
-    for name, tensor in batch.items():
-        if tensor.shape[0] % microbatches:
-            raise ValueError(
-                f"{name}: the first dimension must be a multiple of {microbatches} microbatches; "
-                f"got {tensor.shape[0]}"
-            )
-    parts = {name: tensor.chunk(microbatches) for name, tensor in batch.items()}
-    return [{name: chunks[i] for name, chunks in parts.items()} for i in range(microbatches)]
-
-
-def _tokens(batch: Mapping[str, Tensor]) -> int:
-    tokens = batch.get("input_ids")
-    return 0 if tokens is None else tokens.numel()
-
-
-def _without_loss(schedule: Schedule) -> Schedule:
-    """A trip over the blocks; the lanes' losses are then read by the caller."""
-    return replace(schedule, ops=tuple(op for op in schedule.ops if op.kind is not Kind.LOSS))

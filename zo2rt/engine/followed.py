@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from copy import copy
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from transformers import TrainingArguments
@@ -12,6 +13,7 @@ from zo2rt.backends import Backend
 from zo2rt.engine import arguments
 from zo2rt.engine.agreement import Agreement
 from zo2rt.engine.assembly import Settings
+from zo2rt.exchange import Exchange
 from zo2rt.memory.room import UNLIMITED
 from zo2rt.optimizer import MezoSgd, Objective
 from zo2sim.plan import refusals
@@ -29,6 +31,7 @@ def check(
     optimizer: Callable[[], MezoSgd],
     *,
     backend: Backend | None,
+    exchange: Exchange,
     others: Mapping[str, Any],
 ) -> None:
     """Raise ``ValueError`` with all that cannot be followed; log what has no effect."""
@@ -37,7 +40,7 @@ def check(
         *arguments.refused(args),
         *agreement.differences(),
         *_elsewhere(args, plan, backend, others),
-        *_combined(plan, recipe, optimizer),
+        *_combined(plan, recipe, optimizer, exchange),
     ]
     if found:  # alone it is no matter before `train`
         found.extend(_last_batch(others.get("train_dataset"), agreement.rows, args, recipe))
@@ -57,8 +60,11 @@ def check_last_batch(data: object, args: TrainingArguments, recipe: Recipe) -> N
     _refuse([*_last_batch(data, args.train_batch_size, args, recipe)])
 
 
-def followed(args: TrainingArguments, rows: int) -> TrainingArguments:
-    """What the loop of transformers is to do: a step is one batch, and nothing is scaled."""
+def followed(args: TrainingArguments, rows: int, rank: int = 0) -> TrainingArguments:
+    """What the loop of transformers is to do: a step is one batch, and nothing is scaled.
+
+    On another ``rank`` than the first it reads what one process reads, and writes nothing.
+    """
     own = copy(args)
     own.per_device_train_batch_size, own.gradient_accumulation_steps = rows, 1
     own.fp16 = own.bf16 = False
@@ -67,6 +73,14 @@ def followed(args: TrainingArguments, rows: int) -> TrainingArguments:
     own.activation_checkpointing = own.gradient_checkpointing = False
     own.logging_nan_inf_filter = True
     own._n_gpu = min(1, args.n_gpu)
+    if rank:
+        assert args.distributed_state is not None, "PyTorch is there"
+        own.distributed_state = SimpleNamespace(  # pyright: ignore[reportAttributeAccessIssue]
+            distributed_type=args.distributed_state.distributed_type,
+            num_processes=1,
+            process_index=rank,
+            local_process_index=rank,
+        )
     own.dataloader_pin_memory = args.dataloader_pin_memory and args.device.type != "cpu"
     return own
 
@@ -89,7 +103,11 @@ def _elsewhere(
             "from the Trainer's checkpoints; use zo2rt.engine.engine, or tier=ram"
         )
     if args.world_size > 1:
-        yield f"one process makes the step, on one device; got {args.world_size}"
+        yield (
+            f"accelerate must not see {args.world_size} processes, among which it would deal the "
+            "examples: make the arguments inside `with zo2rt.exchange.joined() as exchange`, and "
+            "give the Trainer the exchange"
+        )
     if others.get("optimizers", (None, None))[0] or others.get("optimizer_cls_and_kwargs"):
         yield (
             "optimizers must not bring an optimizer; a schedule alone can be given in a callback"
@@ -103,7 +121,9 @@ def _elsewhere(
         )
 
 
-def _combined(plan: Plan, recipe: Recipe, optimizer: Callable[[], MezoSgd]) -> Iterator[str]:
+def _combined(
+    plan: Plan, recipe: Recipe, optimizer: Callable[[], MezoSgd], exchange: Exchange
+) -> Iterator[str]:
     """What plan, recipe and hyper-parameters say of each other: the first of every check."""
 
     in_ram = replace(plan, tier="ram")
@@ -116,6 +136,7 @@ def _combined(plan: Plan, recipe: Recipe, optimizer: Callable[[], MezoSgd]) -> I
             optimizer=optimizer(),
             folder=None,
             limit=UNLIMITED,
+            exchange=exchange,
         ).check()
 
     for combined in (lambda: refusals.check(in_ram, recipe), optimizer, settings):

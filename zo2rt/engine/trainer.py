@@ -11,7 +11,7 @@ predict, save, a callback) gets them with every pending update.
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.engine.followed import check, check_last_batch, followed
 from zo2rt.engine.predictions import Prediction, joined, parts, rows
 from zo2rt.engine.seeds import seed_of_step
+from zo2rt.exchange import ALONE, Exchange
 from zo2rt.memory.room import UNLIMITED, Room
 from zo2rt.model.decay import DecayRule
 from zo2rt.optimizer import Estimator
@@ -45,7 +46,9 @@ class ZerothOrderTrainer(Trainer):
     is: the Trainer works with a copy. Without ``backend`` it opens and closes one of its own, for
     the device of ``args``; another stays open, and whoever made it closes it. ``eps``,
     ``estimator``, ``sparsity`` and ``stochastic_rounding`` are `MezoSgd`'s, ``decays`` and
-    ``blocks`` `Objective`'s. A recipe with a ``reference`` has its seeds from NumPy's global
+    ``blocks`` `Objective`'s. With an ``exchange`` (`zo2rt.exchange.joined`, in which ``args`` are
+    made, too) it is one rank of several: all read the same rows, each takes some lanes, and rank 0
+    alone logs and saves. A recipe with a ``reference`` has its seeds from NumPy's global
     generator, as the published codes do.
 
     A model that is larger than the host's memory comes as ``checkpoint``, with ``model`` its model:
@@ -71,6 +74,7 @@ class ZerothOrderTrainer(Trainer):
         decays: DecayRule | None = None,
         blocks: str | None = None,
         limit: Room = UNLIMITED,
+        exchange: Exchange = ALONE,
         checkpoint: Checkpoint | None = None,
         **others: Any,
     ) -> None:
@@ -87,7 +91,8 @@ class ZerothOrderTrainer(Trainer):
                 sparsity=sparsity,
             )
 
-        check(agreement, plan, optimizer, backend=backend, others=others)
+        check(agreement, plan, optimizer, backend=backend, exchange=exchange, others=others)
+        self._exchange = exchange
         self._backend, self._plan, self._recipe = backend, plan, agreement.agreed
         self._optimizer, self._limit = optimizer(), limit
         self._decays, self._blocks, self._checkpoint = decays, blocks, checkpoint
@@ -97,7 +102,7 @@ class ZerothOrderTrainer(Trainer):
         self._losses: list[float | None] = []
         self._logged = 0
         self.outcome: Outcome | None = None
-        super().__init__(model, followed(args, agreement.rows), **others)
+        super().__init__(model, followed(args, agreement.rows, exchange.rank), **others)
         self.accelerator.device_placement = False
 
     def train(self, *arguments: Any, **named: Any) -> Any:
@@ -223,11 +228,19 @@ class ZerothOrderTrainer(Trainer):
         self._has_told = True
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As ever, with every pending update."""
-        if self._engine is None:
+        """As ever, with every pending update; of several ranks the first writes."""
+        engine = self._engine
+        if engine is None:
             self._settle()
-        with nullcontext() if self._engine is None else self._engine.whole():
             super().save_model(output_dir, _internal_call)
+            return
+        with engine.ranks.together("save"), engine.whole():
+            super().save_model(output_dir, _internal_call)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Rank 0's is everybody's: all have drawn the same."""
+        if self._exchange.rank == 0:
+            super()._save_rng_state(output_dir)
 
     def _load_from_checkpoint(self, *arguments: Any, **named: Any) -> None:
         """As ever, into a model that has memory for its weights."""
@@ -261,8 +274,8 @@ class ZerothOrderTrainer(Trainer):
         tensors = {name: value[:1] for name, value in batch.items() if isinstance(value, Tensor)}
         backend = self._backend
         if backend is None:
-            on_host = self.args.device.type == "cpu"
-            backend = self._own_backend = HostBackend() if on_host else CudaBackend()
+            kind = HostBackend if self.args.device.type == "cpu" else CudaBackend
+            backend = self._own_backend = kind(devices=self._plan.devices)
         return Engine(
             self._whole,
             self._plan,
@@ -273,6 +286,7 @@ class ZerothOrderTrainer(Trainer):
             backend=backend,
             optimizer=self._optimizer,
             limit=self._limit,
+            exchange=self._exchange,
             checkpoint=self._checkpoint,
         )
 

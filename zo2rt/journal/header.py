@@ -13,6 +13,10 @@ from zo2rt.journal.chain import FIRST, Position, canonical, digest
 from zo2rt.model.identity import Forward
 
 _SHOWN = 5  # differences that an error message spells out
+_THREADS = (
+    " (PyTorch's threads per operator, which sums depend on; torchrun starts ranks with one each "
+    "unless OMP_NUM_THREADS says how many: set that, or call torch.set_num_threads, as it was)"
+)
 _NO_BITS = ("plan",)  # recorded for the reader; a plan changes no bit (DESIGN 3)
 
 
@@ -148,7 +152,8 @@ def _differences(journal: Header, run: Header) -> Iterator[tuple[str, str]]:
         a, b = ours.get(name, "absent"), theirs.get(name, "absent")
         if a != b:
             field = name.partition(".")[0].partition("[")[0]
-            yield field, f"{name} is {a!r} in the journal and {b!r} in this run"
+            hint = _THREADS if name == "environment.threads" else ""
+            yield field, f"{name} is {a!r} in the journal and {b!r} in this run{hint}"
 
 
 def _leaves(name: str, value: object) -> Iterator[tuple[str, object]]:

@@ -10,18 +10,22 @@ import torch
 from torch import Tensor
 
 from zo2rt import noise
-from zo2rt.journal import Group, Header, Journal, ParameterEntry, durable, recovery
+from zo2rt.journal import Group, Header, Journal, ParameterEntry, Record, durable, recovery
 from zo2rt.journal import snapshot as snapshots
 from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.groups import DECAYED, UNDECAYED
 from zo2rt.journal.header import environment
 from zo2rt.journal.model_files import NONE, ModelFiles
 from zo2rt.journal.replay import Replayed
+from zo2rt.journal.snapshot import Snapshot
 from zo2rt.model.identity import Forward
 from zo2rt.model.units import UnitParameter
 from zo2rt.optimizer import MezoSgd
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.plan.file import dump
+
+BLOCKS = "nvme"
+"""Folder within a run's, for the blocks that its processes keep on NVMe while they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +52,19 @@ class JournalledRun:
         trained: Mapping[str, Tensor],
         files: ModelFiles = NONE,
     ) -> None:
-        self._fs, self._folder = folder.fs, folder.path
-        durable.ensure_folder(self._fs, self._folder)
+        self.fs, self._folder = folder.fs, folder.path
+        durable.ensure_folder(self.fs, self._folder)
         with ExitStack() as held:
-            held.enter_context(self._fs.locked(self._folder))
+            held.enter_context(self.fs.locked(self._folder))
             self._begin(header, trained, files)
             self._held = held.pop_all()
 
     def _begin(self, header: Header, trained: Mapping[str, Tensor], files: ModelFiles) -> None:
-        self._goes_on = self._fs.exists(self._folder / recovery.JOURNAL)
-        found = recovery.start(self._fs, self._folder, header, trained, files=files)
+        durable.remove_tree(self.fs, self._folder / BLOCKS)  # of killed processes, ranks or one
+        self.goes_on = self.fs.exists(self._folder / recovery.JOURNAL)
+        self.resumed = found = recovery.start(self.fs, self._folder, header, trained, files=files)
         self.journal: Journal = found.journal
         self.damaged = found.damaged
-        self._snapshot, self._records = found.snapshot, found.records
 
     def weights(self, trained: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """What the run's first step here begins with: the ``trained`` weights that it began from,
@@ -68,10 +72,10 @@ class JournalledRun:
         the same bits. Each is read when it is asked for; a file of the snapshot stays in memory for
         as long as the mapping does.
         """
-        if not self._goes_on:
+        if not self.goes_on:
             return trained
-        base = ChainMap(snapshots.Weights(self._fs, self._snapshot), trained)  # type: ignore[arg-type] # read only
-        return Replayed(base, self.journal.header, self._records)
+        found = self.resumed
+        return after(self.fs, found.snapshot, trained, self.journal.header, found.records)
 
     def close(self) -> None:
         """Leave the folder to others; a second call does nothing."""
@@ -81,7 +85,20 @@ class JournalledRun:
         """A durable snapshot of weights that stand at the journal's end; returns its folder."""
         trained = {entry.name for entry in self.journal.header.parameters}
         kept = ((name, tensor) for name, tensor in weights if name in trained)
-        return recovery.save(self._fs, self._folder, self.journal, kept).folder
+        return recovery.save(self.fs, self._folder, self.journal, kept).folder
+
+
+def after(
+    fs: FileSystem,
+    snapshot: Snapshot | None,
+    trained: Mapping[str, Tensor],
+    header: Header,
+    records: Sequence[Record],
+) -> Mapping[str, Tensor]:
+    """A snapshot's weights after records; what it does not have, ``trained`` has."""
+    held = {} if snapshot is None else snapshots.Weights(fs, snapshot)
+    base = ChainMap(held, trained)  # type: ignore[arg-type] # read only
+    return Replayed(base, header, records)
 
 
 def header(

@@ -6,7 +6,7 @@ through the same codec, so residency changes no bit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, final
 
@@ -23,6 +23,15 @@ from zo2sim.schedule.ops import HEAD
 
 Named = dict[str, Tensor]
 """Tensors by the name of their parameter."""
+
+
+Needs = Callable[[int, str], bool]
+"""Whether some lane runs with the weights of a sample and a sign."""
+
+
+def always(sample: int, sign: str) -> bool:
+    """Every sample has lanes of both signs."""
+    return True
 
 
 class Built(NamedTuple):
@@ -48,11 +57,19 @@ class LaneWeights(ABC):
 
     @abstractmethod
     def perturbed(
-        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, builds: str = "+-"
+        self,
+        unit: Unit,
+        lanes: str,
+        keys: Sequence[int],
+        eps: float,
+        *,
+        builds: str = "+-",
+        needs: Needs = always,
     ) -> Iterator[Built]:
         """W+ and W- of every sample; each holds until the next one is asked for.
 
-        Those of the signs in ``builds`` are built; others are found, as they were built last.
+        Those of the signs in ``builds`` are built; others are found, as they were built last. Those
+        that no lane needs may be left out.
         """
 
     def unperturbed(self, unit: Unit) -> Sequence[Tensor]:
@@ -136,16 +153,24 @@ class ScratchWeights(LaneWeights):
     """W+ and W- beside theta, which stays as it is."""
 
     def perturbed(
-        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, builds: str = "+-"
+        self,
+        unit: Unit,
+        lanes: str,
+        keys: Sequence[int],
+        eps: float,
+        *,
+        builds: str = "+-",
+        needs: Needs = always,
     ) -> Iterator[Built]:
         if not builds:
             yield from self._found(unit, lanes)
             return
         frozen, copies = self._frozen(unit), len(self._arena.scratch)
-        both = builds == "+-" and copies == 2
         for sample, key in enumerate(keys):
+            signs = [sign for sign in lanes if needs(sample, sign)]
+            both = builds == "+-" and copies == 2 and needs(sample, "+") and needs(sample, "-")
             pair = self._both(unit, frozen, key, eps) if both else {}
-            for sign in lanes:
+            for sign in signs:
                 scaled_eps = eps if sign == "+" else -eps
                 copy = _copy_of(sign, copies)
                 built = pair[sign] if both else self._one(unit, frozen, key, scaled_eps, copy)
@@ -191,8 +216,16 @@ class InPlaceWeights(LaneWeights):
     """
 
     def perturbed(
-        self, unit: Unit, lanes: str, keys: Sequence[int], eps: float, *, builds: str = "+-"
+        self,
+        unit: Unit,
+        lanes: str,
+        keys: Sequence[int],
+        eps: float,
+        *,
+        builds: str = "+-",
+        needs: Needs = always,
     ) -> Iterator[Built]:
+        """All of them, needed or not: what theta becomes depends on every shift."""
         assert builds, "what is changed in place is nobody else's"
         trained = [p for p in unit.reads if p.trainable]
         weights = self._theta(unit) | self._copies(unit)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from zo2rt.backends import Backend, Work
+from zo2rt.exchange.ranks import Ranks
 from zo2rt.journal import Journal, Record
 from zo2rt.journal.groups import by_decay
 from zo2rt.lanes.weights import LaneWeights
@@ -26,7 +26,7 @@ from zo2rt.weights.swallowed import Swallowed
 from zo2rt.weights.tables import Tables
 from zo2sim.plan.placement import builds
 from zo2sim.policies import Layout
-from zo2sim.schedule.ops import FIRST_ORDER, HEAD, Buffer, BufferSpace, Kind, Op, Schedule
+from zo2sim.schedule.ops import FIRST_ORDER, Buffer, BufferSpace, Kind, Op
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,7 @@ class Operations:
     """Of every device."""
     draws: Draws
     store: Lasting
+    ranks: Ranks
     steps: dict[int, Step] = field(default_factory=lambda: {})
     kept: dict[int, Record] = field(default_factory=lambda: {})
     versions: dict[int, int] = field(default_factory=lambda: {})
@@ -86,6 +87,11 @@ class Operations:
                 return partial(self._forward, unit, op, step)
             case _:
                 return partial(_MOVES[op.kind], self, unit, op)
+
+    def forget(self, step: int, *, kept: int) -> None:
+        """It is over; keep the latest records alone, which a block may still miss."""
+        del self.steps[step]
+        self.kept = {number: r for number, r in self.kept.items() if number > step - kept}
 
     def _of_a_step(self, op: Op, step: int) -> Work:
         if op.kind is Kind.LOSS:
@@ -171,9 +177,9 @@ class Operations:
             self._advance(now, unit, op, weights.unperturbed(unit), unfinished)
             return
         signs, keys, eps = self._builds(op), now.keys, now.optimizer.eps
-        for built in weights.perturbed(unit, op.lanes, keys, eps, builds=signs):
-            own = self._lanes(built.sample, built.sign)
-            self._advance(now, unit, op, built.tensors, [lane for lane in own if lane in lanes])
+        for built in weights.perturbed(unit, op.lanes, keys, eps, builds=signs, needs=self._needs):
+            own = self.ranks.own(set(self._lanes(built.sample, built.sign)).intersection(lanes))
+            self._advance(now, unit, op, built.tensors, own)
 
     def _builds(self, op: Op) -> str:
         """Signs whose W the operation builds; of several samples, each group builds its own."""
@@ -208,13 +214,19 @@ class Operations:
         first = (2 * sample + "+-".index(sign)) * count
         return range(first, first + count)
 
+    def _needs(self, sample: int, sign: str) -> bool:
+        return bool(self.ranks.own(self._lanes(sample, sign)))
+
     def _loss(self, op: Op, step: int) -> None:
+        """Losses of all ranks. What another one's lane raises ends the step here, too."""
         now = self.steps[step]
         self._touch_activations(op)
-        losses = now.losses(self.layout.recipe.num_lanes)
+        losses, now.error = self.ranks.losses(now.losses(len(self.ranks.lanes)), now.error)
         now.projected_gradients = self._gradients(now, losses)
         self.backend.touch(writes=(Buffer(BufferSpace.RECORD, step),))
-        self.kept[step] = now.record(step, losses)
+        record = self.kept[step] = now.record(step, losses)
+        if now.error is None:
+            self.ranks.recorded(record)
 
     def _gradients(self, now: Step, losses: Sequence[float]) -> tuple[float, ...]:
         recipe, eps = self.layout.recipe, now.optimizer.eps
@@ -243,23 +255,3 @@ _MOVES: Mapping[Kind, Callable[[Operations, Unit, Op], None]] = {
     Kind.D2H: Operations._offload,
     Kind.GATHER: Operations._gather,
 }
-
-
-def lane_devices(layout: Layout, trip: Schedule) -> tuple[int, ...]:
-    """Where every lane of a trip begins, in lane order."""
-    heads = (op for op in trip.ops if op.kind is Kind.FORWARD and op.unit == HEAD)
-    found = {lane: op.device for op in heads for lane in layout.lanes(op)}
-    return tuple(found[lane] for lane in range(len(found)))
-
-
-def lane_batches(
-    microbatches: Sequence[Mapping[str, Tensor]],
-    starts: Sequence[int],
-    devices: Sequence[torch.device],
-) -> list[dict[str, Tensor]]:
-    """A batch per lane, where it begins: every sample and sign reads every microbatch."""
-    there = {
-        start: [{name: t.to(devices[start]) for name, t in one.items()} for one in microbatches]
-        for start in set(starts)
-    }
-    return [there[start][lane % len(microbatches)] for lane, start in enumerate(starts)]

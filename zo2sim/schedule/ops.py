@@ -272,6 +272,10 @@ class Schedule:
         """Position of each operation, by name."""
         return {op.name: i for i, op in enumerate(self.ops)}
 
+    def without(self, kind: Kind) -> "Schedule":
+        """The same but for operations of a kind, on which no other one waits."""
+        return replace(self, ops=tuple(op for op in self.ops if op.kind is not kind))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:

@@ -57,7 +57,7 @@ def bad() -> dict[str, Tensor]:
 def trained(
     case: Case,
     *,
-    backend: Callable[[], Backend] = HostBackend,
+    backend: Callable[..., Backend] = HostBackend,
     folder: Path | None = None,
     loss: Loss | None = None,
     failing: int | None = None,
@@ -67,7 +67,7 @@ def trained(
     objective = Objective(example=DATA[0], loss_fn=loss or model_loss)
     with (
         case.folder() as own,
-        backend() as place,
+        backend(devices=case.plan.devices) as place,
         Engine(
             model,
             case.plan,

