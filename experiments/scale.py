@@ -17,6 +17,7 @@ from rich.table import Table
 
 from analysis.plots.scale import Curve, scale_figure
 from analysis.report.commands.scale import scale_document
+from experiments.answer.trust import Trust
 from experiments.case.sizes import show_seconds
 from experiments.case.target import Target
 from experiments.cli import Answer, finish, run
@@ -24,6 +25,7 @@ from experiments.folder.provenance import provenance
 from experiments.folder.write import Number, Run, number_records, settings, write_run
 from experiments.screen import headed, right, working
 from zo2sim.predict.case import Case
+from zo2sim.predict.predict import predict
 from zo2sim.predict.ranks import INTERNET, LAN, Directions, message_bytes, rank_steps, wall
 
 _WIDTH = 80
@@ -120,7 +122,9 @@ def _folder(config: Config, case: Case, curves: Sequence[Curve], walls: dict[str
         provenance=source,
         records=number_records(asked, _numbers(curves, walls), source="predicted"),
         figures={"scale": scale_figure(curves, walls)},
-        document=scale_document(case, curves, walls, provenance=source),
+        document=scale_document(
+            case, curves, walls, grounds=Trust.of(predict(case)).grounds, provenance=source
+        ),
     )
 
 

@@ -130,8 +130,8 @@ GROUPS = {
 _OFFSET = "places on a stream are only compared with each other"
 _GATHERED = "the same bytes are written, in more or fewer calls"
 EQUIVALENT = {
-    "zo2sim/schedule/edges.py: place = clock.get(op.stream, 0) + 1  # 0 -> 1": _OFFSET,
-    "zo2sim/schedule/edges.py: place = clock.get(op.stream, 0) + 1  # 1 -> 2": _OFFSET,
+    "zo2sim/schedule/edges.py: place = clock[track] = clock.get(track, 0) + 1  # 0 -> 1": _OFFSET,
+    "zo2sim/schedule/edges.py: place = clock[track] = clock.get(track, 0) + 1  # 1 -> 2": _OFFSET,
     "zo2sim/schedule/edges.py: _PERIODS = 3  # the third period's edges are those of the steady "
     "state  # 3 -> 4": "so are the fourth's",
     "zo2sim/simulate/bounds.py: if limits[DEPENDENCIES] > max(result.values(), default=0.0) * "

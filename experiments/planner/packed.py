@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.planner.tables import Table
+from experiments.planner.tables import Steps
 
 MOST_WIDE = 255
 """Code of an enclosure that is as wide, or wider."""
@@ -23,13 +23,13 @@ _SHARES = 65535
 Bytes = NDArray[np.uint8]
 
 
-def packed(tables: Sequence[Table]) -> str:
+def packed(tables: Sequence[Steps]) -> str:
     """All numbers of one model's tables, in the order of the tables."""
     whole = b"".join(part.tobytes() for table in tables for part in _parts(table))
     return base64.b64encode(gzip.compress(whole, compresslevel=9, mtime=0)).decode()
 
 
-def _parts(table: Table) -> Iterator[Bytes]:
+def _parts(table: Steps) -> Iterator[Bytes]:
     yield from _planes(table.memory.astype("<f8"), drop=0)
     yield from _planes(table.lower_s.astype("<f4"), drop=1)
     yield _widths(table)
@@ -44,13 +44,13 @@ def _planes(numbers: NDArray[np.generic], *, drop: int) -> Iterator[Bytes]:
         yield np.ascontiguousarray(split[:, weight])
 
 
-def _widths(table: Table) -> Bytes:
+def _widths(table: Steps) -> Bytes:
     """How far the ends of a step are apart, rounded up; 0 where they meet."""
     width = table.upper_s / table.lower_s - 1.0
     codes = np.where(width < _MET, 0.0, np.ceil(width / WIDTH_STEP))
     return np.minimum(codes, MOST_WIDE).astype(np.uint8)
 
 
-def _shares(table: Table) -> NDArray[np.uint16]:
+def _shares(table: Steps) -> NDArray[np.uint16]:
     """What computing takes, of the step's lower end."""
     return np.rint(table.compute_s / table.lower_s * _SHARES).astype("<u2")

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Steps:
     """Of one format; the arrays have an entry per plan, then machine, then load.
 
     ``memory`` is (3, plans, loads), bytes on device, host and drive. ``lower_s`` and ``upper_s``
@@ -64,7 +64,7 @@ class Table:
         }
 
 
-def tables(model: Model, machines: Sequence[Machine]) -> Iterator[Table]:
+def tables(model: Model, machines: Sequence[Machine]) -> Iterator[Steps]:
     """A table for every format. Raises ``ValueError`` where the machines' contexts differ: then
     memory would not be the same on all of them."""
     contexts = {int(machine.device.context_bytes.value) for machine in machines}
@@ -74,12 +74,12 @@ def tables(model: Model, machines: Sequence[Machine]) -> Iterator[Table]:
         yield _table(model, kind, machines, contexts.copy().pop())
 
 
-def _table(model: Model, kind: Format, machines: Sequence[Machine], context: int) -> Table:
+def _table(model: Model, kind: Format, machines: Sequence[Machine], context: int) -> Steps:
     recipe = of_usual_length(model, kind.recipe)
     plans = stored_plans(model, recipe)
     found = list(enclosures(model, recipe, plans, machines, MICROBATCHES))
     base = Case(model=model, machine=machines[0], plan=plans[0], recipe=recipe)
-    return Table(
+    return Steps(
         format=kind,
         recipe=recipe,
         plans=plans,

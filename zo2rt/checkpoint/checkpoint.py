@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import transformers
-from packaging.version import Version
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -18,7 +17,7 @@ from zo2rt.checkpoint.hollow import hollow_out
 from zo2rt.checkpoint.keys import Keys
 from zo2rt.checkpoint.quantised import QUANTISED
 
-_SINCE = "5.24"
+_SINCE = (5, 24)
 """The first version whose tables of names and files were compared with ``from_pretrained``."""
 _KEPT_BYTES = 32 << 20
 """So much may be read before the heap is trimmed: tensors that come and go between others leave
@@ -41,8 +40,9 @@ class Checkpoint:
 
     def __init__(self, kind: Any, folder: Path, dtype: torch.dtype) -> None:
         here = transformers.__version__
-        if Version(here) < Version(_SINCE):
-            raise NotByShard(f"that takes transformers {_SINCE}; here is {here}")
+        if tuple(map(int, here.split(".")[:2])) < _SINCE:
+            since = ".".join(map(str, _SINCE))
+            raise NotByShard(f"that takes transformers {since}; here is {here}")
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_LOCAL)
         if type(config).extra_files:
             raise NotByShard("some of its weights are in files of their own")

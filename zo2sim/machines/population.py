@@ -81,14 +81,20 @@ def spread_around(
 
     ``wider`` is how much more it is expected to differ than hosts of one subject do.
     """
-    known, middle = list(logs), log(value)
+    known, centre = list(logs), log(value)
     prior = wider * float(_file()["spread"][key])
-    apart = [abs(one - middle) for one in known]
+    apart = [abs(one - centre) for one in known]
     squares = len(known) * (_MAD_SIGMA * median(apart)) ** 2 if known else 0.0
     freedom = _PRIOR_HOSTS + max(len(known) - 1, 0)
     sigma = sqrt((_PRIOR_HOSTS * prior**2 + squares) / freedom)
     wide = exp(_SIGMAS * sigma * sqrt(1.0 + 1.0 / max(len(known), 1)))
-    return Quantity(value, "measured", source, low=value / wide, high=value * wide)
+    low, middle, high = map(_rounded, (value / wide, value, value * wide))
+    return Quantity(middle, "measured", source, low=low, high=high)
+
+
+def _rounded(value: float) -> float:
+    """To twelve digits, which exp and log have on every processor: the same bytes anywhere."""
+    return float(f"{value:.12g}")
 
 
 def _words(found: Sequence[Measurement]) -> str:

@@ -13,6 +13,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
+from analysis.report.trust import Grounds, trust_section
 from analysis.report.wording import seconds
 from zo2sim.predict.case import Case
 from zo2sim.predict.ranks import INTERNET, LAN
@@ -23,15 +24,17 @@ def scale_document(
     curves: Sequence[Curve],
     walls: Mapping[str, float],
     *,
+    grounds: Grounds,
     provenance: Mapping[str, str],
 ) -> Document:
-    """Figure: ``scale``."""
+    """``grounds`` is what is behind the step of a worker alone. Figure: ``scale``."""
     return Document(
         title=f"Many workers: {model_title(case.model.name)} on {case.machine.name}",
         abstract=(_abstract(curves, walls),),
         sections=(
             Section("Steps", tuple(_steps(curves))),
             Section("Where it ends", (Paragraph(_ends(walls)), Paragraph(_assumed()))),
+            trust_section({f"a worker alone on {case.machine.name}": grounds}),
         ),
         provenance=tuple(provenance.items()),
     )

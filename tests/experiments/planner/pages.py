@@ -5,7 +5,7 @@ from functools import cache
 
 from experiments.planner.document import page
 from experiments.planner.stored import stored_machines, stored_model
-from experiments.planner.tables import Table, tables
+from experiments.planner.tables import Steps, tables
 from zo2sim.machines.file import named
 from zo2sim.models.presets import resolve, resolve_config
 
@@ -23,7 +23,7 @@ def small_page(*, served: bool = False) -> str:
 
 
 @cache
-def small_tables() -> tuple[Table, ...]:
+def small_tables() -> tuple[Steps, ...]:
     """All formats of the first model."""
     return tuple(tables(resolve(MODELS[0]), MACHINES))
 

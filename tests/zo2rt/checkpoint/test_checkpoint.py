@@ -20,6 +20,7 @@ from transformers.utils import logging
 from tests.families import FAMILIES, build
 from tests.zo2rt.tracing.configs import CONFIGS, real
 from zo2rt.checkpoint import Checkpoint, NotByShard
+from zo2rt.checkpoint import checkpoint as loader
 
 logging.disable_progress_bar()
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -151,7 +152,7 @@ def test_other_files_are_left_to_transformers(tmp_path: Path):
 def test_so_are_quantised_weights(tmp_path: Path):
     _, folder = saved(build("llama"), tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    config["quantization_config"] = {"quant_method": "hqq", "bits": 4}
     (folder / "config.json").write_text(json.dumps(config))
     assert not_by_shard(folder) == "its weights are quantised"
 
@@ -178,6 +179,6 @@ def test_codes_are_no_weights(tmp_path: Path):
 def test_an_older_transformers_loads_the_folder_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("transformers.__version__", "5.17.0")
+    monkeypatch.setattr(loader.transformers, "__version__", "5.17.0")
     with pytest.raises(NotByShard, match=r"that takes transformers 5\.24; here is 5\.17\.0"):
         Checkpoint(AutoModelForCausalLM, tmp_path, torch.float32)
