@@ -11,6 +11,7 @@ import torch
 from tests.function_lines import lines_of, lines_run
 from tests.zo2rt.backends.fake_accelerator import FakeAccelerator
 from tests.zo2rt.backends.promised_order import PromisedOrder
+from tests.zo2rt.backends.test_cuda_devices import across
 from tests.zo2rt.steps.tiny_executor import execute, in_issue_order, whole_run
 from zo2rt.backends import CudaBackend, Event, StreamFailed, Timing, cuda
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -350,6 +351,11 @@ def everything(monkeypatch: pytest.MonkeyPatch) -> None:
         FakeAccelerator().install(monkeypatch)
     )
     test_copies_between_devices_do_not_block_the_caller(monkeypatch)
+    several = FakeAccelerator(devices=2).install(monkeypatch)
+    with CudaBackend(devices=2) as backend:
+        across(backend, several)
+    with pytest.raises(ValueError, match="from 1 to the number of accelerators"):
+        CudaBackend(devices=3)
     FakeAccelerator(None).install(monkeypatch)
     with pytest.raises(RuntimeError, match="no accelerator"):
         CudaBackend()
