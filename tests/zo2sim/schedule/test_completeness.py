@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 from tests.strategies import choices, shared
 from tests.thorough import examples, some_of
@@ -303,6 +303,9 @@ def test_whatever_is_left_out_or_moved_is_caught_or_changes_nothing(
 @given(shared(2))
 @settings(max_examples=examples(20), deadline=None)
 def test_so_it_is_with_several_devices(choice: tuple[Shape, Plan, Recipe]):
+    """A device without a block has adapters that nothing reads: their update may be missing."""
+    shape, plan, recipe = choice
+    assume(shape.num_blocks >= plan.devices or not recipe.frozen_blocks)
     assert next(uncaught(Choice(*choice), every=40), None) is None
 
 
