@@ -47,7 +47,7 @@ def claims_document(rows: Sequence[Row], *, provenance: Mapping[str, str]) -> Do
     sections.append(Section("Measured on GPUs", tuple(_gpus())))
     if wrong:
         sections.append(Section("Where they disagree", tuple(map(_reason, wrong))))
-    sections.append(trust_section({s.kind: _grounds(s) for s in summaries()}))
+    sections.append(trust_section({"what others measured": _grounds(summaries()[-1])}))
     return Document(
         title="Published claims, and what is predicted for them",
         abstract=(found,),
@@ -121,7 +121,7 @@ def _gpus() -> Iterator[Block]:
 
 
 def _grounds(found: Summary) -> Grounds:
-    """Of one kind of measurement: how far predictions were off that owe nothing to its source."""
+    """How far predictions were off that owe nothing to a measurement's source."""
     return {
         "band": f"{found.held:.0%} of {found.count} measurements lie in theirs",
         "band_holds": "how far other sources' measurements scatter",
