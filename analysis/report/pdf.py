@@ -56,5 +56,6 @@ def _inputs(document: Document, figures: Mapping[str, str]) -> dict[str, str]:
         "pictures": {key: figures[key] for key in document.figure_keys},
         "wordy": {table.key: table.wordy for table in tables},
         "columns": 1 if document.is_short else 2,
+        "assembled": document.is_assembled,
     }
     return {"document": json.dumps(shown)}

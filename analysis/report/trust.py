@@ -38,6 +38,11 @@ def trust_section(grounds: Mapping[str, Grounds], *words: Block) -> Section:
     return Section(TITLE, (*words, _WORDS, table))
 
 
+def measured_only(**said: str) -> Grounds:
+    """Of what nothing was predicted for; ``said`` are the topics that there is a word on."""
+    return dict.fromkeys(TOPICS, "nothing was predicted") | said
+
+
 def states_trust(document: Document) -> bool:
     """Whether the section is there."""
     return any(section.title == TITLE for section in document.sections)

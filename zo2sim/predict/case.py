@@ -86,10 +86,8 @@ def socket_bytes(case: Case) -> tuple[int, ...]:
     all devices upload is dealt over the sockets as on a ring. One number for one device.
     """
     plan, setting = case.plan, case.cost.setting
-    node, blocks = (
-        setting.several,
-        Layout(shape=Shape.of(case.model), plan=plan, recipe=case.recipe).streamed,
-    )
+    node = setting.several
+    blocks = Layout(shape=Shape.of(case.model), plan=plan, recipe=case.recipe).streamed
     if node is None:
         return (sum(setting.unit_bytes(b, case.recipe.storage_dtype) for b in blocks),)
     found = [0] * len(node.sockets)

@@ -11,16 +11,18 @@ where its operation starts, if that is earlier.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 
 from zo2sim.schedule.ops import Kind, Op, Stream, Track
 from zo2sim.simulate.perfetto import Event
+from zo2sim.simulate.slices import slices_of
 from zo2sim.simulate.trace import Span, Trace
 
 _HOST_PID, _HOST_TID = 1000, 1
 _FIRST_STREAM = 7
 """As CUDA numbers the first stream that a program makes."""
+_ORIGIN = 1
+"""Where a trace begins, in microseconds, so that a launch can precede what it launches."""
 _COPIES = {
     Stream.H2D: "Memcpy HtoD (Pinned -> Device)",
     Stream.D2H: "Memcpy DtoH (Device -> Pinned)",
@@ -80,41 +82,31 @@ def _place(track: Track) -> tuple[int, int]:
 
 def _profiler_steps(trace: Trace) -> Iterator[Event]:
     """A step lasts from the loss before it to its own."""
-    for step, (start_s, end_s) in enumerate(pairwise((0.0, *trace.losses_s))):
+    losses = [round(1e6 * loss_s) for loss_s in trace.losses_s]
+    for step, (start, end) in enumerate(pairwise((0, *losses))):
         yield {
             "ph": "X",
             "cat": "user_annotation",
             "name": f"ProfilerStep#{step}",
             "pid": _HOST_PID,
             "tid": _HOST_TID,
-            "ts": _us(start_s),
-            "dur": _us(end_s) - _us(start_s),
+            "ts": _ORIGIN + start,
+            "dur": end - start,
         }
 
 
-@dataclass(slots=True)
-class _Clock:
-    """Where each track has got to, and the last loss that the host waited for."""
-
-    ends_us: dict[Track, int]
-    loss_us: int = 1
-
-
 def _operations(trace: Trace, copied_bytes: Mapping[str, float]) -> Iterator[Event]:
-    clock = _Clock({})
-    for number, span in enumerate(trace.spans):
-        track = span.op.track
-        start_us = max(_us(span.start_s), clock.ends_us.get(track, 0))
-        end_us = max(_us(span.end_s), start_us)
-        clock.ends_us[track] = end_us
-        slot = {"ts": start_us, "dur": end_us - start_us}
+    loss = 0
+    for number, item in enumerate(slices_of(trace, 1e6)):
+        span = item.span
+        slot = {"ts": _ORIGIN + item.start, "dur": item.end - item.start}
         if span.op.stream not in _ON_DEVICE:
             yield {**_slice(span, "cpu_op", span.op.name), **slot}
-        elif end_us > start_us:
-            yield _launch(span.op, number, min(start_us, clock.loss_us) - 1)
+        elif item.end > item.start:
+            yield _launch(span.op, number, min(item.start, loss))
             yield {**_device_slice(span, number, copied_bytes), **slot}
         if span.op.kind is Kind.LOSS:
-            clock.loss_us = end_us
+            loss = item.end
 
 
 def _launch(op: Op, number: int, at_us: int) -> Event:
@@ -146,8 +138,3 @@ def _device_slice(span: Span, number: int, copied_bytes: Mapping[str, float]) ->
 def _slice(span: Span, category: str, name: str) -> Event:
     pid, tid = _place(span.op.track)
     return {"ph": "X", "cat": category, "name": name, "pid": pid, "tid": tid}
-
-
-def _us(time_s: float) -> int:
-    """From a microsecond before the trace on, so that a launch can precede what it launches."""
-    return 1 + round(time_s * 1e6)

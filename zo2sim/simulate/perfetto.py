@@ -8,11 +8,11 @@ overlap, whoever adds start and duration.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from zo2sim.schedule.ops import Op, Stream, Track
 from zo2sim.simulate.occupancy import slots_in_use
-from zo2sim.simulate.trace import Span, Trace
+from zo2sim.simulate.slices import Slice, slices_of
+from zo2sim.simulate.trace import Trace
 
 _STREAMS = {stream: number for number, stream in enumerate(Stream, start=1)}
 
@@ -37,7 +37,7 @@ def chrome_trace(
     rounds to no time at all, there is no slice to bind it to, and the arrow is left out. The
     counter shows bytes when ``slot_bytes`` (of one slot) is given, and slots otherwise.
     """
-    slices = _slices(trace)
+    slices = slices_of(trace, 1e6 * _TICKS_PER_US)
     events = [
         *_names(trace, name),
         *(_slice_event(s) for s in slices),
@@ -64,33 +64,6 @@ def to_json(
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    """A span in whole ticks of 1/1024 microseconds."""
-
-    span: Span
-    start_ticks: int
-    end_ticks: int
-
-    @property
-    def last_ticks(self) -> int:
-        """The last instant that is still inside: a viewer takes the end to be outside."""
-        return self.end_ticks - 1
-
-
-def _slices(trace: Trace) -> tuple[_Slice, ...]:
-    """In issue order. A start before the end of the track's previous slice moves there."""
-    ends_ticks: dict[Track, int] = {}
-    slices: list[_Slice] = []
-    for span in trace.spans:
-        track = span.op.track
-        start_ticks = max(_ticks(span.start_s), ends_ticks.get(track, 0))
-        end_ticks = max(_ticks(span.end_s), start_ticks)
-        ends_ticks[track] = end_ticks
-        slices.append(_Slice(span, start_ticks, end_ticks))
-    return tuple(slices)
-
-
 def _names(trace: Trace, name: str) -> Iterator[Event]:
     for device in range(trace.num_devices):
         own = f"{name}, device {device}" if device else name
@@ -110,15 +83,15 @@ def _metadata(what: str, place: Mapping[str, int], args: Mapping[str, str | int]
     return {"ph": "M", "name": what, **place, "args": dict(args)}
 
 
-def _slice_event(item: _Slice) -> Event:
+def _slice_event(item: Slice) -> Event:
     op = item.span.op
     return {
         "ph": "X",
         "name": op.name,
         "cat": op.kind.value,
         **_place(op.track),
-        "ts": item.start_ticks / _TICKS_PER_US,
-        "dur": (item.end_ticks - item.start_ticks) / _TICKS_PER_US,
+        "ts": item.start / _TICKS_PER_US,
+        "dur": (item.end - item.start) / _TICKS_PER_US,
         "args": _arguments(op, item.span.step),
     }
 
@@ -135,24 +108,24 @@ def _arguments(op: Op, step: int) -> dict[str, object]:
     }
 
 
-def _flows(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[Event]:
+def _flows(trace: Trace, slices: tuple[Slice, ...]) -> Iterator[Event]:
     """Arrows for edges across tracks, numbered in the order of the operations that wait."""
     for number, (source, target) in enumerate(_edges(trace, slices)):
-        left_ticks = min(source.last_ticks, target.start_ticks)
+        left_ticks = min(source.last, target.start)
         yield {**_flow_end("s", number, source), "ts": left_ticks / _TICKS_PER_US}
         yield {
             **_flow_end("f", number, target),
             "bp": "e",
-            "ts": target.start_ticks / _TICKS_PER_US,
+            "ts": target.start / _TICKS_PER_US,
         }
 
 
-def _flow_end(phase: str, number: int, item: _Slice) -> Event:
+def _flow_end(phase: str, number: int, item: Slice) -> Event:
     place = _place(item.span.op.track)
     return {"ph": phase, "name": "after", "cat": "edge", "id": number, **place}
 
 
-def _edges(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[tuple[_Slice, _Slice]]:
+def _edges(trace: Trace, slices: tuple[Slice, ...]) -> Iterator[tuple[Slice, Slice]]:
     k = trace.steps_per_period
     places = {(s.span.step // k, s.span.op.name): s for s in slices}
     for target in slices:
@@ -163,11 +136,11 @@ def _edges(trace: Trace, slices: tuple[_Slice, ...]) -> Iterator[tuple[_Slice, _
                 yield source, target
 
 
-def _can_be_drawn(source: _Slice, target: _Slice) -> bool:
+def _can_be_drawn(source: Slice, target: Slice) -> bool:
     """Across tracks, both slices last, and the source has begun when the target begins."""
-    lasts = all(item.end_ticks > item.start_ticks for item in (source, target))
+    lasts = all(item.end > item.start for item in (source, target))
     crosses = source.span.op.track != target.span.op.track
-    return lasts and crosses and source.start_ticks <= target.start_ticks
+    return lasts and crosses and source.start <= target.start
 
 
 def _counters(trace: Trace, slot_bytes: int | None) -> Iterator[Event]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from analysis.plots.accuracy import Judged
 from analysis.report.document import Document, FigureBlock, Paragraph, Ref, Section, TableBlock
-from analysis.report.trust import TOPICS, Grounds, trust_section
+from analysis.report.trust import Grounds, measured_only, trust_section
 from analysis.report.wording import DASH, counted, listed, percent
 
 
@@ -29,8 +29,7 @@ def accuracy_document(
 def _grounds(judged: Sequence[Judged]) -> Grounds:
     """Nothing is predicted; what was judged was never trained on."""
     seeds = counted(len({one.seed for one in judged}), "seed")
-    nothing = dict.fromkeys(TOPICS, "nothing was predicted")
-    return {**nothing, "hold_out_error": f"paired differences over {seeds}", "sources": "measured"}
+    return measured_only(hold_out_error=f"paired differences over {seeds}", sources="measured")
 
 
 def _words(one: Mapping[str, Any], dense: str) -> str:

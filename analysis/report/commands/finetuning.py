@@ -13,7 +13,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
-from analysis.report.trust import TOPICS, trust_section
+from analysis.report.trust import measured_only, trust_section
 from analysis.report.wording import (
     DASH,
     SPACE,
@@ -25,8 +25,6 @@ from analysis.report.wording import (
     signed_percent,
     span,
 )
-
-_NOTHING = "nothing was predicted"
 
 
 def finetuning_document(
@@ -164,7 +162,7 @@ def _trust(summary: Mapping[str, Any]) -> Section:
     found = summary.get("predicted")
     if found is None:
         measured = f"measured, {summary['backend']} backend"
-        return trust_section({"this run": dict.fromkeys(TOPICS, _NOTHING) | {"sources": measured}})
+        return trust_section({"this run": measured_only(sources=measured)})
     band = f"{span(found['low_s'], found['high_s'], seconds)} per step"
     return trust_section({found["machine"]: {"band": band, **found}})
 
