@@ -138,23 +138,10 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     settings.check()
     _check_devices(plan, backend)
     _check_dtype(model, recipe)
-    units, forwards = explore(
-        model,
-        settings.objective,
-        adapters_with_head=recipe.lora_rank is not None,
-        decays=rule_of(recipe.reference),
-        weights=None if settings.checkpoint is None else settings.checkpoint.weights,
-    )
-    if recipe.trains_scales:
-        units = with_scales(units, recipe, settings.weights)
-    check_model(plan, recipe, units, forwards)
-    shape = Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
+    units, shape = _explored(model, settings)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
-    weights = [p.tensor for p in units.parameters]
     formats = Formats(units, layout)
-    each, needed = demands(formats) if plan.devices > 1 else (), demand(formats)
-    check_room(needed, backend, limit=settings.limit, weights=weights, each=each)
-    check_together(settings.exchange, needed, backend.device, weights)
+    _check_fits(settings, units, formats, backend)
     trained = _trained(settings, units)
     check_encodable(units, formats, settings.weights)  # before a weight moves
     begun = _begun(settings, model, units, trained, backend)
@@ -200,6 +187,30 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
             ranks=ranks,
             first_step=begun.position.step,
         )
+
+
+def _explored(model: nn.Module, settings: Settings) -> tuple[Units, Shape]:
+    """Units of the model, with what trains beside them, and all that a policy needs to know."""
+    recipe = settings.recipe
+    units, forwards = explore(
+        model,
+        settings.objective,
+        adapters_with_head=recipe.lora_rank is not None,
+        decays=rule_of(recipe.reference),
+        weights=None if settings.checkpoint is None else settings.checkpoint.weights,
+    )
+    if recipe.trains_scales:
+        units = with_scales(units, recipe, settings.weights)
+    check_model(settings.plan, recipe, units, forwards)
+    return units, Shape(num_blocks=units.num_blocks, tied=units.tied, forwards=forwards)
+
+
+def _check_fits(settings: Settings, units: Units, formats: Formats, backend: Backend) -> None:
+    """Raise `DoesNotFit` where this process, or all ranks of this computer, lack memory."""
+    weights, needed = [p.tensor for p in units.parameters], demand(formats)
+    each = demands(formats) if settings.plan.devices > 1 else ()
+    check_room(needed, backend, limit=settings.limit, weights=weights, each=each)
+    check_together(settings.exchange, needed, backend.device, weights)
 
 
 def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
