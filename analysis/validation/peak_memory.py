@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zo2sim.memory.account import MemoryAccount, MemoryPlace
-from zo2sim.memory.runtime import AROUND_A_RUN, AT_A_SNAPSHOT
+from zo2sim.memory.runtime import ARENA, AROUND_A_RUN, AT_A_SNAPSHOT
 
-ARENA = ("resident units", "resident blocks", "slots", "scratch")
-"""Items of the account that the runtime allocates as buffers of its own."""
 MOST_RSS_ERROR = 0.05
 """What is promised of a process whose device is the host's memory."""
 

@@ -40,6 +40,10 @@ JOURNAL_BUFFER_BYTES = 1 << 20
 """Lines that wait for an fsync; a record has well under 1 KiB."""
 AT_A_SNAPSHOT = "at a snapshot or save"
 """The item that a run needs beside what it trains with, whenever its weights are written."""
+TRAINED_BESIDE = {True: "trained scales", False: "LoRA adapters"}
+"""What trains beside frozen blocks, by whether it is their scales."""
+ARENA = ("resident units", "resident blocks", *TRAINED_BESIDE.values(), "slots", "scratch")
+"""Items that the runtime allocates as device buffers of its own."""
 AROUND_A_RUN = (CONTEXT, CACHED, "cuBLAS workspace", "process")
 """Items that libraries and their allocators take, and that a device of host memory lacks."""
 
@@ -159,7 +163,7 @@ def _weights(model: Model, plan: Plan, recipe: Recipe, device: int) -> tuple[Ite
         _device("resident units", ends, "head and tail, in the storage dtype"),
         resident,
         _device(
-            "trained scales" if recipe.trains_scales else "LoRA adapters",
+            TRAINED_BESIDE[recipe.trains_scales],
             _beside(model, recipe, own),
             "trained, so they stay",
         ),

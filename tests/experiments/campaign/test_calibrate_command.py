@@ -31,7 +31,7 @@ from tests.commands import call
 from zo2rt.engine import engine
 from zo2rt.measure import host_work
 from zo2rt.measure.footprint import Footprint
-from zo2rt.measure.runs import RunSpec
+from zo2rt.measure.runs import RunSpec, opened
 from zo2rt.measure.timing import Effort
 from zo2rt.measure.turns import Rounds
 from zo2rt.steps.executor import Executor
@@ -337,6 +337,14 @@ def test_integer_formats_are_held_out_behind_limited_links():
     assert {spec.recipe.trainable for spec in found} == {"lora:4", "scales"}
     assert len({spec.recipe.storage_dtype for spec in found}) == 3
     assert len({spec.plan for spec in found}) == 4
+
+
+@pytest.mark.parametrize("trainable", ["lora:4", "scales"])
+def test_buffers_beside_frozen_blocks_belong_to_the_arena(trainable: str):
+    spec = next(spec for spec in integer_runs() if spec.recipe.trainable == trainable)
+    with opened(replace(spec, config=opt(64, 2, vocab=128))) as running:
+        (check,) = memory_check.arena_checks([running])
+    assert check.arena_is_exact
 
 
 def test_what_validates_was_not_calibrated_with():

@@ -12,7 +12,7 @@ from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of, recipe
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import MemoryPlace
-from zo2sim.memory.runtime import account
+from zo2sim.memory.runtime import ARENA, account
 from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan, Policy, Recipe
 
@@ -79,8 +79,7 @@ def test_device_buffers_are_those_of_the_account(family: str):
     predicted = account(shape, plan, LORA).itemised(MemoryPlace.DEVICE)
     with engine(model, plan, LORA, batch(family)) as running:
         found = running.device_bytes
-    names = ("resident units", "resident blocks", "LoRA adapters", "slots", "scratch")
-    assert found == sum(predicted.get(name, 0) for name in names)
+    assert found == sum(predicted.get(name, 0) for name in ARENA)
 
 
 def test_the_recipe_must_say_that_blocks_are_frozen():

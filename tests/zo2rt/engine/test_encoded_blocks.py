@@ -28,7 +28,7 @@ from zo2rt.weights.formats import Formats
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.pinned import whole_pages
-from zo2sim.memory.runtime import account
+from zo2sim.memory.runtime import ARENA, account
 from zo2sim.models.config import from_config
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -154,9 +154,7 @@ def test_device_and_host_buffers_are_those_of_the_account(
     streamed = predicted.itemised(MemoryPlace.HOST)["streamed blocks, exact"]
     assert sum(map(whole_pages, on_host)) == streamed
     if family != "mixtral" or how.trains_scales:  # PEFT adapts experts' matrices to other ranks
-        beside = "trained scales" if how.trains_scales else "LoRA adapters"
-        names = ("resident units", "resident blocks", beside, "slots", "scratch")
-        assert found == sum(device.get(name, 0) for name in names)
+        assert found == sum(device.get(name, 0) for name in ARENA)
 
 
 def like(model: nn.Module, family: str) -> Model:

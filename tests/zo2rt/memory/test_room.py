@@ -22,7 +22,7 @@ from zo2rt.model.units import find_units
 from zo2rt.weights.formats import Formats
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace
-from zo2sim.memory.runtime import account
+from zo2sim.memory.runtime import ARENA, account
 from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape
@@ -36,7 +36,6 @@ CASES: dict[str, tuple[Plan, Recipe]] = {
     "in place": (Plan(), recipe(perturbation="in_place")),
     "nvme": (Plan(tier="nvme"), recipe()),
 }
-BUFFERS = ("resident units", "resident blocks", "slots", "scratch")
 
 
 def needs(**num_bytes: int) -> MemoryAccount:
@@ -90,7 +89,7 @@ def test_the_demand_is_the_account_s(name: str):
     model: Any = build("opt")
     predicted = account(from_config(model.config.to_dict(), name="opt"), *CASES[name])
     items = predicted.itemised(MemoryPlace.DEVICE)
-    want = {name: items[name] for name in BUFFERS if name in items}
+    want = {name: items[name] for name in ARENA if name in items}
     assert demand_of(model, *CASES[name]).itemised(MemoryPlace.DEVICE) == want
 
 

@@ -11,13 +11,11 @@ from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import MemoryPlace
-from zo2sim.memory.runtime import account
+from zo2sim.memory.runtime import ARENA, account
 from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan, Policy, Recipe
 
 FP32 = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dtype.FP32, sequence=8)
-
-BUFFERS = ("resident units", "resident blocks", "slots", "scratch")
 
 
 @pytest.mark.parametrize("family", ["opt", "gpt2", "llama", "llama-tied", "qwen3", "mistral"])
@@ -79,4 +77,4 @@ def predicted_bytes(family: str, plan: Plan, how: Recipe) -> int:
     config: Any = build(family).config
     predicted = account(from_config(config.to_dict(), name=family), plan, how)
     items = predicted.itemised(MemoryPlace.DEVICE)
-    return sum(items.get(name, 0) for name in BUFFERS)
+    return sum(items.get(name, 0) for name in ARENA)
