@@ -1,19 +1,25 @@
-"""How fast the toolkit itself is: the simulator, or with ``--runtime`` the runtime.
+"""How fast the toolkit itself is: the simulator, with ``--runtime`` the runtime, or its ranks.
 
     python -m experiments.bench --json -
     python -m experiments.bench --runtime --json -
+    python -m experiments.bench --ranks 2 --machine machine.toml
 
 Figures are medians over repeats in this process, with the range beside them; they hold for this
 machine while nothing else runs.
 """
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Literal, Self
 
 from experiments.cli import FAILED, Answer, finish, run
 from experiments.flags import refuse
 from experiments.speed import simulator as simulator_speed
+
+if TYPE_CHECKING:
+    from experiments.speed.runtime import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +36,24 @@ class Config:
     """Measure the runtime instead: steps of OPT-125m's shape."""
     backend: Literal["host", "cuda"] = "host"
     """With --runtime: one thread of this machine and links of several speeds, or its card."""
+    ranks: int | None = None
+    """Measure this instead: the same step on so many ranks, with a core each, and on one."""
+    machine: str | None = None
+    """With --ranks: this machine's calibrated file, whose prediction is printed beside."""
     pairs: int = 9
-    """Interleaved pairs of steps behind each figure of the runtime; the median counts."""
+    """Interleaved pairs of steps behind each figure of runtime or ranks; the median counts."""
     json: str | None = None
     """Write the figures as JSON to this file, or to stdout with '-'."""
 
     def typed(self, flags: frozenset[str]) -> Self:
         """Refuse the flags of what is not measured."""
-        if self.runtime:
-            refuse(flags, ("--repeats", "--plans", "--seed"), "with --runtime")
+        simulator = ("--repeats", "--plans", "--seed")
+        if self.ranks is not None:
+            refuse(flags, (*simulator, "--runtime", "--backend"), "with --ranks")
+        elif self.runtime:
+            refuse(flags, (*simulator, "--machine"), "with --runtime")
         else:
-            refuse(flags, ("--backend", "--pairs"), "without --runtime")
+            refuse(flags, ("--backend", "--pairs", "--machine"), "without --runtime or --ranks")
         return self
 
 
@@ -50,6 +63,8 @@ def main(config: Config) -> int:
             "--repeats must be >= 1, --plans >= 100 and --pairs >= 1; "
             f"got {config.repeats}, {config.plans} and {config.pairs}"
         )
+    if config.ranks is not None:
+        return _ranks(config, config.ranks)
     return _runtime(config) if config.runtime else _simulator(config)
 
 
@@ -64,8 +79,22 @@ def _runtime(config: Config) -> int:
     from experiments.speed import runtime as runtime_speed
 
     measured = {"host": runtime_speed.figures, "cuda": card_speed.figures}[config.backend]
+    return _measured(lambda: measured(runtime_speed.OPT_125M, pairs=config.pairs), config)
+
+
+def _ranks(config: Config, ranks: int) -> int:
+    from experiments.speed import ranks as ranks_speed
+    from experiments.speed.runtime import OPT_125M
+    from zo2sim.machines.file import resolve
+
+    machine = None if config.machine is None else resolve(config.machine)
+    figures = partial(ranks_speed.figures, OPT_125M, ranks, pairs=config.pairs, machine=machine)
+    return _measured(figures, config)
+
+
+def _measured(measure: Callable[[], "Sequence[Figure]"], config: Config) -> int:
     try:
-        figures = measured(runtime_speed.OPT_125M, pairs=config.pairs)
+        figures = measure()
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

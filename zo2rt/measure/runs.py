@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from zo2rt.backends import Backend, HostBackend, LinkLimit
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.exchange import ALONE, Exchange
 from zo2rt.measure.adapted import adapt
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.turns import Rounds, with_references
@@ -126,6 +127,7 @@ def opened(
     spec: RunSpec,
     make: Callable[[], Backend] | None = None,
     build: Callable[[RunSpec], Any] | None = None,
+    exchange: Exchange = ALONE,
 ) -> Iterator[Running]:
     """The engine of a run, ready to step, with one intra-op thread.
 
@@ -133,7 +135,8 @@ def opened(
     that was imported and built stops all threads for 0.2 to 0.5 s in the middle of a step.
 
     ``make`` gives the backend; None: the `host` one, whose link is limited as ``spec`` says.
-    ``build`` gives the model; None: `model_of`.
+    ``build`` gives the model; None: `model_of`. ``exchange`` is with the other ranks, where there
+    are some.
     """
     with ExitStack() as stack:
         stack.enter_context(intra_op_threads(1))
@@ -150,6 +153,7 @@ def opened(
             Objective(example=example),
             backend=backend,
             optimizer=_OPTIMIZER,
+            exchange=exchange,
         )
         stack.enter_context(engine)
         gc.collect()
