@@ -6,6 +6,7 @@ from math import exp
 import pytest
 
 from tests.calibrated import calibrated_host, quantity
+from tests.thorough import crossed
 from tests.zo2sim.cost.test_cpu import case
 from zo2sim.cost.parts import KERNELS, parts_s
 from zo2sim.machines.file import named, names
@@ -117,8 +118,13 @@ def test_a_band_says_what_it_holds_and_what_it_lacks():
     )
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name != "this-host"])
-@pytest.mark.parametrize("plan", [Plan(), Plan(policy=Policy.RESIDENT), Plan(pinning="staged")])
+@pytest.mark.parametrize(
+    ("name", "plan"),
+    crossed(
+        [name for name in names() if name != "this-host"],
+        [Plan(), RESIDENT, Plan(pinning="staged")],
+    ),
+)
 def test_every_machine_of_the_catalogue_has_a_band(name: str, plan: Plan):
     one = Case(model=preset("opt-1.3b"), machine=named(name), plan=plan, recipe=Recipe())
     found = banded(one)

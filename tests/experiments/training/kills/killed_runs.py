@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -57,7 +58,7 @@ class Death:
 
     def await_in(self, folder: Path) -> None:
         if self.seconds is not None:
-            timer = Timer(self.seconds, _die)
+            timer = Timer(self.seconds, die)
             timer.daemon = True
             timer.start()
         if self.change is not None:
@@ -75,13 +76,13 @@ class _Counter:
         if self._is_change(event, arguments) and str(arguments[0]).startswith(self.folder):
             self.left -= 1
             if self.left < 0:
-                _die()
+                die()
 
     def _is_change(self, event: str, arguments: tuple[Any, ...]) -> bool:
         return event in _CHANGES or (event == "open" and bool(arguments[2] & WRITES))
 
 
-def _die() -> None:
+def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -109,9 +110,14 @@ class Fate(Protocol):
     def await_in(self, folder: Path) -> None: ...
 
 
-def exit_code(flags: tuple[str, ...], out: Path, fate: Fate) -> int | None:
+def started(flags: tuple[str, ...], out: Path, fate: Fate) -> BaseProcess:
     process = _server().Process(target=_child, args=(flags, out, fate))
     process.start()
+    return process
+
+
+def exit_code(flags: tuple[str, ...], out: Path, fate: Fate) -> int | None:
+    process = started(flags, out, fate)
     process.join()
     return process.exitcode
 
