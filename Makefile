@@ -39,9 +39,11 @@ $(STAMP): pyproject.toml constraints.txt
 .venv/.reports: pyproject.toml constraints.txt
 	$(call install,report)
 
+# Python compiles what is imported when it is; to compile all that is installed takes a core a minute
+# and a half.
 define install
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(1)]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(1)]'
 	touch $@
 endef
 

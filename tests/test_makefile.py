@@ -8,7 +8,9 @@ import pytest
 
 from tests import ROOT
 
-INSTALLS = ".venv/bin/python -m pip install --quiet --constraint constraints.txt --editable "
+INSTALLS = (
+    ".venv/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable "
+)
 
 
 @pytest.mark.parametrize(
