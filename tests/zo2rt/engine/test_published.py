@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.families import FAMILIES, SEQUENCE, batch, build
-from tests.thorough import crossed, some_of
+from tests.thorough import crossed
 from tests.zo2rt.engine.engine_runs import engine, recipe
 from tests.zo2rt.engine.published_loops import UPDATES, Loop, Settings
 from tests.zo2rt.engine.test_trainer import ROWS, arguments, same, trainer, weights
@@ -125,13 +126,15 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
 
 
-@pytest.mark.parametrize("reference", UPDATES)
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("dtype", "weight_decay"), some_of(NUMBERS, every=2))
-def test_every_family_has_the_published_bits(
-    family: str, reference: str, dtype: Dtype, weight_decay: float
-):
-    case = Case(family, reference, dtype, weight_decay)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(family, reference, *numbers)
+        for (reference, family), numbers in crossed([*product(UPDATES, FAMILIES)], NUMBERS)
+    ],
+    ids=str,
+)
+def test_every_family_has_the_published_bits(case: Case):
     for plan in PLANS.values():
         check(ours(case, plan), published(case))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.families import batch, build
-from tests.thorough import examples
+from tests.thorough import crossed, examples
 from tests.zo2rt.engine.engine_cases import CASES, Case
 from zo2rt.backends import Backend, HostBackend, StreamFailed, VirtualBackend
 from zo2rt.engine import engine as engine_module
@@ -118,10 +118,9 @@ def name_slices(checked: Checked, parts: Parts) -> None:
 # ---- Nothing races ----
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("backend", [HostBackend, VirtualBackend])
-def test_no_policy_races(case: Case, backend: Callable[..., Backend]):
-    assert found(case, backend=backend) == ()
+@pytest.mark.parametrize(("name", "backend"), crossed([*CASES], [HostBackend, VirtualBackend]))
+def test_no_policy_races(name: str, backend: Callable[..., Backend]):
+    assert found(CASES[name], backend=backend) == ()
 
 
 # ---- Proved able to fail: deleted edges ----
