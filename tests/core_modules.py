@@ -48,7 +48,11 @@ GROUPS = {
     ),
     "bounds": Group(
         modules=("zo2sim/simulate/bounds.py",),
-        tests=(f"{_SIMULATE}test_bounds.py", "tests/zo2sim/predict/test_predict.py"),
+        tests=(
+            f"{_SIMULATE}test_bounds.py",
+            f"{_SIMULATE}test_sharing.py",
+            "tests/zo2sim/predict/test_predict.py",
+        ),
     ),
     "memory": Group(
         modules=(
