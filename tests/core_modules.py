@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 _SCHEDULE, _SIMULATE = "tests/zo2sim/schedule/", "tests/zo2sim/simulate/"
-_ENGINE = "tests/zo2rt/engine/"
+_ENGINE, _DEVICES = "tests/zo2rt/engine/", f"{_SCHEDULE}test_devices.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ GROUPS = {
     ),
     "edges": Group(
         modules=("zo2sim/schedule/edges.py",),
-        tests=(f"{_SCHEDULE}test_edges.py", "tests/zo2sim/policies"),
+        tests=(f"{_SCHEDULE}test_edges.py", "tests/zo2sim/policies", _DEVICES),
     ),
     "verify": Group(
         modules=(
@@ -33,6 +33,7 @@ GROUPS = {
         tests=(
             f"{_SCHEDULE}test_versions.py",
             f"{_SCHEDULE}test_verify.py",
+            _DEVICES,
             f"{_SCHEDULE}test_completeness.py",
         ),
     ),
@@ -47,7 +48,11 @@ GROUPS = {
     ),
     "bounds": Group(
         modules=("zo2sim/simulate/bounds.py",),
-        tests=(f"{_SIMULATE}test_bounds.py", "tests/zo2sim/predict/test_predict.py"),
+        tests=(
+            f"{_SIMULATE}test_bounds.py",
+            f"{_SIMULATE}test_sharing.py",
+            "tests/zo2sim/predict/test_predict.py",
+        ),
     ),
     "memory": Group(
         modules=(
@@ -57,7 +62,11 @@ GROUPS = {
             "zo2sim/memory/pinned.py",
             "zo2sim/memory/placements.py",
         ),
-        tests=("tests/zo2sim/memory", "tests/zo2rt/memory"),
+        tests=(
+            "tests/zo2sim/memory",
+            "tests/zo2rt/memory/test_room.py",
+            "tests/zo2sim/search/test_search.py",
+        ),
     ),
     "cost": Group(
         modules=(
@@ -79,7 +88,7 @@ GROUPS = {
             "zo2sim/policies/reference.py",
             "zo2sim/policies/task.py",
         ),
-        tests=("tests/zo2sim/policies", f"{_SCHEDULE}test_completeness.py"),
+        tests=("tests/zo2sim/policies", _DEVICES, f"{_SCHEDULE}test_completeness.py"),
     ),
     "execute": Group(
         modules=("zo2rt/steps/executor.py", "zo2rt/steps/conformance.py"),
@@ -87,7 +96,7 @@ GROUPS = {
     ),
     "operations": Group(
         modules=("zo2rt/steps/operations.py", "zo2rt/steps/step.py"),
-        tests=(f"{_ENGINE}test_operations.py", "tests/zo2rt/weights"),
+        tests=(f"{_ENGINE}test_operations.py", "tests/zo2rt/weights", "tests/zo2rt/devices"),
     ),
     "journal": Group(
         modules=(
@@ -101,7 +110,11 @@ GROUPS = {
     ),
     "recovery": Group(
         modules=("zo2rt/journal/recovery.py", "zo2rt/journal/replay.py", "zo2rt/journal/run.py"),
-        tests=("tests/zo2rt/journal", f"{_ENGINE}test_resume.py"),
+        tests=(
+            "tests/zo2rt/journal/test_journal.py",
+            "tests/zo2rt/journal/test_snapshot.py",
+            f"{_ENGINE}test_resume.py",
+        ),
     ),
     "snapshot": Group(
         modules=("zo2rt/journal/snapshot.py", "zo2rt/journal/shard.py"),

@@ -21,8 +21,9 @@ SLOW = (
     *("torch", "transformers.modeling_utils", "numba", "scipy.optimize", "safetensors"),
     *("pandas", "pyarrow", "matplotlib.pyplot", "rich.table", "hypothesis"),
 )
-_SLOWER, _STARTED_S = 4.0, 20.0
-"""Processor time that a test may take: so many times its own seconds, and more to begin with."""
+_SLOWER, _STARTED_S = 4.0, 60.0
+"""Processor time that a test may take: so many times its own seconds, and more to begin with, for
+a module whose functions are compiled is compiled anew."""
 _LATE = (-signal.SIGPROF, -signal.SIGALRM)
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _TOLD = 3000

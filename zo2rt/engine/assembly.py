@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from zo2rt.journal.chain import FIRST
 from zo2rt.journal.model_files import NONE, ModelFiles
 from zo2rt.journal.run import BLOCKS, JournalledRun, RunFolder, header
 from zo2rt.lanes.weights import InPlaceWeights, ScratchWeights
-from zo2rt.memory.demand import demand, demands
+from zo2rt.memory.demand import at_a_snapshot, demand, demands
 from zo2rt.memory.room import Room, check_room
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.decay import rule_of
@@ -208,6 +208,8 @@ def _explored(model: nn.Module, settings: Settings) -> tuple[Units, Shape]:
 def _check_fits(settings: Settings, units: Units, formats: Formats, backend: Backend) -> None:
     """Raise `DoesNotFit` where this process, or all ranks of this computer, lack memory."""
     weights, needed = [p.tensor for p in units.parameters], demand(formats)
+    if settings.folder is not None and settings.exchange.rank == 0:
+        needed = replace(needed, items=(*needed.items, at_a_snapshot(units)))
     each = demands(formats) if settings.plan.devices > 1 else ()
     check_room(needed, backend, limit=settings.limit, weights=weights, each=each)
     check_together(settings.exchange, needed, backend.device, weights)

@@ -224,12 +224,19 @@ def published(fs: FileSystem, path: Path) -> Iterator[Path]:
 
 
 def ensure_folder(fs: FileSystem, path: Path) -> None:
-    """Create a folder and its missing parents, durably; nothing happens when it is there."""
+    """Create a folder and its missing parents, durably; nothing happens when it is there.
+
+    A link to a folder is as good.
+    """
     if not fs.exists(path):
         ensure_folder(fs, path.parent)
         fs.make_folder(path)
-    if not fs.is_folder(path):
-        raise ValueError(f"{path}: must be a folder; it is a file; name another folder")
+    try:
+        fs.names(path)
+    except (NotADirectoryError, FileNotFoundError):
+        raise ValueError(
+            f"{path}: must be a folder; it is a file, or a link to nothing; name another folder"
+        ) from None
     if path.parent != path:
         fs.fsync_folder(path.parent)
 

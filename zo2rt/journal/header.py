@@ -102,14 +102,13 @@ class Header:
         return Position(step=0, sha256=digest(FIRST, canonical(to_json(self))))
 
 
-def check_same(journal: Header, run: Header, *, where: str, environment: bool = True) -> None:
+def check_same(journal: Header, run: Header, *, where: str) -> None:
     """Raise ``ValueError`` naming all that differs, when ``run`` must not replay ``journal``.
 
-    With ``environment`` off, another machine or library version is let through: updates then
-    give the same bits, but the forwards of later steps may not.
+    Another machine or library version is refused too: updates would give the same bits, but the
+    forwards of later steps might not.
     """
-    skipped = _NO_BITS if environment else (*_NO_BITS, "environment")
-    differing = [line for field, line in _differences(journal, run) if field not in skipped]
+    differing = [line for field, line in _differences(journal, run) if field not in _NO_BITS]
     if differing:
         more = len(differing) - _SHOWN
         rest = f"; and {more} more" if more > 0 else ""

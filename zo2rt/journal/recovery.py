@@ -41,21 +41,20 @@ def start(
     header: Header,
     weights: Mapping[str, Tensor],
     *,
-    environment: bool = True,
     files: ModelFiles = NONE,
 ) -> Resumed:
     """The run in ``folder``; without a journal there, a new one from ``weights``.
 
     Of a new run, what ``files`` hold is not written again; they must be the same when it goes on.
     May be called again after a crash at any point. Raises ``ValueError`` naming what differs when
-    the run there is another one (with ``environment`` off, versions, threads and device may
-    differ), and `DamageError` when it cannot be continued to the same bits.
+    the run there is another one, or was made by other versions, threads or devices, and
+    `DamageError` when it cannot be continued to the same bits.
     """
     if not fs.exists(folder / JOURNAL):
         _begin(fs, folder, header, weights, files)
     check_unchanged(snapshots.base_files(fs, folder / SNAPSHOTS), files.sha256, run=folder)
     journal = Journal.open(fs, folder / JOURNAL)
-    check_same(journal.header, header, where=str(journal.path), environment=environment)
+    check_same(journal.header, header, where=str(journal.path))
     return _resume(fs, folder, journal)
 
 

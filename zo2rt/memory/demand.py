@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from zo2rt.model.units import Unit
+from zo2rt.model.units import Unit, Units
 from zo2rt.weights.formats import Formats
-from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace
+from zo2sim.memory.account import SHARD_BYTES, Item, MemoryAccount, MemoryPlace
+from zo2sim.memory.runtime import AT_A_SNAPSHOT
 
 
 def demand(formats: Formats) -> MemoryAccount:
     """The buffers of an `zo2rt.weights.arena.Arena`, to the byte: all devices' together, and the
     host's.
 
-    Activations, noise, snapshots and libraries take memory beside them; so does a unit that is
-    there twice while it moves.
+    Activations, noise and libraries take memory beside them; so does a unit that is there twice
+    while it moves, and what `at_a_snapshot` counts.
     """
     devices = _devices(formats)
     together = [(name, sum(dict(one)[name] for one in devices)) for name, _ in devices[0]]
@@ -22,6 +23,18 @@ def demand(formats: Formats) -> MemoryAccount:
     )
     policy = formats.layout.plan.policy
     return MemoryAccount(title=f"policy={policy}, activations apart,", items=items)
+
+
+def at_a_snapshot(units: Units) -> Item:
+    """What a run takes whenever its weights are written: a file at a time is read back."""
+    sizes = [p.elements * p.tensor.element_size() for p in units.parameters if p.trainable]
+    file = max(SHARD_BYTES, *sizes, 0)
+    return Item(
+        place=MemoryPlace.HOST,
+        name=AT_A_SNAPSHOT,
+        num_bytes=min(sum(sizes), file),
+        cause="a file at a time is read back",
+    )
 
 
 def demands(formats: Formats) -> tuple[MemoryAccount, ...]:

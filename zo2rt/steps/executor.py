@@ -55,7 +55,6 @@ class Executor:
             self._enqueue(self._ahead.popleft())
         assert self._loss is not None, "every step ends with its loss"
         loss = self._loss
-        self._look_ahead()
         self._enqueue_arrivals(step + 1)
         return loss
 

@@ -89,5 +89,4 @@ class _Walk:
 
 def _join(clock: dict[Track, int], other: dict[Track, int]) -> None:
     for track, place in other.items():
-        if clock.get(track, 0) < place:
-            clock[track] = place
+        clock[track] = max(clock.get(track, 0), place)

@@ -4,8 +4,10 @@ And its folder begins from the model's files, which nobody may change.
 """
 
 import json
+import os
 import resource
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +20,11 @@ from transformers.utils import logging
 from tests.families import batch, build
 from tests.zo2rt.engine.adapted_models import RANK
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of, recipe
+from tests.zo2rt.journal.kill_server import NEVER, killed_after_operations
 from zo2rt.backends import HostBackend
 from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.engine import Engine
-from zo2rt.journal.durable import Disk
+from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.replay import weights_at
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2sim.dtypes import Dtype
@@ -167,8 +170,18 @@ def test_any_step_is_rebuilt_from_the_files(tmp_path: Path):
 # What goes wrong while weights are read
 
 
-def ended_after(reads: int | None, case: str, folder: Path, run: Path) -> int:
-    """How often a parameter was read; after so many of them as Ctrl-C ends it."""
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ended_after(
+    reads: int | None, case: str, folder: Path, run: Path, end: Callable[[], None] = interrupt
+) -> int:
+    """How often a parameter was read; after so many of them it ends, as Ctrl-C ends it."""
     family, plan, how = CASES[case]
     model, checkpoint = opened(family, folder, how, whole=False)
     assert checkpoint is not None
@@ -178,7 +191,7 @@ def ended_after(reads: int | None, case: str, folder: Path, run: Path) -> int:
         nonlocal done
         done += 1
         if done == reads:
-            raise KeyboardInterrupt
+            end()
 
     checkpoint.told = told
     with engine(model, plan, how, batch(family), folder=run, checkpoint=checkpoint):
@@ -200,6 +213,28 @@ def test_an_end_in_the_middle_of_loading_damages_nothing(case: str, part: float,
     one = trained(case, folder, run, whole=False)
     other = trained(case, folder, tmp_path / "other", whole=True)
     assert one.losses == other.losses
+
+
+def load(_: FileSystem, folder: Path) -> None:
+    """What is killed; a file says of what, and after how many reads."""
+    case, reads = (folder / "when").read_text().split(":")
+    ended_after(int(reads), case, folder / "model", folder / "run", die)
+
+
+@pytest.mark.parametrize("case", ["narrower than the files", "blocks on NVMe"])
+def test_a_process_that_is_killed_while_it_loads_damages_nothing(case: str, tmp_path: Path):
+    """Again and again, each time a little later."""
+    folder = saved(CASES[case][0], tmp_path)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    reads = ended_after(None, case, folder, tmp_path / "counted")
+    for part in (0.1, 0.5, 0.9, 1.0):
+        (tmp_path / "when").write_text(f"{case}:{int(part * reads)}")
+        assert killed_after_operations(load, tmp_path, NEVER)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    one = trained(case, folder, tmp_path / "run", whole=False)
+    other = trained(case, folder, tmp_path / "other", whole=False)
+    assert one.losses == other.losses
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in other.weights)
 
 
 def test_a_file_that_is_cut_while_it_is_read_is_named(tmp_path: Path):

@@ -92,6 +92,16 @@ def test_a_run_goes_on_where_it_stopped(stop: int, tmp_path: Path):
     same(trained_weights(tmp_path), undisturbed())
 
 
+def test_a_run_s_folder_may_be_a_link_to_another_disk(tmp_path: Path):
+    there, link = tmp_path / "there", tmp_path / "link"
+    there.mkdir()
+    link.symlink_to(there)
+    trained_weights(link / "run", 4)
+    (tmp_path / "of the run").symlink_to(there / "run")
+    same(trained_weights(tmp_path / "of the run"), undisturbed())
+    assert link.is_symlink()
+
+
 @pytest.mark.parametrize("plan", [Plan(policy=Policy.HOST_UPDATE, num_slots=1), Plan(tier="nvme")])
 def test_another_plan_may_go_on(plan: Plan, tmp_path: Path):
     trained_weights(tmp_path, 7)

@@ -24,7 +24,8 @@ from zo2rt.journal.durable import Disk, FileSystem
 Workload = Callable[[FileSystem, Path], None]
 
 _STILL_S = 20.0
-_FOREVER = 10**9
+NEVER = 10**9
+"""So many changes no workload makes."""
 
 
 @final
@@ -102,7 +103,7 @@ class DyingDisk(FileSystem):
 
 def killed_after_time(workload: Workload, folder: Path, seconds: float) -> bool:
     """Kill the workload after a time; False when it had ended well by then."""
-    process = _started(workload, folder, DyingDisk(_FOREVER))
+    process = _started(workload, folder, DyingDisk(NEVER))
     process.join(seconds)
     process.kill()
     return _was_killed(workload, process)

@@ -129,8 +129,10 @@ def test_disk_settles_publishes_and_removes(tmp_path: Path):
     durable.remove_tree(disk, tmp_path / "a")
     assert disk.names(tmp_path) == ()
     (tmp_path / "a").write_bytes(b"")
-    with pytest.raises(ValueError, match="must be a folder; it is a file"):
-        durable.ensure_folder(disk, tmp_path / "a")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    for name in ("a", "nowhere"):
+        with pytest.raises(ValueError, match="must be a folder; it is a file, or a link to noth"):
+            durable.ensure_folder(disk, tmp_path / name)
 
 
 def test_a_link_that_lies_where_a_temporary_file_goes_is_not_followed(tmp_path: Path):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +29,6 @@ from zo2rt.journal import (
 )
 from zo2rt.journal.durable import Disk
 from zo2rt.journal.groups import DECAYED, UNDECAYED, by_decay
-from zo2rt.journal.header import environment
 from zo2rt.journal.reading import parse
 from zo2rt.journal.record import from_json, to_json
 from zo2rt.noise import Update
@@ -297,8 +295,6 @@ def test_another_run_may_not_replay_a_journal(change: dict[str, Any], message: s
 
 def test_another_plan_may():
     check_same(HEADER, replace(HEADER, plan="other"), where="j")
-    other = replace(HEADER, environment=environment(torch.device("cpu")))
-    check_same(HEADER, other, where="j", environment=False)
 
 
 def test_headers_refuse_what_has_no_meaning():

@@ -1,4 +1,4 @@
-"""Runs an engine to its end in a process of its own: `python run_phases.py TIER FOLDER`.
+"""Runs an engine to its end in a process of its own: `python -m ... KIND TIER FOLDER`.
 
 Writes JSON: the most memory of its own (no file's pages) that each phase took, and the account's.
 """
@@ -7,59 +7,65 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.families import batch
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, recipe
+from tests.zo2rt.memory.models import KINDS, TINY, Size, described
 from zo2rt.backends import HostBackend
 from zo2rt.backends.buffers import give_back_freed
 from zo2rt.engine.engine import Engine, Objective
 from zo2sim.memory.runtime import AROUND_A_RUN, account
-from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan
 
 HOW = recipe(batch=2, sequence=8)
 
 
-def main(tier: Any, folder: Path) -> None:
-    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
-    run(sizes, tier, folder / "warm")  # what libraries take once
-    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 7}
-    sys.stdout.write(json.dumps(run(sizes, tier, folder / "run")))
+def main(kind: str, tier: Any, folder: Path) -> None:
+    run(kind, TINY, tier, folder / "warm")  # what libraries take once
+    sys.stdout.write(json.dumps(run(kind, KINDS[kind][1], tier, folder / "run")))
 
 
-def run(sizes: dict[str, Any], tier: Any, folder: Path) -> dict[str, int]:
-    heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 4}
-    LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes, **heads)).save_pretrained(folder / "from")
+def run(kind: str, size: Size, tier: Any, folder: Path) -> dict[str, int]:
+    plan, model = Plan(tier=tier), KINDS[kind][0](size)
+    model.save_pretrained(folder / "from")
+    needed = account(described(model, kind), plan, HOW).without(AROUND_A_RUN)
+    found = {"account": needed.on_one_memory.host_bytes, "weights": 4 * model.num_parameters()}
+    load, data = partial(type(model).from_pretrained, folder / "from"), batch("llama")
+    del model
     give_back_freed()
-    start = anonymous_bytes()
-    model: Any = LlamaForCausalLM.from_pretrained(folder / "from").eval()
-    plan, found = Plan(tier=tier), {}
-    needed = account(from_config(model.config.to_dict(), name="it"), plan, HOW)
-    found["account"] = needed.without(AROUND_A_RUN).on_one_memory.host_bytes
-    found["weights"] = 4 * model.num_parameters()
-    objective = Objective(example=batch("llama"))
+    start = own_bytes()
     with HostBackend() as backend:
+        begin = partial(_begun, plan, data, backend, folder)
         with peak(found, "loading", start):
-            engine = Engine(
-                model, plan, HOW, objective, backend=backend, optimizer=OPTIMIZER, folder=folder
-            )
+            engine = begin(load())
         with peak(found, "training", start):
-            engine.step(batch("llama"))
+            engine.step(data)
         with peak(found, "evaluation", start):
-            engine.evaluate(batch("llama"))
+            engine.evaluate(data)
         with peak(found, "snapshot", start):
             engine.snapshot()
         with peak(found, "save", start):
             engine.save(folder / "saved")
         with peak(found, "close", start):
             engine.close()
+        del engine
+        with peak(found, "resume", start):
+            engine = begin(load())
+        engine.close()
     return found
+
+
+def _begun(plan: Plan, data: Any, backend: HostBackend, folder: Path, model: Any) -> Engine:
+    objective = Objective(example=data)
+    return Engine(
+        model.eval(), plan, HOW, objective, backend=backend, optimizer=OPTIMIZER, folder=folder
+    )
 
 
 @contextmanager
@@ -67,7 +73,7 @@ def peak(
     found: dict[str, int], phase: str, start: int, now: Callable[[], int] | None = None
 ) -> Iterator[None]:
     """Look every 2 ms."""
-    now = anonymous_bytes if now is None else now
+    now = own_bytes if now is None else now
     over, most = Event(), [now()]
 
     def look() -> None:
@@ -82,8 +88,9 @@ def peak(
     found[phase] = max(most) - start
 
 
-def anonymous_bytes() -> int:
-    return _status("RssAnon")
+def own_bytes() -> int:
+    """What no file has: of a process alone, or shared."""
+    return _status("RssAnon") + _status("RssShmem")
 
 
 def rss_bytes() -> int:
@@ -99,4 +106,4 @@ def _status(field: str) -> int:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -1,10 +1,8 @@
 """No phase of a run takes more than its account, the end neither: measured in a process."""
 
 import gc
-import json
-import subprocess
-import sys
 import weakref
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,20 @@ import pytest
 from torch import nn
 
 from tests.families import batch, build
+from tests.thorough import some_of
 from tests.zo2rt.engine.engine_runs import engine, recipe
-from tests.zo2rt.memory import run_phases
+from tests.zo2rt.memory.models import KINDS
+from tests.zo2rt.memory.phases_of_models import TIERS, above, measured
 from zo2sim.plan.choices import Plan, Policy
 
 
-@pytest.mark.parametrize("tier", ["ram", "nvme"])
-def test_no_phase_takes_more_than_the_account(tier: str, tmp_path: Path):
-    command = [sys.executable, "-m", run_phases.__name__, tier, str(tmp_path)]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-    needed, weights = found.pop("account"), found.pop("weights")
-    assert {phase: n for phase, n in found.items() if n > 1.03 * needed} == {}
+@pytest.mark.parametrize(("kind", "tier"), some_of([*product(KINDS, TIERS)], every=9))
+def test_no_phase_takes_more_than_the_account(kind: str, tier: str, tmp_path: Path):
+    found = measured(kind, tier, str(tmp_path))
+    assert above(found) == [], found
     for phase in ("save", "close"):
-        assert found[phase] < found["training"] + 0.2 * weights, f"{phase} copies the model"
+        most = found["training"] + 0.2 * found["weights"]
+        assert found[phase] < most, f"{phase} copies the model"
 
 
 @pytest.mark.parametrize("plan", [Plan(policy=Policy.RESIDENT), Plan(), Plan(tier="nvme")], ids=str)

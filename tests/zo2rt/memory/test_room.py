@@ -14,7 +14,7 @@ from tests.zo2rt.engine.engine_runs import OPTIMIZER, recipe
 from zo2rt.backends import Backend, CudaBackend, HostBackend
 from zo2rt.engine.engine import DoesNotFit, Engine, Objective, Room
 from zo2rt.memory import room
-from zo2rt.memory.demand import demand
+from zo2rt.memory.demand import at_a_snapshot, demand
 from zo2rt.memory.room import check_room
 from zo2rt.model.discovery import find_blocks
 from zo2rt.model.loss import model_loss
@@ -22,7 +22,7 @@ from zo2rt.model.units import find_units
 from zo2rt.weights.formats import Formats
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace
-from zo2sim.memory.runtime import ARENA, account
+from zo2sim.memory.runtime import ARENA, AT_A_SNAPSHOT, account
 from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape
@@ -188,6 +188,34 @@ def test_an_engine_asks_the_machine(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(room, "free_host_bytes", lambda: needed - weights)
     with HostBackend() as backend, make(model, backend):
         pass
+
+
+def test_a_run_with_snapshots_needs_room_for_what_is_read_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Of this one all weights are one file; it is refused now, and not when it has trained."""
+    model = build("opt")
+    weights = sum(p.untyped_storage().nbytes() for p in model.parameters())
+    needed = demand_of(model, Plan(), recipe()).on_one_memory.host_bytes - weights
+    file = 4 * sum(p.numel() for p in model.parameters())
+    monkeypatch.setattr(room, "free_host_bytes", lambda: needed + file - 1)
+    with (
+        HostBackend() as backend,
+        pytest.raises(DoesNotFit, match=r"at a snapshot or save \(.* 1 B are missing"),
+    ):
+        make(model, backend, folder=tmp_path)
+    assert [*tmp_path.iterdir()] == []
+    monkeypatch.setattr(room, "free_host_bytes", lambda: needed + file)
+    with HostBackend() as backend, make(model, backend, folder=tmp_path):
+        pass
+
+
+def test_the_room_at_a_snapshot_is_the_account_s():
+    model: Any = build("opt")
+    predicted = account(from_config(model.config.to_dict(), name="opt"), Plan(), recipe())
+    units = find_units(model, model_loss, batch("opt"))
+    (wanted,) = (i for i in predicted.items if i.name == AT_A_SNAPSHOT)
+    assert at_a_snapshot(units).num_bytes == wanted.num_bytes
 
 
 def test_an_engine_asks_the_device(monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zo2rt.model.codec import TORCH_DTYPES, WireLayout, decode, encode, encoded
+from zo2rt.model.codec import TORCH_DTYPES, WireLayout, decode, encode, encoded, write
 from zo2rt.model.integers import Encoded
 from zo2sim.dtypes import Dtype, TensorFormat
 
@@ -58,6 +58,26 @@ def test_a_weight_is_its_steps_times_the_scale_rounded_once(
     one, out = stored(weights, dtype, scale)
     exact = torch.from_numpy(by_hand(one)).view(shape)
     assert torch.equal(out, exact.to(torch.float32).to(out.dtype))
+
+
+class Elsewhere(Tensor):
+    """Memory that says that it is a device's."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_a_device_gets_the_bytes_that_the_host_has(dtype: Dtype):
+    """Wherever in the buffer the tensor lies, and whatever was there."""
+    weights = torch.randn((5, 130), generator=torch.Generator().manual_seed(3))
+    layout = WireLayout.mixed([(TensorFormat(dtype, Dtype.FP16), (5, 130))] * 2)
+    here, there = (torch.full((layout.num_bytes,), fill, dtype=torch.uint8) for fill in (0, 0xAB))
+    for piece in layout.pieces:
+        write(weights, here, piece)
+        write(weights, there.as_subclass(Elsewhere), piece)
+    assert torch.equal(here, there)
 
 
 def test_bytes_of_a_tensor_stand_where_the_specification_says():

@@ -14,6 +14,8 @@ from tests.zo2rt.noise import slow_philox as slow
 from tests.zo2rt.noise.noise_cases import KEY
 from zo2rt.noise import Extent, reference, sample_key, table
 from zo2rt.noise.keys import seed_shifted
+from zo2rt.noise.rounding import stochastic
+from zo2sim.dtypes import Dtype
 
 ANSWERS: dict[str, Any] = json.loads(table.PATH.with_name("known_answers.json").read_text())
 U64 = st.integers(0, 2**64 - 1)
@@ -146,6 +148,15 @@ def test_half_a_million_gaussians_have_the_moments_and_no_neighbour_correlation(
     assert abs((z**2).mean() - 0.99998) < error * np.sqrt(2)
     assert abs((z**4).mean() - 2.999) < error * np.sqrt(96)
     assert all(abs((z[:-lag] * z[lag:]).mean()) < error for lag in (1, 2, 8))
+
+
+@pytest.mark.parametrize(("dtype", "last"), [(Dtype.FP16, 2.0**-24), (Dtype.BF16, 2.0**-133)])
+def test_below_the_normal_numbers_a_grid_has_one_step(dtype: Dtype, last: float) -> None:
+    """Half a step goes up where the draw is one of the upper half."""
+    values = np.array([0.5, 0.5, -0.5, 1.5, 1.5, 2.0], np.float32) * np.float32(last)
+    draws = np.array([32767, 32768, 32768, 32767, 32768, 65535], np.uint16)
+    steps = stochastic(values, draws, dtype) / np.float32(last)
+    assert steps.tolist() == [0.0, 1.0, -1.0, 1.0, 2.0, 2.0]
 
 
 def test_noise_differs_by_key_parameter_and_purpose() -> None:

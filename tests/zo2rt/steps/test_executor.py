@@ -54,3 +54,14 @@ def test_every_operation_is_launched_once_for_its_step():
             executor.enqueue_step(step)
         ran = sorted((span.op.name, span.step) for span in executor.spans() if span.step < 11)
     assert ran == sorted((item.name, 7 + item.step) for item in unroll(program, periods=2))
+
+
+@pytest.mark.parametrize(("slots", "ahead"), [(1, ["H0"]), (3, ["H0", "H1", "H2"])])
+def test_what_arrives_for_the_next_step_is_launched_with_this_one(slots: int, ahead: list[str]):
+    """As far as what it waits for is, and of that step alone."""
+    program = build(Shape(num_blocks=3), Plan(num_slots=slots), Recipe())
+    with VirtualBackend() as backend:
+        executor = Executor(backend, program, lambda op, step: nothing, first_step=7)
+        executor.enqueue_step(7)
+        found = [(span.op.name, span.step) for span in executor.spans() if span.step > 7]
+    assert found == [(name, 8) for name in ahead]

@@ -20,6 +20,7 @@ from zo2sim.cost.cpu import (
     wake,
     woken,
 )
+from zo2sim.cost.transfer import over_link
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import dump, load, named
 from zo2sim.machines.what_if import cap_link, replace_all
@@ -28,8 +29,9 @@ from zo2sim.models.shapes import Attention
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import predict
-from zo2sim.schedule.ops import HEAD, TAIL, Kind
+from zo2sim.schedule.ops import HEAD, TAIL, Kind, Op, Stream
 from zo2sim.simulate.events import simulate
+from zo2sim.simulate.work import Resource
 
 OPT = from_config(
     {
@@ -227,6 +229,14 @@ def test_a_copy_s_thread_wakes_up_beside_lanes_or_alone(plan: Plan, upload: str,
     setting = case(plan).cost.setting
     assert woken(setting, Kind.H2D) == {f"cpu.{upload}_s": 1}
     assert woken(setting, Kind.D2H) == {f"cpu.{offload}_s": 1}
+
+
+@pytest.mark.parametrize("way", [Kind.H2D, Kind.D2H])
+def test_a_copy_begins_when_its_thread_is_awake(way: Kind):
+    one, resource = case(), {Kind.H2D: Resource.LINK_H2D, Kind.D2H: Resource.LINK_D2H}[way]
+    copied = over_link(one.cost.setting, 1, resource).fixed_s
+    found = one.cost(Op(kind=way, stream=Stream(way.lower()), unit=0)).fixed_s
+    assert found == pytest.approx(copied + one.machine.quantity("cpu.copy_start_s").value)
 
 
 def test_the_first_operation_of_each_trip_pays_for_it_where_there_are_several():

@@ -1,0 +1,60 @@
+"""What every phase of a run takes of memory, beside the account, for six models on both tiers.
+
+    python -m tests.zo2rt.memory.phases_of_models            # all of them: five minutes
+    python -m tests.zo2rt.memory.phases_of_models gpt2 t5
+
+Each is a process of its own, whose private and shared memory is looked at every 2 ms; pages of
+files are none of it. What libraries take once is left out on both sides: a tiny model of the same
+kind has run before. Prints MiB, and fails where a phase takes more than the account and 3 %.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from tempfile import TemporaryDirectory
+
+from tests.zo2rt.memory import run_phases
+from tests.zo2rt.memory.models import KINDS
+from zo2sim.memory.account import MIB
+
+TIERS = ("ram", "nvme")
+MOST = 1.03
+"""Of the account."""
+_PHASES = ("loading", "training", "evaluation", "snapshot", "save", "close", "resume")
+_COLUMNS = ("weights", "account", *_PHASES)
+
+
+def measured(kind: str, tier: str, folder: str) -> dict[str, int]:
+    """Bytes by phase, and of the account and the weights."""
+    command = [sys.executable, "-m", run_phases.__name__, kind, tier, folder]
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+    return json.loads(said)
+
+
+def above(found: Mapping[str, int]) -> list[str]:
+    """The phases that take more than they may."""
+    return [phase for phase in _PHASES if found[phase] > MOST * found["account"]]
+
+
+def main(kinds: Sequence[str]) -> int:
+    _say("", *_COLUMNS, "most/account")
+    wrong = 0
+    for kind in kinds or KINDS:
+        for tier in TIERS:
+            with TemporaryDirectory(dir=".") as folder:
+                found = measured(kind, tier, folder)
+            most = max(found[phase] for phase in _PHASES) / found["account"]
+            sizes = (f"{found[column] / MIB:.0f}" for column in _COLUMNS)
+            _say(f"{kind} {tier}", *sizes, f"{most:.2f}", *above(found))
+            wrong += len(above(found))
+    return int(wrong > 0)
+
+
+def _say(name: str, *cells: str) -> None:
+    sys.stdout.write(f"{name:13}" + "".join(f"{cell:>11}" for cell in cells) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
