@@ -1,13 +1,13 @@
 """One fine-tuning, from the engine's construction, step by step, to what it leaves behind."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from experiments.folder.write import JOURNAL
 from experiments.training.batches import Batches, Weighted
@@ -103,10 +103,12 @@ class TrainingRun:
                 if self.exchange.rank == 0:
                     with writing(target):
                         loaded.tokenizer.save_pretrained(target)
+            weights_sha256 = digest(engine.contents.named())
+            engine.close(give_back=False)
         return Trained(
             history=kept,
             num_steps=engine.num_steps,
-            weights_sha256=digest(loaded.model),
+            weights_sha256=weights_sha256,
             device_bytes=engine.device_bytes,
             swallowed=engine.swallowed,
             divergence=engine.divergence,
@@ -181,11 +183,11 @@ def _mean(engine: Engine, batches: Iterator[Weighted], loss_fn: LossFn) -> float
     return total / count if count else None
 
 
-def digest(model: nn.Module) -> str:
+def digest(weights: Iterable[tuple[str, Tensor]]) -> str:
     """SHA-256 over every parameter's name and bytes."""
     total = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        data = parameter.detach().contiguous().cpu().flatten()
+    for name, tensor in weights:
+        data = tensor.detach().contiguous().cpu().flatten()
         total.update(name.encode())
         total.update(data.view(torch.uint8).numpy().data)
     return total.hexdigest()

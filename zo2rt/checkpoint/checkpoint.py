@@ -51,6 +51,7 @@ class Checkpoint:
             vars(config).pop(key, None)
         self.told: Callable[[int], None] = lambda _: None
         self._since_given_back = 0
+        self._hashes, self._digests = False, dict[Path, str]()
         self.model, found = built(kind, folder, config, tensors, dtype)
         self.missing = tuple(sorted(found["missing_keys"]))
         self.unused = tuple(sorted(found["unexpected_keys"]))
@@ -70,7 +71,11 @@ class Checkpoint:
         """
         if not self.is_read(parameter):
             return parameter.data
-        tensor = self._keys.read(self._names[parameter])
+        name = self._names[parameter]
+        if self._hashes:
+            for path in self._files(name):
+                self._digest(path)
+        tensor = self._keys.read(name)
         self.told(tensor.nbytes)
         self._since_given_back += tensor.nbytes
         if self._since_given_back > _KEPT_BYTES:
@@ -89,9 +94,22 @@ class Checkpoint:
             parameter.data = self.weights(parameter)
 
     def sha256(self) -> Mapping[str, str]:
-        """Of every file that holds weights of the model, by name; reads them whole."""
+        """Of every file that holds weights of the model, by name; each is read whole, once.
+
+        A file that changes later is refused when something of it is read.
+        """
         files = {path for name in self._keys.sources for path in self._files(name)}
-        return {path.name: sha256(path) for path in sorted(files)}
+        return {path.name: self._digest(path) for path in sorted(files)}
+
+    def hash_as_read(self) -> None:
+        """From now on `sha256` sees a file when `weights` comes to it: both read it from disk once,
+        where the system's cache has room for a file."""
+        self._hashes = True
+
+    def _digest(self, path: Path) -> str:
+        if path not in self._digests:
+            self._digests[path] = sha256(path)
+        return self._digests[path]
 
     def _files(self, name: str) -> Iterator[Path]:
         return (path for one in self._keys.stored(name) for path in one.files)

@@ -18,36 +18,22 @@ import torch
 from torch import Tensor
 
 from zo2rt.checkpoint.stored import Stored
+from zo2rt.tensor_file import DTYPES, LENGTH
 from zo2sim.checks import shown
 
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-_LENGTH = 8  # bytes that say how long the header is
 _MOST_HEADER = 100_000_000  # the format's own limit
 _AGAIN = "copy or download it again"
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a tensor lies, and the file's size and time when that was read."""
+    """Where a tensor lies, and the file's size, time and number when that was read."""
 
     path: Path
     name: str
     start: int
     num_bytes: int
-    state: tuple[int, int]
+    state: tuple[int, ...]
 
 
 def tensors(path: Path) -> dict[str, Stored]:
@@ -58,7 +44,7 @@ def tensors(path: Path) -> dict[str, Stored]:
     """
     with path.open("rb") as file:
         state = _state(file.fileno())
-        entries, start = _header(path, file.read(_LENGTH), file.read, state[0])
+        entries, start = _header(path, file.read(LENGTH), file.read, state[0])
     places = {name: _place(path, name, entry, start, state) for name, entry in entries.items()}
     _check_covered(path, places.values(), start, state[0])
     return {
@@ -82,10 +68,10 @@ def sha256(path: Path) -> str:
 def _header(path: Path, length: bytes, read: Any, size: int) -> tuple[dict[str, Any], int]:
     """What the header says of every tensor, and where their bytes begin."""
     num_bytes = int.from_bytes(length, "little")
-    if len(length) < _LENGTH or not 0 < num_bytes <= min(_MOST_HEADER, size - _LENGTH):
+    if len(length) < LENGTH or not 0 < num_bytes <= min(_MOST_HEADER, size - LENGTH):
         raise ValueError(
             f"{path}: must begin with a safetensors header that fits into it; the file has {size} "
-            f"bytes, and its first {_LENGTH} promise a header of {num_bytes}; {_AGAIN}"
+            f"bytes, and its first {LENGTH} promise a header of {num_bytes}; {_AGAIN}"
         )
     try:
         fields = json.loads(read(num_bytes))
@@ -94,10 +80,10 @@ def _header(path: Path, length: bytes, read: Any, size: int) -> tuple[dict[str, 
     if not isinstance(fields, dict):
         raise ValueError(f"{path}: its header must be a JSON object, and it is damaged; {_AGAIN}")
     fields.pop("__metadata__", None)
-    return fields, _LENGTH + num_bytes
+    return fields, LENGTH + num_bytes
 
 
-def _place(path: Path, name: str, entry: Any, start: int, state: tuple[int, int]) -> _Place:
+def _place(path: Path, name: str, entry: Any, start: int, state: tuple[int, ...]) -> _Place:
     match entry:
         case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(first), int(end)]} if (
             dtype in DTYPES and all(isinstance(n, int) and n >= 0 for n in shape)
@@ -162,6 +148,7 @@ def _fill(handle: int, piece: tuple[int, memoryview], place: _Place) -> None:
         at, view = at + count, view[count:]
 
 
-def _state(handle: int) -> tuple[int, int]:
+def _state(handle: int) -> tuple[int, ...]:
+    """Size first; another file under the same name has another number, whatever its time."""
     found = os.fstat(handle)
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev

@@ -34,7 +34,7 @@ from zo2rt.steps.operations import Lasting, Operations
 from zo2rt.steps.supported import check, check_model
 from zo2rt.weights.arena import Arena
 from zo2rt.weights.block_store import BlockStore
-from zo2rt.weights.formats import Formats, check_encodable
+from zo2rt.weights.formats import Formats, check_encodable, encodable
 from zo2rt.weights.residence import Residence
 from zo2rt.weights.swallowed import Swallowed
 from zo2rt.weights.tables import Tables
@@ -138,13 +138,14 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
     settings.check()
     _check_devices(plan, backend)
     _check_dtype(model, recipe)
+    if settings.folder is not None and settings.checkpoint is not None:
+        settings.checkpoint.hash_as_read()
     units, shape = _explored(model, settings)
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
     formats = Formats(units, layout)
     _check_fits(settings, units, formats, backend)
     trained = _trained(settings, units)
-    check_encodable(units, formats, settings.weights)  # before a weight moves
-    begun = _begun(settings, model, units, trained, backend)
+    begun = _begun(settings, model, formats, trained, backend)
     run = begun.run
     with ExitStack() as undone:
         if run is not None:
@@ -229,12 +230,18 @@ def _trained(settings: Settings, units: Units) -> dict[UnitParameter, float]:
 def _begun(
     settings: Settings,
     model: nn.Module,
-    units: Units,
+    formats: Formats,
     trained: Mapping[UnitParameter, float],
     backend: Backend,
 ) -> Begun:
-    """Of one process without a folder nothing is looked at: no header, no digest of weights."""
+    """Before a weight moves; raises ``ValueError`` for one that cannot be encoded.
+
+    One process without a folder needs no header, and no digest of weights.
+    """
+    units = formats.units
     if settings.folder is None and settings.exchange.size == 1:
+        if not settings.recipe.trains_scales:  # whose scales tell already
+            check_encodable(units, formats, settings.weights)
         return Begun(
             position=Position(step=0, sha256=FIRST),
             run=None,
@@ -242,7 +249,7 @@ def _begun(
         )
     about = header(
         trained,
-        Forward.of(model, units.parameters, settings.weights),
+        Forward.of(model, units.parameters, encodable(units, formats, settings.weights)),
         settings.plan,
         settings.recipe,
         settings.optimizer,

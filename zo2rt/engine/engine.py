@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from zo2rt.backends import Backend
 from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.assembly import Settings, assemble
+from zo2rt.engine.contents import Contents
 from zo2rt.engine.microbatches import lane_batches, lane_devices, split, tokens
 from zo2rt.exchange import ALONE, Exchange, ExchangeError
 from zo2rt.exchange.ranks import Ranks
 from zo2rt.journal import Record
 from zo2rt.journal.run import RunFolder
 from zo2rt.lanes.traversal import Traversal
-from zo2rt.memory.room import UNLIMITED, Room, free_host_bytes
+from zo2rt.memory.room import UNLIMITED, Room
 from zo2rt.model.loss import LossFn
 from zo2rt.model.units import Units
 from zo2rt.noise import sample_key
@@ -38,7 +39,7 @@ from zo2rt.steps.step import Step
 from zo2rt.steps.supported import check_fulfilled
 from zo2rt.steps.timeline import Timeline
 from zo2rt.weights.pending import PendingUpdates
-from zo2sim.memory.account import SHARD_BYTES, DoesNotFit
+from zo2sim.memory.account import DoesNotFit
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import build, flush
 from zo2sim.schedule.ops import Kind, Program, Schedule
@@ -100,6 +101,7 @@ class Engine:
             checkpoint=checkpoint,
         )
         self._parts = parts = assemble(model, settings, backend)
+        self.contents = Contents(model, parts.residence)
         self.program: Program = build(parts.layout.shape, plan, recipe)
         check_fulfilled(self.program, parts.units, parts.layout)
         self.num_steps = parts.first_step
@@ -239,26 +241,24 @@ class Engine:
             return self._parts.run.snapshot(self._parts.residence.weights())
 
     def save(self, folder: Path) -> None:
-        """Flush, and write a plain Hugging Face folder with safetensors."""
-        with self.ranks.together("save") as writes, self.whole(), writing(folder):
+        """Flush, and write a plain Hugging Face folder with safetensors; with PEFT, the adapters.
+
+        Weights on NVMe or in an integer format are in memory one tensor at a time, dense.
+        """
+        with self.ranks.together("save") as writes, writing(folder):
+            self.flush()
             if writes:
-                self._model.save_pretrained(folder, max_shard_size=SHARD_BYTES)  # type: ignore[operator]
+                self.contents.write(folder)
 
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Flush; inside, every parameter shows its weights, and nothing of the engine may run.
 
-        What is on NVMe is shown without being read into memory. What is in an integer format is
-        decoded where the host has room for all of it, and else is empty: it never changes, and
-        PEFT saves adapters without it.
+        See `Contents.whole`: what is in an integer format may be empty.
         """
         self.flush()
-        with self._parts.residence.whole(decoded=self._has_room_to_decode):
+        with self.contents.whole():
             yield
-
-    @property
-    def _has_room_to_decode(self) -> bool:
-        return self._parts.residence.encoded_bytes <= free_host_bytes()
 
     def trace(self) -> Trace:
         """What ran in the latest steps."""
@@ -266,8 +266,8 @@ class Engine:
             self._timeline.add(self._executor.spans())
         return self._timeline.trace()
 
-    def close(self) -> None:
-        """Flush, and give the model tensors of its own, with the trained weights in them.
+    def close(self, *, give_back: bool = True) -> None:
+        """Flush, and give the model tensors of its own, with the trained weights in them; or none.
 
         Those of blocks on NVMe remain pages of a file without a name, which ends with them. What
         was encoded comes back as `whole` shows it. Where a step or a flush was broken off, which
@@ -278,11 +278,12 @@ class Engine:
         try:
             if self._broken is None:
                 self.flush()
-                self._parts.residence.give_back(decoded=self._has_room_to_decode)
-                self._parts.operations.tables.give_back()
+                if give_back:
+                    self.contents.give_back()
+                    self._parts.operations.tables.give_back()
             else:
                 self._updates.end()
-                self._parts.residence.show_blocks(decoded=self._has_room_to_decode)
+                self.contents.show_blocks()
         finally:
             self._let_go()
         if self._broken is None:

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from transformers import Trainer, TrainingArguments
 from zo2rt.backends import Backend, CudaBackend, HostBackend, StreamFailed
 from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.agreement import Agreement
+from zo2rt.engine.contents import is_adapted, is_plain
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.engine.followed import check, check_last_batch, followed
 from zo2rt.engine.predictions import Prediction, joined, parts, rows
@@ -34,6 +36,8 @@ from zo2rt.weights.swallowed import told
 from zo2sim.plan.choices import Plan, Recipe
 
 _LOG = logging.getLogger(__name__)
+_SHARD_BYTES = 50 * 10**9
+"""What `save_pretrained` puts into a file where nobody says how much."""
 
 
 class ZerothOrderTrainer(Trainer):
@@ -234,8 +238,25 @@ class ZerothOrderTrainer(Trainer):
             self._settle()
             super().save_model(output_dir, _internal_call)
             return
-        with engine.ranks.together("save"), engine.whole():
+        with engine.ranks.together("save"):
+            engine.flush()
             super().save_model(output_dir, _internal_call)
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        """As ever; the model's weights where they live, and what is encoded, one by one."""
+        engine = self._engine
+        if engine is None or state_dict is not None:
+            super()._save(output_dir, state_dict)
+        elif is_plain(self._whole):
+            super()._save(output_dir, {})
+            folder = self.args.output_dir if output_dir is None else output_dir
+            engine.contents.write(Path(folder or ""), _SHARD_BYTES)
+        else:
+            held, adapted = engine.contents, is_adapted(self._whole)
+            with held.without_encoded() if adapted else held.whole():
+                super()._save(output_dir)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Rank 0's is everybody's: all have drawn the same."""

@@ -19,6 +19,7 @@ from zo2rt.journal.model_files import NONE, ModelFiles
 from zo2rt.journal.replay import Replayed
 from zo2rt.journal.snapshot import Snapshot
 from zo2rt.model.identity import Forward
+from zo2rt.model.integers import ENCODING_VERSION
 from zo2rt.model.units import UnitParameter
 from zo2rt.optimizer import MezoSgd
 from zo2sim.plan.choices import Plan, Recipe
@@ -116,7 +117,9 @@ def header(
     """
     settings = dump(plan, recipe)
     return Header(
-        recipe=settings.partition("\n[plan]")[0] + _optimizer_table(optimizer),
+        recipe=settings.partition("\n[plan]")[0]
+        + _optimizer_table(optimizer)
+        + _encoding_table(recipe),
         plan="[plan]" + settings.partition("[plan]")[2],
         seed=optimizer.seed,
         noise=recipe.noise,
@@ -150,3 +153,10 @@ def _optimizer_table(optimizer: MezoSgd) -> str:
     estimator = optimizer.estimator
     rows: Sequence[str] = [f"{f.name} = {getattr(estimator, f.name)!r}" for f in fields(estimator)]
     return "\n".join(["\n[optimizer]", f"eps = {optimizer.eps!r}", *rows, ""])
+
+
+def _encoding_table(recipe: Recipe) -> str:
+    """What of integer formats fixes bits: of the weights that a run begins from, the encoder."""
+    if not recipe.storage_dtype.is_integer:
+        return ""
+    return f"\n[encoding]\nversion = {ENCODING_VERSION}\n"

@@ -21,15 +21,7 @@ from torch import Tensor
 from zo2rt.journal import durable
 from zo2rt.journal.chain import DamageError
 from zo2rt.journal.durable import FileSystem
-
-_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-}
-_GRAIN = 8  # of the header, so that what follows is aligned
+from zo2rt.tensor_file import LENGTH, Entry, header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +63,16 @@ def write(fs: FileSystem, path: Path, drawn: Sequence[Drawn]) -> Shard:
     Raises `DamageError` that names a tensor whose bytes are others.
     """
     drawn = sorted(drawn, key=attrgetter("order"))
-    header = _header(drawn)
+    entries = (Entry(name=one.name, dtype=one.dtype, shape=one.shape) for one in drawn)
+    opening = header(entries)
     digests = {one.name: one.sha256 for one in drawn}
     shard = Shard(
         name=path.name,
-        num_bytes=len(header) + sum(len(one.data) for one in drawn),
-        sha256=_sealed(header, digests),
+        num_bytes=len(opening) + sum(len(one.data) for one in drawn),
+        sha256=_sealed(opening, digests),
         tensors=digests,
     )
-    durable.write_pieces(fs, path, (header, *(one.data for one in drawn)))
+    durable.write_pieces(fs, path, (opening, *(one.data for one in drawn)))
     _check(shard, fs.read(path), path)
     return shard
 
@@ -107,17 +100,17 @@ def checked(fs: FileSystem, folder: Path, shard: Shard) -> bytes:
 
 
 def _check(shard: Shard, data: bytes, path: Path) -> None:
-    start = _GRAIN + int.from_bytes(data[:_GRAIN], "little")
-    header = data[:start]
+    start = LENGTH + int.from_bytes(data[:LENGTH], "little")
+    opening = data[:start]
     try:
-        places: dict[str, Any] = json.loads(header[_GRAIN:])
+        places: dict[str, Any] = json.loads(opening[LENGTH:])
         found = {
             name: _digest(memoryview(data)[start:][slice(*place["data_offsets"])])
             for name, place in places.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         found = {}
-    if len(data) == shard.num_bytes and _sealed(header, found) == shard.sha256:
+    if len(data) == shard.num_bytes and _sealed(opening, found) == shard.sha256:
         return
     other = [name for name, digest in shard.tensors.items() if found.get(name, digest) != digest]
     raise DamageError(
@@ -126,24 +119,8 @@ def _check(shard: Shard, data: bytes, path: Path) -> None:
     )
 
 
-def _header(drawn: Sequence[Drawn]) -> bytes:
-    places: dict[str, Any] = {}
-    end = 0
-    for one in drawn:
-        start, end = end, end + len(one.data)
-        offsets = [start, end]
-        places[one.name] = {
-            "dtype": _NAMES[one.dtype],
-            "shape": one.shape,
-            "data_offsets": offsets,
-        }
-    text = json.dumps(places).encode()
-    text += b" " * (-len(text) % _GRAIN)
-    return len(text).to_bytes(_GRAIN, "little") + text
-
-
-def _sealed(header: bytes, digests: Mapping[str, str]) -> str:
-    return _digest(header + json.dumps(digests, sort_keys=True).encode())
+def _sealed(opening: bytes, digests: Mapping[str, str]) -> str:
+    return _digest(opening + json.dumps(digests, sort_keys=True).encode())
 
 
 def _digest(data: bytes | memoryview) -> str:

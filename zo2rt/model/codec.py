@@ -92,9 +92,9 @@ def write(tensor: Tensor, buffer: Tensor, piece: Piece) -> None:
     if piece.dtype.is_integer:
         _write_integers(tensor, buffer, piece)
     elif piece.dtype is not Dtype.FP8:
-        _values(buffer, piece).copy_(tensor)
+        view(buffer, piece).copy_(tensor)
     elif tensor.numel():
-        _encode_fp8(_rows(tensor), _rows(_values(buffer, piece)), _scales(buffer, piece))
+        _encode_fp8(_rows(tensor), _rows(view(buffer, piece)), _scales(buffer, piece))
 
 
 def decode(buffer: Tensor, layout: WireLayout, tensors: Sequence[Tensor]) -> None:
@@ -107,9 +107,9 @@ def decode(buffer: Tensor, layout: WireLayout, tensors: Sequence[Tensor]) -> Non
         if piece.dtype.is_integer:
             encoded(buffer, piece).decode(tensor)
         elif piece.dtype is not Dtype.FP8:
-            tensor.copy_(_values(buffer, piece))
+            tensor.copy_(view(buffer, piece))
         elif tensor.numel():
-            _decode_fp8(_rows(_values(buffer, piece)), _scales(buffer, piece), _rows(tensor))
+            _decode_fp8(_rows(view(buffer, piece)), _scales(buffer, piece), _rows(tensor))
 
 
 def encoded(buffer: Tensor, piece: Piece) -> Encoded:
@@ -120,7 +120,7 @@ def encoded(buffer: Tensor, piece: Piece) -> Encoded:
         dtype=form.dtype,
         shape=piece.shape,
         group=form.group(piece.shape),
-        codes=_values(buffer, piece),
+        codes=view(buffer, piece),
         zeros=zeros.view(scales.shape) if form.dtype.has_zero_points else None,
         scales=scales,
     )
@@ -153,7 +153,7 @@ def views(buffer: Tensor, layout: WireLayout) -> tuple[Tensor, ...]:
     Of fp8 these are the values before they are scaled, of integer formats (rows, bytes of a row).
     """
     _check_buffer(buffer, layout)
-    return tuple(_values(buffer, piece) for piece in layout.pieces)
+    return tuple(view(buffer, piece) for piece in layout.pieces)
 
 
 def _piece(form: TensorFormat, shape: tuple[int, ...], start: int) -> Piece:
@@ -168,7 +168,8 @@ def _piece(form: TensorFormat, shape: tuple[int, ...], start: int) -> Piece:
     )
 
 
-def _values(buffer: Tensor, piece: Piece) -> Tensor:
+def view(buffer: Tensor, piece: Piece) -> Tensor:
+    """One of `views`."""
     values = buffer[piece.start : piece.values_end]
     if piece.dtype.is_integer:
         return values.view(piece.form.rows(piece.shape), piece.form.row_bytes(piece.shape))

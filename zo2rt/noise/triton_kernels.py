@@ -8,11 +8,10 @@ call, so a call is never computed by two of them.
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 
+from zo2rt.model.triton_bits import BF16_BITS, load
+
 COMPILE_OPTIONS = {"enable_fp_fusion": False}
 """Said at every launch: Triton fuses products and sums by default."""
-
-BF16_BITS = tl.constexpr(tl.int16)
-"""bf16 weights enter as raw bits: Triton's interpreter truncates them and loses subnormals."""
 
 _TILE = tl.constexpr(1024)
 _ALIGNMENT = 128
@@ -34,7 +33,7 @@ def perturb(  # noqa: PLR0913 - a kernel takes pointers and numbers, not objects
     GAUSSIAN: tl.constexpr, SPARSE: tl.constexpr,
 ):  # fmt: skip
     base, offset, inside = _range(first, count, _TILE)
-    x = _load(theta, offset, inside)
+    x = load(theta, offset, inside)
     w = _unless_large(x, x + c * _noise(key, base, p, table, _TILE, GAUSSIAN), h, SPARSE)
     _store(out, offset, inside, _round(w, out.dtype.element_ty))
 
@@ -46,7 +45,7 @@ def perturb_pair(  # noqa: PLR0913
     GAUSSIAN: tl.constexpr, SPARSE: tl.constexpr,
 ):  # fmt: skip
     base, offset, inside = _range(first, count, _TILE)
-    x = _load(theta, offset, inside)
+    x = load(theta, offset, inside)
     product = c * _noise(key, base, p, table, _TILE, GAUSSIAN)
     w_plus = _unless_large(x, x + product, h, SPARSE)
     w_minus = _unless_large(x, x - product, h, SPARSE)
@@ -61,7 +60,7 @@ def update(  # noqa: PLR0913
     GAUSSIAN: tl.constexpr, SPARSE: tl.constexpr, ROUNDING: tl.constexpr,
 ):  # fmt: skip
     base, offset, inside = _range(first, count, _TILE)
-    x = _load(theta, offset, inside)
+    x = load(theta, offset, inside)
     begin = 0
     for r in range(num_records):
         end = tl.load(ends + r)
@@ -136,17 +135,6 @@ def _words(key, first_call, p, word3, CALLS: tl.constexpr):
     c2 = tl.zeros_like(low) + tl.to_tensor(p).to(tl.uint32)
     c3 = tl.zeros_like(low) + tl.to_tensor(word3).to(tl.uint32)
     return tl.philox(key, low, high, c2, c3)
-
-
-@triton.jit
-def _load(weights, offset, inside):
-    stored = tl.load(weights + offset, mask=inside, other=0)
-    if weights.dtype.element_ty == BF16_BITS:
-        bits = stored.to(tl.uint16, bitcast=True).to(tl.uint32) << 16
-        x = bits.to(tl.float32, bitcast=True)
-    else:
-        x = stored.to(tl.float32)
-    return x
 
 
 @triton.jit

@@ -122,16 +122,22 @@ def _units(model: PreTrainedModel) -> tuple[Units, _Sizes]:
 
 
 def _running(model: PreTrainedModel, batch: Mapping[str, Any]) -> Blocks:
-    """Some classes ask for a result that they do not have (Llama 4's, in transformers 5.24).
-
-    It is nothing for them from then on.
-    """
+    """Of classes that ask for a result that they do not have, after `completed`."""
     try:
         return running(model, batch)
     except AttributeError as error:
-        if not isinstance(error.obj, ModelOutput):
-            raise
-        name = str(error.name)
+        completed(model, error)
+        return running(model, batch)
+
+
+def completed(model: PreTrainedModel, error: AttributeError) -> None:
+    """Some classes ask for a result that they do not have (Llama 4's, in transformers 5.24).
+
+    It is nothing for them from then on. Raises the error where it is another one.
+    """
+    if not isinstance(error.obj, ModelOutput):
+        raise error
+    name = str(error.name)
 
     def complete(_: nn.Module, __: object, output: Any) -> None:
         if isinstance(output, ModelOutput) and not hasattr(output, name):
@@ -139,7 +145,6 @@ def _running(model: PreTrainedModel, batch: Mapping[str, Any]) -> Blocks:
 
     for module in model.modules():
         module.register_forward_hook(complete)
-    return running(model, batch)
 
 
 def _counts(model: PreTrainedModel, blocks: Blocks) -> _Counts:

@@ -1,6 +1,6 @@
 """In which format each buffer holds a unit, and how many bytes that takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -131,10 +131,29 @@ def fill(unit: Unit, weights: Weights, buffer: Tensor, form: Format) -> None:
                 write(weights(parameter), buffer, piece)
 
 
+def encodable(units: Units, formats: Formats, weights: Weights) -> Weights:
+    """These, with the ``ValueError`` of `fill` for a weight that an integer format cannot hold."""
+    encoded = {p.name for p in _encoded(units, formats)}
+
+    def checked(parameter: UnitParameter) -> Tensor:
+        found = weights(parameter)
+        if parameter.name in encoded:
+            with parameter.named_in_errors():
+                check_finite(found)
+        return found
+
+    return checked
+
+
 def check_encodable(units: Units, formats: Formats, weights: Weights) -> None:
-    """Raise the ``ValueError`` of `fill` for weights that an integer format cannot hold."""
+    """Raise the error of `encodable` for any of them."""
+    checked = encodable(units, formats, weights)
+    for parameter in _encoded(units, formats):
+        checked(parameter)
+
+
+def _encoded(units: Units, formats: Formats) -> Iterator[UnitParameter]:
     for unit in units.order:
         for parameter, piece in zip(unit.parameters, formats.home(unit).pieces, strict=True):
             if piece.dtype.is_integer:
-                with parameter.named_in_errors():
-                    check_finite(weights(parameter))
+                yield parameter

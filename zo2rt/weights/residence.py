@@ -1,15 +1,16 @@
 """A model's weights while they live in an arena: moved in, shown, read out, given back."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from zo2rt.backends.buffers import give_back_freed
 from zo2rt.model.binding import bound
-from zo2rt.model.codec import TORCH_DTYPES, Piece, encoded, views
+from zo2rt.model.codec import TORCH_DTYPES, Piece, encoded, view, views
 from zo2rt.model.scales import SCALES
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2rt.weights.arena import Arena
@@ -69,6 +70,31 @@ class Residence:
                 if parameter.trainable:
                     yield parameter.name, tensor
 
+    def stored(self) -> Iterator[tuple[UnitParameter, Callable[[], Tensor]]]:
+        """Every parameter of the model, with what gives its weights as they are by then.
+
+        They come in host memory or pages of a file, and no other's are read or decoded.
+        """
+        for unit in self._units.order:
+            for parameter, piece in self._pieces(unit):
+                if parameter.name not in self._scales:
+                    yield parameter, partial(self._one, unit, parameter, piece)
+
+    def _one(self, unit: Unit, parameter: UnitParameter, piece: Piece) -> Tensor:
+        buffer = self._buffer(unit)
+        if piece.dtype.is_integer:
+            return self._decoded(buffer, parameter, piece)
+        return view(buffer, piece).cpu()
+
+    def _buffer(self, unit: Unit) -> Tensor:
+        if self._arena.has_home(unit):
+            return self._arena.home_buffer(unit)
+        assert self._blocks is not None, "what has no home in memory is on NVMe"
+        return self._blocks.mapped([unit.number])[unit.number]
+
+    def _decoded(self, buffer: Tensor, parameter: UnitParameter, piece: Piece) -> Tensor:
+        return _dense(buffer, piece, self._scales.get(parameter.name + SCALES))
+
     def _shown(
         self, units: Sequence[Unit], *, decoded: bool
     ) -> Iterator[tuple[UnitParameter, Tensor]]:
@@ -86,8 +112,7 @@ class Residence:
                 if not piece.dtype.is_integer:
                     yield parameter, tensor
                 elif decoded:
-                    scales = self._scales.get(parameter.name + SCALES)
-                    yield parameter, _dense(buffer, piece, scales)
+                    yield parameter, self._decoded(buffer, parameter, piece)
 
     def _pieces(self, unit: Unit) -> Iterable[tuple[UnitParameter, Piece]]:
         return zip(unit.parameters, self._arena.formats.home(unit).pieces, strict=True)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from zo2rt.checkpoint.file import DTYPES, tensors
+from zo2rt.checkpoint.file import tensors
 from zo2rt.checkpoint.folder import INDEX, stored_tensors
+from zo2rt.tensor_file import DTYPES
 
 A, B = torch.arange(6.0).view(2, 3), torch.arange(4, dtype=torch.bfloat16)
 
@@ -90,7 +91,7 @@ def test_so_is_what_follows_the_last_one(path: Path):
 )
 def test_a_header_that_contradicts_itself_is_refused(changes: dict[str, Any], tmp_path: Path):
     path = raw(tmp_path / "f", entry(**changes), bytes(8))
-    with pytest.raises(ValueError, match=r"f: a must have a dtype of F64, .+ a shape"):
+    with pytest.raises(ValueError, match=r"f: a must have a dtype of I64, .+ a shape"):
         tensors(path)
 
 

@@ -19,7 +19,7 @@ from tests.zo2rt.engine.adapted_models import adapted
 from tests.zo2rt.engine.engine_runs import engine, losses_of
 from tests.zo2rt.engine.test_trainer import arguments, trainer
 from zo2rt.backends import HostBackend, VirtualBackend
-from zo2rt.engine import engine as engine_module
+from zo2rt.engine import contents
 from zo2rt.memory.demand import demand
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.loss import model_loss
@@ -190,7 +190,7 @@ def test_what_has_no_room_dense_comes_back_empty(monkeypatch: pytest.MonkeyPatch
     model, data = adapted("llama"), batch("llama")
     with engine(model, Plan(), INT4, data) as running:
         running.step(data)
-        monkeypatch.setattr(engine_module, "free_host_bytes", lambda: 1000)
+        monkeypatch.setattr(contents, "free_host_bytes", lambda: 1000)
         with running.whole():
             shown = {k: v.numel() for k, v in model.state_dict().items()}
     linear = {k for k in shown if k.endswith("base_layer.weight")}

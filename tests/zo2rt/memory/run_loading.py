@@ -1,15 +1,18 @@
-"""Loads a model by shard in a process of its own: `python -m ... TIER FOLDER HIDDEN BLOCKS`.
+"""Loads and saves a model by shard in a process of its own: `python -m ... MODEL RUN TIER FORMAT`.
 
-Writes JSON: by how much opening the folder and making an engine let the process grow at most, what
-the account has to train with, the largest shard, and the model's size. Weights are random, bf16.
+Writes JSON: by how much making an engine of the folder, and saving its model, let the process grow
+at most (mapped files count), what the account has to train with, the largest shard, the size of the
+model, and how often its bytes were read to load it. `write` makes such a folder: random, bf16.
 """
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -25,16 +28,29 @@ from zo2rt.engine.engine import Engine, Objective
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.runtime import AROUND_A_RUN, AT_A_SNAPSHOT, account
 from zo2sim.models.config import from_config
-from zo2sim.plan.choices import Plan
+from zo2sim.plan.choices import Plan, Recipe
 
-HOW = recipe(Dtype.BF16, batch=2, sequence=8)
+RANK = 8
+
+
+def _encoded(storage: Dtype, trainable: Any) -> Recipe:
+    shape: dict[str, Any] = {"batch": 2, "sequence": 8, "compute_dtype": Dtype.BF16}
+    return Recipe(storage_dtype=storage, trainable=trainable, **shape)
+
+
+FORMATS: Mapping[str, Recipe] = {
+    "bf16": recipe(Dtype.BF16, batch=2, sequence=8),
+    "int4-lora": _encoded(Dtype.INT4, f"lora:{RANK}"),
+    "int4-scales": _encoded(Dtype.INT4, "scales"),
+    "int8-scales": _encoded(Dtype.INT8, "scales"),
+}
 VOCAB = 512
 
 
-def main(tier: Any, folder: Path, hidden: int, blocks: int) -> None:
-    loaded(write(folder / "warm", 64, 2), tier, folder / "warm run")  # what libraries take once
-    made = write(folder / "model", hidden, blocks)
-    sys.stdout.write(json.dumps(loaded(made, tier, folder / "run")))
+def main(model: Path, run: Path, tier: Any, form: str) -> None:
+    warm = write(run / "warm", 128, 2)  # what libraries take once
+    loaded(warm, run / "warm run", tier, form)
+    sys.stdout.write(json.dumps(loaded(model, run / "run", tier, form)))
 
 
 def write(folder: Path, hidden: int, blocks: int) -> Path:
@@ -69,30 +85,47 @@ def finish(folder: Path, files: dict[str, dict[str, Tensor]], part: int) -> None
             save_file(files.pop(name), folder / name, metadata={"format": "pt"})
 
 
-def loaded(folder: Path, tier: Any, run: Path) -> dict[str, int]:
+def loaded(folder: Path, run: Path, tier: Any, form: str) -> dict[str, int]:
+    how = FORMATS[form]
     give_back_freed()
     start = rss_bytes()
     checkpoint = Checkpoint(LlamaForCausalLM, folder, torch.bfloat16)
     plan, found = Plan(tier=tier), dict[str, int]()
-    needed = account(from_config(checkpoint.model.config.to_dict(), name="it"), plan, HOW)
+    needed = account(from_config(checkpoint.model.config.to_dict(), name="it"), plan, how)
     beside = (*AROUND_A_RUN, AT_A_SNAPSHOT)
     found["account"] = needed.without(beside).on_one_memory.host_bytes
     found["shard"] = max(path.stat().st_size for path in folder.glob("*.safetensors"))
     found["weights"] = checkpoint.num_bytes
-    with HostBackend() as backend, peak(found, "loading", start, rss_bytes):
-        engine = Engine(
-            checkpoint.model,
-            plan,
-            HOW,
-            Objective(example=batch("llama")),
-            backend=backend,
-            optimizer=OPTIMIZER,
-            folder=run,
-            checkpoint=checkpoint,
-        )
+    model: Any = checkpoint.model
+    if how.lora_rank is not None:
+        config = LoraConfig(r=RANK, target_modules="all-linear", lora_dropout=0.0)
+        model = get_peft_model(model, config, autocast_adapter_dtype=False).eval()
+    read, num_bytes = _read_bytes(), checkpoint.num_bytes
+    with HostBackend() as backend:
+        with peak(found, "loading", start, rss_bytes):
+            engine = Engine(
+                model,
+                plan,
+                how,
+                Objective(example=batch("llama")),
+                backend=backend,
+                optimizer=OPTIMIZER,
+                folder=run,
+                checkpoint=checkpoint,
+            )
+        found["percent_read"] = round(100 * (_read_bytes() - read) / num_bytes)
+        with peak(found, "saving", start, rss_bytes):
+            engine.save(run / "saved")
     engine._let_go()  # whose buffers end with the process
     return found
 
 
+def _read_bytes() -> int:
+    """By this process, from wherever the system has it."""
+    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(fields["rchar"])
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    model, run, tier, form = sys.argv[1:]
+    main(Path(model), Path(run), tier, form)

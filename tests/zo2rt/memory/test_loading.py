@@ -1,4 +1,4 @@
-"""Loading takes what training takes and one shard, wherever the blocks live: in a process."""
+"""Loading and saving take what training takes and one shard, wherever the blocks live."""
 
 import json
 import subprocess
@@ -8,16 +8,25 @@ from pathlib import Path
 import pytest
 
 from tests.zo2rt.memory import run_loading
+from tests.zo2rt.memory.run_loading import write
 
 SLACK_BYTES = 40 << 20
 """What Python and its allocators keep, of 400 MB of weights."""
 
 
-@pytest.mark.parametrize("tier", ["ram", "nvme"])
-def test_loading_takes_the_account_and_one_shard(tier: str, tmp_path: Path):
-    command = [sys.executable, "-m", run_loading.__name__, tier, str(tmp_path), "512", "48"]
-    found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("model"), 512, 48)
+
+
+@pytest.mark.parametrize(
+    ("tier", "form"),
+    [("ram", "bf16"), ("nvme", "bf16"), ("ram", "int4-lora"), ("nvme", "int4-scales")],
+)
+def test_they_take_the_account_and_one_shard(tier: str, form: str, model: Path, tmp_path: Path):
+    words = [sys.executable, "-m", run_loading.__name__, str(model), str(tmp_path), tier, form]
+    found = json.loads(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
     assert found["weights"] > 400_000_000
     most = found["account"] + found["shard"] + SLACK_BYTES
-    assert found["loading"] < most
-    assert tier == "ram" or most < found["weights"] / 2, "the model would fit, too"
+    assert max(found["loading"], found["saving"]) < most
+    assert (tier, form) == ("ram", "bf16") or most < found["weights"] * 0.6, "it would fit, too"

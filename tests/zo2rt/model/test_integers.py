@@ -124,13 +124,20 @@ def test_no_weight_is_further_than_half_a_step(values: list[float], dtype: Dtype
     assert step <= max(needed, tiny) * (1 + up) * (1 + 2.0**-23), "no coarser than it must be"
 
 
-@given(seed=st.integers(0, 2**32), dtype=st.sampled_from([Dtype.INT8, Dtype.INT4]))
+@given(
+    seed=st.integers(0, 2**32),
+    dtype=st.sampled_from([Dtype.INT8, Dtype.INT4]),
+    scale=st.sampled_from(FLOATS),
+    size=st.sampled_from([1e-9, 1e-3, 1.0, 1e3]),
+)
 @settings(max_examples=300)
-def test_what_was_decoded_is_encoded_to_the_same_bytes(seed: int, dtype: Dtype):
+def test_what_was_decoded_is_encoded_to_the_same_bytes(
+    seed: int, dtype: Dtype, scale: Dtype, size: float
+):
     """Or a model that goes from run to run would lose a little more in each."""
-    weights = torch.randn(9, 300, generator=torch.Generator().manual_seed(seed))
-    one, out = stored(weights, dtype)
-    again, _ = stored(out, dtype)
+    weights = size * torch.randn(9, 300, generator=torch.Generator().manual_seed(seed))
+    one, out = stored(weights.to(TORCH_DTYPES[scale]), dtype, scale)
+    again, _ = stored(out, dtype, scale)
     assert torch.equal(one.scales, again.scales)
     assert torch.equal(one.codes, again.codes)
 

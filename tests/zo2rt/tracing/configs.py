@@ -116,9 +116,14 @@ CONFIGS: dict[str, Config] = {
 
 
 def real(case: str) -> PreTrainedModel:
+    """`model_of` one of these."""
+    return model_of(CONFIGS[case])
+
+
+def model_of(config: Config) -> PreTrainedModel:
     """The class that the config names, with random weights, and every product in sight."""
-    fields = {k: v for k, v in CONFIGS[case].items() if k != "model_type"}
-    config = AutoConfig.for_model(CONFIGS[case]["model_type"], **fields)
-    config._experts_implementation = "eager"
-    kind = getattr(transformers, CONFIGS[case]["architectures"][0])
-    return kind._from_config(config, attn_implementation="eager").eval()
+    fields = {k: v for k, v in config.items() if k != "model_type"}
+    made = AutoConfig.for_model(config["model_type"], **fields)
+    made._experts_implementation = "eager"
+    kind = getattr(transformers, config["architectures"][0])
+    return kind._from_config(made, attn_implementation="eager").eval()

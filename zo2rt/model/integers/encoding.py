@@ -54,7 +54,7 @@ def _scales_and_zeros(low: Tensor, high: Tensor, into: Encoded) -> tuple[Tensor,
     if not into.dtype.has_zero_points:
         half = 2 ** (bits - 1)
         scales = _rounded_up(torch.maximum(-low / half, high / (half - 1)), bits, into.scales.dtype)
-        return scales, torch.full_like(low, 8.0)
+        return _no_larger(scales, -low, high, half), torch.full_like(low, 8.0)
     scales = _rounded_up((high - low) / 15, bits, into.scales.dtype)
     return scales, (-low / scales.to(torch.float32)).round_().clamp_(0, 15)
 
@@ -71,3 +71,17 @@ def _rounded_up(scales: Tensor, bits: int, dtype: torch.dtype) -> Tensor:
     else:
         narrow.view(torch.int16).add_((narrow.to(torch.float32) < scales).to(torch.int16))
     return narrow
+
+
+def _no_larger(scales: Tensor, low: Tensor, high: Tensor, half: int) -> Tensor:
+    """The number below, where its largest steps, once rounded, reach as far.
+
+    So weights that were decoded, and rounded, have the scale again that they were decoded with. In
+    fp32 they are not rounded.
+    """
+    if scales.dtype is torch.float32:
+        return scales
+    below = (scales.view(torch.int16) - 1).view(scales.dtype)
+    exact = below.to(torch.float32)
+    reaches = (exact * half >= low) & ((exact * (half - 1)).to(scales.dtype) >= high)
+    return torch.where(reaches & (below >= torch.finfo(scales.dtype).tiny), below, scales)

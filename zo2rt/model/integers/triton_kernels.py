@@ -6,11 +6,10 @@ Import this module only where triton is installed. A product is all the arithmet
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 
+from zo2rt.model.triton_bits import BF16_BITS, load
+
 COMPILE_OPTIONS = {"enable_fp_fusion": False}
 """Said at every launch, as for noise, although there is nothing to fuse."""
-
-BF16_BITS = tl.constexpr(tl.int16)
-"""bf16 enters and leaves as raw bits: Triton's interpreter truncates it and loses subnormals."""
 
 _TILE = tl.constexpr(1024)
 _NUMBERS = ["length", "row_bytes", "groups", "group"]
@@ -41,19 +40,8 @@ def decode(  # noqa: PLR0913 - a kernel takes pointers and numbers, not objects
     else:
         byte = tl.load(codes + row * row_bytes + column, mask=inside, other=0)
         steps = byte.to(tl.int8, bitcast=True).to(tl.int32)
-    w = steps.to(tl.float32) * _load(scales, at, inside)
+    w = steps.to(tl.float32) * load(scales, at, inside)
     _store(out, row * length + column, inside, w)
-
-
-@triton.jit
-def _load(scales, at, inside):
-    stored = tl.load(scales + at, mask=inside, other=0)
-    if scales.dtype.element_ty == BF16_BITS:
-        bits = stored.to(tl.uint16, bitcast=True).to(tl.uint32) << 16
-        x = bits.to(tl.float32, bitcast=True)
-    else:
-        x = stored.to(tl.float32)
-    return x
 
 
 @triton.jit
