@@ -34,9 +34,9 @@ def of_question(table: Table, question: str) -> Table:
     return rows
 
 
-def where(rows: Table, column: str, value: object) -> Table:
-    """Rows whose column has the value."""
-    return cast(Table, rows.loc[rows[column] == value])
+def where(rows: Table, column: str, *values: object) -> Table:
+    """Rows whose column has the value, or one of them."""
+    return cast(Table, rows.loc[rows[column].isin(values)])
 
 
 def texts(rows: Table, column: str) -> list[str]:

@@ -4,6 +4,7 @@ python -m experiments.plan --model opt-175b --machine rtx-4090-24gb --device-mem
 python -m experiments.plan --model opt-13b --target-tokens-per-s 2000
 python -m experiments.plan --machine rtx-4090-24gb --host-memory 64GiB --largest-model
 python -m experiments.plan --model opt-13b --machine all
+python -m experiments.plan --model opt-13b --compare
 python -m experiments.plan --model opt-30b --cheapest prices.toml --tokens 1e9
 """
 
@@ -32,6 +33,8 @@ from zo2sim.plan.workload import STEP, Workload
 from zo2sim.predict.predict import Prediction, predict
 
 _BACKWARDS = frozenset(("--target-tokens-per-s", "--largest-model", "--cheapest", "--tokens"))
+_OF_ONE = ("--write-plan", "--write-model", "--details", "--compare")
+"""What is said or kept of one predicted plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,9 @@ class Config(Target):
     """Power that the whole machine draws, for --tokens."""
     details: bool = False
     """Show the memory item by item, bands of the changes, and where the numbers come from."""
+    compare: bool = False
+    """Show the plan beside first-order training of the same model on the same machine: memory,
+    time per token, and how many steps each takes."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
@@ -65,16 +71,19 @@ class Config(Target):
         asked = flags & _BACKWARDS
         refuse(
             flags if asked else frozenset(),
-            ("--write-plan", "--write-model", "--details"),
+            _OF_ONE,
             f"beside {', '.join(asked)}",
         )
         if self.workload.once:
             once = ("--no-overlap", "--no-deferred-update", "--samples")
             refuse(flags, once, "with --work forward, which is one pass and updates nothing")
+            refuse(flags, ("--compare",), "with --work forward: what trains is compared")
+        if self.compare:
+            refuse(flags, ("--details",), "with --compare, which shows other things")
         if self.tokens is None:
             refuse(flags, ("--watts",), "without --tokens")
         if self.machine == EVERY:
-            idle = (*_BACKWARDS - {"--largest-model"}, "--details", "--write-plan", "--write-model")
+            idle = (*_BACKWARDS - {"--largest-model"}, *_OF_ONE)
             refuse(flags, idle, f"with --machine {EVERY}, which compares machines")
         if self.cheapest is not None:
             refuse(flags, ("--watts",), "with --cheapest: its table has watts")
@@ -146,6 +155,10 @@ def _predicted(config: Config) -> Answer:
         write_file(config.write_plan, dump(*config.chosen).encode())
     if config.write_model is not None:
         write_file(config.write_model, file.dump(prediction.case.model).encode())
+    if config.compare:
+        from experiments.answer.compare import compare
+
+        return compare(prediction, trust)
     return Answer(
         summary(prediction, trust),
         lambda: _print(config, prediction, trust, Console()),

@@ -49,6 +49,7 @@ Preset = Literal[
     "break-even",
     "both-ways",
     "opt175b-18gb",
+    "one-to-eight",
 ]
 assert {"none", *PRESETS} == set(Preset.__args__)
 
@@ -93,7 +94,7 @@ class Config(Target):
 
 
 def main(config: Config) -> int:
-    base = tuple(replace(job, bands=not config.no_bands) for job in _base(config))
+    base = tuple(replace(job, bands=job.bands and not config.no_bands) for job in _base(config))
     axes = parse_axes(config.axis)
     jobs = [*expand(base, axes)]
     crew = chosen(jobs=config.jobs, scheduler=config.scheduler, most=len(jobs))

@@ -180,7 +180,7 @@ def _folder(config: Config, space: PlanSpace, answer: Search, trust: Trust) -> R
         provenance=source,
         records=number_records(asked, _numbers(answer, plans), source="predicted"),
         figures={
-            "front": front(answer.pareto),
+            "front": front(answer.pareto, answer.best),
             "timeline": timeline(best.trace, best.trace.steady),
         },
         traces={

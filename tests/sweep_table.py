@@ -63,14 +63,15 @@ def memory_rows() -> list[dict[str, object]]:
 
 
 def throughput_rows() -> list[dict[str, object]]:
-    slower = {"MeZO": 1.0, "zo2_reference": 2.2, "zo2": 1.1, "zo2 M=8": 0.95, "zo2 k=8": 1.02}
+    slower = {"MeZO": 1.0, "MeZO M=8": 1.0, "zo2_reference": 2.2, "zo2": 1.1, "zo2 k=8": 1.02}
+    slower["zo2 M=8"] = 0.95
     rows: list[dict[str, object]] = []
     for label, factor in slower.items():
         for model, elements in MODELS.items():
             step_s = factor * elements * 1.2e-10
-            fits = label != "MeZO" or elements < 3e10
+            fits = not label.startswith("MeZO") or elements < 3e10
             speed = {"step_s": step_s, "tokens_per_s": 2048 / step_s, "fits": fits}
-            speed["microbatches"] = 8 if label == "zo2 M=8" else 1
+            speed["microbatches"] = 8 if label.endswith("M=8") else 1
             binding = "link_both_ways" if label == "zo2" else "compute"
             rows.append(row("throughput", label, model, **speed, binding_resource=binding))
     return rows
@@ -160,6 +161,17 @@ def items() -> pd.DataFrame:
             {"label": label, "item": item, "bytes": gib * scale * GIB}
             for label, scale in {"zo2": 1.0, "zo2 k=8": 0.9, "zo2_reference": 1.6}.items()
             for item, gib in sizes.items()
+        ]
+    )
+
+
+def needed() -> pd.DataFrame:
+    """How many tokens hide the copies, as a bisection found it."""
+    tokens = {("PCIe 3", 0.9): 6144.0, ("PCIe 3", 0.99): float("nan"), ("PCIe 4", 0.9): 4096.0}
+    return pd.DataFrame(
+        [
+            {"link": link, "bytes_per_s": 25.5e9, "share": share, "tokens": found}
+            for (link, share), found in {**tokens, ("PCIe 4", 0.99): 10240.0}.items()
         ]
     )
 

@@ -15,6 +15,8 @@ from typing import ParamSpec
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from analysis.plots.values import with_values
+
 COLUMN_IN = 3.3
 """Width of one column of the report, inches."""
 FULL_IN = 6.9
@@ -92,11 +94,14 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 
 def svg_text(figure: Figure) -> str:
-    """The figure as SVG; the same figure gives the same text, and no date is written."""
+    """The figure as SVG, with what its marks stand for (`analysis.plots.values`).
+
+    The same figure gives the same text, and no date is written.
+    """
     out = StringIO()
     with mpl.rc_context(RC):  # pyright: ignore[reportArgumentType]
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, dpi=200)
-    return out.getvalue()
+    return with_values(out.getvalue(), figure)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +116,7 @@ class Series:
 
 _SERIES = {
     "MeZO": Series(title="MeZO (resident)", colour=BLACK, marker="o"),
+    "MeZO M=8": Series(title="MeZO (8 microbatches)", colour=GREY, marker="o"),
     "AdamW": Series(title="AdamW", colour=GREY, marker="X"),
     "zo2_reference": Series(title="ZO2 (published code)", colour=VERMILLION, marker="s"),
     "zo2": Series(title="ZO2", colour=BLUE, marker="D"),

@@ -15,8 +15,10 @@ from analysis.plots.style import (
     GREY,
     ORANGE,
     PURPLE,
+    SHADES,
     SKY,
     VERMILLION,
+    YELLOW,
     new_figure,
     styled,
 )
@@ -34,6 +36,21 @@ _COLOURS = {
     Kind.ALLOC: PURPLE,
     Kind.LOSS: BLACK,
     Kind.JOURNAL: BLACK,
+    Kind.READ: YELLOW,
+    Kind.WRITE: YELLOW,
+    Kind.ENCODE: YELLOW,
+    Kind.HOST_UPDATE: GREEN,
+    Kind.SEND: PURPLE,
+    Kind.GATHER: PURPLE,
+    Kind.BACKWARD: SHADES[0],
+    Kind.GRADIENT_D2H: PURPLE,
+    Kind.SPILL: SKY,
+    Kind.RESTORE: ORANGE,
+    Kind.OPTIMIZE: GREEN,
+    Kind.HOST_OPTIMIZE: GREEN,
+    Kind.STATE_READ: YELLOW,
+    Kind.STATE_WRITE: YELLOW,
+    Kind.GRADIENT_WRITE: YELLOW,
 }
 _TITLES = {
     Kind.H2D: "upload",
@@ -43,7 +60,32 @@ _TITLES = {
     Kind.ALLOC: "allocation",
     Kind.LOSS: "loss, journal",
     Kind.JOURNAL: "loss, journal",
+    Kind.READ: "drive",
+    Kind.WRITE: "drive",
+    Kind.ENCODE: "encode",
+    Kind.HOST_UPDATE: "update on the CPU",
+    Kind.SEND: "to the next device",
+    Kind.GATHER: "gather slices",
+    Kind.BACKWARD: "backward",
+    Kind.GRADIENT_D2H: "gradients",
+    Kind.SPILL: "checkpoint out",
+    Kind.RESTORE: "checkpoint in",
+    Kind.OPTIMIZE: "Adam",
+    Kind.HOST_OPTIMIZE: "Adam on the CPU",
+    Kind.STATE_READ: "drive",
+    Kind.STATE_WRITE: "drive",
+    Kind.GRADIENT_WRITE: "drive",
 }
+LANES = {
+    Stream.H2D: "to the device",
+    Stream.COMPUTE: "compute",
+    Stream.D2H: "to the host",
+    Stream.HOST: "CPU",
+    Stream.NVME_READ: "drive, read",
+    Stream.NVME_WRITE: "drive, write",
+    Stream.PEER: "from others",
+}
+"""What a stream is called beside its row."""
 _HEIGHT = 0.72
 
 
@@ -108,14 +150,25 @@ def draw_panel(
             bars = [seconds(interval) for interval in clipped(spans, window)]
             colour = _COLOURS.get(kind, GREY)
             axes.broken_barh(
-                bars, (row - _HEIGHT / 2, _HEIGHT), facecolor=colour, edgecolor="white", lw=0.15
+                bars,
+                (row - _HEIGHT / 2, _HEIGHT),
+                facecolor=colour,
+                edgecolor="white",
+                lw=0.15,
+                label=_TITLES.get(kind, "other"),
             )
             if named:
                 _name(axes, spans, window, row, scale)
-    axes.set_yticks(range(len(tracks)), [str(track) for track in tracks])
+    axes.set_yticks(range(len(tracks)), [_lane(track) for track in tracks])
     axes.set_ylim(len(tracks) - 0.5, -0.5)
     axes.set_xlim(0.0, window.length_s * scale)
     axes.tick_params(axis="y", length=0)
+
+
+def _lane(track: Track) -> str:
+    """The row's name; of devices but the first with its number, as operations have it."""
+    name = LANES[track.stream]
+    return f"{name} %{track.device}" if track.device else name
 
 
 def _name(axes: Axes, spans: Sequence[Span], window: Window, row: int, scale: float) -> None:
@@ -131,7 +184,9 @@ def kinds_legend(trace: Trace, window: Window) -> list[Patch]:
     """One patch per kind of operation that the window shows."""
     shown = {s.op.kind for s in _in(trace.spans, window)}
     kinds = [kind for kind in (*_TITLES, *Kind) if kind in shown]
-    titles = {_TITLES.get(kind, "other"): _COLOURS.get(kind, GREY) for kind in kinds}
+    forward = "forward" if Kind.BACKWARD in shown else _TITLES[Kind.FORWARD]
+    names = {**_TITLES, Kind.FORWARD: forward}
+    titles = {names.get(kind, "other"): _COLOURS.get(kind, GREY) for kind in kinds}
     patches = [Patch(color=colour, label=title) for title, colour in titles.items()]
     if exposed(trace, window):
         patches.append(Patch(color=VERMILLION, alpha=0.22, lw=0, label="exposed copy"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from analysis.plots.values import read_values
 from analysis.report.document import (
     Block,
     Code,
@@ -31,7 +32,8 @@ def html_text(
     """The page; the same input gives the same text.
 
     Every text stands in it as text, every picture as an image, and its policy lets a browser fetch
-    nothing and run only the script that sorts tables, named by its digest. ``figures`` holds SVG
+    nothing and run only the script that sorts tables and zooms timelines, named by its digest.
+    Values that a picture bears are shown on hover. ``figures`` holds SVG
     text by key, ``links`` the address of each file that the page offers, by its name. Raises
     ``ValueError`` when a figure has no picture.
     """
@@ -42,6 +44,7 @@ def html_text(
         document=document,
         names=document.names,
         pictures=pictures,
+        values={key: read_values(figures[key]) for key in document.figure_keys},
         links=links or {},
         script=Markup(script),
         script_hash=Markup(_digest(script)),

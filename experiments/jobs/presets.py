@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from experiments.case.spec import LINK_DUPLEX, LINK_SCALE, Spec
 from experiments.jobs.job import Job
+from experiments.jobs.one_to_eight import one_to_eight
 from experiments.jobs.opt175b_18gb import opt175b_18gb
 from zo2sim.machines.file import named
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -44,6 +45,7 @@ def throughput() -> Iterator[Job]:
     plan, recipe = ZO2
     series = {
         "MeZO": MEZO,
+        "MeZO M=8": (MEZO[0], replace(MEZO[1], microbatches=8)),
         "zo2_reference": REFERENCE,
         "zo2": ZO2,
         "zo2 M=8": (plan, replace(recipe, microbatches=8)),
@@ -75,17 +77,20 @@ def timeline() -> Iterator[Job]:
 
 
 def break_even() -> Iterator[Job]:
-    """Link rate x tokens per step: where streaming costs nothing against the resident model."""
+    """Link rate x tokens per step: where streaming costs nothing against the resident model.
+
+    Only the medians are drawn.
+    """
     plan, recipe = ZO2
     own = named(MACHINE).link.h2d_bytes_per_s.value
     for microbatches in MICROBATCHES:
         step = replace(recipe, microbatches=microbatches)
         resident = _spec("opt-13b", Plan(policy=Policy.RESIDENT), step)
-        yield Job(question="break_even", label="resident", spec=resident)
+        yield Job(question="break_even", label="resident", spec=resident, bands=False)
         for rate in LINK_GB_PER_S:
             changes = ((LINK_SCALE, rate * 1e9 / own),)
             spec = replace(_spec("opt-13b", plan, step), changes=changes)
-            yield Job(question="break_even", label="zo2", spec=spec)
+            yield Job(question="break_even", label="zo2", spec=spec, bands=False)
 
 
 def both_ways() -> Iterator[Job]:
@@ -114,4 +119,5 @@ PRESETS: Mapping[str, Callable[[], Iterator[Job]]] = {
     "break-even": break_even,
     "both-ways": both_ways,
     "opt175b-18gb": opt175b_18gb,
+    "one-to-eight": one_to_eight,
 }

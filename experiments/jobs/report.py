@@ -16,6 +16,7 @@ from analysis.report.sweep.document import sweep_document
 from experiments.case.sizes import show_seconds
 from experiments.folder.traces import TraceFormat, trace_text
 from experiments.folder.write import Run
+from experiments.jobs.break_even import needed
 from experiments.jobs.job import Job
 from experiments.jobs.published import kernel_errors, memory_claims
 from experiments.jobs.tables import device_items, run_id_of, wide, wide_row
@@ -78,7 +79,7 @@ def with_report(
         trace=trace,
         summary=_glance(run.summary),
         provenance=run.provenance,
-        kernels=kernel_errors(),
+        beside=_beside(jobs),
     )
     figures = sweep_figures(
         shown,
@@ -88,6 +89,12 @@ def with_report(
     )
     traces = {} if traced is None else {TRACE: _trace(traced, trace_format, run.provenance)}
     return replace(run, document=document, figures=figures, traces=traces)
+
+
+def _beside(jobs: Sequence[Job]) -> dict[str, pd.DataFrame]:
+    """What the report shows that no job answers."""
+    hidden = needed(jobs)
+    return {"kernels": kernel_errors(), **({} if hidden is None else {"needed": hidden})}
 
 
 def _shown(table: pd.DataFrame) -> list[int]:

@@ -5,6 +5,7 @@
 These are what zeroth-order fine-tuning is compared with. They are not executed.
 """
 
+from zo2sim.baselines.budget import CONVERGENCE, FIRST_ORDER, ZEROTH_ORDER, Budget
 from zo2sim.baselines.memory import account
 from zo2sim.baselines.predict import TrainingCase, TrainingPrediction, predict
 from zo2sim.baselines.schedules import build
@@ -12,7 +13,11 @@ from zo2sim.baselines.training import HOMES, Homes, Method, Training
 from zo2sim.baselines.versions import check_training
 
 __all__ = [
+    "CONVERGENCE",
+    "FIRST_ORDER",
     "HOMES",
+    "ZEROTH_ORDER",
+    "Budget",
     "Homes",
     "Method",
     "Training",

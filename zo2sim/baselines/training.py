@@ -23,6 +23,7 @@ class Method(StrEnum):
     ZERO_OFFLOAD = "zero_offload"
     ZERO_INFINITY = "zero_infinity"
     FUYOU = "fuyou"
+    ROUNDPIPE = "roundpipe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +74,20 @@ HOMES: Mapping[Method, Homes] = {
         step_in_backward=True,
         state_buffers=3,
     ),
+    Method.ROUNDPIPE: Homes(
+        weights="host",
+        gradients="host",
+        states="host",
+        checkpoints="host",
+        step_in_backward=True,
+    ),
 }
 """ZeRO-Offload: arXiv:2101.06840, section 3. ZeRO-Infinity: arXiv:2104.07857, with DeepSpeed's
-defaults, which stage optimizer states without reading or writing ahead. Fuyou: arXiv:2403.06504."""
+defaults, which stage optimizer states without reading or writing ahead. Fuyou: arXiv:2403.06504.
+RoundPipe: arXiv:2604.27085 and its documentation (ITcarrot/RoundPipe, docs/UserGuide at 72992a8):
+model state and the inputs of layers live on the host, a layer is on the device while it runs, and
+the optimizer runs on the CPU. That it may update with gradients a step old is left out, so a step
+is never predicted to be shorter than with that; nor are its several devices predicted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,15 +34,6 @@ class Grid:
     bytes_per_s: Floats
     ratio: Floats
 
-    def nearest_rate(self, bytes_per_s: float) -> int:
-        """Number of the column whose rate is nearest, as a ratio."""
-        return int(np.abs(np.log(self.bytes_per_s / bytes_per_s)).argmin())
-
-    def tokens_needed(self, column: int, share: float) -> float:
-        """Fewest tokens per step of the grid that reach a share of the resident model's, or NaN."""
-        enough = self.tokens[self.ratio[:, column] >= share]
-        return float(enough.min()) if len(enough) else np.nan
-
 
 @styled
 def break_even(table: Table) -> Figure:

@@ -9,6 +9,7 @@ from analysis.plots.sweep.ablation import ablation
 from analysis.plots.sweep.both_ways import both_ways
 from analysis.plots.sweep.break_even import break_even
 from analysis.plots.sweep.memory import memory_against_size, memory_breakdown
+from analysis.plots.sweep.one_to_eight import answers_cards, one_to_eight
 from analysis.plots.sweep.ram import answers_ram, ram_needed
 from analysis.plots.sweep.share import answers_budget, throughput_share
 from analysis.plots.sweep.throughput import throughput_against_size
@@ -39,6 +40,8 @@ def sweep_figures(
     figures = {key: plot() for key, plot in plots.items() if has(table, key.replace("-", "_"))}
     if answers_budget(table):
         figures["share"] = throughput_share(table)
+    if answers_cards(table):
+        figures["one-to-eight"] = one_to_eight(table)
     if answers_ram(table):
         figures["ram"] = ram_needed(table)
     if items is not None:

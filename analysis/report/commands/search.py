@@ -86,7 +86,10 @@ def _front(answer: Search, plans: Sequence[str]) -> list[Block]:
         rows=tuple(_point(f, plan) for f, plan in zip(answer.pareto, plans, strict=True)),
         wide=True,
     )
-    figure = FigureBlock(key="front", caption="Speed against device memory, by host memory.")
+    figure = FigureBlock(
+        key="front",
+        caption="Speed against device memory, by host memory. Hollow: the speed is only bounded.",
+    )
     return [Paragraph(Ref("front"), " and ", Ref("points"), " show them."), figure, table]
 
 

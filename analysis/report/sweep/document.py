@@ -1,9 +1,10 @@
 """The sweep's report: every number in its words is computed from the tables it is given."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from analysis.plots.style import model_title
-from analysis.plots.sweep.break_even import LINKS_GB_PER_S, ratios
+from analysis.plots.sweep.one_to_eight import answers_cards
 from analysis.plots.sweep.share import answers_budget
 from analysis.report.document import Document
 from analysis.report.sweep.budget import budget_sections, budget_sentences
@@ -12,6 +13,8 @@ from analysis.report.sweep.findings import largest_model, memory_errors, ratios_
 from analysis.report.sweep.framing import asked, kernel_section, limits_section, method_section
 from analysis.report.sweep.grid import grid_section
 from analysis.report.sweep.host_memory import host_section, host_sentence
+from analysis.report.sweep.one_to_eight import TITLE as CARDS_TITLE
+from analysis.report.sweep.one_to_eight import cards_section, cards_sentence
 from analysis.report.sweep.results import memory_section, throughput_section, timeline_section
 from analysis.report.sweep.sensitivity import (
     ablation_section,
@@ -20,7 +23,7 @@ from analysis.report.sweep.sensitivity import (
 )
 from analysis.report.sweep.trust import sweep_trust
 from analysis.report.wording import SPACE, between, counted, few, gib, number, percent
-from analysis.table import Table, has, unique
+from analysis.table import Table, floats, unique, where
 from zo2sim.simulate.trace import Trace
 
 TITLE = "Predicting the cost of streamed zeroth-order fine-tuning"
@@ -34,38 +37,49 @@ def sweep_document(
     trace: Trace | None = None,
     summary: Mapping[str, str],
     provenance: Mapping[str, str],
-    kernels: Table | None = None,
+    beside: Mapping[str, Table] = MappingProxyType({}),
 ) -> Document:
     """The report on the sweep's wide table; a question that it lacks has no section.
 
-    ``published`` has columns claim, model, gib. Figures come from
+    ``published`` has columns claim, model, gib; ``beside`` may have the tables ``kernels`` and
+    ``needed``, as `kernel_section` and `break_even_section` take them. Figures come from
     `analysis.plots.sweep.figures.sweep_figures`, under the same keys.
     """
+    needed = beside.get("needed")
     sections = [
         method_section(table, summary),
         *budget_sections(table),
+        cards_section(table),
         host_section(table),
         card_section(table),
         memory_section(table, published),
         throughput_section(table),
         timeline_section(table, trace),
         ablation_section(table),
-        break_even_section(table),
+        break_even_section(table, needed),
         both_ways_section(table),
         grid_section(table),
         sweep_trust(table),
-        kernel_section(kernels),
+        kernel_section(beside.get("kernels")),
         limits_section(),
     ]
     return Document(
-        title=BUDGET_TITLE if answers_budget(table) else TITLE,
-        abstract=(_abstract(table, published, summary),),
+        title=_title(table),
+        abstract=(_abstract(table, published, summary, needed),),
         sections=tuple(section for section in sections if section is not None),
         provenance=tuple((name, value) for name, value in provenance.items()),
     )
 
 
-def _abstract(table: Table, published: Table, summary: Mapping[str, str]) -> str:
+def _title(table: Table) -> str:
+    if answers_budget(table):
+        return BUDGET_TITLE
+    return CARDS_TITLE if answers_cards(table) else TITLE
+
+
+def _abstract(
+    table: Table, published: Table, summary: Mapping[str, str], needed: Table | None
+) -> str:
     machines = few(unique(table, "machine"), "machine")
     opening = (
         "Zeroth-order fine-tuning can stream a model through a device that is far too small for "
@@ -73,8 +87,9 @@ def _abstract(table: Table, published: Table, summary: Mapping[str, str]) -> str
         "from a schedule that is generated once, checked and simulated."
     )
     found = (
-        *(_memory(table), _errors(table, published), _throughput(table), _tokens(table)),
+        *(_memory(table), _errors(table, published), _throughput(table), _tokens(needed)),
         *budget_sentences(table),
+        cards_sentence(table),
         host_sentence(table),
         card_sentence(table),
     )
@@ -109,15 +124,14 @@ def _throughput(table: Table) -> str:
     return f"ZO2 reaches {between(own)} times MeZO's predicted throughput{code}."
 
 
-def _tokens(table: Table) -> str:
-    if not has(table, "break_even"):
+def _tokens(needed: Table | None) -> str:
+    if needed is None:
         return ""
-    grid = ratios(table)
-    column = grid.nearest_rate(LINKS_GB_PER_S["PCIe 4"] * 1e9)
-    tokens = grid.tokens_needed(column, 0.9)
+    row = where(where(needed, "link", "PCIe 4"), "share", 0.9)
+    tokens, rate = float(floats(row, "tokens")[0]), float(floats(row, "bytes_per_s")[0])
     if tokens != tokens:
         return ""
     return (
-        f"At {number(grid.bytes_per_s[column] / 1e9)}{SPACE}GB/s it reaches 90{SPACE}% of what the "
-        f"resident model would from {number(tokens)} tokens per step on."
+        f"At {number(rate / 1e9)}{SPACE}GB/s it reaches 90{SPACE}% of what the resident model "
+        f"would from {number(tokens)} tokens per step on."
     )

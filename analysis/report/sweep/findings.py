@@ -7,7 +7,7 @@ from statistics import median
 import numpy as np
 
 from analysis.plots.sweep.published import compared, known
-from analysis.plots.sweep.throughput import speedups
+from analysis.plots.sweep.throughput import mezo, speedups
 from analysis.table import GIB, Floats, Table, device_gib, floats, has, of_question, texts, where
 
 
@@ -59,11 +59,12 @@ def memory_errors(table: Table, published: Table) -> Errors | None:
 
 
 def ratios_to_mezo(table: Table, label: str) -> Floats:
-    """Predicted throughput of a series over MeZO's, for each model that has both."""
+    """Predicted throughput of a series over MeZO's with as many microbatches, for each model that
+    has both."""
     if not has(table, "throughput"):
         return np.array([])
     rows = of_question(table, "throughput")
-    ratio = speedups(where(rows, "label", label), where(rows, "label", "MeZO"))
+    ratio = speedups(where(rows, "label", label), mezo(rows))
     return ratio[~np.isnan(ratio)]
 
 

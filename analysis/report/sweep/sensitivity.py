@@ -2,10 +2,9 @@
 
 from analysis.plots.style import model_title
 from analysis.plots.sweep.ablation import slowdowns
-from analysis.plots.sweep.break_even import LINKS_GB_PER_S, Grid, ratios
-from analysis.report.document import FigureBlock, Paragraph, Ref, Section, TableBlock
+from analysis.report.document import Block, FigureBlock, Paragraph, Ref, Section, TableBlock
 from analysis.report.wording import SPACE, between, listed, number, percent, seconds
-from analysis.table import Table, by_label, floats, has, of_question, unique
+from analysis.table import Table, by_label, floats, has, of_question, unique, where
 
 
 def ablation_section(table: Table) -> Section | None:
@@ -26,18 +25,23 @@ def ablation_section(table: Table) -> Section | None:
     return Section("Ablation", (Paragraph(Ref("ablation"), words), figure))
 
 
-def break_even_section(table: Table) -> Section | None:
-    """How many tokens a step needs before streaming is hidden."""
+def break_even_section(table: Table, needed: Table | None) -> Section | None:
+    """How many tokens a step needs before streaming is hidden.
+
+    ``needed`` has columns link, bytes_per_s, share and tokens, found by bisection.
+    """
     if not has(table, "break_even"):
         return None
     models = listed(map(model_title, unique(of_question(table, "break_even"), "model")))
     words = (
         f" shows ZO2's throughput relative to the resident model's for {models}, by link rate and "
         "tokens per step. A step moves every block, however many tokens it reads, and computes in "
-        "proportion to them: more tokens hide a slower link. ",
-        Ref("tokens-needed"),
-        " reads off it how many tokens per step are enough.",
+        "proportion to them: more tokens hide a slower link.",
     )
+    exact: tuple[Block, ...] = ()
+    if needed is not None:
+        said = " has how many tokens per step are enough, to one sequence."
+        exact = (Paragraph(Ref("tokens-needed"), said), _needed_table(needed))
     caption = (
         "Throughput of ZO2 relative to the model resident on the device, with contours and "
         "measured rates of x16 links."
@@ -47,25 +51,26 @@ def break_even_section(table: Table) -> Section | None:
         (
             Paragraph(Ref("break-even"), *words),
             FigureBlock(key="break-even", caption=caption),
-            _needed_table(ratios(table)),
+            *exact,
         ),
     )
 
 
-def _needed_table(grid: Grid) -> TableBlock:
-    columns = {name: grid.nearest_rate(rate * 1e9) for name, rate in LINKS_GB_PER_S.items()}
+def _needed_table(needed: Table) -> TableBlock:
+    shares = dict.fromkeys(floats(needed, "share").tolist())
     return TableBlock(
         key="tokens-needed",
-        caption="Fewest tokens per step of the grid that reach a share of the resident model's "
-        "throughput, at the grid's rate nearest to each link; a dash where none does.",
-        header=("link", "GB/s", "50 %", "90 %", "99 %"),
+        caption="Fewest tokens per step that reach a share of the resident model's throughput, by "
+        "bisection, at each link's measured rate; a dash where 64 sequences do not.",
+        header=("link", "GB/s", *(f"{share:.0%}".replace("%", f"{SPACE}%") for share in shares)),
         rows=tuple(
             (
-                name,
-                number(grid.bytes_per_s[column] / 1e9),
-                *(number(grid.tokens_needed(column, share)) for share in (0.5, 0.9, 0.99)),
+                link,
+                number(floats(own, "bytes_per_s")[0] / 1e9),
+                *map(number, floats(own, "tokens").tolist()),
             )
-            for name, column in columns.items()
+            for link in unique(needed, "link")
+            for own in (where(needed, "link", link),)
         ),
     )
 

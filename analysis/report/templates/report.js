@@ -1,4 +1,5 @@
 // A click on a column's heading sorts its table: numbers by value, units heeded, all else as text.
+// A timeline has buttons that make it wider and narrower in a box that scrolls.
 "use strict";
 
 const SCALE = {
@@ -37,4 +38,30 @@ function sortable(table) {
   }
 }
 
+const WIDEST = 16;
+
+function zoomable(plot) {
+  const drawn = plot.firstElementChild, box = document.createElement("div");
+  let factor = 1;
+  function show(next) {
+    const middle = (plot.scrollLeft + plot.clientWidth / 2) / factor;
+    factor = Math.min(WIDEST, Math.max(1, next));
+    drawn.style.width = `${100 * factor}%`;
+    plot.scrollLeft = middle * factor - plot.clientWidth / 2;
+  }
+  box.className = "zoom";
+  for (const [sign, name, by] of [["\u2212", "Zoom out", 0.5], ["+", "Zoom in", 2]]) {
+    const button = document.createElement("button");
+    button.append(sign);
+    button.setAttribute("aria-label", name);
+    button.onclick = () => show(factor * by);
+    box.append(button);
+  }
+  plot.before(box);
+  plot.tabIndex = 0;
+  plot.setAttribute("aria-label", "Timeline");
+  plot.setAttribute("role", "region");
+}
+
 document.querySelectorAll(".scroll table").forEach(sortable);
+document.querySelectorAll(".plot.zooms").forEach(zoomable);

@@ -40,17 +40,19 @@ def executable() -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """What opening a page showed. ``requests`` are addresses beyond the page itself."""
+    """What opening a page showed. ``requests`` are addresses beyond the page itself, ``said`` what
+    an expression came to there."""
 
     errors: tuple[str, ...]
     requests: tuple[str, ...]
     title: str
+    said: Any
     size: tuple[float, float]
     screenshot: bytes
 
 
-def visit(page: Path, *, width: int = 1000) -> Visit:
-    """Open a local file, wait until it has loaded, and say what happened."""
+def visit(page: Path, *, width: int = 1000, ask: str = "null") -> Visit:
+    """Open a local file, wait until it has loaded, evaluate ``ask``, and say what happened."""
     with _browser() as browser:
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         attached = browser.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -63,13 +65,17 @@ def visit(page: Path, *, width: int = 1000) -> Visit:
         )
         browser.call("Page.navigate", url=page.resolve().as_uri())
         browser.wait_for("Page.loadEventFired")
-        title = browser.call("Runtime.evaluate", expression="document.title")["result"]["value"]
+        title, said = (
+            browser.call("Runtime.evaluate", expression=words)["result"].get("value")
+            for words in ("document.title", ask)
+        )
         size = browser.call("Page.getLayoutMetrics")["cssContentSize"]
         shot = browser.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         return Visit(
             errors=tuple(browser.errors()),
             requests=tuple(browser.requests()),
             title=title,
+            said=said,
             size=(size["width"], size["height"]),
             screenshot=base64.b64decode(shot),
         )

@@ -1,11 +1,12 @@
 """How much of a report's pages is empty: python -m tests.analysis.report.emptiness RUN [RUN ...]
 
 Of each column of a page's text, lines without ink count as empty where they are more than a gap
-between paragraphs, figures or sections; what stands across the page counts for every column.
+between paragraphs, figures or sections; what stands across the page counts for every column. A
+report of one column has lines as wide as the page.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -22,27 +23,28 @@ GAP_IN = 0.6
 MARGINS_IN = (0.85, 0.9)  # above and below the text
 
 
-def shares(pages: list[bytes]) -> list[float]:
-    """The empty share of each page, from pictures of `PPI`."""
-    return [_share(matplotlib.image.imread(BytesIO(page))) for page in pages]
+def shares(document: Document, figures: Mapping[str, str]) -> list[float]:
+    """The empty share of each page."""
+    columns = 1 if document.is_short else 2
+    pages = page_pngs(document, figures, ppi=PPI)
+    return [_share(matplotlib.image.imread(BytesIO(page)), columns) for page in pages]
 
 
 def of_folder(run: Path) -> list[float]:
     """The shares of a run's report."""
     document = load((run / "report.json").read_text(), where=str(run))
-    return shares(page_pngs(document, _figures(run, document), ppi=PPI))
+    return shares(document, _figures(run, document))
 
 
 def _figures(run: Path, document: Document) -> dict[str, str]:
     return {key: (run / "figures" / f"{key}.svg").read_text() for key in document.figure_keys}
 
 
-def _share(picture: NDArray[np.float32]) -> float:
+def _share(picture: NDArray[np.float32], columns: int) -> float:
     top, bottom = (round(PPI * inches) for inches in MARGINS_IN)
     ink = picture[top : picture.shape[0] - bottom, :, :3].min(axis=-1) < 0.9
-    half = ink.shape[1] // 2
-    columns = (ink[:, :half], ink[:, half:])
-    return sum(_empty_lines(column.any(axis=1)) for column in columns) / (2.0 * len(ink))
+    parts = np.array_split(ink, columns, axis=1)
+    return sum(_empty_lines(part.any(axis=1)) for part in parts) / (columns * len(ink))
 
 
 def _empty_lines(inked: NDArray[np.bool_]) -> int:

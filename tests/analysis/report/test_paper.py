@@ -20,6 +20,7 @@ from analysis.report.document import (
     TableBlock,
 )
 from analysis.report.document_file import load
+from analysis.report.html import html_text
 from analysis.report.paper import Part, paper
 from analysis.report.trust import TOPICS, trust_section
 from experiments import report
@@ -29,6 +30,11 @@ from tests.commands import Outcome, call
 from tests.sweep_table import sweep_table
 
 SQUARE = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"/>'
+MARKED = SQUARE.replace(
+    "/>",
+    """><metadata id="zo2sim-values">[{"left": 0.25, "top": 0.1, "width": 0.5, "height": 0.2,
+    "text": "upload: 3"}]</metadata></svg>""",
+)
 ROW = {
     "run_id": "r",
     "config_hash": "c",
@@ -270,6 +276,27 @@ def test_the_page_works_offline_in_a_browser(tmp_path: Path):
     assert seen.title == "Zeroth-order fine-tuning with offloaded weights"
     assert seen.size[1] > 800
     assert len(re.findall(r'<a download="run\d-trace.json.gz" href="data:', page.read_text())) == 2
+
+
+@pytest.mark.skipif(executable() is None, reason="no Chromium is installed")
+def test_a_timeline_zooms_and_its_values_stay_on_their_marks(tmp_path: Path):
+    """The policy lets the script run; a field keeps its share of the picture."""
+    document = Document(
+        title="t",
+        abstract=("a",),
+        sections=(Section("s", (FigureBlock(key="timeline", caption="c", wide=True),)),),
+    )
+    page = tmp_path / "page.html"
+    page.write_text(html_text(document, {"timeline": MARKED}))
+    seen = visit(
+        page,
+        ask="""for (let n = 0; n < 2; n++) document.querySelector("[aria-label='Zoom in']").click();
+        const [mark, img] = [document.querySelector(".drawn i"), document.querySelector("img")]
+            .map((each) => each.getBoundingClientRect());
+        [img.width / document.querySelector(".plot").clientWidth, mark.width / img.width].join()""",
+    )
+    assert (seen.errors, seen.requests) == ((), ())
+    assert [round(float(number), 2) for number in str(seen.said).split(",")] == [4.0, 0.5]
 
 
 @pytest.mark.skipif(executable() is None, reason="no Chromium is installed")

@@ -29,7 +29,7 @@ from analysis.report.sweep.framing import kernel_section
 from analysis.report.wording import between, gib, listed, number, seconds, signed_percent
 from analysis.table import of_question
 from tests.machines import costs, rates
-from tests.sweep_table import GIB, kernels, memory_rows, published, row, sweep_table
+from tests.sweep_table import GIB, kernels, memory_rows, needed, published, row, sweep_table
 from tests.thorough import examples
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
@@ -60,7 +60,7 @@ def report(table: pd.DataFrame | None = None) -> Document:
         trace=trace() if table is None else None,
         summary={"configurations": "85"},
         provenance={"commit": "0123abc", "command": "python -m experiments.sweep"},
-        kernels=kernels(),
+        beside={"kernels": kernels(), **({"needed": needed()} if table is None else {})},
     )
 
 
@@ -274,11 +274,6 @@ def test_a_variant_of_a_model_is_named_once():
     assert "Variant of the models: untied." in document.numbered[1].caption
 
 
-def test_throughput_says_how_many_microbatches_mezo_runs():
-    caption = next(b.caption for b in report().numbered if b.key == "throughput")
-    assert "MeZO runs 1 microbatch per step." in caption
-
-
 def test_a_rarer_write_back_is_weighed_per_link():
     shown = words(report())
     assert "Link as fast as one way: a step takes 14.0 s at k = 1, and no other k helps." in shown
@@ -313,7 +308,7 @@ def test_without_predictions_there_are_no_errors():
 
 def test_binding_resources_are_counted():
     assert binding_counts(of_question(sweep_table(), "throughput")) == {
-        "compute": 16,
+        "compute": 20,
         "link_both_ways": 4,
     }
 
@@ -382,7 +377,7 @@ def test_bands_stand_beside_steps_and_say_what_they_hold():
         "scatter around kernel tables (2.8%)",
         "link.h2d_bytes_per_s, link.latency_s, host.fsync_s and 1 more",
         "not validated on real runs",
-        "0 of 85 predictions, in part or in full",
+        "0 of 89 predictions, in part or in full",
         "7 datasheet",
     ]
     assert "Bands of the step are 30.0 % wide." in words(document)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.report.document import Document, FigureBlock, Paragraph, Section
 from analysis.report.pdf import page_pngs
+from tests.analysis.report.emptiness import shares
 
 PPI = 20
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
@@ -94,6 +95,20 @@ def test_a_picture_and_its_caption_stay_together():
         pages = page_pngs(document(Section("s", blocks), provenance=()), pictures, ppi=PPI)
         below = ink_below(picture(pages[-1] if len(pages) > 1 else pages[0]))
         assert below, times
+
+
+def test_what_does_not_fit_a_page_leaves_no_hole_in_it():
+    """In one column the text goes on, and the picture comes at the next page's top."""
+    pictures: dict[str, str] = dict.fromkeys(
+        ("one", "two"), rectangle("red", width_in=PAGE_IN, height_in=5.5)
+    )
+    blocks = (
+        *(text(times=4), figure("one", wide=True)),
+        *(text(times=4), figure("two", wide=True), text(times=40)),
+    )
+    found = shares(document(Section("s", blocks), provenance=()), pictures)
+    assert len(found) > 1
+    assert max(found[:-1]) < 0.25
 
 
 def ink_below(page: NDArray[np.float32]) -> bool:

@@ -59,6 +59,16 @@ def test_there_are_no_more_slots_than_blocks():
     assert many["slots"] == enough["slots"] == 24 * 2 * MODEL.blocks[0].elements
 
 
+def test_roundpipe_keeps_a_model_s_state_on_the_host_and_nothing_on_a_drive():
+    """2 bytes of weights, 4 of gradients, 12 of master weights and moments, and block inputs."""
+    found = items(MemoryPlace.HOST, Method.ROUNDPIPE)
+    state = sum(found[name] for name in ("weights", "gradients", "optimizer states"))
+    assert state == 18 * MODEL.elements
+    assert found["checkpoints"] == 2048 * MODEL.hidden * 2 * MODEL.num_blocks
+    assert not items(MemoryPlace.NVME, Method.ROUNDPIPE)
+    assert items(MemoryPlace.DEVICE, Method.ROUNDPIPE)["slots"] < 0.2 * 2 * MODEL.elements
+
+
 def test_the_host_has_the_checkpoints_of_every_device():
     training = Training(method=Method.ZERO_INFINITY, batch=2, sequence=512)
     one, sixteen = (account(MODEL, training, num_devices=n) for n in (1, 16))

@@ -20,6 +20,7 @@ CASES = {
     "zero_offload_microbatches_2": (UNTIED, Training(method=Method.ZERO_OFFLOAD, microbatches=2)),
     "zero_infinity": (TIED, Training(method=Method.ZERO_INFINITY)),
     "fuyou": (TIED, Training(method=Method.FUYOU)),
+    "roundpipe": (TIED, Training(method=Method.ROUNDPIPE)),
 }
 
 
@@ -77,7 +78,7 @@ def test_fuyou_needs_no_other_gradient_for_a_step():
     assert set(ops["P1.1"].after) == {"M1.1", "G1.1"}
 
 
-@pytest.mark.parametrize("method", [Method.ZERO_INFINITY, Method.FUYOU])
+@pytest.mark.parametrize("method", [Method.ZERO_INFINITY, Method.FUYOU, Method.ROUNDPIPE])
 def test_streamed_blocks_come_once_for_each_direction(method: Method):
     uploads = names(period(method), Kind.H2D)
     assert [n for n in uploads if n[1].isdecimal()] == ["H0", "H1", "H1.1", "H0.1"]
