@@ -4,6 +4,7 @@ python -m experiments.validate --machine machine.toml --out runs/validate
 python -m experiments.validate --machine machine.toml --record
 python -m experiments.validate --machine machine.toml --quick --json -
 python -m experiments.validate --machine machine.toml --integers --out runs/integers
+python -m experiments.validate --machine machine.toml --devices --out runs/devices
 python -m experiments.validate --machine other.toml --measured runs/validate
 """
 
@@ -17,7 +18,12 @@ from typing import Any, Self
 from rich.console import Console
 
 from analysis.validation.peak_memory import MemoryScores
-from experiments.campaign.designs import held_out_runs, integer_runs, reference_runs
+from experiments.campaign.designs import (
+    held_out_runs,
+    integer_runs,
+    reference_runs,
+    several_runs,
+)
 from experiments.campaign.recorded_run import case_of
 from experiments.campaign.references import References
 from experiments.campaign.samples import sample_frame
@@ -51,6 +57,8 @@ class Config:
     """A subset of the configurations."""
     integers: bool = False
     """Others: blocks in eight and four bits, behind limited links."""
+    devices: bool = False
+    """Others: rings of two devices, and lanes or slices dealt to two, behind limited links."""
     turns: int = TURNS
     """Times that each configuration is measured, next to the references."""
     steps: int = 3
@@ -75,11 +83,13 @@ class Config:
             raise ValueError(f"--record needs a machine file to write to; got {self.machine}")
         if self.turns < 1 or self.steps < 1:
             raise ValueError(f"--turns and --steps must be >= 1; got {self.turns} and {self.steps}")
+        if self.integers and self.devices:
+            raise ValueError("--integers and --devices are configurations each; give one of them")
 
     def typed(self, flags: frozenset[str]) -> Self:
         """Refuse the flags of what is not measured, or not written."""
         if self.measured is not None:
-            given = ("--quick", "--integers", "--turns", "--steps")
+            given = ("--quick", "--integers", "--devices", "--turns", "--steps")
             refuse(flags, given, "with --measured, which has runs")
         if self.out is None:
             refuse(flags, ("--no-report",), "without --out")
@@ -117,12 +127,13 @@ def main(config: Config) -> int:
 
 def _settings(config: Config) -> dict[str, Any]:
     """What the figures depend on."""
-    kept = ("machine", "quick", "integers", "turns", "steps", "seed")
+    kept = ("machine", "quick", "integers", "devices", "turns", "steps", "seed")
     return {name: getattr(config, name) for name in kept}
 
 
 def _specs(config: Config) -> list[RunSpec]:
-    specs = [*(integer_runs() if config.integers else held_out_runs())]
+    runs = several_runs if config.devices else integer_runs if config.integers else held_out_runs
+    specs = [*runs()]
     return specs[:: max(1, len(specs) // _QUICK)] if config.quick else specs
 
 
@@ -130,7 +141,8 @@ def _measured(
     specs: Sequence[RunSpec], config: Config, sampler: Sampler
 ) -> tuple[list[MeasuredRun], MemoryScores]:
     """Processes for their memory; then every configuration in turn, in every round."""
-    processes = [] if config.integers else [*process_checks(quick=config.quick)]
+    others = config.integers or config.devices
+    processes = [] if others else [*process_checks(quick=config.quick)]
     rounds = Rounds(turns=config.turns, steps=config.steps)
     with ExitStack() as stack:
         beside = [stack.enter_context(opened(spec)) for spec in reference_runs()]

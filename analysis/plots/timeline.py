@@ -31,6 +31,7 @@ ZOOM_BLOCKS = 4
 _COLOURS = {
     Kind.H2D: ORANGE,
     Kind.UPDATE: GREEN,
+    Kind.BUILD: YELLOW,
     Kind.FORWARD: BLUE,
     Kind.D2H: SKY,
     Kind.ALLOC: PURPLE,
@@ -55,6 +56,7 @@ _COLOURS = {
 _TITLES = {
     Kind.H2D: "upload",
     Kind.UPDATE: "update",
+    Kind.BUILD: "perturbation",
     Kind.FORWARD: "dual forward",
     Kind.D2H: "offload",
     Kind.ALLOC: "allocation",

@@ -237,6 +237,58 @@ def integer_runs() -> Iterator[RunSpec]:
         )
 
 
+def several_runs() -> Iterator[RunSpec]:
+    """Two devices with a limited link each: rings, and lanes that are dealt.
+
+    Held out as those of `held_out_runs` are, whose models they have: no calibration runs more than
+    one device. Links bind at the slower rates, and lanes that wait for each other at the faster.
+    """
+    models = {
+        "opt 448": opt(448, 4, vocab=1600),
+        "llama 320": llama(320, 6, vocab=1200),
+        "opt 224": opt(224, 6, vocab=800),
+        "llama 160 tied": llama(160, 9, vocab=700, tied=True),
+    }
+    rates, sizes = (0.25e9, 0.1e9, 0.25e9, 0.5e9), ((1, 80), (1, 160), (2, 56))
+    for number, (name, (plan, microbatches)) in enumerate(_SEVERAL_PLANS.items()):
+        model, rate = [*models][(number + number // 4) % 4], rates[number % 4]
+        batch, sequence = sizes[number % 3]
+        how = recipe(
+            batch=batch,
+            sequence=sequence // microbatches,
+            microbatches=microbatches,
+            noise=("gaussian", "rademacher")[number // 2 % 2],
+        )
+        yield RunSpec(
+            name=f"{model}, {microbatches} x {batch}x{how.sequence}, {name}, {_speed(rate)}",
+            config=models[model],
+            plan=replace(plan, devices=2),
+            recipe=how,
+            link_bytes_per_s=rate,
+        )
+
+
+_SEVERAL_PLANS = {
+    "ring": (Plan(), 1),
+    "ring of 2 groups": (Plan(lane_groups=2), 2),
+    "ring, 3 slots": (Plan(num_slots=3), 1),
+    "ring, every 2": (Plan(write_back_every=2), 1),
+    "ring, W+ and W-": (Plan(scratch_copies=2), 1),
+    "ring, 1 slot": (Plan(num_slots=1), 1),
+    "ring, 2 resident": (Plan(resident_blocks=2), 1),
+    "ring of 2 groups, W+ and W-": (Plan(lane_groups=2, scratch_copies=2), 4),
+    "ring, dual": (Plan(policy=Policy.DUAL), 1),
+    "ring of 4 groups": (Plan(lane_groups=4, num_slots=3), 4),
+    "whole": (Plan(placement="whole"), 1),
+    "whole, every 3": (Plan(placement="whole", write_back_every=3), 2),
+    "whole, 3 slots": (Plan(placement="whole", num_slots=3), 1),
+    "sliced": (Plan(placement="sliced"), 1),
+    "sliced, every 2": (Plan(placement="sliced", write_back_every=2), 1),
+    "sliced, 3 slots": (Plan(placement="sliced", num_slots=3), 2),
+}
+"""With the microbatches of each."""
+
+
 def device_runs() -> Iterator[RunSpec]:
     """Models of some hundred million weights: streamed, rarely written back, and resident."""
     wide, gated = opt(2048, 6, vocab=8192), llama(2048, 6, vocab=8192)

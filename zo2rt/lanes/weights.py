@@ -6,7 +6,7 @@ through the same codec, so residency changes no bit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, final
 
@@ -63,13 +63,11 @@ class LaneWeights(ABC):
         keys: Sequence[int],
         eps: float,
         *,
-        builds: str = "+-",
         needs: Needs = always,
     ) -> Iterator[Built]:
         """W+ and W- of every sample; each holds until the next one is asked for.
 
-        Those of the signs in ``builds`` are built; others are found, as they were built last. Those
-        that no lane needs may be left out.
+        Those that no lane needs may be left out.
         """
 
     def unperturbed(self, unit: Unit) -> Sequence[Tensor]:
@@ -159,51 +157,55 @@ class ScratchWeights(LaneWeights):
         keys: Sequence[int],
         eps: float,
         *,
-        builds: str = "+-",
         needs: Needs = always,
     ) -> Iterator[Built]:
-        if not builds:
-            yield from self._found(unit, lanes)
-            return
         frozen, copies = self._frozen(unit), len(self._arena.scratch)
         for sample, key in enumerate(keys):
-            signs = [sign for sign in lanes if needs(sample, sign)]
-            both = builds == "+-" and copies == 2 and needs(sample, "+") and needs(sample, "-")
-            pair = self._both(unit, frozen, key, eps) if both else {}
-            for sign in signs:
-                scaled_eps = eps if sign == "+" else -eps
-                copy = _copy_of(sign, copies)
-                built = pair[sign] if both else self._one(unit, frozen, key, scaled_eps, copy)
-                self._rescale(unit, built)
-                yield Built(sample, sign, _in_order(unit, built | frozen))
+            signs = "".join(sign for sign in lanes if needs(sample, sign))
+            for together in (signs,) if copies == 2 else signs:
+                self._fill(unit, together, frozen, key, eps)
+                for sign in together:
+                    yield Built(sample, sign, self._filled(unit, sign, frozen))
 
-    def _found(self, unit: Unit, lanes: str) -> Iterator[Built]:
-        """Another group of the only sample's lanes has built them, and decoded what is frozen."""
+    def build(self, unit: Unit, signs: str, key: int, eps: float) -> None:
+        """W of some signs of the only sample, ahead of its lanes."""
+        self._fill(unit, signs, self._frozen(unit), key, eps)
+
+    def found(self, unit: Unit, sign: str) -> Sequence[Tensor]:
+        """W of a sign, which `build` has left in scratch."""
         theta, room = self._theta(unit), self._frozen_room(unit)
         frozen = {p.name: theta[p.name] for p in unit.reads if not p.trainable} | room
-        for sign in lanes:
-            built = self._room(unit, _copy_of(sign, len(self._arena.scratch)))
-            self._rescale(unit, built)
-            yield Built(0, sign, _in_order(unit, built | frozen))
+        return self._filled(unit, sign, frozen)
 
-    def _one(self, unit: Unit, frozen: Named, key: int, scaled_eps: float, copy: int = 0) -> Named:
-        room = self._room(unit, copy)
+    def _filled(self, unit: Unit, sign: str, frozen: Named) -> Sequence[Tensor]:
+        built = self._room(unit, self._copy_of(sign))
+        self._rescale(unit, built)
+        return _in_order(unit, built | frozen)
+
+    def _copy_of(self, sign: str) -> int:
+        """The scratch buffer of a sign: its own, or the only one."""
+        return "+-".index(sign) if len(self._arena.scratch) == 2 else 0
+
+    def _fill(self, unit: Unit, signs: str, frozen: Named, key: int, eps: float) -> None:
+        """Both signs from one draw of the noise, where W- does not need a base of its own."""
+        if signs == "+-" and not self._recoded(unit):
+            self._both(unit, key, eps)
+            return
+        for sign in signs:
+            self._one(unit, sign, frozen, key, eps if sign == "+" else -eps)
+
+    def _one(self, unit: Unit, sign: str, frozen: Named, key: int, scaled_eps: float) -> None:
+        room = self._room(unit, self._copy_of(sign))
         bases = self._bases(unit, room | frozen)
         for p in self._arena.formats.perturbed(unit):
             self._perturb(room[p.name], bases[p.name], p, key, scaled_eps)
-        return room
 
-    def _both(self, unit: Unit, frozen: Named, key: int, eps: float) -> Mapping[str, Named]:
-        """From one draw of the noise, where W- does not need a base of its own."""
-        if self._recoded(unit):
-            plus = self._one(unit, frozen, key, eps, copy=0)
-            return {"+": plus, "-": self._one(unit, frozen, key, -eps, copy=1)}
+    def _both(self, unit: Unit, key: int, eps: float) -> None:
         theta, plus, minus = self._theta(unit), self._room(unit, 0), self._room(unit, 1)
         for p in self._arena.formats.perturbed(unit):
             both = Both(plus[p.name], minus[p.name])
             self._backend.touch(reads=(theta[p.name],), writes=both)
             self._draws.perturb_both(both, theta[p.name], p, key=key, eps=eps)
-        return {"+": plus, "-": minus}
 
 
 @final
@@ -222,11 +224,9 @@ class InPlaceWeights(LaneWeights):
         keys: Sequence[int],
         eps: float,
         *,
-        builds: str = "+-",
         needs: Needs = always,
     ) -> Iterator[Built]:
         """All of them, needed or not: what theta becomes depends on every shift."""
-        assert builds, "what is changed in place is nobody else's"
         trained = [p for p in unit.reads if p.trainable]
         weights = self._theta(unit) | self._copies(unit)
         for sample, key in enumerate(keys):
@@ -251,11 +251,6 @@ class InPlaceWeights(LaneWeights):
         for name, tensor in copies.items():
             tensor.copy_(theta[name])
         return copies
-
-
-def _copy_of(sign: str, copies: int) -> int:
-    """The scratch buffer of a sign: its own, or the only one."""
-    return "+-".index(sign) if copies == 2 else 0
 
 
 def _named(parameters: Iterable[UnitParameter], tensors: Iterable[Tensor]) -> Named:

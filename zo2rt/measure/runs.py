@@ -143,9 +143,7 @@ def opened(
         model = (build or model_of)(spec)
         batch = batch_of(spec)
         example = {name: tensor[:1, :_EXAMPLE_TOKENS] for name, tensor in batch.items()}
-        backend = stack.enter_context(
-            HostBackend(spec.limit, own_core=True) if make is None else make()
-        )
+        backend = stack.enter_context(_host(spec) if make is None else make())
         engine = Engine(
             model,
             spec.plan,
@@ -160,6 +158,12 @@ def opened(
         stack.callback(gc.unfreeze)
         gc.freeze()
         yield Running(spec=spec, engine=engine, batch=batch, backend=backend)
+
+
+def _host(spec: RunSpec) -> HostBackend:
+    """Several devices compute on all cores; copies have one of their own beside one device."""
+    devices = spec.plan.devices
+    return HostBackend(spec.limit, devices=devices, own_core=devices == 1)
 
 
 def model_of(spec: RunSpec) -> Any:

@@ -10,7 +10,7 @@ from zo2rt.backends import Backend, Work
 from zo2rt.exchange.ranks import Ranks
 from zo2rt.journal import Journal, Record
 from zo2rt.journal.groups import by_decay
-from zo2rt.lanes.weights import LaneWeights
+from zo2rt.lanes.weights import LaneWeights, ScratchWeights
 from zo2rt.model.binding import bound
 from zo2rt.model.codec import encode
 from zo2rt.model.exclusive import Exclusive
@@ -24,7 +24,6 @@ from zo2rt.weights.block_store import BlockStore
 from zo2rt.weights.device_arena import Part
 from zo2rt.weights.swallowed import Swallowed
 from zo2rt.weights.tables import Tables
-from zo2sim.plan.placement import builds
 from zo2sim.policies import Layout
 from zo2sim.schedule.ops import FIRST_ORDER, Buffer, BufferSpace, Kind, Op
 
@@ -83,6 +82,8 @@ class Operations:
             case Kind.UPDATE | Kind.HOST_UPDATE:
                 end = self.versions[unit.number] = step + 1 if op.trip else step
                 return partial(self._update, unit, op, range(end - op.records, end))
+            case Kind.BUILD:
+                return partial(self._build, unit, op, step)
             case Kind.FORWARD:
                 return partial(self._forward, unit, op, step)
             case _:
@@ -168,24 +169,35 @@ class Operations:
                 with self.swallowed.watching(parameter, tensor, applied):
                     self.draws.update(tensor, parameter, applied, first_element=first)
 
+    def _build(self, unit: Unit, op: Op, step: int) -> None:
+        """Build the only sample's weights ahead of its lanes."""
+        now = self.steps[step]
+        (key,) = now.keys
+        signs = "".join(sign for sign in op.lanes if self._needs(0, sign))
+        self._ahead(op).build(unit, signs, key, now.optimizer.eps)
+
+    def _ahead(self, op: Op) -> ScratchWeights:
+        weights = self.weights[op.device]
+        assert isinstance(weights, ScratchWeights), f"{op.name}: W is built ahead in scratch alone"
+        return weights
+
     def _forward(self, unit: Unit, op: Op, step: int) -> None:
-        """Build the weights of every sign and sample, and run their lanes through the unit."""
+        """Run lanes through the unit with weights of every sign and sample, which it builds first,
+        or finds in scratch."""
         now, weights, lanes = self.steps[step], self.weights[op.device], self.layout.lanes(op)
         self._touch_activations(op)
         if op.lanes == "0":
             unfinished = [lane for lane in now.traversal.unfinished if lane in lanes]
             self._advance(now, unit, op, weights.unperturbed(unit), unfinished)
             return
-        signs, keys, eps = self._builds(op), now.keys, now.optimizer.eps
-        for built in weights.perturbed(unit, op.lanes, keys, eps, builds=signs, needs=self._needs):
+        if any(buffer.space is BufferSpace.SCRATCH for buffer in op.reads):
+            found = self._ahead(op).found(unit, op.lanes)
+            self._advance(now, unit, op, found, self.ranks.own(lanes))
+            return
+        keys, eps = now.keys, now.optimizer.eps
+        for built in weights.perturbed(unit, op.lanes, keys, eps, needs=self._needs):
             own = self.ranks.own(set(self._lanes(built.sample, built.sign)).intersection(lanes))
             self._advance(now, unit, op, built.tensors, own)
-
-    def _builds(self, op: Op) -> str:
-        """Signs whose W the operation builds; of several samples, each group builds its own."""
-        if self.layout.recipe.samples > 1:
-            return op.lanes
-        return builds(self.layout.plan, op.group, op.lanes)
 
     def _touch_activations(self, op: Op) -> None:
         """They are in the frames of lanes; see `zo2rt.backends.base.Touched`."""

@@ -15,7 +15,7 @@ from zo2sim.cost.setting import Load, Setting
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.plan.placement import builds, groups, owner
+from zo2sim.plan.placement import groups, owner
 from zo2sim.plan.workload import STEP, Workload
 from zo2sim.schedule.ops import BufferSpace, Kind, Op
 from zo2sim.simulate.sharing import sender
@@ -30,8 +30,9 @@ _MOST = 1e100  # clocks that add such times stay finite
 class Key(NamedTuple):
     """What an operation's cost depends on: operations that agree on it cost the same.
 
-    ``group`` numbers its lanes among those of the plan. ``device``, ``sender`` and the device
-    whose socket is the ``home`` of a block are there where it matters which one it is.
+    ``group`` numbers its lanes among those of the plan, which may find W that was built ahead.
+    ``device``, ``sender`` and the device whose socket is the ``home`` of a block are there where it
+    matters which one it is.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Key(NamedTuple):
     sender: int = 0
     home: int = 0
     sliced: bool = False
+    finds: bool = False
 
 
 def cost_key(model: Model, op: Op, plan: Plan | None = None) -> Key:
@@ -56,9 +58,12 @@ def cost_key(model: Model, op: Op, plan: Plan | None = None) -> Key:
 
 
 def _of_device(op: Op, key: Key, plan: Plan) -> Key:
-    """Which device it is matters between devices, for a slice, and where memory may be far."""
+    """Whether W is found; and which device it is, between devices, for a slice, and where memory
+    may be far."""
     if _slices(op):
         return key._replace(device=op.device, sliced=True)
+    if op.kind is Kind.FORWARD:
+        return key._replace(finds=any(b.space is BufferSpace.SCRATCH for b in op.reads))
     if op.kind in (Kind.SEND, Kind.GATHER):
         return key._replace(device=op.device, sender=sender(op))
     if op.kind in (Kind.H2D, Kind.D2H) and plan.placement == "whole":
@@ -145,7 +150,7 @@ class CostModel:
     def on_cores(self, key: Key) -> cpu.Amounts | None:
         """By constant, what the operation takes of cores that are the device (`cpu.amounts`)."""
         s = self.setting_of(key)
-        return cpu.amounts(s, key.kind, key.unit, key.lanes, key.records)
+        return cpu.amounts(s, key.kind, key.unit, key.lanes, key.records, finds=key.finds)
 
     def setting_of(self, key: Key) -> Setting:
         """The setting of one operation: its lanes, and its part of a block."""
@@ -166,8 +171,9 @@ class CostModel:
             case _ if unit is None:
                 raise ValueError(f"{kind} must name a unit; got none")
             case Kind.FORWARD:
-                built = builds(s.plan, key.group, key.lanes) if s.plan.devices > 1 else None
-                return forward.forward(s, unit, key.lanes, built)
+                return forward.forward(s, unit, key.lanes, finds=key.finds)
+            case Kind.BUILD:
+                return passes.build(s, unit, key.lanes)
             case Kind.UPDATE:
                 return passes.update(s, unit, key.records)
             case Kind.HOST_UPDATE:

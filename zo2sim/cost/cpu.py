@@ -45,14 +45,21 @@ def floats(taken: Amounts) -> dict[str, float]:
     return {key: float(amount) for key, amount in taken.items()}
 
 
-def amounts(s: Setting, kind: Kind, unit: int | None, lanes: str, records: int) -> Amounts | None:
-    """What one operation takes, or None where it does not run on a core of the device."""
+def amounts(
+    s: Setting, kind: Kind, unit: int | None, lanes: str, records: int, *, finds: bool = False
+) -> Amounts | None:
+    """What one operation takes, or None where it does not run on a core of the device.
+
+    A FORWARD that ``finds`` W does not build it.
+    """
     if kind is Kind.LOSS:
         return {"cpu.loss_s": 1}
     if unit is None:
         return None
     if kind is Kind.FORWARD:
-        return _forward(s, unit, lanes)
+        return _forward(s, unit, lanes, finds=finds)
+    if kind is Kind.BUILD:
+        return _build(s, unit, lanes)
     if kind in (Kind.UPDATE, Kind.HOST_UPDATE):
         return _update(s, unit, records, kind)
     if kind is Kind.ENCODE:
@@ -164,27 +171,43 @@ def pass_amounts(elements: Number, records: int) -> Amounts:
     }
 
 
-def _forward(s: Setting, unit: int, lanes: str) -> Amounts:
+def _forward(s: Setting, unit: int, lanes: str, *, finds: bool) -> Amounts:
     total: defaultdict[str, Number] = defaultdict(float)
     signs = 1 if lanes == "0" else len(lanes) * s.load.samples
     _add(total, _lane(s, unit), signs * s.load.microbatches)
     elements = s.perturbed(unit)
     if lanes != "0" and elements:
-        calls = s.perturbed_tensors(unit)
-        draws = s.load.samples if s.draws_once(unit, lanes) else signs
-        _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), draws)
-        if s.recipe.recoded and unit >= 0:
-            _add(total, _codec(s, unit, "decode"), draws)
-            _add(total, _codec(s, unit, "encode"), draws * (not s.plan.policy.traits.streams))
-        total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
-        total["cpu.build_s"] += draws
+        _add(total, {} if finds else _perturbed(s, unit, lanes))
         total["cpu.spilled_elements_per_s"] += signs * s.load.microbatches * _spilled(elements)
-    if unit >= 0 and s.recipe.storage_dtype.is_integer:
+    if not finds or s.recipe.trains_scales:
         _add(total, _decoded(s, unit), s.decodes(lanes))
     total["cpu.beside_s"] += _copies_beside(s, Kind.FORWARD, unit)
     total["cpu.cold_s"] += _after_sleep(s, unit)
     if unit == HEAD and not s.plan.defers:
         total["cpu.trip_s"] += 1
+    return total
+
+
+def _build(s: Setting, unit: int, lanes: str) -> Amounts:
+    """W ahead of its lanes; codes whose scales are trained are decoded for each of these."""
+    total: defaultdict[str, Number] = defaultdict(float)
+    _add(total, _perturbed(s, unit, lanes) if s.perturbed(unit) else {})
+    _add(total, {} if s.recipe.trains_scales else _decoded(s, unit))
+    return total
+
+
+def _perturbed(s: Setting, unit: int, lanes: str) -> Amounts:
+    """W+ and W- of what is trained of a unit, of every sample."""
+    total: defaultdict[str, Number] = defaultdict(float)
+    elements, signs = s.perturbed(unit), len(lanes) * s.load.samples
+    draws = s.load.samples if s.draws_once(unit, lanes) else signs
+    calls = s.perturbed_tensors(unit)
+    _add(total, noise_amounts(s.recipe.noise, "perturb", elements, calls=calls), draws)
+    if s.recipe.recoded and unit >= 0:
+        _add(total, _codec(s, unit, "decode"), draws)
+        _add(total, _codec(s, unit, "encode"), draws * (not s.plan.policy.traits.streams))
+    total["cpu.pass_elements_per_s"] += (signs - draws) * elements  # W- from W+'s draw
+    total["cpu.build_s"] += draws
     return total
 
 
@@ -228,11 +251,13 @@ def _codec(s: Setting, unit: int, what: str) -> Amounts:
 
 
 def _decoded(s: Setting, unit: int) -> Amounts:
-    """What of a block is stored in an integer format, decoded once.
+    """What of a block is stored in an integer format, decoded once; nothing of other units.
 
     A machine that was calibrated before these were measured takes as long as out of fp8.
     """
     dtype, cpu = s.recipe.storage_dtype, s.cpu
+    if unit < 0 or not dtype.is_integer:
+        return {}
     taken = s.unit(unit).decoded(dtype)
     if cpu is not None and cpu.decode_int4_elements_per_s is None:
         dtype = Dtype.FP8

@@ -1,7 +1,7 @@
 """Running lanes through a unit: matrix kernels, everything element-wise, launches, the loss."""
 
 from zo2sim.cost.kernels.model import POWER
-from zo2sim.cost.passes import build_s, decode_s
+from zo2sim.cost.passes import build_s, decode_s, rescale_s
 from zo2sim.cost.setting import ADAPTER_KERNELS, Setting
 from zo2sim.models.shapes import Attention, Gemm, Unit
 from zo2sim.schedule.ops import TAIL
@@ -14,20 +14,19 @@ EAGER_BYTES_PER_SCORE = 24
 cast back 6, times v 2."""
 
 
-def forward(s: Setting, unit: int, lanes: str, built: str | None = None) -> Work:
+def forward(s: Setting, unit: int, lanes: str, *, finds: bool = False) -> Work:
     """Perturb, then every lane; unperturbed lanes (``0``) run once per microbatch.
 
-    ``built`` are the signs whose W it builds, where those are not its own lanes': other groups of
-    lanes find in scratch what the first one built. Of several devices all launches come from one
+    Who ``finds`` W in scratch perturbs nothing. Of several devices all launches come from one
     interpreter, which is what their kernels may wait for.
     """
-    built = lanes if built is None else built
     count = len(lanes) * s.load.microbatches * (1 if lanes == "0" else s.load.samples)
     seconds = lane_s(s, unit) * count
     if lanes == "0":
         seconds = seconds + decode_s(s, unit)
-    elif built:
-        seconds = seconds + build_s(s, unit, built)
+    else:
+        built_s = 0.0 if finds else build_s(s, unit, lanes)
+        seconds = seconds + (built_s + rescale_s(s, unit, lanes))
     issue = {} if s.several is None else {Resource.ISSUE: issued_s(s, unit) * count}
     return Work(amounts={Resource.COMPUTE: seconds, **issue})
 

@@ -45,12 +45,22 @@ def host_update(s: Setting, unit: int, records: int) -> Work:
 def build_s(s: Setting, unit: int, lanes: str) -> Number:
     """Seconds to build W+ and W- in scratch, or to perturb in place, for every sample.
 
-    Frozen weights are only brought to the compute dtype.
+    Frozen weights are only brought to the compute dtype, once for all lanes.
     """
     elements = s.perturbed(unit)
-    frozen = s.recipe.frozen_blocks
-    build = s.load.samples * _builds_s(s, unit, elements, lanes) if elements else 0.0
-    return build + (s.decodes(lanes) * decode_s(s, unit) if frozen else 0.0)
+    decoded = s.recipe.frozen_blocks and not s.recipe.trains_scales
+    build_s = s.load.samples * _builds_s(s, unit, elements, lanes) if elements else 0.0
+    return build_s + (decode_s(s, unit) if decoded else 0.0)
+
+
+def build(s: Setting, unit: int, lanes: str) -> Work:
+    """The same, ahead of the lanes."""
+    return _compute(build_s(s, unit, lanes))
+
+
+def rescale_s(s: Setting, unit: int, lanes: str) -> Number:
+    """What a trained scale takes of the lanes that run with it: codes are decoded for each sign."""
+    return s.decodes(lanes) * decode_s(s, unit) if s.recipe.trains_scales else 0.0
 
 
 def decode_s(s: Setting, unit: int) -> Number:

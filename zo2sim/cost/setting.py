@@ -203,7 +203,7 @@ class Setting:
         return tuple(first[b] for b in model.first_alike)
 
     def decodes(self, lanes: str) -> Number:
-        """Times that a FORWARD decodes what it holds: once, or for all W+ and W- of scales."""
+        """Times that integers are decoded for some lanes: once, or for all W+ and W- of scales."""
         each = self.recipe.trains_scales and lanes != "0"
         return len(lanes) * self.load.samples if each else 1
 

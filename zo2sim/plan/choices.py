@@ -108,8 +108,9 @@ class Recipe:
 
     def without_load(self, plan: "Plan") -> "Recipe":
         """The recipe with the least data in a step that the plan takes: recipes that differ in
-        nothing else have one program."""
-        return replace(self, batch=1, sequence=1, microbatches=plan.lane_parts, samples=1)
+        nothing else have one program. Of several devices that of several samples is another one."""
+        samples = min(self.samples, 2) if plan.devices > 1 else 1
+        return replace(self, batch=1, sequence=1, microbatches=plan.lane_parts, samples=samples)
 
     @property
     def num_lanes(self) -> int:

@@ -7,7 +7,7 @@ lanes instead: every device takes some of them through every unit.
 from functools import cache
 from typing import Any, NamedTuple
 
-from zo2sim.plan.choices import Plan
+from zo2sim.plan.choices import Plan, Recipe
 
 Number = Any
 """A whole number, or an array with one value per plan."""
@@ -66,18 +66,13 @@ def _groups(ring: bool, devices: int, parts: int) -> tuple[Group, ...]:
     )
 
 
-def builds(plan: Plan, group: int, lanes: str) -> str:
-    """The signs whose W a group's forward builds: its own, if it comes first on its device.
+def builds_ahead(plan: Plan, recipe: Recipe) -> bool:
+    """Whether W is built by operations of its own, to be there when activations arrive.
 
-    With two scratch copies the first one builds both; who builds none finds W in scratch.
+    On a ring they come from another device, and all groups of a sign find the same W. Of several
+    samples each has its own, which is built between their lanes.
     """
-    both = plan.scratch_copies == 2 and plan.policy.traits.dual and lanes != "0"
-    own = groups(plan)[group]
-    if own.device is not None or own.lanes == "+-":
-        return lanes
-    if own.part or (both and lanes == "-"):
-        return ""
-    return "+-" if both else lanes
+    return plan.devices > 1 and plan.placement == "ring" and recipe.samples == 1
 
 
 def microbatches(part: int, parts: int, count: Number) -> tuple[Number, Number]:

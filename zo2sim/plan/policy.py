@@ -14,8 +14,6 @@ class Traits:
     """Copies run while the stream that computes does."""
     defers: bool = True
     """An update waits for its block's next visit; otherwise updates have a trip of their own."""
-    dual: bool = True
-    """Both signs pass a unit in one trip."""
     updates_on_host: bool = False
     """Streamed blocks are updated in host memory, and never come back."""
     published: bool = False
@@ -28,7 +26,7 @@ class Policy(StrEnum):
     traits: Traits
 
     RESIDENT = "resident", Traits(streams=False)
-    NAIVE = "naive", Traits(overlaps=False, defers=False, dual=False)
+    NAIVE = "naive", Traits(overlaps=False, defers=False)
     DUAL = "dual", Traits(defers=False)
     ZO2 = "zo2", Traits()
     ZO2_REFERENCE = "zo2_reference", Traits(published=True)

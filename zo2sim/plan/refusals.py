@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zo2sim.plan.choices import Plan, Policy, Recipe
-from zo2sim.plan.placement import builds, groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +24,6 @@ def _in_place(recipe: Recipe) -> bool:
 
 def _refers(recipe: Recipe) -> bool:
     return recipe.reference != "none"
-
-
-def _shares_scratch(plan: Plan) -> bool:
-    """Some group of lanes finds W that another one has built (`zo2sim.plan.placement.builds`)."""
-    return any(not builds(plan, group.number, group.lanes) for group in groups(plan))
 
 
 REFUSALS: tuple[Refusal, ...] = (
@@ -164,12 +158,6 @@ REFUSALS: tuple[Refusal, ...] = (
         lambda p, r: p.lane_groups > 1 and (p.devices == 1 or p.placement != "ring"),
         "lane_groups > 1 lets devices of a ring work at once; with one device, or where each takes "
         "lanes of its own, there is nothing to gain: use lane_groups=1",
-    ),
-    Refusal(
-        lambda p, r: r.samples > 1 and _shares_scratch(p),
-        "groups of lanes on a ring share W in scratch, those of a sign with lane_groups > 1 and "
-        "both signs with scratch_copies=2, and every sample has its own; use samples=1, or "
-        "lane_groups=1 and scratch_copies=1",
     ),
     Refusal(
         lambda p, r: p.lane_parts > r.microbatches,

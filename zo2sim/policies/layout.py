@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.plan.placement import groups, microbatches, owner
+from zo2sim.plan.placement import builds_ahead, groups, microbatches, owner
 from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace, Op
 
 
@@ -213,8 +213,13 @@ class Layout:
         """The tail of a tied model reads the embedding's weight."""
         return unit == TAIL and self.shape.tied
 
+    @property
+    def builds_ahead(self) -> bool:
+        """A BUILD fills scratch before the forwards of its lanes (`zo2sim.plan.placement`)."""
+        return builds_ahead(self.plan, self.recipe)
+
     def scratch(self, unit: int, lanes: str, device: int = 0) -> tuple[Buffer, ...]:
-        """Buffers of a device in which a FORWARD builds what its lanes run with.
+        """Buffers of a device in which is built what lanes run with.
 
         In place, only a matrix that the tail reads after the head needs one: its values for W+ are
         gone when the head is done. Unperturbed weights need one where they change their format.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from zo2sim.plan.placement import builds
 from zo2sim.policies.layout import Layout, Run
 from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace, Kind, Op, Stream, operation
 
@@ -100,14 +99,34 @@ class Visit:
         return self._op(kind, stream, reads, weights, records=records, device=device)
 
     def forward(self) -> Iterator[Op]:
-        """Gather the weights where they come in slices, build W+ and W-, and run the lanes."""
+        """Gather the weights where they come in slices, build W+ and W-, and run the lanes.
+
+        What is built ahead is so just before the first group that finds it there.
+        """
         runs = tuple(self._runs)
         if self.layout.sliced and self.layout.is_streamed(self.unit):
             for device in dict.fromkeys(run.device for run in runs):
                 yield self._gather(device)
+        unbuilt = self.lanes if self._builds_ahead else ""
         for run in runs:
+            if run.lanes in unbuilt:
+                signs = unbuilt if self.layout.plan.scratch_copies == 2 else run.lanes
+                yield from self._build(run._replace(lanes=signs))
+                unbuilt = unbuilt.removeprefix(signs)
             yield from self._send(run)
             yield self._run(run)
+
+    @property
+    def _builds_ahead(self) -> bool:
+        return self.layout.builds_ahead and self.lanes != "0"
+
+    def _build(self, run: Run) -> Iterator[Op]:
+        """W of some signs into scratch, where it takes any."""
+        layout = self.layout
+        if scratch := layout.scratch(self.unit, run.lanes, run.device):
+            weights = layout.read_by_forward(self.unit, run.device)
+            written = _of_signs(scratch, run.lanes)
+            yield self._of_lanes(Kind.BUILD, Stream.COMPUTE, weights, written, run)
 
     def _gather(self, device: int) -> Op:
         homes = self.layout.homes(self.unit)
@@ -127,14 +146,14 @@ class Visit:
             yield self._of_lanes(Kind.SEND, Stream.PEER, (here,), (there,), run)
 
     def _run(self, run: Run) -> Op:
-        """A group's lanes, with W that it builds in scratch or finds there."""
+        """A group's lanes, with W that they find in scratch or build there."""
         layout, hidden = self.layout, activations(run.group, run.device)
         scratch = layout.scratch(self.unit, run.lanes, run.device)
         changed = layout.changed_by_forward(self.unit) if self.lanes != "0" else ()
         before = () if self.unit == HEAD else (hidden,)
         weights = layout.read_by_forward(self.unit, run.device)
-        found = () if builds(layout.plan, run.group, run.lanes) else _of_sign(scratch, run.lanes)
-        built = () if found else scratch
+        found = _of_signs(scratch, run.lanes) if self._builds_ahead else ()
+        built = () if self._builds_ahead else scratch
         reads, writes = (*weights, *found, *before), (*changed, *built, hidden)
         return self._of_lanes(Kind.FORWARD, Stream.COMPUTE, reads, writes, run)
 
@@ -169,9 +188,9 @@ def activations(group: int, device: int) -> Buffer:
     return Buffer(BufferSpace.ACTIVATIONS, group, device)
 
 
-def _of_sign(scratch: tuple[Buffer, ...], lanes: str) -> tuple[Buffer, ...]:
-    """Where W of one sign is: the only copy, or the sign's."""
-    return scratch if len(scratch) < 2 else (scratch["+-".index(lanes)],)
+def _of_signs(scratch: tuple[Buffer, ...], lanes: str) -> tuple[Buffer, ...]:
+    """Where W of some signs is: the only copy, or each sign's."""
+    return scratch if len(scratch) < 2 else tuple(scratch["+-".index(sign)] for sign in lanes)
 
 
 def lose(layout: Layout, *, lanes: str, **fields: Any) -> Op:

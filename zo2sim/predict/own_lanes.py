@@ -89,7 +89,7 @@ def _rank_s(case: Case, builds: tuple[Build, ...]) -> float:
     full, costs = case.cost, dict(_costs(case, builds))
 
     def work(op: Op) -> Work:
-        if op.kind is not Kind.FORWARD or op.lanes == "0":
+        if op.kind not in (Kind.BUILD, Kind.FORWARD) or op.lanes == "0":
             return full(op)
         parts = [
             costs[microbatches](replace(op, lanes=signs))

@@ -114,7 +114,7 @@ def wall(case: Case) -> float:
     parameters takes 4 P T / F for its two forwards, and P / R for a direction: 4 T R / F, and two
     more as W+ and W- are drawn, too.
     """
-    forwards_s = _busy_s(case, (Kind.FORWARD,), 1)
+    forwards_s = _busy_s(case, (Kind.BUILD, Kind.FORWARD), 1)
     many_s, one_s = (_busy_s(case, _UPDATES, count) for count in (_MANY, 1))
     return forwards_s / ((many_s - one_s) / (_MANY - 1))
 

@@ -23,7 +23,7 @@ from zo2sim.simulate.steady import Floats, Numbers
 from zo2sim.simulate.uncontended import Walk
 from zo2sim.simulate.work import Rates, Resource, Work
 
-_ON_DEVICE = (Kind.FORWARD, Kind.UPDATE)
+_ON_DEVICE = (Kind.BUILD, Kind.FORWARD, Kind.UPDATE)
 
 
 def step_s(cases: Sequence[Case]) -> Floats:
@@ -79,6 +79,7 @@ def _structures(cases: Sequence[Case]) -> list[object]:
         (
             *(m, p, case.workload.once, r.trainable, r.noise, r.perturbation),
             *(r.storage_dtype, r.wire_dtype, r.compute_dtype),
+            case.plan.devices > 1 and r.samples > 1,
         )
         for m, p, r, case in zip(models, plans, recipes, cases, strict=True)
     ]

@@ -50,7 +50,7 @@ class Kind(StrEnum):
     """What an operation does; DESIGN 2 lists them. ``ALLOC`` is a fresh device allocation.
 
     ``SEND`` brings a group's activations to the device of the next unit, ``GATHER`` a block's
-    slices to a device.
+    slices to a device. ``BUILD`` makes W+ and W- ahead of a FORWARD that finds them.
 
     Those from ``BACKWARD`` on occur in first-order training only (`zo2sim.baselines`).
     """
@@ -59,6 +59,7 @@ class Kind(StrEnum):
     ALLOC = "ALLOC"
     H2D = "H2D"
     UPDATE = "UPDATE"
+    BUILD = "BUILD"
     FORWARD = "FORWARD"
     D2H = "D2H"
     WRITE = "WRITE"
@@ -97,6 +98,7 @@ LETTERS = {
     Kind.ALLOC: "A",
     Kind.H2D: "H",
     Kind.UPDATE: "U",
+    Kind.BUILD: "Z",
     Kind.FORWARD: "F",
     Kind.D2H: "D",
     Kind.WRITE: "W",

@@ -93,11 +93,15 @@ class _Copy(NamedTuple):
 
 
 class _Built(NamedTuple):
-    """W in a scratch buffer: of which unit and lanes, and after how many losses."""
+    """W in a scratch buffer: of which unit and signs, and after how many losses."""
 
     unit: int | None
-    lanes: str
+    signs: str
     losses: int
+
+    def serves(self, wanted: "_Built") -> bool:
+        """Lanes of some sign find there what they run with."""
+        return self._replace(signs="") == wanted._replace(signs="") and wanted.signs in self.signs
 
 
 class _State:
@@ -132,6 +136,13 @@ class _State:
     def put(self, buffers: tuple[Buffer, ...], copy: _Copy | None) -> None:
         for buffer in buffers:
             self._copies[buffer] = copy
+
+    def build(self, op: Op) -> None:
+        """Scratch holds W of the operation's signs: one each, or what serves them all."""
+        written = [buffer for buffer in op.writes if buffer.space is BufferSpace.SCRATCH]
+        signs = "+-" if len(written) > 1 else [op.lanes]
+        for buffer, own in zip(written, signs, strict=False):
+            self.built[buffer] = _Built(op.unit, own, self.losses)
 
     def run(self, op: Op) -> None:
         """A FORWARD's signs have changed the weights that they asked for, where they were."""
@@ -190,12 +201,12 @@ def _unsaved(state: _State, flush: Schedule, homes: frozenset[Buffer]) -> Iterat
 def _foreign(state: _State, item: Unrolled, buffer: Buffer) -> Iterator[Hazard]:
     """Wrong unit or nothing at all; the interpretation then goes on with the right weights.
 
-    A unit's own weights are asked for, and of the head those that others borrow in a FORWARD.
+    A unit's own weights are asked for, and of the head those that others borrow to run.
     """
     unit = item.op.unit
     assert unit is not None, f"{item.name} touches weights but has no unit"
     borrowed = buffer.space is BufferSpace.RESIDENT and buffer.number == HEAD
-    if item.op.kind is Kind.FORWARD and borrowed:
+    if item.op.kind in (Kind.BUILD, Kind.FORWARD) and borrowed:
         unit = HEAD
     found = state.at(buffer)
     if found is None or found.unit != unit:
@@ -246,18 +257,23 @@ def _gather(state: _State, item: Unrolled) -> Iterator[Hazard]:
 
 def _in_scratch(state: _State, item: Unrolled) -> Iterator[Hazard]:
     """What a group's lanes find there must be their sign's W, of their unit and step."""
-    op, wanted = item.op, _Built(item.op.unit, item.op.lanes, state.losses)
-    for buffer in op.reads:
-        if buffer.space is BufferSpace.SCRATCH and state.built.get(buffer) != wanted:
-            words = f"finds other weights in {buffer} than those of its lanes; build them first"
-            yield _stale(item, buffer, words)
-    written = [buffer for buffer in op.writes if buffer.space is BufferSpace.SCRATCH]
-    signs = "+-" if len(written) > 1 else [op.lanes]
-    state.built |= {b: wanted._replace(lanes=own) for b, own in zip(written, signs, strict=False)}
+    wanted = _Built(item.op.unit, item.op.lanes, state.losses)
+    for buffer in item.op.reads:
+        if buffer.space is BufferSpace.SCRATCH:
+            found = state.built.get(buffer)
+            if found is None or not found.serves(wanted):
+                words = f"finds other weights in {buffer} than those of its lanes; build them first"
+                yield _stale(item, buffer, words)
 
 
 def _forward(state: _State, item: Unrolled) -> Iterator[Hazard]:
     yield from _in_scratch(state, item)
+    yield from _build(state, item)
+    state.run(item.op)
+
+
+def _build(state: _State, item: Unrolled) -> Iterator[Hazard]:
+    """W is made of weights with every record."""
     for buffer in _weights(item.op.reads):
         yield from _foreign(state, item, buffer)
         found = state.at(buffer)
@@ -271,7 +287,7 @@ def _forward(state: _State, item: Unrolled) -> Iterator[Hazard]:
             yield _stale(item, buffer, words)
         yield from _other_passes(state, item, buffer)
         state.put((buffer,), wanted)
-    state.run(item.op)
+    state.build(item.op)
 
 
 def _update(state: _State, item: Unrolled) -> Iterator[Hazard]:
@@ -342,6 +358,7 @@ _STEPS: dict[Kind, Callable[[_State, Unrolled], Iterator[Hazard]]] = {
     Kind.ALLOC: _allocate,
     Kind.H2D: _copy,
     Kind.UPDATE: _update,
+    Kind.BUILD: _build,
     Kind.FORWARD: _forward,
     Kind.SEND: _send,
     Kind.GATHER: _gather,

@@ -354,11 +354,14 @@ def test_every_backend_under_test_reports_it(
 
 @pytest.mark.parametrize("choice", SMALL, ids=named)
 def test_a_deleted_edge_changes_the_bits_for_some_seed(choice: tuple[Plan, Recipe]):
-    """Three blocks a device: with two, one may come back to its own slot, whose bytes are right."""
+    """Three blocks a device: with two, one may come back to its own slot, whose bytes are right.
+
+    Most show within a few orders; a journal that a whole step overtakes, in one of a thousand.
+    """
     plan = choice[0]
     owners = plan.devices if plan.placement == "ring" else 1
     unrolled = whole_run(Shape(num_blocks=3 * owners), *choice)
     expected = in_issue_order(unrolled)
     essential = [(name, m) for name, m in some_mutants(unrolled) if any(races(m))]
-    unseen = [name for name, m in essential if not bits_differ(m, expected, 200)]
+    unseen = [name for name, m in essential if not bits_differ(m, expected, 1250)]
     assert unseen == []

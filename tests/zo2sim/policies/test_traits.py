@@ -23,7 +23,6 @@ def seen(program: Program) -> Traits:
         streams=Kind.H2D in kinds,
         overlaps=_two_at_once(program),
         defers=updates <= forwards,
-        dual="+-" in {op.lanes for op in ops},
         updates_on_host=Kind.HOST_UPDATE in kinds and Kind.D2H not in kinds,
         published=Kind.JOURNAL not in kinds,
     )

@@ -63,6 +63,8 @@ class Machine:
         match op.kind:
             case Kind.UPDATE | Kind.HOST_UPDATE:
                 self.update(op, step)
+            case Kind.BUILD:
+                self.build(op)
             case Kind.FORWARD:
                 self.forward(op, step)
             case Kind.LOSS if op.writes:
@@ -124,6 +126,10 @@ class Machine:
             for buffer in shifted:
                 made, newest = self.at(buffer)
                 self.buffers[buffer] = Value(hash((made, sign, step)), newest)
+        self.build(op)
+
+    def build(self, op: Op) -> None:
+        read = [b for b in op.reads if b.space in (*WEIGHTS, BufferSpace.SCRATCH)]
         for buffer in (b for b in op.writes if b.space is BufferSpace.SCRATCH):
             built = tuple(self.at(b).made for b in read), op.unit, op.lanes, buffer
             self.buffers[buffer] = Value(hash(built))

@@ -158,12 +158,19 @@ def test_an_update_that_one_of_two_copies_lacks():
 def test_lanes_that_find_other_weights_in_scratch():
     plan = Plan(devices=2, lane_groups=2)
     whole = program(plan)
-    builder = next(op for op in whole.period.ops if op.name == "F0")
-    plain = tuple(b for b in builder.writes if b.space != "scratch")
-    index = whole.period.index["F0"]
-    asked = task(Shape(num_blocks=BLOCKS), plan, RECIPE)
-    cut = replace(whole, period=with_op(whole.period, index, replace(builder, writes=plain)))
-    assert str(unfulfilled(cut, asked, lambda _: whole.flush)[0]) == (
-        "stale hazard on scratch:0: F0/1 (compute, step 1) finds other weights in scratch:0 than "
+    assert found(whole, plan, Kind.BUILD)[0] == (
+        "stale hazard on scratch:0: Fhead (compute, step 1) finds other weights in scratch:0 than "
         "those of its lanes; build them first"
+    )
+
+
+def test_weights_that_are_built_before_their_update():
+    whole = program(PLANS[0])
+    updated, built, *others = whole.period.ops
+    assert (updated.name, built.name) == ("Uhead", "Zhead")
+    late = replace(whole, period=replace(whole.period, ops=(built, updated, *others)))
+    asked = task(Shape(num_blocks=BLOCKS), PLANS[0], RECIPE)
+    assert str(unfulfilled(late, asked, lambda _: whole.flush)[0]) == (
+        "stale hazard on resident:head: Zhead (compute, step 1) reads unit head with 0 records, "
+        "but needs 1; apply the missing 1 first"
     )
