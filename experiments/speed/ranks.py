@@ -16,11 +16,9 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
-
 from experiments.campaign.recorded_run import case_of
 from experiments.speed.runtime import Figure, spreads, step_s
-from zo2rt.exchange import Exchange, Gloo
+from zo2rt.exchange import Exchange, beside
 from zo2rt.measure.runs import RunSpec, opened
 from zo2rt.measure.spread import Spread
 from zo2sim.machines.machine import Machine
@@ -132,9 +130,8 @@ def _serve(pipe: Connection, spec: RunSpec, where: tuple[int, int, int], folder:
     """A rank, in a process of its own, on one core."""
     rank, size, core = where
     os.sched_setaffinity(0, {core})
-    store = FileStore(str(Path(folder) / "store"), size)
     with ExitStack() as stack:
-        exchange = stack.enter_context(Gloo(store, rank, size))
+        exchange = stack.enter_context(beside(Path(folder) / "store", rank, size))
         measures: dict[str, Callable[[], float]] = {
             "together": _stepped(stack, spec, exchange=exchange),
             "exchange": partial(_exchange_s, exchange),

@@ -18,7 +18,7 @@ from zo2rt.exchange.exchange import (
     RankGone,
     RanksDiffer,
 )
-from zo2rt.exchange.gloo import Gloo, joined, launched
+from zo2rt.exchange.gloo import Gloo, beside, joined, launched
 
 __all__ = [
     "ALONE",
@@ -30,6 +30,7 @@ __all__ = [
     "Patience",
     "RankGone",
     "RanksDiffer",
+    "beside",
     "joined",
     "launched",
 ]

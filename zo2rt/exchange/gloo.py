@@ -21,12 +21,14 @@ from contextlib import contextmanager, suppress
 from ctypes import py_object, pythonapi
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from struct import pack, unpack_from
 from time import perf_counter, sleep
 from typing import Any, final
 
 import torch
 from torch.distributed import (
+    FileStore,  # pyright: ignore[reportPrivateImportUsage]
     PrefixStore,  # pyright: ignore[reportPrivateImportUsage]
     ProcessGroupGloo,
     Store,  # pyright: ignore[reportPrivateImportUsage]
@@ -136,6 +138,11 @@ class Gloo(Exchange):
 def _short(error: RuntimeError) -> str:
     """Gloo's, without its place in the source, and without advice."""
     return re.sub(r"^\[[^]]*\] ", "", str(error).partition(". This is typically")[0])
+
+
+def beside(path: Path, rank: int, size: int, patience: Patience | None = None) -> Gloo:
+    """Rank ``rank`` of ``size`` on this machine, which meet in a file that no other group uses."""
+    return Gloo(FileStore(str(path), size), rank, size, patience)
 
 
 def launched() -> bool:

@@ -15,9 +15,8 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
-from zo2rt.exchange import Gloo, Patience
+from zo2rt.exchange import Patience, beside
 
 Job = Callable[..., Any]
 """What a rank does: given its exchange and arguments, it returns what can be sent."""
@@ -30,9 +29,8 @@ def _main(rank: int, folder: str, pipe: Connection) -> None:
     torch.set_num_threads(1)
     while (asked := pipe.recv()) is not None:
         number, size, job, arguments = asked
-        store = dist.FileStore(f"{folder}/store-{number}", size)  # pyright: ignore[reportPrivateImportUsage]
         try:
-            with Gloo(store, rank, size, IMPATIENT) as exchange:
+            with beside(Path(folder) / f"store-{number}", rank, size, IMPATIENT) as exchange:
                 found: Any = job(exchange, *arguments)
         except Exception as error:
             found = error
