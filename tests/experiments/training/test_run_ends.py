@@ -1,4 +1,4 @@
-"""Ctrl-C when a command is nearly over: no traceback, and an exit code that says what is on disk."""
+"""Ctrl-C when a command is nearly over: no traceback, and an exit code that says what is there."""
 
 import json
 import signal
