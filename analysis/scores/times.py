@@ -2,7 +2,6 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -107,39 +106,3 @@ def _some(row: Row, keys: tuple[str, ...]) -> dict[str, Any]:
 def _rows() -> tuple[Row, ...]:
     text = files("analysis").joinpath("data/gpu_times.toml").read_text(encoding="utf-8")
     return tuple(tomllib.loads(text)["time"])
-
-
-def implied_ratio(source: str, machine: str) -> float:
-    """What long work leaves of a large product, as a source's forwards on a card have it.
-
-    By bisection: the median of its forwards that keep the card busy is met. This is how
-    ``device.sustained_ratio`` of `data/machines/measured.toml` was found.
-    """
-    rows = [r for r in rows_of(source) if machine in r["machines"] and _busy(r)]
-
-    def longer(ratio: float) -> bool:
-        """Most of them are predicted to take longer than they did."""
-        own = _with_ratio(without(machine, (source,)), ratio)
-        late = [_forward(nominal(row, own))[0] > row["value"] for row in rows]
-        return 2 * sum(late) > len(late)
-
-    low, high = 0.2, 1.2
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if longer(middle) else (low, middle)
-    return (low + high) / 2
-
-
-_HALVINGS = 10
-_BUSY_TOKENS = 1024
-
-
-def _busy(row: Row) -> bool:
-    return row["kind"] in ("forward", "streamed") and row["batch"] * row["sequence"] >= _BUSY_TOKENS
-
-
-def _with_ratio(machine: Machine, ratio: float) -> Machine:
-    known = machine.device.sustained_ratio
-    assert known is not None, "a machine of the catalogue has one"
-    quantity = replace(known, value=ratio, low=None, high=None)
-    return replace(machine, device=replace(machine.device, sustained_ratio=quantity))

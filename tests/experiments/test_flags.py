@@ -21,6 +21,7 @@ from experiments import (
 )
 from experiments.flags import PLAN, RECIPE
 from tests.commands import call
+from tests.thorough import some_of
 from zo2sim.models.presets import names
 from zo2sim.plan.choices import Plan, Policy
 from zo2sim.plan.refusals import unread
@@ -97,14 +98,22 @@ def test_every_choice_is_tried():
     assert {*PLAN, *RECIPE} == {*CHOICES}
 
 
-@pytest.mark.parametrize("policy", [*Policy])
-def test_a_plan_hears_every_flag_or_refuses_it(policy: Policy):
+@pytest.mark.parametrize(("number", "policy"), [*enumerate(Policy)])
+def test_a_plan_hears_every_flag_or_refuses_it(number: int, policy: Policy):
+    """Where not all is tried, a policy has a third of the flags, and each flag two policies."""
     asked = (*SMALL, "--policy", policy)
     own = {"--tokens": ("1e9",), "--watts": ("500",), "--target-tokens-per-s": ("100",)}
-    assert idle(plan, asked, CHOICES | own) == []
+    assert idle(plan, asked, every_third(CHOICES | own, number)) == []
     assert idle(plan, ("--policy", policy), SITE) == []
     once = {"--logits": ("last",), "--attention": ("eager",)}
-    assert idle(plan, (*asked, "--work", "forward"), CHOICES | once) == []
+    forward = (*asked, "--work", "forward")
+    assert idle(plan, forward, every_third(CHOICES | once, number + 1)) == []
+
+
+def every_third(flags: Mapping[str, Words], first: int) -> Mapping[str, Words]:
+    names = [*flags]
+    turned = (*names[first % 3 :], *names[: first % 3])
+    return {name: flags[name] for name in some_of(turned, every=3)}
 
 
 def test_what_a_policy_has_no_use_for_is_refused_by_all():

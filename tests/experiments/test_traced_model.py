@@ -9,6 +9,7 @@ from experiments import plan
 from tests.commands import call
 from tests.zo2rt.tracing.configs import CONFIGS, real
 from zo2sim.models import presets
+from zo2sim.search import largest
 
 
 @pytest.fixture
@@ -39,10 +40,11 @@ def test_a_preset_is_written_as_well(tmp_path: Path):
     assert presets.resolve(str(written)) == presets.preset("opt-125m")
 
 
-def test_a_traced_model_may_be_made_deeper(config: str):
-    machine = ("--machine", "rtx-4090-24gb", "--largest-model")
-    found = call(plan, "--model", config, *machine, "--json", "-").json["largest_model"]
-    assert found["deepest"]["blocks"] > 3
+def test_a_traced_model_may_be_made_deeper(config: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(largest, "DEEPEST", 16)
+    asked = ("--model", config, "--machine", "rtx-4090-24gb", "--largest-model")
+    found = call(plan, *asked, "--json", "-").json["largest_model"]
+    assert (found["deepest"]["blocks"], found["deepest"]["fails_at_blocks"]) == (16, None)
     assert found["widest"] is None
 
 

@@ -93,7 +93,14 @@ class Unit:
         ``rest`` is the format of what an integer format leaves as it is. Its size equals
         ``buffer_bytes`` of a `zo2sim.models.shapes.Unit` with the same parameters.
         """
-        return WireLayout.mixed((p.format(dtype, rest), p.shape) for p in self.parameters)
+        if (dtype, rest) not in self._layouts:
+            found = WireLayout.mixed((p.format(dtype, rest), p.shape) for p in self.parameters)
+            self._layouts[dtype, rest] = found
+        return self._layouts[dtype, rest]
+
+    @cached_property
+    def _layouts(self) -> dict[tuple[Dtype, Dtype | None], WireLayout]:
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

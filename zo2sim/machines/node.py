@@ -93,10 +93,6 @@ class Node:
         """The socket that a device is near."""
         return _number_of(self.sockets, device)
 
-    def shares_uplink(self, device: int) -> bool:
-        """Whether another device is behind the same uplink."""
-        return len(self.uplinks[self.uplink_of(device)]) > 1
-
     def route(self, one: int, other: int) -> Route:
         """How bytes get from one device to another one."""
         if any(one in group and other in group for group in self.nvlinked):

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from zo2sim.memory.account import fits, room
+from zo2sim.memory.account import MemoryPlace, fits, room
+from zo2sim.memory.placements import rooms
 from zo2sim.models.config.wider import Widths
 from zo2sim.models.shapes import Model, Unit, deeper
 from zo2sim.plan.choices import Plan, Policy
 from zo2sim.predict.case import Case
-from zo2sim.search.candidates import Candidates
 from zo2sim.search.space import PlanSpace, plan_axes
 from zo2sim.simulate.steady import Floats
 
@@ -64,8 +64,7 @@ def room_for(base: Case, fixed: Collection[str] = ()) -> Feasibility:
         "resident_blocks": _residents(small),
     }
     axes = {name: values for name, values in axes.items() if name not in fixed}
-    candidates = Candidates.of(PlanSpace(base=small, axes=axes))
-    case = candidates.case(int(_missing_bytes(candidates, base).argmin()))
+    case = _least_missing(PlanSpace(base=small, axes=axes))
     short = (place.sentence for place in fits(case.memory, base.machine) if not place.fits)
     return Feasibility(case=case, missing=tuple(short))
 
@@ -144,9 +143,31 @@ def _device_bytes(small: Case, residents: int) -> int:
     return case.memory.device_bytes
 
 
-def _missing_bytes(candidates: Candidates, base: Case) -> Floats:
-    """Bytes by which every plan is too large, all places together."""
-    missing = np.zeros(len(candidates))
-    for place, available in room(base.machine).items():
-        missing += np.maximum(candidates.needed(place) - int(available), 0)
+def _least_missing(space: PlanSpace) -> Case:
+    """The plan that is too large by fewest bytes, all places together; how long it takes is not
+    asked. Of several the first."""
+    missing = np.array([_missing_bytes(core, space) for core in space.cores])
+    core, resident = np.unravel_index(int(missing.argmin()), missing.shape)
+    case = space.cores[core]
+    return replace(case, plan=replace(case.plan, resident_blocks=space.residents[resident]))
+
+
+def _missing_bytes(core: Case, space: PlanSpace) -> Floats:
+    """By how much each number of resident blocks is too large."""
+    needed = rooms(
+        core.model,
+        core.plan,
+        core.recipe,
+        context_bytes=int(core.machine.device.context_bytes.value),
+        residents=space.residents,
+        slots=space.slots,
+    )
+    at = {
+        MemoryPlace.DEVICE: needed.device,
+        MemoryPlace.HOST: needed.host,
+        MemoryPlace.NVME: needed.nvme,
+    }
+    missing = np.zeros(len(space.residents))
+    for place, available in room(core.machine).items():
+        missing += np.maximum(at[place][:, 0] - int(available), 0)
     return missing

@@ -1,4 +1,4 @@
-"""The page in a browser: 200 positions of its sliders beside the engine, and who can use it."""
+"""The page in a browser: positions of its sliders beside the engine, and who can use it."""
 
 import json
 import random
@@ -14,6 +14,7 @@ from experiments import plan
 from experiments.entry.arguments import parse
 from tests.experiments.planner.browser import opened
 from tests.experiments.planner.pages import MACHINES, MODELS, small_page
+from tests.thorough import THOROUGH
 from zo2sim.memory.account import fits
 from zo2sim.models.presets import resolve_config
 from zo2sim.models.shapes import Model
@@ -23,7 +24,7 @@ from zo2sim.predict.predict import predict
 from zo2sim.search.candidates import Candidates
 from zo2sim.search.space import PlanSpace, plan_axes
 
-POSITIONS = 200
+POSITIONS = 200 if THOROUGH else 50
 FORMATS = ("fp16", "int8", "int4")
 NARROW = {"width": 400, "height": 800}
 READ = """() => {

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from experiments import run
+from experiments.training import tiny_model
 from experiments.training.places import found, told
 from tests.commands import call
 from tests.tiny_causal import save
+from zo2rt.data.pretrain import Pretraining
 from zo2sim.machines.file import dump, named
 
 SMALL = (
@@ -158,7 +160,9 @@ def test_another_model_is_refused(tree: Tree):
     assert "the run must be the one that the journal was written by" in complaint
 
 
-def test_tiny_is_another_model_too(tree: Tree):
+def test_tiny_is_another_model_too(tree: Tree, monkeypatch: pytest.MonkeyPatch):
+    short = Pretraining(steps=1, lr=1e-3, warmup_steps=1)
+    monkeypatch.setattr(tiny_model, "PRETRAINING", short)
     assert resume(tree.out, "--model", "tiny") != ""
 
 

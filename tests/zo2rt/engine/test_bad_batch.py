@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from tests.families import SEQUENCE, VOCAB, batch, build
+from tests.thorough import crossed
 from tests.zo2rt.engine.engine_cases import CASES, Case
 from tests.zo2rt.engine.engine_runs import NUM_STEPS, OPTIMIZER, recipe
 from tests.zo2rt.engine.test_trainer import STEPS, Tokens, arguments, same, trainer, weights
@@ -25,6 +27,7 @@ from zo2rt.model.loss import model_loss
 from zo2sim.plan.choices import Plan, Policy
 
 DATA = [batch("opt", seed=seed) for seed in range(NUM_STEPS)]
+FOUR_LANES = Case(Plan(write_back_every=2), recipe(microbatches=2))
 EXACT = [name for name in CASES if name != "zo2, in place"]
 """In place a step that is undone leaves rounding behind, as one that is skipped does."""
 
@@ -101,20 +104,28 @@ def fail(engine: Engine, loss: Loss | None) -> None:
     assert engine.num_steps == steps
 
 
-@pytest.mark.parametrize("failing", [0, 1, NUM_STEPS - 1])
-@pytest.mark.parametrize("name", EXACT)
+@cache
+def undisturbed(name: str) -> tuple[dict[str, Tensor], list[tuple[float, ...]]]:
+    """What every failing step is compared with; nobody changes it."""
+    return trained(CASES[name])
+
+
+@pytest.mark.parametrize(("name", "failing"), crossed(EXACT, [0, 1, NUM_STEPS - 1]))
 def test_steps_after_a_bad_batch_are_as_if_it_had_not_been(name: str, failing: int):
-    want, losses = trained(CASES[name])
+    want, losses = undisturbed(name)
     found, again = trained(CASES[name], failing=failing)
     assert again == losses
     assert same(found, want)
 
 
-@pytest.mark.parametrize("number", [1, 2, 4])
-@pytest.mark.parametrize("backend", [HostBackend, VirtualBackend])
-def test_a_loss_may_fail_in_any_lane(backend: Callable[[], Backend], number: int):
-    case = Case(Plan(write_back_every=2), recipe(microbatches=2))
-    want, _ = trained(case)
+@cache
+def of_four_lanes() -> dict[str, Tensor]:
+    return trained(FOUR_LANES)[0]
+
+
+@pytest.mark.parametrize(("number", "backend"), crossed([1, 2, 4], [HostBackend, VirtualBackend]))
+def test_a_loss_may_fail_in_any_lane(number: int, backend: Callable[[], Backend]):
+    case, want = FOUR_LANES, of_four_lanes()
     found, _ = trained(case, backend=backend, loss=Loss(number), failing=1)
     assert same(found, want)
 

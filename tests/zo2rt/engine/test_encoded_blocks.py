@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from tests.families import SEQUENCE, batch, build
 from tests.strategies import encoded
-from tests.thorough import examples
+from tests.thorough import crossed, examples
 from tests.zo2rt.engine.adapted_models import adapted
 from tests.zo2rt.engine.engine_runs import engine, losses_of
 from tests.zo2rt.engine.test_trainer import arguments, trainer
@@ -134,13 +135,19 @@ def test_norms_biases_embeddings_and_head_keep_every_bit():
     assert len(linear) == 3 * 6
 
 
-@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "mixtral"])
-@pytest.mark.parametrize("dtype", INTEGERS)
-@pytest.mark.parametrize("plan", [Plan(), Plan(resident_blocks=1, num_slots=1, scratch_copies=2)])
-@pytest.mark.parametrize("trainable", ["lora:2", "scales"])
+@pytest.mark.parametrize(
+    ("whose", "dtype", "plan"),
+    crossed(
+        [*product(FAMILIES, ("lora:2", "scales"))],
+        INTEGERS,
+        (Plan(), Plan(resident_blocks=1, num_slots=1, scratch_copies=2)),
+    ),
+    ids=str,
+)
 def test_device_and_host_buffers_are_those_of_the_account(
-    family: str, dtype: Dtype, plan: Plan, trainable: str
+    whose: tuple[str, str], dtype: Dtype, plan: Plan
 ):
+    family, trainable = whose
     how = replace(INT4, storage_dtype=dtype, trainable=trainable)
     model = fresh(family, how)
     predicted = account(like(model, family), plan, how)

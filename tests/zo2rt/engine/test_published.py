@@ -207,6 +207,13 @@ def test_a_loss_reaches_the_division_as_it_was_returned():
     assert all(float(torch.tensor(g, dtype=torch.bfloat16)) == g for g in got.gradients)
 
 
+def test_a_sample_s_seed_is_one_further():
+    data, how = batch("opt"), recipe(noise="torch", perturbation="in_place", samples=2)
+    with engine(build("opt"), Plan(), how, data) as trained:
+        trained.step(data, seed=5)
+        assert [draw.key for draw in trained.record.draws] == [5, 6]
+
+
 # ---- What has no published meaning ----
 
 

@@ -27,7 +27,7 @@ from zo2rt.optimizer import Estimator
 from zo2sim.plan.choices import Plan, Policy
 
 STEPS, SAVE_EVERY = 12, 5
-KILLED_STEPS = 100 if THOROUGH else 40
+KILLED_STEPS = 100 if THOROUGH else 24
 KILLS, MOST_KILLS = KILLED_STEPS // 4, 3 * KILLED_STEPS
 PLAN, HOW = Plan(write_back_every=2), recipe(samples=2)
 OTHER = replace(OPTIMIZER, seed=8)

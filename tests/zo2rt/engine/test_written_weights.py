@@ -56,7 +56,7 @@ def plans(draw: st.DrawFn) -> Plan:
     layers=st.integers(2, 6),
     shard_bytes=st.sampled_from([1, 1 << 18, snapshot.SHARD_BYTES]),
 )
-@settings(max_examples=examples(80))
+@settings(max_examples=examples(40))
 def test_a_snapshot_holds_the_bits_in_memory(
     plan: Plan, dtype: Dtype, size: tuple[int, int], layers: int, shard_bytes: int
 ):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.thorough import some_of
 from tests.zo2rt.memory import run_loading
 from tests.zo2rt.memory.run_loading import write
 
@@ -21,7 +22,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("tier", "form"),
-    [("ram", "bf16"), ("nvme", "bf16"), ("ram", "int4-lora"), ("nvme", "int4-scales")],
+    some_of(
+        [("nvme", "bf16"), ("ram", "bf16"), ("ram", "int4-lora"), ("nvme", "int4-scales")], every=3
+    ),
 )
 def test_they_take_the_account_and_one_shard(tier: str, form: str, model: Path, tmp_path: Path):
     words = [sys.executable, "-m", run_loading.__name__, str(model), str(tmp_path), tier, form]

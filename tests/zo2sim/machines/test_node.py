@@ -90,8 +90,7 @@ def test_a_node_that_is_none_names_what_may_be_meant(text: str, meant: str):
 def test_where_a_device_is():
     assert [A100.uplink_of(d) for d in range(8)] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [A100.socket_of(d) for d in range(8)] == [0, 0, 0, 0, 1, 1, 1, 1]
-    assert A100.shares_uplink(3)
-    assert not node_of("8x-h100").shares_uplink(3)
+    assert len({node_of("8x-h100").uplink_of(d) for d in range(8)}) == 8
 
 
 def test_how_bytes_get_from_device_to_device():

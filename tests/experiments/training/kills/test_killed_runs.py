@@ -8,7 +8,7 @@ import pytest
 from tests.experiments.training.kills.killed_runs import CASES, Material, killed_run
 from tests.thorough import THOROUGH
 
-KILLS = 60 if THOROUGH else 8
+KILLS = 60 if THOROUGH else 4
 
 
 @pytest.fixture(scope="module")
