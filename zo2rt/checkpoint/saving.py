@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.modeling_utils import (
     remove_tied_weights_from_state_dict,
-    split_torch_state_dict_into_shards,
+    split_torch_state_dict_into_shards,  # pyright: ignore[reportPrivateImportUsage]
 )
 from transformers.utils import logging
 

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of, recipe
 from tests.zo2rt.journal.kill_server import NEVER, killed_after_operations
 from zo2rt.backends import HostBackend
 from zo2rt.checkpoint import Checkpoint
+from zo2rt.checkpoint import checkpoint as loader
 from zo2rt.engine.engine import Engine
 from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.replay import weights_at
@@ -196,6 +198,33 @@ def ended_after(
     checkpoint.told = told
     with engine(model, plan, how, batch(family), folder=run, checkpoint=checkpoint):
         return done
+
+
+@pytest.mark.parametrize(("case", "times"), [("streamed", 4), ("four bits and adapters", 5)])
+def test_no_weight_is_read_more_often_than_it_must(
+    case: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """By both lanes alone, in lockstep, and to move in; what is frozen, to be hashed."""
+    family, plan, how = CASES[case]
+    model, checkpoint = opened(family, saved(family, tmp_path), how, whole=False)
+    assert checkpoint is not None
+    read, hashed = Counter[Any](), Counter[Path]()
+    weights, sha256 = checkpoint.weights, loader.sha256
+
+    def reading(parameter: Any) -> Tensor:
+        read[parameter] += checkpoint.is_read(parameter)
+        return weights(parameter)
+
+    def hashing(path: Path) -> str:
+        hashed[path] += 1
+        return sha256(path)
+
+    monkeypatch.setattr(checkpoint, "weights", reading)
+    monkeypatch.setattr(loader, "sha256", hashing)
+    run = tmp_path / "run"
+    with engine(model, plan, how, batch(family), folder=run, checkpoint=checkpoint):
+        assert max(read.values()) == times
+        assert {*hashed.values()} == {1}
 
 
 @pytest.mark.parametrize("case", ["streamed", "blocks on NVMe"])

@@ -113,6 +113,16 @@ def test_a_file_that_changes_meanwhile_is_named(path: Path):
         found["a"].read()
 
 
+def test_another_file_of_the_same_size_and_time_is_named(path: Path, tmp_path: Path):
+    found, about = tensors(path), path.stat()
+    other = tmp_path / "other"
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
+    other.replace(path)
+    with pytest.raises(ValueError, match="was changed while it was in use; load it anew"):
+        found["a"].read()
+
+
 # The index
 
 

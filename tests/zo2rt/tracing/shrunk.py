@@ -86,7 +86,7 @@ def _small(fields: Config, special: _Special) -> Config:
             found[key] = min(value, layers)
         elif isinstance(value, list) and len(value) == before:
             found[key] = value[:layers]
-        elif key == "per_layer_config" and value:
+        elif key == "per_layer_config" and isinstance(value, dict):
             found[key] = {at: own for at, own in value.items() if int(at) < layers}
     if isinstance(found.get("max_window_layers"), int):
         found["max_window_layers"] = min(found["max_window_layers"], layers)
