@@ -21,8 +21,10 @@ class MemoryCheck:
 
     @property
     def predicted_arena_bytes(self) -> int:
-        device = self.account.itemised(MemoryPlace.DEVICE)
-        return sum(device.get(name, 0) for name in ARENA)
+        """On all devices together."""
+        items = self.account.items
+        here = (i for i in items if i.place is MemoryPlace.DEVICE and i.name in ARENA)
+        return sum(item.num_bytes for item in here)
 
     @property
     def arena_is_exact(self) -> bool:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import fits
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Placement, Plan, Policy, Recipe
 from zo2sim.plan.refusals import refusal
-from zo2sim.predict.case import Case
+from zo2sim.predict.case import Case, of_usual_devices
 from zo2sim.predict.predict import Prediction, predict
 from zo2sim.simulate.bounds import DEPENDENCIES
 from zo2sim.simulate.work import Resource
@@ -75,6 +76,9 @@ def _fields(base: Prediction) -> Iterator[Iterator[_Change]]:
     case = base.case
     if case.plan.policy is not Policy.ZO2:
         yield _zo2(case)
+    yield _devices(case)
+    yield _placement(case)
+    yield _lane_groups(case)
     yield _microbatches(case)
     if not base.fit:
         yield _smaller(case)
@@ -105,13 +109,43 @@ def _zo2(case: Case) -> Iterator[_Change]:
     yield "--policy zo2", replace(case.plan, policy=Policy.ZO2, pinning="auto"), own
 
 
+def _devices(case: Case) -> Iterator[_Change]:
+    """All that the machine has."""
+    node, plan = case.machine.node, case.plan
+    if node is not None and plan.devices < node.devices:
+        wider = of_usual_devices(case.machine, plan, case.recipe, ())
+        yield f"--devices {wider.devices}", wider, case.recipe
+
+
+def _placement(case: Case) -> Iterator[_Change]:
+    """Another way to share the work; a ring with as many groups as it has where nobody says."""
+    for placement in get_args(Placement) if case.plan.devices > 1 else ():
+        plan = replace(case.plan, placement=placement, lane_groups=1)
+        if placement != case.plan.placement:
+            yield f"--placement {placement}", _regrouped(case, plan, case.recipe), case.recipe
+
+
+def _lane_groups(case: Case) -> Iterator[_Change]:
+    """Each device has a group while others have theirs."""
+    most = min(case.recipe.microbatches, case.plan.devices)
+    if case.plan.placement == "ring" and most > case.plan.lane_groups:
+        yield f"--lane-groups {most}", replace(case.plan, lane_groups=most), case.recipe
+
+
+def _regrouped(case: Case, plan: Plan, recipe: Recipe) -> Plan:
+    """The plan that the command takes where nobody says how many groups there are on a ring."""
+    return of_usual_devices(case.machine, plan, recipe, ("devices",))
+
+
 def _microbatches(case: Case) -> Iterator[_Change]:
     """More work per upload; the most that is looked at, and less of it where that has no room."""
+    usual = _regrouped(case, case.plan, case.recipe) == case.plan
     for factor in (16, 4):
         more = case.recipe.microbatches * factor
         recipe = replace(case.recipe, microbatches=more)
-        yield f"--microbatches {more}", case.plan, recipe
-        if _possible(case, replace(case, recipe=recipe)):
+        plan = _regrouped(case, case.plan, recipe) if usual else case.plan
+        yield f"--microbatches {more}", plan, recipe
+        if _possible(case, replace(case, plan=plan, recipe=recipe)):
             return
 
 

@@ -73,8 +73,17 @@ class Target(Site):
         """With the flags as ``given``; ``ValueError`` where one has no effect."""
         if self.plan_file is not None and flags & {*PLAN, *RECIPE}:
             raise ValueError(f"give --plan {self.plan_file} or the flags of a plan, not both")
-        refuse_unread(flags, self.plan)
+        refuse_unread(flags, self._shared(flags))
         return replace(self, given=flags)
+
+    def _shared(self, flags: frozenset[str]) -> Plan:
+        """The plan with all devices of the machine, where it is said how they share the work and
+        not how many do."""
+        shared = flags & {"--placement", "--lane-groups"} and "--devices" not in flags
+        if not shared or self.machine in _SEVERAL:
+            return self.plan
+        node = resolve(self.machine).node
+        return self.plan if node is None else replace(self.plan, devices=node.devices)
 
     @property
     def fixed(self) -> frozenset[str]:

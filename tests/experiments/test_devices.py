@@ -1,9 +1,12 @@
 """Several devices in `plan` and `tune`: one screen, what is taken where nobody chose, refusals."""
 
+from typing import Any
+
 import pytest
 
 import zo2sim
 from experiments import plan, tune
+from experiments.answer.advice import advise
 from tests.commands import call
 from zo2sim.machines.file import named
 from zo2sim.models.presets import preset
@@ -38,12 +41,35 @@ def test_devices_that_somebody_chose_are_those():
         (("--devices", "8"), "devices=8 needs a machine with as many; 4x-rtx-4090 has 4: use one"),
         (("--devices", "4", "--tier", "nvme"), "use tier=ram or devices=1"),
         (("--devices", "1", "--placement", "whole"), "--placement"),
+        (
+            ("--placement", "whole"),
+            "needs a microbatch: use at least lane_groups of them on a ring",
+        ),
     ],
 )
 def test_what_several_devices_cannot_do_is_refused(flags: tuple[str, ...], complaint: str):
     found = call(plan, *BOX, *flags)
     assert found.code == 2
     assert complaint in found.err
+
+
+def test_what_to_change_is_how_devices_share_the_work_too():
+    whole = call(plan, *BOX, "--placement", "whole", "--microbatches", "2")
+    assert "--placement ring" in whole.out
+    assert "--devices 4" in call(plan, *BOX, "--devices", "1").out
+
+
+@pytest.mark.parametrize("chosen", [{}, {"microbatches": 2, "placement": "sliced"}], ids=str)
+def test_what_is_advised_is_what_is_then_said(chosen: dict[str, Any]):
+    """A change leaves out what nobody chose: the groups of lanes on a ring."""
+    base = zo2sim.predict("opt-1.3b", "4x-rtx-4090", sequence=512, **chosen).prediction
+    for advice in advise(base, most=9):
+        words = advice.change.split()
+        names = (word.strip("-").replace("-", "_") for word in words[::2])
+        values = (int(word) if word.isdecimal() else word for word in words[1::2])
+        changed = {"sequence": 512, **chosen, **dict(zip(names, values, strict=True))}
+        found = zo2sim.predict("opt-1.3b", "4x-rtx-4090", **changed).prediction
+        assert found.step_s == advice.prediction.step_s, advice.change
 
 
 def test_what_needs_one_device_gets_one():

@@ -21,9 +21,10 @@ from zo2sim.simulate.work import Number
 Amounts = Mapping[str, Number]
 """By dotted key of a machine's constant: how much of it an operation takes."""
 
-_ELSEWHERE = frozenset(
-    (Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE, Kind.ENCODE, Kind.HOST_UPDATE, Kind.JOURNAL)
-)
+_BETWEEN = frozenset((Kind.SEND, Kind.GATHER))
+_ELSEWHERE = _BETWEEN | {
+    *(Kind.READ, Kind.H2D, Kind.D2H, Kind.WRITE, Kind.ENCODE, Kind.HOST_UPDATE, Kind.JOURNAL)
+}
 """Kinds that run beside the stream that computes, on a thread of their own."""
 HANDOVER = "host.stream_handover_s"
 _BYTES = Dtype.FP32.bytes
@@ -91,8 +92,10 @@ def woken(s: Setting, kind: Kind) -> Amounts:
     """What a copy begins with: its thread wakes up, beside lanes or alone.
 
     With a single slot nothing else can run while it is filled, unless trips of forwards write
-    nothing back. A limit on the link hides it all.
+    nothing back. A limit on the link hides it all, but for copies between devices, which have none.
     """
+    if kind in _BETWEEN:
+        return {"cpu.copy_start_s": 1}
     if kind not in (Kind.H2D, Kind.D2H) or s.machine.link.limit_bytes_per_s is not None:
         return {}
     single = s.plan.num_slots == 1 and s.plan.policy.traits.defers

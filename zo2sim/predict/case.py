@@ -54,14 +54,16 @@ def of_usual_length(model: Model, recipe: Recipe) -> Recipe:
 
 def of_usual_devices(machine: Machine, plan: Plan, recipe: Recipe, given: Container[str]) -> Plan:
     """A plan whose devices nobody chose: all that the machine has, where they can be used, and on a
-    ring as many groups of lanes as keep them busy. ``given`` are fields that somebody chose."""
+    ring as many groups of lanes as keep them busy. ``given`` are fields that somebody chose: who
+    chose how devices share the work is not given one device alone."""
     wider = plan
     if "devices" not in given and machine.node is not None:
         wider = replace(plan, devices=machine.node.devices)
     if "lane_groups" not in given and wider.devices > 1 and wider.placement == "ring":
         groups = min(recipe.microbatches, wider.devices // 2) if recipe.samples == 1 else 1
         wider = replace(wider, lane_groups=max(1, groups))
-    return plan if refusal(wider, recipe) is not None else wider
+    shared = "placement" in given or "lane_groups" in given
+    return plan if refusal(wider, recipe) is not None and not shared else wider
 
 
 def asked(model: Model, machine: Machine, plan: Plan, recipe: Recipe) -> Case:

@@ -8,6 +8,7 @@ from zo2sim.memory.account import Demand, MemoryAccount, fits
 from zo2sim.memory.published.accounts import mezo_account
 from zo2sim.models.shapes import Unit
 from zo2sim.plan.choices import published_code
+from zo2sim.plan.refusals import check
 from zo2sim.predict.case import Case
 from zo2sim.predict.extrapolation import outside
 from zo2sim.predict.vectorised import walk_of
@@ -111,6 +112,7 @@ def predict(case: Case) -> Prediction:
             f"write_back_every must be at most {MAX_WRITE_BACK_EVERY} to be predicted; "
             f"got {case.plan.write_back_every}"
         )
+    check(case.plan, case.recipe)  # a walk is of any number of microbatches
     walk, cost = walk_of(case), case.cost
     memory = case.memory
     return Prediction(

@@ -1,5 +1,7 @@
 """Measured memory against the account: exact arenas, growth within 5 %, and how that is said."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.report.commands.validation import Findings, validation_document
@@ -44,6 +46,8 @@ def check(arena: int = 400, grown: int | None = None) -> MemoryCheck:
 
 def test_the_arena_is_what_the_runtime_allocates_itself():
     assert check().predicted_arena_bytes == 300 + 100
+    two = replace(ACCOUNT, items=(*ACCOUNT.items, replace(ACCOUNT.items[0], device=1)))
+    assert replace(check(), account=two).predicted_arena_bytes == 300 + 100 + 300
     assert [check(arena=n).arena_is_exact for n in (399, 400, 401)] == [False, True, False]
 
 

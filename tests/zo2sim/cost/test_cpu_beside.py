@@ -1,11 +1,13 @@
-"""The linear law of a CPU beside frozen blocks: adapters, integer formats, and their scales."""
+"""The linear law of a CPU beside frozen blocks and on several devices: adapters, integer formats,
+their scales, what is built ahead, and copies between devices."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from tests.zo2sim.cost.test_cpu import OPT, case
-from zo2sim.cost.cpu import Amounts, amounts
+from zo2sim.cost.cpu import Amounts, amounts, floats, gap, wake, woken
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import dump, load
 from zo2sim.schedule.ops import HEAD, Kind
@@ -72,3 +74,36 @@ def test_adapters_beside_four_bits_are_rounded_only_where_they_are_narrow():
     assert "cpu.round_elements_per_s" not in taken
     narrow = replace(setting, recipe=replace(recipe, compute_dtype=Dtype.BF16))
     assert "cpu.round_elements_per_s" in (amounts(narrow, Kind.UPDATE, HEAD, "", 1) or {})
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"trainable": "all"},
+        {"trainable": "lora:2", "storage_dtype": Dtype.INT4},
+        {"trainable": "scales", "storage_dtype": Dtype.INT4},
+    ],
+    ids=str,
+)
+def test_what_is_built_ahead_and_its_lanes_take_as_much_as_both_at_once(recipe: dict[str, object]):
+    setting = replace(case(), recipe=replace(case(microbatches=3).recipe, **recipe)).cost.setting
+
+    def taken(kind: Kind, *, finds: bool = False) -> Counter[str]:
+        return Counter(floats(amounts(setting, kind, 0, "+", 0, finds=finds) or {}))
+
+    built, found = taken(Kind.BUILD), taken(Kind.FORWARD, finds=True)
+    assert built["cpu.build_s"] == 1
+    assert found["cpu.gaussian_perturb_elements_per_s"] == 0
+    assert built + found == taken(Kind.FORWARD) + Counter()
+
+
+@pytest.mark.parametrize("kind", [Kind.SEND, Kind.GATHER])
+def test_copies_between_devices_run_on_a_thread_of_their_own(kind: Kind):
+    """Which no limit of the link hides."""
+    setting = case().cost.setting
+    link = replace(setting.machine.link, limit_bytes_per_s=setting.machine.link.h2d_bytes_per_s)
+    limited = replace(setting, machine=replace(setting.machine, link=link))
+    assert gap(limited, kind) == {}
+    assert wake(kind) == {"cpu.wake_s": 1}
+    assert woken(limited, kind) == woken(setting, kind) == {"cpu.copy_start_s": 1}
+    assert woken(limited, Kind.H2D) == {}
