@@ -15,7 +15,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, BboxBase
 
 _TAG = "zo2sim-values"
 _FOUND = re.compile(rf'<metadata id="{_TAG}">(.*?)</metadata>', re.DOTALL)
@@ -129,13 +129,13 @@ def _width(axes: Axes) -> float:
     return _figure_box(axes).width
 
 
-def _figure_box(axes: Axes) -> Bbox:
+def _figure_box(axes: Axes) -> BboxBase:
     figure = axes.get_figure(root=True)
     assert figure is not None, "axes of a figure"
     return figure.bbox
 
 
-def _field(axes: Axes, box: Bbox, text: str) -> Value:
+def _field(axes: Axes, box: BboxBase, text: str) -> Value:
     whole = _figure_box(axes)
     return Value(
         left=round(box.x0 / whole.width, 5),
