@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 REPORTS := $(if $(wildcard $(STAMP)),$(STAMP),.venv/.reports)
 
-.PHONY: sweep test thorough lint validate gpu rehearse-gpu clean
+.PHONY: sweep test thorough lint docs validate gpu rehearse-gpu clean
 sweep: $(REPORTS)  ## predict the OPT family and write the report to runs/sweep
 	$(BIN)/zo2sim sweep
 
@@ -19,6 +19,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+docs: $(STAMP)  ## README, docs/ and docstrings as a site in runs/docs; a broken reference is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning -c docs . runs/docs
+	cp runs/docs/README.html runs/docs/index.html
 
 validate: $(STAMP)  ## measure this machine, then compare predictions with real runs on it
 	$(BIN)/python -m experiments.calibrate --out runs/machine.toml

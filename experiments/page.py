@@ -27,7 +27,7 @@ class Config:
     out: Path = Path("page.html")
     """The file to write."""
     models: tuple[str, ...] = every()
-    """Models to choose from: presets, or a folder or config.json; all presets take two minutes."""
+    """Models to choose from: presets, or a folder or config.json; all presets take minutes."""
     machines: tuple[str, ...] = names()
     """Machines to choose from: of the catalogue, or TOML files of machines with a card."""
 

@@ -29,8 +29,8 @@ def front(points: Sequence[Found], best: Found | None = None) -> Figure:
     axes.step(device[order], reached, where="post", color=BLUE, lw=0.8, label="what memory buys")
     drawn = axes.scatter(device[known], speed[known], c=host[known], cmap="cividis", s=18, zorder=3)
     if not known.all():
-        bounded = {"facecolors": "white", "edgecolors": GREY, "s": 18, "zorder": 3}
-        axes.scatter(device[~known], speed[~known], label="at most so fast", **bounded)
+        hollow = axes.scatter(device[~known], speed[~known], label="at most so fast", s=18)
+        hollow.set(facecolors="white", edgecolors=GREY, zorder=3)
     if best is not None:
         place = best.device_bytes / GIB, best.tokens_per_s
         axes.plot(*place, ls="none", marker="*", ms=9, color=VERMILLION, label="the best plan")

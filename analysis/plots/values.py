@@ -6,8 +6,8 @@ The values travel inside the SVG as data, so a figure that is read from a folder
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, BboxBase
 
 _TAG = "zo2sim-values"
 _FOUND = re.compile(rf'<metadata id="{_TAG}">(.*?)</metadata>', re.DOTALL)
@@ -38,9 +38,29 @@ class Value:
 
 
 def values(figure: Figure) -> list[Value]:
-    """Of every mark and bar that has a name; the largest where there are very many."""
-    found = [value for axes in figure.axes for value in _of_axes(axes)]
+    """Of every mark and bar that has a name; the largest where there are very many.
+
+    Of marks that lie on each other the first one's field says what all of them stand for.
+    """
+    found = [value for axes in figure.axes for value in _apart(_of_axes(axes))]
     return sorted(found, key=lambda value: -value.width)[:_MOST]
+
+
+def _apart(found: Iterable[Value]) -> list[Value]:
+    kept: list[Value] = []
+    for value in found:
+        same = next((n for n, other in enumerate(kept) if _covers(other, value)), None)
+        if same is None:
+            kept.append(value)
+        else:
+            kept[same] = replace(kept[same], text=f"{kept[same].text}\n{value.text}")
+    return kept
+
+
+def _covers(one: Value, other: Value) -> bool:
+    """Whether fields of one size lie on each other by more than half in either direction."""
+    near = abs(one.left - other.left) < one.width / 2 and abs(one.top - other.top) < one.height / 2
+    return near and (one.width, one.height) == (other.width, other.height)
 
 
 def with_values(svg: str, figure: Figure) -> str:
@@ -109,13 +129,13 @@ def _width(axes: Axes) -> float:
     return _figure_box(axes).width
 
 
-def _figure_box(axes: Axes) -> Bbox:
+def _figure_box(axes: Axes) -> BboxBase:
     figure = axes.get_figure(root=True)
     assert figure is not None, "axes of a figure"
     return figure.bbox
 
 
-def _field(axes: Axes, box: Bbox, text: str) -> Value:
+def _field(axes: Axes, box: BboxBase, text: str) -> Value:
     whole = _figure_box(axes)
     return Value(
         left=round(box.x0 / whole.width, 5),

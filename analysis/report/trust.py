@@ -62,7 +62,10 @@ def _several(grounds: Mapping[str, Grounds]) -> TableBlock:
     return TableBlock(
         key="trust",
         caption="What is behind the numbers, one by one.",
-        header=("for", *TOPICS.values()),
-        rows=tuple((name, *(said[topic] for topic in TOPICS)) for name, said in grounds.items()),
-        wide=True,
+        header=("for", "what", "how far"),
+        rows=tuple(
+            (name, heading, said[topic])
+            for name, said in grounds.items()
+            for topic, heading in TOPICS.items()
+        ),
     )

@@ -71,7 +71,7 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
-    """Causal (or bidirectional) attention over the whole sequence, or over ``chunk``s of it.
+    """Causal (or bidirectional) attention over the whole sequence, or over parts of ``chunk``.
 
     Values may have another width than queries and keys. ``queries`` and ``keys`` are how many there
     are where that does not depend on the sequence: positions of an image, or of an encoder. Where

@@ -21,6 +21,9 @@ from zo2sim.simulate.trace import Span, Trace
 _HOST_PID, _HOST_TID = 1000, 1
 _FIRST_STREAM = 7
 """As CUDA numbers the first stream that a program makes."""
+_FIRST_CORRELATION = 1 << 16
+"""Holistic Trace Analysis 0.5 keeps numbers of rows in the integer format that is enough for
+correlations, so those of a short trace must need as much as its rows."""
 _ORIGIN = 1
 """Where a trace begins, in microseconds, so that a launch can precede what it launches."""
 _COPIES = {
@@ -97,7 +100,7 @@ def _profiler_steps(trace: Trace) -> Iterator[Event]:
 
 def _operations(trace: Trace, copied_bytes: Mapping[str, float]) -> Iterator[Event]:
     loss = 0
-    for number, item in enumerate(slices_of(trace, 1e6)):
+    for number, item in enumerate(slices_of(trace, 1e6), start=_FIRST_CORRELATION):
         span = item.span
         slot = {"ts": _ORIGIN + item.start, "dur": item.end - item.start}
         if span.op.stream not in _ON_DEVICE:

@@ -80,8 +80,8 @@ def _published(axes: Axes, rows: Table) -> None:
     own = where(rows, "label", CODE)
     if len(own):
         x, look = size_axis.billions(own), series(CODE)
-        marks = {"marker": look.marker, "mec": look.colour, "mfc": "white", "ms": 5.5}
-        axes.plot(x, np.ones(len(own)), ls="none", label=PUBLISHED, zorder=2, **marks)
+        (marks,) = axes.plot(x, np.ones(len(own)), ls="none", label=PUBLISHED, zorder=2)
+        marks.set(marker=look.marker, mec=look.colour, mfc="white", ms=5.5)
 
 
 def _series(axes: Axes, label: str, rows: Table) -> None:

@@ -14,7 +14,7 @@ from analysis.report.document import FigureBlock, Paragraph, Ref, Section, Table
 from analysis.report.wording import DASH, counted, listed, number, seconds
 from analysis.table import Table, of_question, unique
 
-TITLE = "One to eight cards: which way of sharing a step helps where"
+TITLE = "One to eight cards: which way to share a step"
 WORTH = 1.1
 """Twice the cards help where they make a step this many times as fast, and not where it is less."""
 

@@ -140,9 +140,9 @@ def throughput_section(table: Table) -> Section | None:
 def _published_words(table: Table) -> str:
     """The main disagreement with ZO2's publication, in numbers."""
     rows = where(of_question(table, "throughput"), "label", CODE)
-    large = where(rows, "model_elements", *(n for n in rows["model_elements"] if n >= _LARGE))
-    found = speedups(large, mezo(of_question(table, "throughput")))
-    known = [float(ratio) for ratio in found if ratio == ratio]
+    found = speedups(rows, mezo(of_question(table, "throughput")))
+    sizes = zip(floats(rows, "model_elements").tolist(), found.tolist(), strict=True)
+    known = [ratio for elements, ratio in sizes if elements >= _LARGE and ratio == ratio]
     if not known:
         return ""
     off = between((ratio - 1.0 for ratio in sorted(known, reverse=True)), signed_percent)

@@ -44,7 +44,8 @@ def _share(picture: NDArray[np.float32], columns: int) -> float:
     top, bottom = (round(PPI * inches) for inches in MARGINS_IN)
     ink = picture[top : picture.shape[0] - bottom, :, :3].min(axis=-1) < 0.9
     parts = np.array_split(ink, columns, axis=1)
-    return sum(_empty_lines(part.any(axis=1)) for part in parts) / (columns * len(ink))
+    lines = [np.atleast_1d(part.any(axis=1)) for part in parts]
+    return sum(map(_empty_lines, lines)) / (columns * len(ink))
 
 
 def _empty_lines(inked: NDArray[np.bool_]) -> int:

@@ -21,6 +21,12 @@ def test_what_a_mark_stands_for_is_shown_as_text_where_the_mark_is():
     assert 'title="upload: ' in page
 
 
+def test_marks_that_lie_on_each_other_share_a_field():
+    found = [value.text for value in read_values(pictures()["throughput"])]
+    together = next(text for text in found if text.startswith("MeZO (resident): 1 at 1.3"))
+    assert "ZO2, published: 1 at 1.3" in together.split("\n")
+
+
 def test_values_of_a_strange_picture_are_text_or_nothing():
     hostile = json.dumps([{**asdict(VALUE), "text": '"><script>x()</script>'}])
     for data in (hostile, "[", "[1]", '[{"left": "a"}]', "{}"):

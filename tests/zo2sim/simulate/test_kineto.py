@@ -1,15 +1,14 @@
 """Traces as PyTorch's profiler writes them, read by the tool that people read those with."""
 
 import json
-import logging
 from collections import Counter, defaultdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pandas as pd
 import pytest
 
+from tests.holistic import CALLS, POINT, opened, shares
 from tests.machines import costs, rates
 from zo2sim.machines.file import named
 from zo2sim.models.presets import preset
@@ -21,8 +20,6 @@ from zo2sim.schedule.ops import Stream
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.kineto import kineto_json
 from zo2sim.simulate.trace import Trace, Window, breakdown
-
-POINT = 0.01
 
 
 def written(trace: Trace, **options: Any) -> dict[str, Any]:
@@ -87,14 +84,8 @@ def prediction() -> Prediction:
 
 @pytest.fixture(scope="module")
 def analysis(prediction: Prediction, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    hta = pytest.importorskip("hta.trace_analysis", reason="HolisticTraceAnalysis is not installed")
-    file = tmp_path_factory.mktemp("traces") / "trace.json"
-    text = kineto_json(
-        prediction.trace, name="run", metadata={}, copied_bytes=prediction.copied_bytes
-    )
-    file.write_text(text)
-    logging.getLogger("hta").setLevel(logging.ERROR)
-    return hta.TraceAnalysis(trace_files={0: str(file)}, trace_dir=str(file.parent))
+    folder = tmp_path_factory.mktemp("traces")
+    return opened(prediction.trace, folder, copied_bytes=prediction.copied_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -104,21 +95,16 @@ def window(prediction: Prediction) -> Window:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_it_finds_the_same_busy_share(analysis: Any, prediction: Prediction, window: Window):
-    found = analysis.get_temporal_breakdown(visualize=False).iloc[0]
+def test_it_finds_the_same_shares(analysis: Any, prediction: Prediction, window: Window):
     own = breakdown(prediction.trace, window)
-    computing = own.busy_s[Stream.COMPUTE] / own.length_s
-    assert found["compute_time_pctg"] / 100 == pytest.approx(computing, abs=POINT)
-    assert found["idle_time_pctg"] / 100 == pytest.approx(own.bubble_s / own.length_s, abs=POINT)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_it_finds_the_same_exposed_share(analysis: Any, prediction: Prediction, window: Window):
-    kinds, _ = analysis.get_gpu_kernel_breakdown(visualize=False)
-    shares = dict(zip(kinds["kernel_type"], kinds["percentage"] / 100, strict=True))
-    own = breakdown(prediction.trace, window)
-    busy_s = own.length_s - own.bubble_s
-    assert shares["MEMORY"] == pytest.approx(own.exposed_s / busy_s, abs=POINT)
+    assert shares(analysis) == pytest.approx(
+        {
+            "computing": own.busy_s[Stream.COMPUTE] / own.length_s,
+            "idle": own.bubble_s / own.length_s,
+            "exposed": own.exposed_s / (own.length_s - own.bubble_s),
+        },
+        abs=POINT,
+    )
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -132,19 +118,9 @@ def test_it_finds_the_bandwidth_that_was_predicted(analysis: Any, prediction: Pr
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda a: a.get_idle_time_breakdown(visualize=False)[0],
-        lambda a: a.get_comm_comp_overlap(visualize=False),
-        lambda a: a.get_cuda_kernel_launch_stats(visualize=False)[0],
-        lambda a: a.get_queue_length_summary(),
-    ],
-    ids=["idle time", "overlap", "launches", "queue lengths"],
-)
-def test_its_other_calls_answer(analysis: Any, call: Any):
-    found: pd.DataFrame = call(analysis)
-    assert len(found) > 0
+@pytest.mark.parametrize("call", CALLS)
+def test_its_other_calls_answer(analysis: Any, call: str):
+    assert len(CALLS[call](analysis)) > 0
 
 
 @pytest.mark.filterwarnings("ignore")
