@@ -158,5 +158,12 @@ EQUIVALENT = {
     "zo2rt/journal/durable.py: if len(small) + len(piece) > _AT_ONCE:  # len(small) + len(piece) > "
     "_AT_ONCE -> len(small) + len(piece) >= _AT_ONCE": _GATHERED,
     "zo2sim/simulate/steady.py: PERIODS = 4  # 4 -> 5": "it only says where to begin looking",
+    "zo2rt/noise/sparsity.py: _CHUNK = 2**20  # 20 -> 21": "the same weights are counted, in fewer "
+    "pieces",
+    "zo2rt/steps/step.py: cursor: int = 0  # 0 -> 1": "only a step that trains is recorded, and "
+    "it says its cursor",
+    "zo2rt/model/codec.py: at_once = max(1, _ELEMENTS_AT_ONCE // source.shape[1])  # 1 -> 2": (
+        "rows of which one alone fills the room are taken two at a time, to the same bytes"
+    ),
 }
 """Mutants that change no result, and why not."""

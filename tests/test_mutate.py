@@ -48,6 +48,8 @@ def test_one_thing_is_changed(source: str, found: list[str]):
         "x = f'{a + 1}'",
         "x = min(a, b)",
         "x = f(*a, b)",
+        "x = f(a, a)",
+        "x = zip(*a, strict=True)",
     ],
 )
 def test_what_says_nothing_about_results_is_left_alone(source: str):

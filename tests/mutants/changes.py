@@ -52,7 +52,7 @@ def _other(node: ast.AST) -> ast.AST | None:
             return ast.Constant(value + 1)
         case ast.Call(ast.Name("min" | "max")):  # in any order they are the same
             return None
-        case ast.Call(func, [first, second, *rest], keywords) if not _starred(first, second):
+        case ast.Call(func, [first, second, *rest], keywords) if _differ(first, second):
             return ast.Call(func, [second, first, *rest], keywords)
         case ast.Raise() | ast.AugAssign() | ast.Expr(ast.Call()) | ast.Expr(ast.YieldFrom()):
             return ast.Pass()
@@ -67,12 +67,17 @@ def _is_text(node: ast.AST) -> bool:
     )
 
 
-def _starred(*nodes: ast.AST) -> bool:
-    return any(isinstance(node, ast.Starred) for node in nodes)
+def _differ(first: ast.AST, second: ast.AST) -> bool:
+    """Whether they are two arguments, and not the same one twice."""
+    starred = any(isinstance(node, ast.Starred) for node in (first, second))
+    return not starred and ast.dump(first) != ast.dump(second)
 
 
 def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
-    """Every node that makes a result, with where it hangs: no message, annotation, decorator."""
+    """Every node that makes a result, with where it hangs: no message, annotation, decorator, and
+    no assertion, as ``strict`` is one: what is zipped is equally long."""
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return
     for field, value in ast.iter_fields(node):
         if field in _ASIDE or isinstance(node, (ast.JoinedStr, ast.Assert)):
             continue

@@ -17,7 +17,7 @@ from zo2rt.checkpoint.hollow import hollow_out
 from zo2rt.checkpoint.keys import Keys
 from zo2rt.checkpoint.quantised import QUANTISED
 
-_SINCE = (5, 24)
+SINCE = (5, 24)
 """The first version whose tables of names and files were compared with ``from_pretrained``."""
 _KEPT_BYTES = 32 << 20
 """So much may be read before the heap is trimmed: tensors that come and go between others leave
@@ -40,8 +40,8 @@ class Checkpoint:
 
     def __init__(self, kind: Any, folder: Path, dtype: torch.dtype) -> None:
         here = transformers.__version__
-        if tuple(map(int, here.split(".")[:2])) < _SINCE:
-            since = ".".join(map(str, _SINCE))
+        if tuple(map(int, here.split(".")[:2])) < SINCE:
+            since = ".".join(map(str, SINCE))
             raise NotByShard(f"that takes transformers {since}; here is {here}")
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_LOCAL)
         if type(config).extra_files:

@@ -217,7 +217,7 @@ def _complaint(account: MemoryAccount, short: Demand) -> str:
 
 def show_bytes(num_bytes: float) -> str:
     """Three significant digits, in the unit that suits."""
-    for unit, size, digits in (("GiB", 1 << 30, 2), ("MiB", 1 << 20, 1), ("KiB", 1 << 10, 1)):
+    for unit, size, digits in (("GiB", GIB, 2), ("MiB", MIB, 1), ("KiB", 1 << 10, 1)):
         if num_bytes >= size:
             return f"{num_bytes / size:.{digits}f} {unit}"
     return f"{num_bytes:.0f} B"

@@ -196,7 +196,7 @@ class Layout:
             return Buffer(BufferSpace.STAGE_OUT, self.slot(block))
         return self.home(block, device)
 
-    def read_by_forward(self, unit: int, device: int = 0) -> tuple[Buffer, ...]:
+    def read_by_forward(self, unit: int, device: int) -> tuple[Buffer, ...]:
         """The unit's weights, and the head's where the unit shares them or has adapters there."""
         shares = self.shares_head(unit) or (unit >= 0 and self.frozen)
         head = (Buffer(BufferSpace.RESIDENT, HEAD, device),) if shares else ()

@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from experiments import replay, run
+from tests.by_shard import BY_SHARD
 from tests.commands import Outcome, call
 from tests.experiments.training.test_loaded_model import SIZES, saved
 from zo2rt.checkpoint import Checkpoint
 
+pytestmark = BY_SHARD
 STEPS = ("--steps", "2", "--batch", "2", "--sequence", "16", "--schedule", "constant")
 
 

@@ -17,13 +17,14 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from tests.by_shard import BY_SHARD
 from tests.families import FAMILIES, build
 from tests.zo2rt.tracing.configs import CONFIGS, real
 from zo2rt.checkpoint import Checkpoint, NotByShard
 from zo2rt.checkpoint import checkpoint as loader
 
 logging.disable_progress_bar()
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+pytestmark = [BY_SHARD, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
 
 def saved(model: Any, folder: Path, *, shard: str = "20KB") -> tuple[type[PreTrainedModel], Path]:

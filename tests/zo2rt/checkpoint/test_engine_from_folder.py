@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
+from tests.by_shard import BY_SHARD
 from tests.families import batch, build
 from tests.zo2rt.engine.adapted_models import RANK
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of, recipe
@@ -32,7 +33,9 @@ from zo2rt.model.codec import TORCH_DTYPES
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 
-pytestmark = [  # PEFT 0.21 with transformers 5.24
+pytestmark = [
+    BY_SHARD,
+    # PEFT 0.21 with transformers 5.24
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),
 ]

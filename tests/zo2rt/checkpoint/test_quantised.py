@@ -13,10 +13,12 @@ from torch import Tensor
 from transformers import CompressedTensorsConfig, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
+from tests.by_shard import BY_SHARD
 from tests.zo2rt.model.test_published_integers import words
 from zo2rt.checkpoint import Checkpoint, NotByShard
 from zo2rt.model.integers.published import Quantised
 
+pytestmark = BY_SHARD
 logging.disable_progress_bar()
 
 GROUP = 32

@@ -7,10 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers.utils import logging
 
+from tests.by_shard import BY_SHARD
 from tests.families import build
 from tests.zo2rt.engine.test_trainer import arguments, same, trainer, weights
 from zo2rt.checkpoint import Checkpoint
 
+pytestmark = BY_SHARD
 logging.disable_progress_bar()
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from functools import cache
 from pathlib import Path
 
@@ -116,6 +117,16 @@ def test_disk_appends_and_refuses_a_file_of_another_size(tmp_path: Path):
     assert path.read_bytes() == b"abcde"
     with pytest.raises(ValueError, match=r"must have the 3 bytes .* it has 5: a write failed"):
         durable.append(Disk(), path, b"f", at=3)
+
+
+def test_a_file_is_whose_umask_it_was(tmp_path: Path):
+    """Nobody else may write it who may not write the user's other files, and nobody runs it."""
+    before = os.umask(0o022)
+    try:
+        durable.write_new(Disk(), tmp_path / "f", b"abc")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o644
 
 
 def test_disk_settles_publishes_and_removes(tmp_path: Path):

@@ -79,6 +79,16 @@ def test_shards_are_plain_safetensors(tmp_path: Path):
     assert_holds(Disk(), made, tensors())
 
 
+def test_tensors_of_a_shard_are_aligned_however_long_its_header_is(tmp_path: Path):
+    """So that who maps the file has them where a processor wants them."""
+    for length in range(1, 9):
+        named = {"n" * length: torch.ones(3)}
+        made = snapshot.write(Disk(), tmp_path / str(length), position(0), named.items())
+        data = (made.folder / made.shards[0].name).read_bytes()
+        assert int.from_bytes(data[:8], "little") % 8 == 0
+        assert len(data) == 8 + int.from_bytes(data[:8], "little") + 12
+
+
 def test_the_newest_is_chosen_by_number_and_temporary_names_are_ignored():
     fs = LossyDisk()
     assert latest(fs, FOLDER).snapshot is None

@@ -84,6 +84,20 @@ def test_weights_that_go_are_not_kept():
     assert memory() is None
 
 
+def test_mezo_s_noise_reaches_both_rooms_and_leaves_theta():
+    own, theta = MezoDraws([parameter(3)], torch.device("cpu")), weights(0)
+    own.begin([5])
+    z = torch.normal(0.0, 1.0, size=(COUNT,), generator=torch.Generator().manual_seed(5))
+    both = Both(*torch.zeros(2, COUNT))
+    own.perturb_both(both, theta, parameter(3), key=5, eps=0.5)
+    assert torch.equal(both.plus, weights(0) + 0.5 * z)
+    assert torch.equal(both.minus, weights(0) - 0.5 * z)
+    alone = torch.zeros(COUNT)
+    own.perturb(alone, theta, parameter(3), key=5, scaled_eps=0.5)
+    assert torch.equal(alone, both.plus)
+    assert torch.equal(theta, weights(0))
+
+
 def test_a_seed_of_the_step_before_is_still_known_after_it_came_again():
     """Two samples of torch's noise have the seeds of a step and the next one."""
     own = MezoDraws([parameter(3)], torch.device("cpu"))

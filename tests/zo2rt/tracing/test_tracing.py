@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.by_shard import BY_SHARD
 from tests.zo2rt.tracing.configs import CONFIGS, Config, real
 from tests.zo2sim.models.test_config import TINY
 from zo2rt.model.units import find_units
@@ -75,6 +76,7 @@ def test_units_are_the_runtime_s_to_the_byte(case: str):
         assert [p.name for p in mine.borrowed] == [p.name for p in theirs.borrowed]
 
 
+@BY_SHARD  # readers count what the classes of such a version run
 @pytest.mark.parametrize("case", TINY)
 def test_a_family_s_reader_says_what_is_traced(case: str):
     mine, theirs = from_config(TINY[case], name=case), read(case)

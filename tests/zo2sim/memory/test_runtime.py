@@ -209,6 +209,19 @@ def test_a_mixture_takes_room_for_every_expert_of_a_token(shape: tuple[int, int,
         assert elements <= found <= 1.12 * elements, (chosen, found)
 
 
+@pytest.mark.parametrize(("ffn", "experts"), [(128, 2), (8, 4)], ids=["wide", "narrow"])
+def test_a_token_s_rows_in_a_mixture_by_hand(ffn: int, experts: int):
+    """Two experts a token: a wide one's rows take most inside, a narrow one's as they come out."""
+    config = {
+        **{"model_type": "mixtral", "vocab_size": 64, "num_hidden_layers": 1, "hidden_size": 64},
+        **{"intermediate_size": ffn, "num_attention_heads": 4, "num_key_value_heads": 1},
+        **{"num_local_experts": experts, "num_experts_per_tok": 2},
+    }
+    (block,) = from_config(config, name="moe").blocks
+    rows = max(2 * (4 * ffn + 64 + 20), 2 * (6 * 64 + 20) + 64)
+    assert block_workspace_elements(block, 64) == 3 * 64 + experts + rows
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_opt_175b_fits_18_gb(tied: bool):
     found = account(preset("opt-175b", tied=tied), Plan(), Recipe())

@@ -8,7 +8,7 @@ from tests import GOLDEN
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape, build, flush
-from zo2sim.schedule.ops import HEAD, TAIL, BufferSpace, Kind, Program, Schedule
+from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace, Kind, Program, Schedule
 from zo2sim.schedule.text import brief, dump, parse
 
 CASES = {
@@ -270,3 +270,15 @@ def test_frozen_blocks_in_an_integer_format_have_the_schedule_of_lora():
         2: 1,
         TAIL: 0,
     }
+
+
+def test_in_place_only_a_matrix_that_the_tail_reads_again_needs_scratch():
+    """Its values for W+ are gone when the head is done; without a sign there are none."""
+
+    def scratch(unit: int, lanes: str = "+-", *, tied: bool = True) -> tuple[Buffer, ...]:
+        shape, recipe = Shape(num_blocks=2, tied=tied), Recipe(perturbation="in_place")
+        return Layout(shape=shape, plan=Plan(), recipe=recipe).scratch(unit, lanes, 3)
+
+    assert scratch(HEAD) == (Buffer(BufferSpace.SCRATCH, 0, 3),)
+    assert [scratch(unit) for unit in (0, 1, TAIL)] == [()] * 3
+    assert scratch(HEAD, "0") == scratch(HEAD, tied=False) == ()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,9 @@ from tests.machines import costs, rates
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Kind, Op, Program, Schedule, Stream
+from zo2sim.simulate import events
 from zo2sim.simulate.events import simulate
+from zo2sim.simulate.steady import cycles
 from zo2sim.simulate.trace import Trace
 from zo2sim.simulate.work import Rates, Resource, Work
 
@@ -205,14 +208,37 @@ def hand(kind: Kind, stream: Stream, *after: str, unit: int = 0) -> Op:
     return Op(kind=kind, stream=stream, unit=unit, after=after)
 
 
+@pytest.mark.parametrize(("devices", "periods"), [(1, 48), (2, 24)])
+def test_what_never_repeats_is_averaged_over(
+    devices: int, periods: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Half of 96 periods, of which a simulation of several devices has less time for."""
+    monkeypatch.setattr(events, "cycles", lambda ends: np.zeros(1))
+    found = simulate(program(Plan(devices=devices)), costs(h2d=1, forward=2), rates())
+    assert found.averaged_periods == periods
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5])
+def test_a_program_repeats_after_one_to_four_periods(length: int):
+    """Its operations then end by as much later as so many periods before."""
+    shifts = [1.0 + number % length for number in range(16)]
+    ends = np.cumsum(shifts)[:, None, None] + np.array([0.0, 0.25])[None, :, None]
+    ends[::-1][::length, 1] += 0.125  # of some operations
+    assert cycles(ends).tolist() == [length if length <= 4 else 0]
+
+
 def test_who_computes_sees_a_copy_end_when_it_is_woken_and_others_at_once():
     pairs = [
         (hand(Kind.H2D, Stream.H2D), Work(fixed_s=2, amounts={}, wake_s=3)),
         (hand(Kind.FORWARD, Stream.COMPUTE, "H0"), Work(fixed_s=1, amounts={})),
         (hand(Kind.D2H, Stream.D2H, "H0"), Work(fixed_s=4, amounts={})),
-        (hand(Kind.H2D, Stream.H2D, unit=1), Work(fixed_s=1, amounts={})),
+        (hand(Kind.H2D, Stream.H2D, unit=1), Work(fixed_s=1, amounts={}, wake_s=0.5)),
+        (hand(Kind.FORWARD, Stream.COMPUTE, "H1", unit=1), Work(fixed_s=1, amounts={})),
     ]
-    assert run(pairs, rates()) == [("H0", 0, 2), ("F0", 5, 6), ("D0", 2, 6), ("H1", 2, 3)]
+    found = [("H0", 0, 2), ("F0", 5, 6), ("D0", 2, 6), ("H1", 2, 3), ("F1", 6, 7)]
+    assert run(pairs, rates()) == found
+    pairs[0] = (pairs[0][0], Work(fixed_s=2, amounts={}, wake_s=0.5))
+    assert run(pairs, rates())[1] == ("F0", 2.5, 3.5), "any time counts"
 
 
 def test_a_stream_goes_on_after_its_gap_and_others_at_once():
