@@ -5,6 +5,7 @@ before it lands (CI is set), every run draws the same examples; elsewhere each d
 """
 
 import atexit
+import gc
 import os
 import shutil
 from tempfile import mkdtemp
@@ -17,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # the same of PyTorch, in w
 # What a run keeps for the next one is kept for one session of tests.
 os.environ["XDG_CACHE_HOME"] = mkdtemp(prefix="zo2sim-tests-")
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.thorough import examples
@@ -26,6 +28,15 @@ _RELAXED = {
     "max_examples": examples(100),
     "suppress_health_check": [HealthCheck.too_slow],
 }
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: to look for garbage among it takes a second, and a run
+    that measures itself looks before it begins."""
+    gc.freeze()
+    gc.unfreeze = lambda: None
+
 
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 settings.register_profile("explore", **_RELAXED)
