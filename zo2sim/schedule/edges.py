@@ -20,11 +20,11 @@ def with_edges(ops: Sequence[Op], *, cyclic: bool) -> tuple[Op, ...]:
 
     With ``cyclic`` the operations repeat, and edges to the previous period carry ``^``.
     """
-    walk = _Walk(len(ops))
+    walk = _Walk([op.name for op in ops])
     edges: list[tuple[str, ...]] = []
     for _ in range(_PERIODS if cyclic else 1):
-        index = {op.name: walk.count + i for i, op in enumerate(ops)}
-        edges = [walk.step(op, index, ops) for op in ops]
+        index = {name: walk.count + i for i, name in enumerate(walk.names)}
+        edges = [walk.step(op, index) for op in ops]
     return tuple(replace(op, after=after) for op, after in zip(ops, edges, strict=True))
 
 
@@ -32,7 +32,8 @@ def with_edges(ops: Sequence[Op], *, cyclic: bool) -> tuple[Op, ...]:
 class _Walk:
     """Accesses and clocks so far; a clock is, per track, how many operations surely ended."""
 
-    period: int
+    names: Sequence[str]
+    """Of the operations of a period."""
     count: int = 0
     clocks: list[dict[Track, int]] = field(default_factory=lambda: [])
     places: list[tuple[Track, int]] = field(default_factory=lambda: [])
@@ -40,7 +41,7 @@ class _Walk:
     writer: dict[Buffer, int] = field(default_factory=lambda: {})
     readers: defaultdict[Buffer, list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def step(self, op: Op, index: dict[str, int], ops: Sequence[Op]) -> tuple[str, ...]:
+    def step(self, op: Op, index: dict[str, int]) -> tuple[str, ...]:
         """Add ``op``; return the edges that it needs, latest first."""
         previous = self.last_on.get(op.track)
         clock = dict(self.clocks[previous]) if previous is not None else {}
@@ -49,7 +50,7 @@ class _Walk:
         for target in sorted(wanted, reverse=True):
             track, place = self.places[target]
             if clock.get(track, 0) < place:
-                edges.append(self._edge(ops[target % self.period], target))
+                edges.append(self._edge(target))
                 _join(clock, self.clocks[target])
         self._record(op, clock)
         return tuple(edges)
@@ -63,15 +64,16 @@ class _Walk:
 
     def _asked(self, op: Op, index: dict[str, int]) -> Iterator[int]:
         for edge in op.after:
-            shift = self.period if edge.endswith("^") else 0
+            shift = len(self.names) if edge.endswith("^") else 0
             target = index[edge.removesuffix("^")] - shift
             if target >= 0:
                 yield target
 
-    def _edge(self, target: Op, number: int) -> str:
-        periods_back = self.count // self.period - number // self.period
-        assert periods_back <= 1, f"{target.name} is waited on from {periods_back} periods later"
-        return target.name + "^" * periods_back
+    def _edge(self, target: int) -> str:
+        periods, place = divmod(target, len(self.names))
+        periods_back, name = self.count // len(self.names) - periods, self.names[place]
+        assert periods_back <= 1, f"{name} is waited on from {periods_back} periods later"
+        return name + "^" * periods_back
 
     def _record(self, op: Op, clock: dict[Track, int]) -> None:
         track = op.track

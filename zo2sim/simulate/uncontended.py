@@ -45,6 +45,13 @@ class Walk:
             first.setdefault(self.like(op), op)
         return tuple(first.values())
 
+    @cached_property
+    def _numbers(self) -> dict[int, int]:
+        """Cost class of every operation, by the object, which the program keeps."""
+        rows = {self.like(op): number for number, op in enumerate(self.classes)}
+        ops = (*self.program.prologue.ops, *self.program.period.ops)
+        return {id(op): rows[self.like(op)] for op in ops}
+
     @property
     def steps_per_period(self) -> int:
         return self.program.period.steps
@@ -57,18 +64,17 @@ class Walk:
     @cached_property
     def _rows(self) -> tuple[list[Row], ...]:
         """Rows of the prologue, and of odd and even periods after it."""
-        numbers = {self.like(op): number for number, op in enumerate(self.classes)}
+        numbers = self._numbers
         items = unroll(self.program, periods=3)
         ring = 2 * self._size
         rows: list[Row] = []
         for item in items:
             before = [items[dep].op for dep in item.deps]
             late = [
-                numbers[self.like(op)] if sees_late(item.op.track, op.track) else None
-                for op in before
+                numbers[id(op)] if sees_late(item.op.track, op.track) else None for op in before
             ]
             kept = tuple(dep % ring for dep in item.deps)
-            rows.append((numbers[self.like(item.op)], kept, tuple(late)))
+            rows.append((numbers[id(item.op)], kept, tuple(late)))
         return tuple(rows[p * self._size : (p + 1) * self._size] for p in range(3))
 
     def step_s(self, durations: Floats, late: Floats) -> Floats:
