@@ -1,12 +1,13 @@
 """What a safetensors file begins with (https://huggingface.co/docs/safetensors: Format)."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
+from torch import Tensor
 
 DTYPES = {
     "I64": torch.int64,
@@ -60,3 +61,10 @@ def header(
     text = json.dumps(places, separators=(",", ":") if compact else None).encode()
     text += b" " * (-len(text) % LENGTH)
     return len(text).to_bytes(LENGTH, "little") + text
+
+
+def decoded(data: memoryview, dtype: str, shape: Sequence[int]) -> Tensor:
+    """A tensor of its own, from its bytes in a file, and what the header says of it."""
+    if not data:  # which frombuffer refuses
+        return torch.empty(tuple(shape), dtype=DTYPES[dtype])
+    return torch.frombuffer(bytearray(data), dtype=DTYPES[dtype]).reshape(tuple(shape))

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 from zo2rt.journal import durable
 from zo2rt.journal.chain import DamageError
 from zo2rt.journal.durable import FileSystem
-from zo2rt.tensor_file import LENGTH, Entry, header
+from zo2rt.tensor_file import LENGTH, Entry, decoded, header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +76,16 @@ def write(fs: FileSystem, path: Path, drawn: Sequence[Drawn]) -> Shard:
 
 
 def read(fs: FileSystem, folder: Path, shard: Shard) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors, in order of names; raises `DamageError` before the first of them."""
-    path = folder / shard.name
+    """Names and tensors, in order of names; raises `DamageError` before the first of them.
+
+    Each is copied when it is asked for: beside the file's bytes no more than one is in memory.
+    """
     data = checked(fs, folder, shard)
-    try:
-        tensors = safetensors_torch.load(data)
-    except SafetensorError as error:  # the bytes are those written: another format version
-        raise ValueError(f"{path}: {error}") from error
-    yield from sorted(tensors.items())
+    opening = _opening(data)
+    places: dict[str, Any] = json.loads(opening[LENGTH:])
+    for name, place in sorted(places.items()):
+        first, end = (len(opening) + offset for offset in place["data_offsets"])
+        yield name, decoded(memoryview(data)[first:end], place["dtype"], place["shape"])
 
 
 def checked(fs: FileSystem, folder: Path, shard: Shard) -> bytes:
@@ -99,9 +99,14 @@ def checked(fs: FileSystem, folder: Path, shard: Shard) -> bytes:
     return data
 
 
+def _opening(data: bytes) -> bytes:
+    """The header, with its length."""
+    return data[: LENGTH + int.from_bytes(data[:LENGTH], "little")]
+
+
 def _check(shard: Shard, data: bytes, path: Path) -> None:
-    start = LENGTH + int.from_bytes(data[:LENGTH], "little")
-    opening = data[:start]
+    opening = _opening(data)
+    start = len(opening)
     try:
         places: dict[str, Any] = json.loads(opening[LENGTH:])
         found = {

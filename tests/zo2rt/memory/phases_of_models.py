@@ -6,13 +6,15 @@
 Each is a process of its own, whose private and shared memory is looked at every 2 ms; pages of
 files are none of it. What libraries take once is left out on both sides: a tiny model of the same
 kind has run before. Prints MiB, and fails where a phase takes more than the account and 3 %. A
-resumed run, which has a file of its snapshot in memory twice, is shown and not judged.
+Mixtral that is resumed is shown and not judged: its experts are loaded whole, beside a file of the
+snapshot, which the account of a model on NVMe has no room for.
 """
 
 import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.zo2rt.memory import run_phases
@@ -22,8 +24,10 @@ from zo2sim.memory.account import MIB
 TIERS = ("ram", "nvme")
 MOST = 1.03
 """Of the account."""
-_PHASES = ("loading", "training", "evaluation", "snapshot", "save", "close")
-_COLUMNS = ("weights", "account", *_PHASES, "resume")
+_ON_DISK = Path("runs")
+"""What a system keeps its temporary files in may be memory."""
+_PHASES = ("loading", "training", "evaluation", "snapshot", "save", "close", "resume")
+_COLUMNS = ("weights", "account", *_PHASES)
 
 
 def measured(kind: str, tier: str, folder: str) -> dict[str, int]:
@@ -33,22 +37,24 @@ def measured(kind: str, tier: str, folder: str) -> dict[str, int]:
     return json.loads(said)
 
 
-def above(found: Mapping[str, int]) -> list[str]:
+def above(kind: str, found: Mapping[str, int]) -> list[str]:
     """The phases that take more than they may."""
-    return [phase for phase in _PHASES if found[phase] > MOST * found["account"]]
+    judged = _PHASES[:-1] if kind == "mixtral" else _PHASES
+    return [phase for phase in judged if found[phase] > MOST * found["account"]]
 
 
 def main(kinds: Sequence[str]) -> int:
     _say("", *_COLUMNS, "most/account")
+    _ON_DISK.mkdir(exist_ok=True)
     wrong = 0
     for kind in kinds or KINDS:
         for tier in TIERS:
-            with TemporaryDirectory(dir=".") as folder:
+            with TemporaryDirectory(dir=_ON_DISK) as folder:
                 found = measured(kind, tier, folder)
             most = max(found[phase] for phase in _PHASES) / found["account"]
             sizes = (f"{found[column] / MIB:.0f}" for column in _COLUMNS)
-            _say(f"{kind} {tier}", *sizes, f"{most:.2f}", *above(found))
-            wrong += len(above(found))
+            _say(f"{kind} {tier}", *sizes, f"{most:.2f}", *above(kind, found))
+            wrong += len(above(kind, found))
     return int(wrong > 0)
 
 
