@@ -41,12 +41,16 @@ TINY = Size(hidden=32, wide=48, blocks=3, vocab=64)
 
 
 def _opt(size: Size) -> PreTrainedModel:
-    sizes = _sizes(size) | {"ffn_dim": size.wide, "word_embed_proj_dim": size.hidden}
+    sizes: dict[str, Any] = _sizes(size) | {
+        "ffn_dim": size.wide,
+        "word_embed_proj_dim": size.hidden,
+    }
     return OPTForCausalLM(OPTConfig(**sizes))
 
 
 def _gpt2(size: Size) -> PreTrainedModel:
-    sizes = {"n_embd": size.hidden, "n_inner": size.wide, "n_layer": size.blocks, "n_head": HEADS}
+    sizes: dict[str, Any] = {"n_embd": size.hidden, "n_inner": size.wide, "n_layer": size.blocks}
+    sizes["n_head"] = HEADS
     return GPT2LMHeadModel(GPT2Config(vocab_size=size.vocab, n_positions=64, **sizes))
 
 

@@ -64,7 +64,7 @@ class Elsewhere(Tensor):
     """Memory that says that it is a device's."""
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # pyright: ignore[reportIncompatibleVariableOverride]
         return torch.device("cuda", 0)
 
 
