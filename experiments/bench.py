@@ -12,14 +12,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Any, Literal, Self
 
 from experiments.cli import FAILED, Answer, finish, run
 from experiments.flags import refuse
 from experiments.speed import simulator as simulator_speed
-
-if TYPE_CHECKING:
-    from experiments.speed.runtime import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +89,8 @@ def _ranks(config: Config, ranks: int) -> int:
     return _measured(figures, config)
 
 
-def _measured(measure: Callable[[], "Sequence[Figure]"], config: Config) -> int:
+def _measured(measure: Callable[[], Sequence[Any]], config: Config) -> int:
+    """``measure`` gives figures, of a module that imports torch."""
     try:
         figures = measure()
     except RuntimeError as error:

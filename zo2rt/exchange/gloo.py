@@ -9,6 +9,10 @@ them.
 So whoever sees an error says so in the store, where all that wait look twice a second. Everybody
 then signs; who has not signed in time is gone.
 
+[Note: leaving] A rank that has what it was waiting for, and closes its sockets, may break a call
+that another one is still in, although all bytes have come. So who leaves without an error waits a
+while for the others to leave, too.
+
 [Note: no way back] Gloo waits for what it has begun before it lets a group go, and a rank that
 hangs may let it wait for as long as it likes. So a group with an exchange that failed is never let
 go: it ends with the process.
@@ -83,8 +87,22 @@ class Gloo(Exchange):
         whole = (frame[4:] + rest for frame, rest in zip(frames, rests, strict=True))
         return tuple(one[:length] for one, length in zip(whole, lengths, strict=True))
 
+    def __exit__(self, *error: object) -> None:
+        if self._group is not None and error[0] is None:
+            self._leave()
+        self.close()
+
     def close(self) -> None:
         self._group = None
+
+    def _leave(self) -> None:
+        """See [Note: leaving]."""
+        end_s = perf_counter() + _SIGN_S
+        everybody = [f"left {rank}" for rank in range(self.size)]
+        with suppress(RuntimeError):  # a store that is gone was kept by one who has left
+            self._store.set(everybody[self.rank], "")
+            while perf_counter() < end_s and not self._store.check(everybody):
+                sleep(0.01)
 
     def _gathered(self, piece: bytes, limit_s: float) -> list[bytes]:
         if self._group is None:

@@ -195,6 +195,12 @@ def _hang(task: Task) -> None:
         time.sleep(0.05)
 
 
+def dawdle(exchange: Exchange, seconds: float) -> None:
+    """Rank 0 is later than the others after their last exchange."""
+    exchange.gather(b"", limit_s=60.0)
+    time.sleep(0.0 if exchange.rank else seconds)
+
+
 def exchange_times(exchange: Exchange, count: int) -> list[float]:
     """Seconds of gathers of 32 bytes, all ranks ready."""
     found: list[float] = []

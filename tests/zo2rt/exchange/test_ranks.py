@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.zo2rt.exchange.rank_jobs import (
     Task,
     alone,
     cores,
+    dawdle,
     differ,
     digests,
     nan_on_rank,
@@ -174,6 +176,15 @@ def test_other_settings_are_refused_before_a_step(ranks: Company, tmp_path: Path
     for error in ranks.answers(differ, Task(Plan(), HOW, tmp_path), "rule", size=2):
         with pytest.raises(ValueError, match="rank 1 beside rank 0: the run must be"):
             raise error
+
+
+def test_who_is_done_leaves_with_the_others(ranks: Company):
+    """A connection that is closed early may break a call that another rank is still in."""
+    start_s = perf_counter()
+    ranks.start(dawdle, 0.5, size=2)
+    assert ranks.answer(1) is None
+    assert perf_counter() - start_s > 0.5
+    assert ranks.answer(0) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cores are dealt on Linux")
