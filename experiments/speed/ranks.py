@@ -30,7 +30,7 @@ _MESSAGE_BYTES = 64
 _ANSWER_S = 300.0
 
 Ask = Callable[[str], list[float]]
-"""What every rank answers to one of `_Rank`'s methods; ``alone`` is rank 0's only."""
+"""What every rank answers to the name of a measure; ``alone`` is rank 0's only."""
 
 
 def figures(
