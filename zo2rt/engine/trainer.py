@@ -247,6 +247,8 @@ class ZerothOrderTrainer(Trainer):
     ) -> None:
         """As ever; the model's weights where they live, and what is encoded, one by one."""
         engine = self._engine
+        if self._exchange.rank > 0:
+            return  # its files would be rank 0's
         if engine is None or state_dict is not None:
             super()._save(output_dir, state_dict)
         elif is_plain(self._whole):
