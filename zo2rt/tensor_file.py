@@ -1,8 +1,12 @@
-"""What a safetensors file begins with (https://huggingface.co/docs/safetensors: Format)."""
+"""Tensors as bytes, and what a safetensors file says of them before they come.
+
+https://huggingface.co/docs/safetensors: Format.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from math import prod
 from typing import Any
 
@@ -61,6 +65,21 @@ def header(
     text = json.dumps(places, separators=(",", ":") if compact else None).encode()
     text += b" " * (-len(text) % LENGTH)
     return len(text).to_bytes(LENGTH, "little") + text
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """What a file holds of it; not copied where it lies in host memory in one piece."""
+    flat = tensor.detach().contiguous().cpu().flatten()
+    return flat.view(torch.uint8).numpy().data
+
+
+def weights_sha256(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Over the name and the bytes of each, in the order in which they come."""
+    total = sha256()
+    for name, tensor in weights:
+        total.update(name.encode())
+        total.update(bytes_of(tensor))
+    return total.hexdigest()
 
 
 def decoded(data: memoryview, dtype: str, shape: Sequence[int]) -> Tensor:

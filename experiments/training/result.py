@@ -1,13 +1,9 @@
 """One fine-tuning, from the engine's construction, step by step, to what it leaves behind."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from experiments.folder.write import JOURNAL
 from experiments.training.batches import Batches, Weighted
@@ -21,6 +17,7 @@ from zo2rt.engine.engine import Engine, MezoSgd, Objective, Room
 from zo2rt.exchange import ALONE, Exchange
 from zo2rt.model.loss import LossFn, model_loss
 from zo2rt.steps.outcome import Outcome, finite
+from zo2rt.tensor_file import weights_sha256
 from zo2sim.plan.choices import Plan
 from zo2sim.simulate.trace import Trace
 from zo2sim.writing import writing
@@ -103,12 +100,12 @@ class TrainingRun:
                 if self.exchange.rank == 0:
                     with writing(target):
                         loaded.tokenizer.save_pretrained(target)
-            weights_sha256 = digest(engine.contents.named())
+            digest = weights_sha256(engine.contents.named())
             engine.close(give_back=False)
         return Trained(
             history=kept,
             num_steps=engine.num_steps,
-            weights_sha256=weights_sha256,
+            weights_sha256=digest,
             device_bytes=engine.device_bytes,
             swallowed=engine.swallowed,
             divergence=engine.divergence,
@@ -181,16 +178,6 @@ def _mean(engine: Engine, batches: Iterator[Weighted], loss_fn: LossFn) -> float
         total += examples * engine.evaluate(batch, loss_fn)
         count += examples
     return total / count if count else None
-
-
-def digest(weights: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 over every parameter's name and bytes."""
-    total = hashlib.sha256()
-    for name, tensor in weights:
-        data = tensor.detach().contiguous().cpu().flatten()
-        total.update(name.encode())
-        total.update(data.view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def differences(run: Trained, other: Trained) -> tuple[str, ...]:

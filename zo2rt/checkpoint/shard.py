@@ -5,12 +5,11 @@ from io import FileIO
 from itertools import accumulate
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from zo2rt.backends.buffers import give_back_freed
 from zo2rt.checkpoint.later import Later, Root
-from zo2rt.tensor_file import DTYPES, Entry, header
+from zo2rt.tensor_file import DTYPES, Entry, bytes_of, header
 
 _METADATA = {"format": "pt"}
 _ORDER = {dtype: place for place, dtype in enumerate(DTYPES.values())}
@@ -29,7 +28,7 @@ def write(path: Path, tensors: Mapping[str, Later]) -> None:
     with path.open("wb", buffering=0) as file:
         _put(file, 0, memoryview(opening))
         for name in sorted(tensors, key=_by_root(tensors)):
-            _put(file, place[name], _bytes(making.made(tensors[name])))
+            _put(file, place[name], bytes_of(making.made(tensors[name])))
     give_back_freed()
 
 
@@ -54,11 +53,6 @@ class _Making:
         if root not in self._kept:
             self._kept[root] = root()
         return self._kept[root]
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    flat = tensor.detach().contiguous().cpu().flatten()
-    return flat.view(torch.uint8).numpy().data
 
 
 def _put(file: FileIO, start: int, data: memoryview) -> None:

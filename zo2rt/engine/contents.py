@@ -38,7 +38,7 @@ class Contents:
         if is_plain(model):
             save(model, folder, self._stored, shard_bytes=shard_bytes)
             return
-        with self.without_encoded() if is_adapted(model) else self.whole():
+        with self.savable():
             model.save_pretrained(folder, max_shard_size=shard_bytes)
 
     def whole(self) -> AbstractContextManager[None]:
@@ -48,9 +48,10 @@ class Contents:
         """
         return self._residence.whole(decoded=self._has_room)
 
-    def without_encoded(self) -> AbstractContextManager[None]:
-        """The same, with those in an integer format empty: PEFT saves adapters without them."""
-        return self._residence.whole(decoded=False)
+    def savable(self) -> AbstractContextManager[None]:
+        """The same for ``save_pretrained``: with those in an integer format empty where PEFT saves
+        adapters without them."""
+        return self._residence.whole(decoded=False) if _is_adapted(self._model) else self.whole()
 
     def give_back(self) -> None:
         """Let the parameters have tensors of their own for good, decoded as `whole` does."""
@@ -72,11 +73,11 @@ class Contents:
         }
 
 
-def is_adapted(model: nn.Module) -> bool:
+def _is_adapted(model: nn.Module) -> bool:
     """Whether the model has adapters of PEFT: around it, or as transformers adds them."""
     return bool(getattr(model, "peft_config", None))
 
 
 def is_plain(model: nn.Module) -> bool:
     """Whether all of the model is in its folder, under names that transformers knows."""
-    return isinstance(model, PreTrainedModel) and not is_adapted(model)
+    return isinstance(model, PreTrainedModel) and not _is_adapted(model)

@@ -22,7 +22,7 @@ from transformers import Trainer, TrainingArguments
 from zo2rt.backends import Backend, CudaBackend, HostBackend, StreamFailed
 from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.agreement import Agreement
-from zo2rt.engine.contents import is_adapted, is_plain
+from zo2rt.engine.contents import is_plain
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.engine.followed import check, check_last_batch, followed
 from zo2rt.engine.predictions import Prediction, joined, parts, rows
@@ -256,8 +256,7 @@ class ZerothOrderTrainer(Trainer):
             folder = self.args.output_dir if output_dir is None else output_dir
             engine.contents.write(Path(folder or ""), _SHARD_BYTES)
         else:
-            held, adapted = engine.contents, is_adapted(self._whole)
-            with held.without_encoded() if adapted else held.whole():
+            with engine.contents.savable():
                 super()._save(output_dir)
 
     def _save_rng_state(self, output_dir: str) -> None:

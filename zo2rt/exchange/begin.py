@@ -15,7 +15,6 @@ from typing import Any
 from torch import Tensor
 
 from zo2rt.exchange.exchange import Exchange, FirstFailed, RankGone
-from zo2rt.exchange.ranks import weights_digest
 from zo2rt.journal import DamageError, Header, Position, Record, check_same, history
 from zo2rt.journal import header as headers
 from zo2rt.journal import record as records
@@ -24,6 +23,7 @@ from zo2rt.journal.durable import Disk
 from zo2rt.journal.model_files import NONE, ModelFiles
 from zo2rt.journal.recovery import SNAPSHOTS
 from zo2rt.journal.run import JournalledRun, RunFolder, after
+from zo2rt.tensor_file import weights_sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ def _someone(exchange: Exchange, *, here: bool) -> bool:
 
 
 def _confirm(exchange: Exchange, weights: Mapping[str, Tensor]) -> None:
-    own = weights_digest(weights).encode()
+    own = weights_sha256(weights.items()).encode()
     found = exchange.gather(own, limit_s=exchange.patience.once_s)
     others = [rank for rank, one in enumerate(found) if one != found[0]]
     if others:

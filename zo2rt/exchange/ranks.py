@@ -4,11 +4,10 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from statistics import median
 from time import perf_counter
 
-import torch
 from torch import Tensor
 
 from zo2rt.exchange.exchange import Exchange, RankGone, RanksDiffer
@@ -16,6 +15,7 @@ from zo2rt.exchange.message import DIGEST_BYTES, Message
 from zo2rt.journal import Record
 from zo2rt.journal import record as records
 from zo2rt.journal.chain import Position, canonical, digest
+from zo2rt.tensor_file import bytes_of
 from zo2sim.plan.shares import share
 
 STEP = "a step"
@@ -195,16 +195,7 @@ def _digest(batch: Mapping[str, Tensor]) -> bytes:
     """Of names, formats, shapes and bytes."""
     total = blake2b(digest_size=DIGEST_BYTES)
     for name in sorted(batch):
-        tensor = batch[name].detach().contiguous().cpu()
+        tensor = batch[name]
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.flatten().view(torch.uint8).numpy().data)
+        total.update(bytes_of(tensor))
     return total.digest()
-
-
-def weights_digest(trained: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the bytes of the weights, by name."""
-    total = sha256()
-    for name, tensor in trained.items():
-        total.update(name.encode())
-        total.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
-    return total.hexdigest()

@@ -19,7 +19,7 @@ from torch import Tensor
 from zo2rt.journal import durable
 from zo2rt.journal.chain import DamageError
 from zo2rt.journal.durable import FileSystem
-from zo2rt.tensor_file import LENGTH, Entry, decoded, header
+from zo2rt.tensor_file import LENGTH, Entry, bytes_of, decoded, header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,7 @@ class Drawn:
 
     @classmethod
     def of(cls, name: str, tensor: Tensor) -> Self:
-        flat = tensor.detach().contiguous().cpu().flatten()
-        data: memoryview = flat.view(torch.uint8).numpy().data
+        data = bytes_of(tensor)
         return cls(name, tensor.dtype, tuple(tensor.shape), data, _digest(data))
 
     @property

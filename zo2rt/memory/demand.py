@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from zo2rt.model.units import Unit, Units
 from zo2rt.weights.formats import Formats
-from zo2sim.memory.account import SHARD_BYTES, Item, MemoryAccount, MemoryPlace
-from zo2sim.memory.runtime import AT_A_SNAPSHOT
+from zo2sim.memory.account import Item, MemoryAccount, MemoryPlace
+from zo2sim.memory.runtime import read_back
 
 
 def demand(formats: Formats) -> MemoryAccount:
@@ -28,13 +28,7 @@ def demand(formats: Formats) -> MemoryAccount:
 def at_a_snapshot(units: Units) -> Item:
     """What a run takes whenever its weights are written: a file at a time is read back."""
     sizes = [p.elements * p.tensor.element_size() for p in units.parameters if p.trainable]
-    file = max(SHARD_BYTES, *sizes, 0)
-    return Item(
-        place=MemoryPlace.HOST,
-        name=AT_A_SNAPSHOT,
-        num_bytes=min(sum(sizes), file),
-        cause="a file at a time is read back",
-    )
+    return read_back(sum(sizes), max(sizes, default=0))
 
 
 def demands(formats: Formats) -> tuple[MemoryAccount, ...]:

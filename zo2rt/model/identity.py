@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from zo2rt.model.units import UnitParameter
+from zo2rt.tensor_file import bytes_of
 
 _NAMES_AND_VERSIONS = frozenset(
     {
@@ -51,9 +51,8 @@ class Forward:
 def _digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     total = hashlib.sha256()
     for name, tensor in tensors:
-        flat = tensor.detach().contiguous().cpu().flatten()
         total.update(f"{name} {tensor.dtype} {[*tensor.shape]}\n".encode())
-        total.update(flat.view(torch.uint8).numpy().data)
+        total.update(bytes_of(tensor))
     return total.hexdigest()
 
 

@@ -190,7 +190,7 @@ class Operations:
             unfinished = [lane for lane in now.traversal.unfinished if lane in lanes]
             self._advance(now, unit, op, weights.unperturbed(unit), unfinished)
             return
-        if any(buffer.space is BufferSpace.SCRATCH for buffer in op.reads):
+        if op.finds_weights:
             found = self._ahead(op).found(unit, op.lanes)
             self._advance(now, unit, op, found, self.ranks.own(lanes))
             return

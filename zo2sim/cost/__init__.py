@@ -63,7 +63,7 @@ def _of_device(op: Op, key: Key, plan: Plan) -> Key:
     if _slices(op):
         return key._replace(device=op.device, sliced=True)
     if op.kind is Kind.FORWARD:
-        return key._replace(finds=any(b.space is BufferSpace.SCRATCH for b in op.reads))
+        return key._replace(finds=op.finds_weights)
     if op.kind in (Kind.SEND, Kind.GATHER):
         return key._replace(device=op.device, sender=sender(op))
     if op.kind in (Kind.H2D, Kind.D2H) and plan.placement == "whole":

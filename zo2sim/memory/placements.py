@@ -28,6 +28,14 @@ class Rooms:
     host: Bytes
     nvme: Bytes
 
+    def at(self, place: MemoryPlace) -> Bytes:
+        """Of one place."""
+        return {
+            MemoryPlace.DEVICE: self.device,
+            MemoryPlace.HOST: self.host,
+            MemoryPlace.NVME: self.nvme,
+        }[place]
+
 
 def rooms(
     model: Model,

@@ -279,19 +279,27 @@ def _host_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
     return (
         *_streaming_items(model, plan, recipe),
         _host("journal buffer", JOURNAL_BUFFER_BYTES, "records before their fsync"),
-        _host(AT_A_SNAPSHOT, _shard_bytes(model, recipe), "a file at a time is read back"),
+        _at_a_snapshot(model, recipe),
         _host("process", load_constants().process_bytes, "Python, PyTorch and CUDA libraries"),
     )
 
 
-def _shard_bytes(model: Model, recipe: Recipe) -> int:
-    """Loading, saving and closing need less: they read and write the weights where they lie."""
+def read_back(written_bytes: int, largest_bytes: int) -> Item:
+    """What a run takes whenever its weights are written, of which one tensor has the most bytes.
+
+    Loading, saving and closing need less: they read and write the weights where they lie.
+    """
+    num_bytes = min(written_bytes, max(SHARD_BYTES, largest_bytes))
+    return _host(AT_A_SNAPSHOT, num_bytes, "a file at a time is read back")
+
+
+def _at_a_snapshot(model: Model, recipe: Recipe) -> Item:
+    written_bytes = _written_bytes(model, recipe)
     if recipe.storage_dtype.is_integer:
-        return min(_written_bytes(model, recipe), SHARD_BYTES)
-    size = recipe.storage_dtype.bytes
+        return read_back(written_bytes, 0)
     units = (model.head, *(model.blocks[b] for b in sorted(set(model.first_alike))), model.tail)
     largest = max(p.elements for unit in units for p in unit.parameters)
-    return min(model.elements * size, max(SHARD_BYTES, largest * size))
+    return read_back(written_bytes, largest * recipe.storage_dtype.bytes)
 
 
 def _written_bytes(model: Model, recipe: Recipe) -> int:

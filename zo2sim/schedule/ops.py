@@ -216,6 +216,11 @@ class Op:
         return Track(self.device, self.stream)
 
     @property
+    def finds_weights(self) -> bool:
+        """Whether W that its lanes run with was built in scratch before."""
+        return any(buffer.space is BufferSpace.SCRATCH for buffer in self.reads)
+
+    @property
     def name(self) -> str:
         """``F3``; on device 1 ``F3%1``; of group 2 ``F3/2``; with a trip ``F3.1``; in a later step
         of the period ``F3@2``; all of it ``F3%1/2.1@2``."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from zo2sim.machines.machine import Machine
 from zo2sim.memory.account import MemoryPlace, room
-from zo2sim.memory.placements import Bytes, rooms
+from zo2sim.memory.placements import Bytes, Rooms
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape
 from zo2sim.predict.case import Case
@@ -104,11 +104,7 @@ class Candidates:
 
     def needed(self, place: MemoryPlace) -> Bytes:
         """Bytes at one place."""
-        return {
-            MemoryPlace.DEVICE: self.device,
-            MemoryPlace.HOST: self.host,
-            MemoryPlace.NVME: self.nvme,
-        }[place]
+        return Rooms(device=self.device, host=self.host, nvme=self.nvme).at(place)
 
     @cached_property
     def kin(self) -> Numbers:
@@ -123,14 +119,7 @@ class Candidates:
 def _of_core(number: int, case: Case, space: PlanSpace) -> dict[str, NDArray[Any]]:
     shape, residents = Shape.of(case.model), space.residents
     rows, columns = _distinct(shape, case.plan.policy, residents, space.slots)
-    needed = rooms(
-        case.model,
-        case.plan,
-        case.recipe,
-        context_bytes=int(case.machine.device.context_bytes.value),
-        residents=residents,
-        slots=space.slots,
-    )
+    needed = space.rooms(case)
     return {
         "core": np.full(len(rows), number, dtype=np.int64),
         "residents": np.array(residents, dtype=np.int64)[rows],

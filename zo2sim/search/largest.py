@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from zo2sim.memory.account import MemoryPlace, fits, room
-from zo2sim.memory.placements import rooms
+from zo2sim.memory.account import fits, room
 from zo2sim.models.config.wider import Widths
 from zo2sim.models.shapes import Model, Unit, deeper
 from zo2sim.plan.choices import Plan, Policy
@@ -154,20 +153,8 @@ def _least_missing(space: PlanSpace) -> Case:
 
 def _missing_bytes(core: Case, space: PlanSpace) -> Floats:
     """By how much each number of resident blocks is too large."""
-    needed = rooms(
-        core.model,
-        core.plan,
-        core.recipe,
-        context_bytes=int(core.machine.device.context_bytes.value),
-        residents=space.residents,
-        slots=space.slots,
-    )
-    at = {
-        MemoryPlace.DEVICE: needed.device,
-        MemoryPlace.HOST: needed.host,
-        MemoryPlace.NVME: needed.nvme,
-    }
+    needed = space.rooms(core)
     missing = np.zeros(len(space.residents))
     for place, available in room(core.machine).items():
-        missing += np.maximum(at[place][:, 0] - int(available), 0)
+        missing += np.maximum(needed.at(place)[:, 0] - int(available), 0)
     return missing

@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any, get_args
 
 from zo2sim.dtypes import Dtype
+from zo2sim.memory.placements import Rooms, rooms
 from zo2sim.plan.choices import Placement, Plan, Policy, Recipe
 from zo2sim.plan.refusals import refusal
 from zo2sim.predict.case import Case
@@ -136,6 +137,17 @@ class PlanSpace:
         if not found:
             raise ValueError(f"the space has no plan that is allowed: {reason}")
         return tuple(found.values())
+
+    def rooms(self, core: Case) -> Rooms:
+        """What one of the cores needs with each number of resident blocks and of slots."""
+        return rooms(
+            core.model,
+            core.plan,
+            core.recipe,
+            context_bytes=int(core.machine.device.context_bytes.value),
+            residents=self.residents,
+            slots=self.slots,
+        )
 
     def _values(self, axis: str) -> tuple[Any, ...]:
         owner = self.base.plan if axis in _PLAN else self.base.recipe

@@ -16,11 +16,11 @@ from experiments.training import output as run_output
 from experiments.training import setup as prepared
 from experiments.training.batches import Batches
 from experiments.training.jsonl import read_task
-from experiments.training.result import digest
 from experiments.training.settings import RECIPE, Config, resumed
 from tests.commands import Outcome, call
 from tests.tiny_causal import POSITIONS, save
 from zo2rt.memory import room
+from zo2rt.tensor_file import weights_sha256
 from zo2sim.machines.file import named
 from zo2sim.models.config import from_config
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -107,7 +107,7 @@ def test_the_model_that_it_saves_can_be_loaded_anywhere(whole: Path):
     loaded = AutoModelForCausalLM.from_pretrained(whole / "model")
     tokens = AutoTokenizer.from_pretrained(whole / "model")("12\nlabel:", return_tensors="pt")
     assert torch.isfinite(loaded(**tokens).logits).all()
-    assert digest(loaded.named_parameters()) == weights(whole)
+    assert weights_sha256(loaded.named_parameters()) == weights(whole)
 
 
 # The same bits

@@ -19,8 +19,8 @@ from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.engine.shared_host import deal_cores
 from zo2rt.exchange import ALONE, Exchange
-from zo2rt.exchange.ranks import weights_digest
 from zo2rt.model.loss import model_loss
+from zo2rt.tensor_file import weights_sha256
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Recipe
 
@@ -116,7 +116,7 @@ def _train(exchange: Exchange, task: Task, loss_fn: Any, save_every: int = 3) ->
             losses = engine.record.losses
         evaluation = engine.evaluate(data(task, 0))
         steps = engine.num_steps
-    return Left(steps, weights_digest(dict(model.named_parameters())), losses, evaluation)
+    return Left(steps, weights_sha256(model.named_parameters()), losses, evaluation)
 
 
 def alone(task: Task) -> Left:
@@ -163,7 +163,7 @@ def raise_on_rank(exchange: Exchange, task: Task, rank: int) -> tuple[str, Left]
                 raised, bad[0], engine_steps[0] = repr(error), False, -1
         evaluation = engine.evaluate(data(task, 0))
         losses, steps = engine.record.losses, engine.num_steps
-    left = Left(steps, weights_digest(dict(model.named_parameters())), losses, evaluation)
+    left = Left(steps, weights_sha256(model.named_parameters()), losses, evaluation)
     return raised, left
 
 
@@ -199,17 +199,6 @@ def dawdle(exchange: Exchange, seconds: float) -> None:
     """Rank 0 is later than the others after their last exchange."""
     exchange.gather(b"", limit_s=60.0)
     time.sleep(0.0 if exchange.rank else seconds)
-
-
-def exchange_times(exchange: Exchange, count: int) -> list[float]:
-    """Seconds of gathers of 32 bytes, all ranks ready."""
-    found: list[float] = []
-    for _ in range(count):
-        exchange.gather(b"", limit_s=60.0)
-        begun_s = time.perf_counter()
-        exchange.gather(bytes(32), limit_s=60.0)
-        found.append(time.perf_counter() - begun_s)
-    return found
 
 
 def begun(exchange: Exchange, task: Task, mark: Path) -> Left:

@@ -7,7 +7,7 @@ from tests.zo2rt.engine.test_trainer import HOW, PLAN, Tokens, arguments
 from zo2rt.backends import VirtualBackend
 from zo2rt.engine.trainer import ZerothOrderTrainer
 from zo2rt.exchange import Exchange
-from zo2rt.exchange.ranks import weights_digest
+from zo2rt.tensor_file import weights_sha256
 
 
 def trains(exchange: Exchange, folder: Path) -> tuple[str, list[dict[str, float]], int]:
@@ -30,4 +30,4 @@ def trains(exchange: Exchange, folder: Path) -> tuple[str, list[dict[str, float]
         trainer.train()
     kept = ("loss", "learning_rate", "projected_gradient", "eval_loss", "step", "epoch")
     log = [{k: v for k, v in entry.items() if k in kept} for entry in trainer.state.log_history]
-    return weights_digest(dict(model.named_parameters())), log, len(log)
+    return weights_sha256(model.named_parameters()), log, len(log)
