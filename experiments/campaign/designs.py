@@ -20,29 +20,30 @@ _POSITIONS = 512
 def calibration_runs(count: int, *, seed: int) -> Iterator[RunSpec]:
     """Random small configurations, from which the constants of a run are fitted.
 
-    `len(KINDS)` in a row have every plan, four times as many every plan with both families, both
+    `len(KINDS)` in a row have every kind, four times as many every kind with both families, both
     noises, small and large models, and every speed of the link; sizes are drawn.
     """
     draw = random.Random(seed)
     for number in range(count):
         kind, again = number % len(KINDS), number // len(KINDS)
-        plan, storage = KINDS[kind]
+        plan, storage, trainable = KINDS[kind]
         wide = (kind // 3 + again + again // 2) % 2 == 1
         config = _drawn_config(draw, llamas=(kind + again) % 2 == 1, wide=wide)
         microbatches = draw.choice((1, 1, 2, 4))
         rates = _FAST if wide else _RATES
+        how = recipe(
+            batch=draw.choice((1, 1, 2, 3)),
+            sequence=draw.choice(_SHORT if microbatches > 2 else (*_SHORT, 100, 128, 180)),
+            microbatches=microbatches,
+            samples=draw.choice((1, 1, 1, 2)),
+            noise=("gaussian", "rademacher")[(kind // 2 + again // 2) % 2],
+            storage=storage,
+        )
         yield RunSpec(
             name=f"calibration {number}",
             config=config,
             plan=plan,
-            recipe=recipe(
-                batch=draw.choice((1, 1, 2, 3)),
-                sequence=draw.choice(_SHORT if microbatches > 2 else (*_SHORT, 100, 128, 180)),
-                microbatches=microbatches,
-                samples=draw.choice((1, 1, 1, 2)),
-                noise=("gaussian", "rademacher")[(kind // 2 + again // 2) % 2],
-                storage=storage,
-            ),
+            recipe=replace(how, trainable=trainable),
             link_bytes_per_s=rates[(kind // 2 + again) % len(rates)],
         )
 
@@ -51,20 +52,27 @@ _SHORT = (32, 44, 64)
 _RATES = (0.5e9, 1e9, 2e9, None)
 _FAST = (1.5e9, 2e9, 3e9, None)  # so that no step of a large model waits for its link alone
 KINDS = (
-    (Plan(), Dtype.FP32),
-    (Plan(policy=Policy.RESIDENT), Dtype.FP32),
-    (Plan(policy=Policy.DUAL), Dtype.FP32),
-    (Plan(num_slots=3), Dtype.FP32),
-    (Plan(policy=Policy.NAIVE), Dtype.FP32),
-    (Plan(write_back_every=2), Dtype.FP32),
-    (Plan(num_slots=1), Dtype.FP32),
-    (Plan(resident_blocks=1), Dtype.FP32),
-    (Plan(num_slots=3, scratch_copies=2), Dtype.FP32),
-    (Plan(scratch_copies=2), Dtype.FP32),
-    (Plan(), Dtype.BF16),
-    (Plan(write_back_every=3), Dtype.BF16),
+    (Plan(), Dtype.FP32, "all"),
+    (Plan(policy=Policy.RESIDENT), Dtype.FP32, "all"),
+    (Plan(policy=Policy.DUAL), Dtype.FP32, "all"),
+    (Plan(num_slots=3), Dtype.FP32, "all"),
+    (Plan(policy=Policy.NAIVE), Dtype.FP32, "all"),
+    (Plan(write_back_every=2), Dtype.FP32, "all"),
+    (Plan(num_slots=1), Dtype.FP32, "all"),
+    (Plan(resident_blocks=1), Dtype.FP32, "all"),
+    (Plan(num_slots=3, scratch_copies=2), Dtype.FP32, "all"),
+    (Plan(scratch_copies=2), Dtype.FP32, "all"),
+    (Plan(), Dtype.BF16, "all"),
+    (Plan(write_back_every=3), Dtype.BF16, "all"),
+    (Plan(), Dtype.INT8, "lora:4"),
+    (Plan(num_slots=3), Dtype.INT4, "scales"),
+    (Plan(resident_blocks=1), Dtype.INT4_ASYM, "lora:8"),
 )
-"""What stands beside an operation changes what it takes, so every kind of trip is measured."""
+"""Plan, stored format, what is trained.
+
+What stands beside an operation changes what it takes, so every kind of trip is measured. Frozen
+blocks tell what adapters take, and what leaving an integer format takes between lanes.
+"""
 
 
 def reference_runs() -> tuple[RunSpec, RunSpec]:
@@ -205,8 +213,8 @@ _HELD_OUT_PLANS = {
 def integer_runs() -> Iterator[RunSpec]:
     """Frozen blocks in integer formats behind limited links, beside adapters or with their scales.
 
-    Held out as those of `held_out_runs` are, whose models they have: no calibration runs a block
-    in such a format. At the slowest rate the link binds, though it carries four bits.
+    Held out as those of `held_out_runs` are, whose models they have. At the slowest rate the link
+    binds, though it carries four bits.
     """
     models = {
         "opt 448": opt(448, 4, vocab=1600),

@@ -296,12 +296,15 @@ def _lane(s: Setting, unit: int) -> Amounts:
 
 
 def _adapter(s: Setting, out: int, inp: int) -> Amounts:
-    """Both products of a linear layer's adapter, and the sum with what the layer gives."""
+    """Both products of a linear layer's adapter, and the sum with what the layer gives.
+
+    Of so few columns a product takes as long as its input or its output takes to move.
+    """
     rank, tokens = s.recipe.lora_rank or 0, s.load.lane_tokens
     total: defaultdict[str, Number] = defaultdict(float)
     _add(total, gemm_amounts(tokens, rank, inp, bias=False))
     _add(total, gemm_amounts(tokens, out, rank, bias=False))
-    total["cpu.elementwise_bytes_per_s"] += 3 * out * tokens * _BYTES
+    total["cpu.elementwise_bytes_per_s"] += (inp + 4 * out) * tokens * _BYTES
     total["cpu.launch_s"] += ADAPTER_KERNELS
     return total
 

@@ -17,6 +17,7 @@ from experiments import calibrate, report, validate
 from experiments.campaign import host as calibration_rows
 from experiments.campaign import references as reference
 from experiments.campaign.designs import (
+    KINDS,
     calibration_runs,
     held_out_runs,
     integer_runs,
@@ -37,6 +38,7 @@ from zo2rt.measure.turns import Rounds
 from zo2rt.steps.executor import Executor
 from zo2rt.steps.timeline import KEPT_STEPS
 from zo2sim.cost.measured import Measured
+from zo2sim.dtypes import Dtype
 from zo2sim.machines.evidence import Range
 from zo2sim.machines.file import dump, resolve
 from zo2sim.plan.choices import Plan, Policy
@@ -354,7 +356,7 @@ def test_what_validates_was_not_calibrated_with():
     assert len(held_out) >= 24
     assert len({spec.name for spec in held_out}) == len(held_out)
     widths = {config["hidden_size"] for config in seen}
-    assert not widths & {spec.config["hidden_size"] for spec in held_out}
+    assert not widths & {s.config["hidden_size"] for s in (*held_out, *integer_runs())}
     assert len({spec.link_bytes_per_s for spec in held_out}) >= 4
     assert {spec.plan.policy for spec in held_out} >= {
         Policy.ZO2,
@@ -366,6 +368,13 @@ def test_what_validates_was_not_calibrated_with():
         assert len({getattr(spec.plan, field) for spec in held_out}) > 1, field
     for field in ("batch", "sequence", "microbatches", "noise"):
         assert len({getattr(spec.recipe, field) for spec in held_out}) > 1, field
+
+
+def test_frozen_blocks_are_calibrated_with_in_every_integer_format():
+    found = [spec.recipe for spec in calibration_runs(4 * len(KINDS), seed=0)]
+    assert {how.storage_dtype for how in found} >= {Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM}
+    assert {how.trainable for how in found} >= {"all", "lora:4", "scales"}
+    assert all(refusal(spec.plan, spec.recipe) is None for spec in calibration_runs(60, seed=1))
 
 
 def test_models_of_the_designs_are_those_that_run():

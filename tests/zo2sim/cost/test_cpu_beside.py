@@ -64,6 +64,11 @@ def test_adapters_take_two_products_and_a_sum_per_linear_layer():
     flops = "cpu.gemm_flops_per_s"
     assert adapted[flops] - plain[flops] == 2 * 2 * 3 * sides
     assert adapted["cpu.launch_s"] - plain["cpu.launch_s"] == 3 * 6
+    # x is read, up's output written, and the sum takes three passes over it
+    moved = sum(inp + 4 * out for out, inp in OPT.blocks[0].linear_shapes)
+    nbytes = "cpu.elementwise_bytes_per_s"
+    tokens = case().recipe.batch * case().recipe.sequence
+    assert adapted[nbytes] - plain[nbytes] == moved * tokens * 4
 
 
 def test_adapters_beside_four_bits_are_rounded_only_where_they_are_narrow():
