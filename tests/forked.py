@@ -5,9 +5,14 @@ first. So all that fork say it here.
 """
 
 import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing.context import ForkServerContext
+from typing import ParamSpec, TypeVar
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _WARMED = "tests.warmed"
 
 
@@ -17,3 +22,9 @@ def server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_WARMED])
     return context
+
+
+def apart(function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
+    """What a function returns, or the error that it raises, in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=server()) as process:
+        return process.submit(function, *arguments, **options).result()
