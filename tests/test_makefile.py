@@ -1,5 +1,6 @@
 """What `make` installs: a sweep what it needs, the tests all, and nothing twice."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,3 +37,11 @@ def test_a_target_installs_what_it_needs_once(
     lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
     expected = [] if installed is None else [INSTALLS + installed]
     assert [line for line in lines if "pip install" in line] == expected
+
+
+def test_what_a_process_compiles_the_next_one_finds():
+    """Where it is not said that nothing may be left, as it often is in an image for containers."""
+    told = "--eval=told: ; @echo [$$PYTHONDONTWRITEBYTECODE]"
+    words = ["make", "--directory", str(ROOT), "--no-print-directory", told, "told"]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    assert subprocess.check_output(words, env=environment, text=True) == "[]\n"

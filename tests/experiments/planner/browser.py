@@ -12,20 +12,28 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 @contextmanager
-def opened(file: Path, fragment: str = "", **context: Any) -> Iterator[Any]:
-    """A tab with a file; ``complaints`` of it are messages, errors, and what it asked a network."""
+def started() -> Iterator[Any]:
+    """The browser."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is installed")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        tab = browser.new_context(**context).new_page()
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser: Any, file: Path, fragment: str = "", **context: Any) -> Iterator[Any]:
+    """A tab with a file, which shares nothing with another; ``complaints`` of it are messages,
+    errors, and what it asked a network."""
+    with browser.new_context(**context) as alone:
+        tab = alone.new_page()
         tab.complaints = complaints_of(tab)
         tab.goto(f"{file.as_uri()}{fragment}")
         tab.locator("#command", has_text="zo2sim").wait_for()
         yield tab
-        browser.close()
 
 
 def complaints_of(tab: Any) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from experiments import plan
 from experiments.entry.arguments import parse
-from tests.experiments.planner.browser import opened
+from tests.experiments.planner.browser import opened, started
 from tests.experiments.planner.pages import MACHINES, MODELS, small_page
 from tests.thorough import THOROUGH
 from zo2sim.memory.account import fits
@@ -59,9 +59,15 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with started() as found:
+        yield found
+
+
 @pytest.fixture
-def tab(file: Path) -> Iterator[Any]:
-    with opened(file) as found:
+def tab(browser: Any, file: Path) -> Iterator[Any]:
+    with opened(browser, file) as found:
         yield found
 
 
@@ -146,8 +152,8 @@ def test_an_answer_comes_within_a_tenth_of_a_second(tab: Any):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_narrow_window_needs_no_scrolling_sideways(file: Path, scheme: str):
-    with opened(file, viewport=NARROW, color_scheme=scheme) as tab:
+def test_a_narrow_window_needs_no_scrolling_sideways(browser: Any, file: Path, scheme: str):
+    with opened(browser, file, viewport=NARROW, color_scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
         paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
@@ -173,9 +179,9 @@ def test_every_input_and_picture_has_a_name(tab: Any):
     assert nameless == []
 
 
-def test_an_address_is_a_position(file: Path):
+def test_an_address_is_a_position(browser: Any, file: Path):
     fragment = "#model=opt-6.7b&machine=a100-pcie-80gb&microbatches=4&device=5&storage=int4"
-    with opened(file, f"{fragment}&trains=adapters&price.a100-pcie-80gb=2") as tab:
+    with opened(browser, file, f"{fragment}&trains=adapters&price.a100-pcie-80gb=2") as tab:
         assert "--device-memory 5GiB --microbatches 4" in tab.inner_text("#command")
         assert "--trainable lora:16 --storage-dtype int4" in tab.inner_text("#command")
         first = tab.inner_text("#ranking tbody tr:first-child")

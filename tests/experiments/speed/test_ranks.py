@@ -11,7 +11,7 @@ from experiments.speed import ranks as ranks_speed
 from tests.calibrated import referenced_host
 from tests.commands import call
 from tests.experiments.speed.test_runtime import TINY
-from tests.zo2rt.exchange.company import server
+from tests.forked import server
 
 several = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 

@@ -5,10 +5,8 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from itertools import count
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -16,6 +14,7 @@ from typing import Any
 
 import torch
 
+from tests.forked import server
 from zo2rt.exchange import Patience, beside
 
 Job = Callable[..., Any]
@@ -90,13 +89,6 @@ class Company:
         for process in self.processes:
             process.kill()
             process.join()
-
-
-@cache
-def server() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.zo2rt.exchange.warm"])
-    return context
 
 
 @contextmanager

@@ -1,24 +1,21 @@
 """Runs a workload in a process of its own and ends that process with SIGKILL.
 
-The processes are forked from a server that has imported the workload once, so that a kill costs
-milliseconds. A workload is any function of a module; it gets a folder and a `FileSystem`.
+A workload is any function of a module; it gets a folder and a `FileSystem`.
 """
 
 import math
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import final
 
 import psutil
 
+from tests.forked import server
 from zo2rt.journal.durable import Disk, FileSystem
 
 Workload = Callable[[FileSystem, Path], None]
@@ -117,7 +114,7 @@ def killed_after_operations(workload: Workload, folder: Path, operations: int) -
 
 
 def _started(workload: Workload, folder: Path, fs: FileSystem) -> BaseProcess:
-    process = _server(workload.__module__).Process(target=workload, args=(fs, folder))
+    process = server().Process(target=workload, args=(fs, folder))
     process.start()
     return process
 
@@ -149,10 +146,3 @@ def _was_killed(workload: Workload, process: BaseProcess) -> bool:
             f"{process.exitcode}; its error is on stderr"
         )
     return process.exitcode != 0
-
-
-@cache
-def _server(module: str) -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module])
-    return context

@@ -10,15 +10,14 @@ Mixtral that is resumed is shown and not judged: its experts are loaded whole, b
 snapshot, which the account of a model on NVMe has no room for.
 """
 
-import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.zo2rt.memory import run_phases
+from tests.forked import apart
 from tests.zo2rt.memory.models import KINDS
+from tests.zo2rt.memory.run_phases import phases
 from zo2sim.memory.account import MIB
 
 TIERS = ("ram", "nvme")
@@ -32,9 +31,7 @@ _COLUMNS = ("weights", "account", *_PHASES)
 
 def measured(kind: str, tier: str, folder: str) -> dict[str, int]:
     """Bytes by phase, and of the account and the weights."""
-    command = [sys.executable, "-m", run_phases.__name__, kind, tier, folder]
-    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-    return json.loads(said)
+    return apart(phases, kind, tier, Path(folder))
 
 
 def above(kind: str, found: Mapping[str, int]) -> list[str]:

@@ -47,10 +47,10 @@ FORMATS: Mapping[str, Recipe] = {
 VOCAB = 512
 
 
-def main(model: Path, run: Path, tier: Any, form: str) -> None:
+def loading(model: Path, run: Path, tier: Any, form: str) -> dict[str, int]:
     warm = write(run / "warm", 128, 2)  # what libraries take once
     loaded(warm, run / "warm run", tier, form)
-    sys.stdout.write(json.dumps(loaded(model, run / "run", tier, form)))
+    return loaded(model, run / "run", tier, form)
 
 
 def write(folder: Path, hidden: int, blocks: int) -> Path:
@@ -128,4 +128,4 @@ def _read_bytes() -> int:
 
 if __name__ == "__main__":
     model, run, tier, form = sys.argv[1:]
-    main(Path(model), Path(run), tier, form)
+    sys.stdout.write(json.dumps(loading(Path(model), Path(run), tier, form)))

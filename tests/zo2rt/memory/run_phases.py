@@ -1,10 +1,8 @@
-"""Runs an engine to its end in a process of its own: `python -m ... KIND TIER FOLDER`.
+"""Runs an engine to its end, which is for a process of its own.
 
-Writes JSON: the most memory of its own (no file's pages) that each phase took, and the account's.
+Tells the most memory of its own (no file's pages) that each phase took, and the account's.
 """
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -26,9 +24,10 @@ from zo2sim.plan.choices import Plan
 HOW = recipe(batch=2, sequence=8)
 
 
-def main(kind: str, tier: Any, folder: Path) -> None:
+def phases(kind: str, tier: Any, folder: Path) -> dict[str, int]:
+    torch.manual_seed(0)
     run(kind, TINY, tier, folder / "warm")  # what libraries take once
-    sys.stdout.write(json.dumps(run(kind, KINDS[kind][1], tier, folder / "run")))
+    return run(kind, KINDS[kind][1], tier, folder / "run")
 
 
 def run(kind: str, size: Size, tier: Any, folder: Path) -> dict[str, int]:
@@ -102,8 +101,3 @@ def _status(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith(field))
     return int(line.split()[1]) * 1024
-
-
-if __name__ == "__main__":
-    torch.manual_seed(0)
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -1,15 +1,12 @@
 """Loading and saving take what training takes and one shard, wherever the blocks live."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forked import apart
 from tests.thorough import some_of
-from tests.zo2rt.memory import run_loading
-from tests.zo2rt.memory.run_loading import write
+from tests.zo2rt.memory.run_loading import loading, write
 
 SLACK_BYTES = 40 << 20
 """What Python and its allocators keep, of 400 MB of weights."""
@@ -27,8 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ),
 )
 def test_they_take_the_account_and_one_shard(tier: str, form: str, model: Path, tmp_path: Path):
-    words = [sys.executable, "-m", run_loading.__name__, str(model), str(tmp_path), tier, form]
-    found = json.loads(subprocess.run(words, capture_output=True, check=True, text=True).stdout)
+    found = apart(loading, model, tmp_path, tier, form)
     assert found["weights"] > 400_000_000
     most = found["account"] + found["shard"] + SLACK_BYTES
     assert max(found["loading"], found["saving"]) < most

@@ -8,16 +8,13 @@ run saves is, byte for byte, what one saves that nobody stopped.
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from hashlib import sha256
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -29,6 +26,7 @@ from transformers import LlamaForCausalLM
 
 from tests.experiments.training.kills.killed_runs import Death
 from tests.families import batch
+from tests.forked import server
 from tests.zo2rt.engine.engine_runs import OPTIMIZER
 from tests.zo2rt.memory.run_loading import FORMATS, write
 from zo2rt.backends import HostBackend
@@ -82,16 +80,9 @@ def _child(model: Path, run: Path, case: str, death: Death) -> None:
             sys.exit(1)
 
 
-@cache
-def _server() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
 def ended(model: Path, run: Path, case: str, death: Death) -> bool:
     """Whether it came to its end; False if it was killed. Anything else is an error."""
-    process = _server().Process(target=_child, args=(model, run, case, death))
+    process = server().Process(target=_child, args=(model, run, case, death))
     process.start()
     process.join()
     if process.exitcode not in (0, -signal.SIGKILL):

@@ -7,16 +7,13 @@ again, and at last left alone. All that it then holds and tells is that of one t
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from hashlib import sha256
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
@@ -28,6 +25,7 @@ from typing import Any, Protocol
 from experiments import run
 from experiments.cli import run as command
 from experiments.training import output as run_output
+from tests.forked import server
 from tests.tiny_causal import save
 
 COMMON = (
@@ -97,13 +95,6 @@ def _child(flags: tuple[str, ...], out: Path, fate: "Fate") -> None:
         sys.exit(command(run.main, run.Config, [*flags, "--out", str(out)]))
 
 
-@cache
-def _server() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
 class Fate(Protocol):
     """What becomes of a process, and when."""
 
@@ -111,7 +102,7 @@ class Fate(Protocol):
 
 
 def started(flags: tuple[str, ...], out: Path, fate: Fate) -> BaseProcess:
-    process = _server().Process(target=_child, args=(flags, out, fate))
+    process = server().Process(target=_child, args=(flags, out, fate))
     process.start()
     return process
 

@@ -8,11 +8,6 @@ from tests.experiments.training.kills.full_disks import Full, full_run, needed_b
 from tests.experiments.training.kills.killed_runs import Material
 
 
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    return Material(tmp_path_factory.mktemp("material"))
-
-
 @pytest.mark.parametrize(
     ("case", "full"),
     [

@@ -11,11 +11,6 @@ from tests.thorough import THOROUGH
 KILLS = 60 if THOROUGH else 4
 
 
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    return Material(tmp_path_factory.mktemp("material"))
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_is_killed_ends_as_one_left_alone(case: str, material: Material, tmp_path: Path):
     random, kills, count = Random(case), 0, 0

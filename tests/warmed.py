@@ -1,0 +1,33 @@
+"""Imported where processes are forked from: what each would load or work out first is there.
+
+A run of the command, one of an engine that ranks have part in, and one of a folder that is read by
+shard: of transformers' patterns of names alone a process compiles a thousand at its first load.
+"""
+
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import active_count
+
+from tqdm import tqdm
+
+from experiments import run
+from tests.commands import call
+from tests.experiments.training.kills.killed_runs import Material
+from tests.zo2rt.engine.engine_runs import recipe
+from tests.zo2rt.exchange.rank_jobs import Task, alone
+from zo2sim.plan.choices import Plan
+
+
+def _warm() -> None:
+    tqdm.monitor_interval = 0  # by a thread of its own
+    with TemporaryDirectory() as folder, redirect_stderr(StringIO()):
+        material = Material(Path(folder))
+        flags = (*material.flags("dense"), "--steps", "1", "--out", str(Path(folder, "run")))
+        assert call(run, *flags).code == 0
+    alone(Task(Plan(), recipe(), None, steps=1))
+
+
+_warm()
+assert active_count() == 1, "a process is forked from one thread"
