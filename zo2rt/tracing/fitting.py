@@ -65,6 +65,8 @@ def _aligned(
             scores.append(first)
         elif scores:
             attentions.append(_unfused(lengths[0], scores.pop(), first))
+        elif all(p.n == first.n and p.rows * first.k == first.rows * p.k for p in column):
+            gemms.append(_between(lengths, column))
         else:
             return None
     return gemms, attentions + [_unfused(lengths[0], alone, None) for alone in scores]
@@ -86,6 +88,16 @@ def _unfused(length: int, scores: Product, result: Product | None) -> Attention:
         value_dim=value_dim,
         fused=False,
     )
+
+
+def _between(lengths: Sequence[int], column: Sequence[Product]) -> Gemm:
+    """Of states that pass from every chunk to every later one.
+
+    It grows with the square of how many chunks there are, which are few: as if it grew evenly.
+    """
+    first, last = column[0], column[-1]
+    rows = last.rows * last.k / (first.k * lengths[-1])
+    return Gemm(n=first.n, k=first.k, rows_per_token=rows)
 
 
 def _summed(lengths: Sequence[int], products: Sequence[Sequence[Product]]) -> list[Gemm]:

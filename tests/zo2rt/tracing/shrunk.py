@@ -41,7 +41,13 @@ _AT_MOST: Mapping[str, int] = {
     **{"max_target_positions": POSITIONS, "max_source_positions": 24},
     **{"num_position_embeddings": 16, "position_embedding_size": 64},
     **{"q_lora_rank": 32, "kv_lora_rank": 24, "v_head_dim": 20, "time_step_rank": 4},
-    **{"image_size": 32, "chunk_size": 64, "mamba_d_ssm": HEAD * HEADS, "mamba_d_state": 8},
+    **{
+        "image_size": 32,
+        "chunk_size": 64,
+        "mamba_chunk_size": 64,
+        "mamba_d_ssm": HEAD * HEADS,
+        "mamba_d_state": 8,
+    },
 }
 _LAYERS = (
     *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers"),
