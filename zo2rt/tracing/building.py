@@ -30,6 +30,8 @@ _COUNTED = ("layer", "expert", "block", "codebook")
 """Keys about numbers of modules have one of these in their names."""
 _WHOLE = ("size", "dim", "interval", "freq", "hidden_state")
 """Unless they are about something else."""
+_FLOATS = ("Infinity", "-Infinity", "NaN")
+"""What JSON has no number for, as transformers writes it."""
 _NOTHING = 60
 """Above every level of a message; what fails raises an error, too."""
 _AUTO = (
@@ -111,7 +113,7 @@ def _attention(kind: type[PreTrainedModel]) -> str:
 def _cleaned(value: Any, name: str) -> Any:
     """The fields without what does not change shapes; refuses what would never be built."""
     if isinstance(value, Mapping):
-        if [*value] == ["__float__"]:  # what JSON has no number for, as transformers writes it
+        if [*value] == ["__float__"] and value["__float__"] in _FLOATS:
             return float(value["__float__"])
         for key, number in value.items():
             _check_number(key, number, name)

@@ -149,7 +149,8 @@ def alone(case: Case) -> tuple[str, str]:
         text = read.read()
     _, status = os.waitpid(child, 0)
     if text:
-        return tuple(json.loads(text))
+        state, told_of_it = json.loads(text)
+        return state, told_of_it
     why = f"{CPU_S} s of processor time were too few" if os.WTERMSIG(status) == 24 else str(status)
     return "NO", f"{case.task} {case.model_type} {case.architecture} | {why}"
 
