@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 
+from zo2sim.checks import shown
 from zo2sim.models.config import name_of
 from zo2sim.models.presets import foreign_config, resolve
 from zo2sim.models.shapes import Model
@@ -25,9 +26,10 @@ def _traced(config: Mapping[str, object], name: str) -> Model:
     try:
         from zo2rt.tracing.tracing import trace  # the only import of the runtime in a plan
     except ModuleNotFoundError as error:
+        kind, named = config.get("model_type"), shown(config.get("architectures"))
         raise ValueError(
-            f"{name}: model_type {config.get('model_type')!r} has no reader, so its class must be "
-            f"traced, which needs {error.name}: install 'zo2sim[rt]', or give the file that "
-            f"plan --write-model FILE wrote where it is installed"
+            f"{name}: model_type {kind!r} with architectures {named} has no reader, so its class "
+            f"must be traced, which needs {error.name}: install 'zo2sim[rt]', or give the file "
+            f"that plan --write-model FILE wrote where it is installed"
         ) from None
     return trace(config, name=name)

@@ -21,6 +21,7 @@ from transformers.masking_utils import (
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
 NAME = "zo2_traced"
+_CAUGHT = NAME, "sdpa"
 _FAR = 1 << 17
 """A position that no window reaches back from to the beginning."""
 
@@ -106,15 +107,23 @@ def caught(sink: Callable[[Call], None], *, masks: Masks) -> Iterator[None]:
         sink(call)
         return _result(query, value).transpose(1, 2), None
 
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, masks.make)
-    ALL_ATTENTION_FUNCTIONS["sdpa"] = attend
-    ALL_MASK_ATTENTION_FUNCTIONS["sdpa"] = masks.make
+    for name in _CAUGHT:
+        ALL_ATTENTION_FUNCTIONS[name] = attend
+        ALL_MASK_ATTENTION_FUNCTIONS[name] = masks.make
     try:
         with _Fused(sink, masks):
             yield
     finally:
-        del ALL_ATTENTION_FUNCTIONS["sdpa"], ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+        for name in _CAUGHT:
+            del ALL_ATTENTION_FUNCTIONS[name], ALL_MASK_ATTENTION_FUNCTIONS[name]
+
+
+def _nowhere(*_: Any, **__: Any) -> tuple[Tensor, None]:
+    raise RuntimeError(f"{NAME} must be called inside of `caught`; it computes nothing")
+
+
+AttentionInterface.register(NAME, _nowhere)  # a class refuses a name that is not known
+AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 class _Fused(TorchFunctionMode):

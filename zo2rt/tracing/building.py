@@ -30,6 +30,8 @@ _COUNTED = ("layer", "expert", "block", "codebook")
 """Keys about numbers of modules have one of these in their names."""
 _WHOLE = ("size", "dim", "interval", "freq", "hidden_state")
 """Unless they are about something else."""
+_FLOATS = ("Infinity", "-Infinity", "NaN")
+"""What JSON has no number for, as transformers writes it."""
 _NOTHING = 60
 """Above every level of a message; what fails raises an error, too."""
 _AUTO = (
@@ -63,7 +65,8 @@ class _Refused(ValueError):
 
 
 def _build(fields: dict[str, Any], name: str) -> PreTrainedModel:
-    model_type = fields.pop("model_type", None)
+    named = _named(fields)
+    model_type = fields.pop("model_type", None if named is None else named.config_class.model_type)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise _Refused(
             f"{name}: model_type in the config must be one that transformers "
@@ -71,19 +74,24 @@ def _build(fields: dict[str, Any], name: str) -> PreTrainedModel:
             f"comes with a model (auto_map) is never run here"
         )
     config = AutoConfig.for_model(model_type, **fields)
-    kind = _class(config, fields, name)
+    kind = _class(config, name) if named is None else named
     with torch.device("meta"), Shadow():
         model = kind._from_config(config, attn_implementation=_attention(kind))
     model.tie_weights()
     return model.eval()
 
 
-def _class(config: PreTrainedConfig, fields: Mapping[str, Any], name: str) -> Any:
+def _named(fields: Mapping[str, Any]) -> Any:
+    """The first class of transformers' that ``architectures`` names, if any."""
     named = fields.get("architectures")
     for one in named if isinstance(named, list) else ():
         kind = getattr(transformers, one, None) if isinstance(one, str) else None
         if isinstance(kind, type) and issubclass(kind, PreTrainedModel):
             return kind
+    return None
+
+
+def _class(config: PreTrainedConfig, name: str) -> Any:
     for auto in _AUTO:
         mapping = getattr(transformers, auto)._model_mapping
         if type(config) in mapping:
@@ -105,6 +113,8 @@ def _attention(kind: type[PreTrainedModel]) -> str:
 def _cleaned(value: Any, name: str) -> Any:
     """The fields without what does not change shapes; refuses what would never be built."""
     if isinstance(value, Mapping):
+        if [*value] == ["__float__"] and value["__float__"] in _FLOATS:
+            return float(value["__float__"])
         for key, number in value.items():
             _check_number(key, number, name)
         return {k: _cleaned(v, name) for k, v in value.items() if k not in _DROPPED}

@@ -65,15 +65,21 @@ def _aligned(
             scores.append(first)
         elif scores:
             attentions.append(_unfused(lengths[0], scores.pop(), first))
+        elif all(p.n == first.n and p.rows * first.k == first.rows * p.k for p in column):
+            gemms.append(_between(lengths, column))
         else:
             return None
-    return None if scores else (gemms, attentions)
+    return gemms, attentions + [_unfused(lengths[0], alone, None) for alone in scores]
 
 
-def _unfused(length: int, scores: Product, result: Product) -> Attention:
-    """Scores of queries and keys, and what they make of the values."""
+def _unfused(length: int, scores: Product, result: Product | None) -> Attention:
+    """Scores of queries and keys, and what they make of the values, if anything.
+
+    An indexer's scores only choose keys (DeepSeek-V3.2).
+    """
     heads = scores.rows // length
-    value_dim = None if result.n == scores.k else result.n
+    n = 0 if result is None else result.n
+    value_dim = None if n == scores.k else n
     return Attention(
         heads=heads,
         kv_heads=heads,
@@ -82,6 +88,16 @@ def _unfused(length: int, scores: Product, result: Product) -> Attention:
         value_dim=value_dim,
         fused=False,
     )
+
+
+def _between(lengths: Sequence[int], column: Sequence[Product]) -> Gemm:
+    """Of states that pass from every chunk to every later one.
+
+    It grows with the square of how many chunks there are, which are few: as if it grew evenly.
+    """
+    first, last = column[0], column[-1]
+    rows = last.rows * last.k / (first.k * lengths[-1])
+    return Gemm(n=first.n, k=first.k, rows_per_token=rows)
 
 
 def _summed(lengths: Sequence[int], products: Sequence[Sequence[Product]]) -> list[Gemm]:
@@ -131,7 +147,14 @@ def _attention(lengths: Sequence[int], at: Sequence[Call], masked: Call) -> Atte
 
 def _fixed(lengths: Sequence[int], sizes: Sequence[int]) -> int | None:
     """None where the size is the length."""
-    return None if list(sizes) == list(lengths) else sizes[-1]
+    if len({*sizes}) == 1:
+        return sizes[-1]
+    if any(abs(n - length) > _UNEVEN * length for n, length in zip(sizes, lengths, strict=True)):
+        raise ValueError(
+            "attention must have as many queries and keys as the sequence has positions, or a "
+            f"fixed number; got {', '.join(map(str, sizes))} at {', '.join(map(str, lengths))}"
+        )
+    return None
 
 
 def _even(lengths: Sequence[int], values: Sequence[int | Fraction]) -> tuple[Fraction, Fraction]:

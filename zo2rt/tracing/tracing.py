@@ -28,6 +28,9 @@ from zo2sim.schedule.ops import HEAD, TAIL
 _LENGTHS = ((128, 192, 256), (16, 32, 48), (4, 8, 12), (2, 4, 6))
 """Lengths at which work is counted; shorter ones where a model has fewer positions. Recurrences
 work through chunks of 64, and one chunk alone is a case of its own."""
+_CHUNKS = ("chunk_size", "mamba_chunk_size", "block_size")
+"""Fields with the length of a recurrence's chunks, where they are longer."""
+_LONGEST_CHUNK = 1024
 
 
 def trace(config: Mapping[str, Any], *, name: str) -> Model:
@@ -149,12 +152,19 @@ def completed(model: PreTrainedModel, error: AttributeError) -> None:
 
 def _counts(model: PreTrainedModel, blocks: Blocks) -> _Counts:
     """At the longest lengths that the model has positions for."""
-    for lengths in _LENGTHS[:-1]:
+    for lengths in (*_of_chunks(model.config.get_text_config()), *_LENGTHS[:-1]):
         try:
             return _counts_at(model, blocks, lengths)
         except (IndexError, RuntimeError):
             _cast(model, torch.bfloat16)
     return _counts_at(model, blocks, _LENGTHS[-1])
+
+
+def _of_chunks(config: Any) -> list[tuple[int, ...]]:
+    """Two chunks, three and four."""
+    found = [getattr(config, name, None) for name in _CHUNKS]
+    sizes = [n for n in found if isinstance(n, int) and _LENGTHS[0][0] // 2 < n <= _LONGEST_CHUNK]
+    return [(2 * size, 3 * size, 4 * size) for size in sizes[:1]]
 
 
 def _counts_at(model: PreTrainedModel, blocks: Blocks, lengths: Sequence[int]) -> _Counts:

@@ -73,9 +73,10 @@ class Gemm:
 class Attention:
     """Causal (or bidirectional) attention over the whole sequence, or over parts of ``chunk``.
 
-    Values may have another width than queries and keys. ``queries`` and ``keys`` are how many there
-    are where that does not depend on the sequence: positions of an image, or of an encoder. Where
-    it is not ``fused``, the model's code multiplies all pairs and moves the scores itself.
+    Values may have another width than queries and keys; 0 where the scores choose keys and nothing
+    more. ``queries`` and ``keys`` are how many there are where that does not depend on the
+    sequence: positions of an image, or of an encoder. Where it is not ``fused``, the model's code
+    multiplies all pairs and moves the scores itself.
     """
 
     heads: int

@@ -72,6 +72,16 @@ CONFIGS: dict[str, Config] = {
         linear_value_head_dim=16,
     ),
     "mamba": _decoder("mamba", "MambaForCausalLM", state_size=8, expand=2, time_step_rank=4),
+    "mamba2": _decoder(
+        "mamba2",
+        "Mamba2ForCausalLM",
+        state_size=8,
+        expand=2,
+        num_heads=8,
+        head_dim=16,
+        n_groups=2,
+        chunk_size=128,
+    ),
     "deberta": _decoder(
         "deberta-v2",
         "DebertaV2ForSequenceClassification",

@@ -20,13 +20,12 @@ from tests.zo2rt.tracing.alike import (
     traced,
     unit_bytes,
 )
-from tests.zo2rt.tracing.configs import model_of
+from tests.zo2rt.tracing.configs import Config, model_of
 from tests.zo2rt.tracing.shrunk import FIRST_SPECIAL, shrunk
 
 
-def told(path: Path) -> tuple[bool, str]:
-    """Whether all agrees, and a row of the table."""
-    config = shrunk(json.loads(path.read_text()))
+def told(config: Config) -> tuple[bool, str]:
+    """Of a small config: whether all agrees, and a row of the table."""
     model, found = traced(config), model_of(config)
     parameters = model.elements == sum(p.numel() for p in found.parameters())
     off = model.flops(1, LENGTH) / flops_of_the_class(config, FIRST_SPECIAL) - 1
@@ -44,7 +43,7 @@ def main(folder: Path, names: list[str]) -> int:
         if names and path.stem not in names:
             continue
         try:
-            fine, row = told(path)
+            fine, row = told(shrunk(json.loads(path.read_text())))
         except Exception as error:  # a table is wanted, whatever one of them does
             fine, row = False, f"{type(error).__name__}: {str(error).splitlines()[:1]}"
         good = good and fine

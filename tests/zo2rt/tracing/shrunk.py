@@ -41,13 +41,25 @@ _AT_MOST: Mapping[str, int] = {
     **{"max_target_positions": POSITIONS, "max_source_positions": 24},
     **{"num_position_embeddings": 16, "position_embedding_size": 64},
     **{"q_lora_rank": 32, "kv_lora_rank": 24, "v_head_dim": 20, "time_step_rank": 4},
-    **{"image_size": 32, "chunk_size": 64},
+    **{
+        "image_size": 32,
+        "chunk_size": 64,
+        "mamba_chunk_size": 64,
+        "mamba_d_ssm": HEAD * HEADS,
+        "mamba_d_state": 8,
+    },
 }
 _LAYERS = (
     *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers"),
     *("encoder_layers", "decoder_layers", "depth"),
 )
 _KV_HEADS = ("num_key_value_heads", "num_kv_heads", "num_global_key_value_heads")
+_GROUPS = ("n_groups", "mamba_n_groups", "mamba_ngroups")
+_SSM = (
+    ("num_heads", "head_dim", "expand"),
+    ("mamba_n_heads", "mamba_d_head", "mamba_expand"),
+    ("n_mamba_heads", "mamba_headdim", "mamba_expand"),
+)
 _FEWEST_LAYERS = 3
 
 
@@ -90,7 +102,17 @@ def _small(fields: Config, special: _Special) -> Config:
             found[key] = {at: own for at, own in value.items() if int(at) < layers}
     if isinstance(found.get("max_window_layers"), int):
         found["max_window_layers"] = min(found["max_window_layers"], layers)
-    return found
+    return found | _state_space(found)
+
+
+def _state_space(found: Config) -> Config:
+    """Mamba's heads, as wide together as what a layer is expanded to."""
+    changed: Config = {key: min(found[key], 2) for key in _GROUPS if found.get(key)}
+    for heads, width, expand in _SSM:
+        if found.get(heads) and expand in found and width in found:
+            inner = found.get("mamba_d_ssm") or int(found["hidden_size"] * found[expand])
+            changed |= {heads: HEADS, width: inner // HEADS}
+    return changed
 
 
 def _num_layers(fields: Config, before: int) -> int:

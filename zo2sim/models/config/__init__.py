@@ -19,6 +19,8 @@ _FAMILIES: dict[str, Callable[[Fields], Model]] = {
     **dict.fromkeys(llama.FAMILIES, llama.build),
 }
 
+_CLASSES = ("ForCausalLM", "LMHeadModel")
+"""How the classes that are read are called."""
 MOST_BYTES = 16 << 20
 """Larger files are not read."""
 
@@ -47,11 +49,15 @@ def load(path: str | Path) -> Model:
 
 
 def unread(config: object) -> bool:
-    """Whether a config is of a kind of model that no reader knows."""
+    """Whether a config is of a kind of model that no reader knows, or of another of its classes."""
     if not isinstance(config, Mapping):
         return False
-    kind = cast("Mapping[str, object]", config).get("model_type")
-    return isinstance(kind, str) and kind not in FAMILIES
+    fields = cast("Mapping[str, object]", config)
+    kind, named = fields.get("model_type"), fields.get("architectures")
+    first = next(iter(cast("list[object]", named)), None) if isinstance(named, list) else None
+    if isinstance(kind, str) and kind not in FAMILIES:
+        return True
+    return isinstance(first, str) and (kind is None or not first.endswith(_CLASSES))
 
 
 def read(path: str | Path) -> object:
