@@ -24,7 +24,10 @@ def with_edges(ops: Sequence[Op], *, cyclic: bool) -> tuple[Op, ...]:
     edges: list[tuple[str, ...]] = []
     for _ in range(_PERIODS if cyclic else 1):
         edges = [walk.step(op, column) for op, column in zip(ops, walk.columns, strict=True)]
-    return tuple(replace(op, after=after) for op, after in zip(ops, edges, strict=True))
+    return tuple(
+        op if op.after == after else replace(op, after=after)
+        for op, after in zip(ops, edges, strict=True)
+    )
 
 
 @dataclass(slots=True)

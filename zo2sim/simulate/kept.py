@@ -89,9 +89,11 @@ def _nodes(items: Sequence[Unrolled], own: range, cost: Callable[[Op], int]) -> 
 def _edges(items: Sequence[Unrolled], index: int, cost: Callable[[Op], int]) -> tuple[Wait, ...]:
     """What an operation waits for beside the one before it on its track."""
     item = items[index]
+    if len(item.deps) == 1 and item.track_prev is not None:
+        return ()
     track = item.op.track
     befores = [(dep, items[dep].op) for dep in item.deps if dep != item.track_prev]
-    return tuple((dep, cost(op) if sees_late(track, op.track) else None) for dep, op in befores)
+    return tuple([(dep, cost(op) if sees_late(track, op.track) else None) for dep, op in befores])
 
 
 def _placed(
@@ -107,8 +109,7 @@ def _placed(
             at[node.key] = free.pop() if free else most
             most = max(most, at[node.key] + 1)
         waited = [key for key, _ in node.waits]
-        late = tuple(late for _, late in node.waits)
+        late = tuple([late for _, late in node.waits])
         rows.append(Row(at[node.key], node.cost, tuple([at[key] for key in waited]), late))
-        ended = (key for key in waited if last_use[key] == number and key not in lasting)
-        free += [at[key] for key in ended]
+        free += [at[k] for k in waited if last_use[k] == number and k not in lasting]
     return rows, most

@@ -34,36 +34,31 @@ class Walk:
     like: Callable[[Op], object]
     once: bool = False
 
-    @cached_property
+    @property
     def classes(self) -> tuple[Op, ...]:
         """One operation per cost class; durations come in this order."""
-        first: dict[object, Op] = {}
-        for op in (*self.program.prologue.ops, *self.program.period.ops):
-            first.setdefault(self.like(op), op)
-        return tuple(first.values())
+        return self._classified[0]
 
     @cached_property
-    def _numbers(self) -> dict[int, int]:
-        """Cost class of every operation, by the object, which the program keeps."""
-        rows = {self.like(op): number for number, op in enumerate(self.classes)}
-        ops = (*self.program.prologue.ops, *self.program.period.ops)
-        return {id(op): rows[self.like(op)] for op in ops}
+    def _classified(self) -> tuple[tuple[Op, ...], dict[int, int]]:
+        """That, and the class of every operation by the object, which the program keeps."""
+        first: dict[object, tuple[int, Op]] = {}
+        numbers: dict[int, int] = {}
+        for op in (*self.program.prologue.ops, *self.program.period.ops):
+            if id(op) not in numbers:
+                numbers[id(op)], _ = first.setdefault(self.like(op), (len(first), op))
+        return tuple(op for _, op in first.values()), numbers
 
     @property
     def steps_per_period(self) -> int:
         return self.program.period.steps
-
-    @property
-    def _size(self) -> int:
-        """Operations of one period."""
-        return len(self.program.period.ops)
 
     @cached_property
     def _kept(self) -> Kept:
         return keep(self.program, self.handed_on, self._number)
 
     def _number(self, op: Op) -> int:
-        return self._numbers[id(op)]
+        return self._classified[1][id(op)]
 
     def step_s(self, durations: Floats, late: Floats) -> Floats:
         """Mean step time of the steady state, (plans,); takes what `periods` takes."""
