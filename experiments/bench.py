@@ -1,6 +1,7 @@
 """How fast the toolkit itself is: the simulator, with ``--runtime`` the runtime, or its ranks.
 
     python -m experiments.bench --json -
+    python -m experiments.bench --devices 8
     python -m experiments.bench --runtime --json -
     python -m experiments.bench --ranks 2 --machine machine.toml
 
@@ -16,6 +17,7 @@ from typing import Any, Literal, Self
 
 from experiments.cli import FAILED, Answer, finish, run
 from experiments.flags import refuse
+from experiments.speed import devices as devices_speed
 from experiments.speed import simulator as simulator_speed
 
 
@@ -29,6 +31,9 @@ class Config:
     """Plans that the fast path evaluates per repeat."""
     seed: int = 0
     """Draws the plans."""
+    devices: int | None = None
+    """Measure this instead: how long plans of OPT-175B on so many devices take to build, to prove,
+    to simulate, and to walk by the thousand; processor time."""
     runtime: bool = False
     """Measure the runtime instead: steps of OPT-125m's shape."""
     backend: Literal["host", "cuda"] = "host"
@@ -44,8 +49,11 @@ class Config:
 
     def typed(self, flags: frozenset[str]) -> Self:
         """Refuse the flags of what is not measured."""
-        simulator = ("--repeats", "--plans", "--seed")
-        if self.ranks is not None:
+        simulator = ("--repeats", "--plans", "--seed", "--devices")
+        if self.devices is not None:
+            others = ("--runtime", "--backend", "--ranks", "--machine", "--pairs")
+            refuse(flags, ("--plans", "--seed", *others), "with --devices")
+        elif self.ranks is not None:
             refuse(flags, (*simulator, "--runtime", "--backend"), "with --ranks")
         elif self.runtime:
             refuse(flags, (*simulator, "--machine"), "with --runtime")
@@ -60,14 +68,26 @@ def main(config: Config) -> int:
             "--repeats must be >= 1, --plans >= 100 and --pairs >= 1; "
             f"got {config.repeats}, {config.plans} and {config.pairs}"
         )
+    if config.devices is not None:
+        return _devices(config, config.devices)
     if config.ranks is not None:
         return _ranks(config, config.ranks)
     return _runtime(config) if config.runtime else _simulator(config)
 
 
 def _simulator(config: Config) -> int:
-    figures = simulator_speed.figures(repeats=config.repeats, plans=config.plans, seed=config.seed)
-    lines = [f"{name:32} {value:.4g}" for name, value in figures.items()]
+    return _listed(
+        simulator_speed.figures(repeats=config.repeats, plans=config.plans, seed=config.seed),
+        config,
+    )
+
+
+def _devices(config: Config, devices: int) -> int:
+    return _listed(devices_speed.figures(devices, repeats=config.repeats), config)
+
+
+def _listed(figures: dict[str, float], config: Config) -> int:
+    lines = [f"{name:38} {value:.4g}" for name, value in figures.items()]
     return finish(Answer(figures, lambda: print("\n".join(lines))), config.json)
 
 

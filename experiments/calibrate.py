@@ -33,6 +33,7 @@ from experiments.flags import refuse
 from experiments.folder.provenance import commit
 from experiments.screen import headed, right
 from zo2rt.measure.card import read_card
+from zo2rt.measure.crowd import crowded_ratios
 from zo2sim.cost.measured import Measured
 from zo2sim.machines.file import dump, named, resolve
 from zo2sim.machines.machine import Machine
@@ -171,6 +172,10 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
     }
     machine = with_constants(
         machine, {key: Quantity(ratio, "fitted", source) for key, ratio in ratios.items()}
+    )
+    crowded = crowded_ratios(room.num_cores)
+    machine = with_constants(
+        machine, {key: Quantity(ratio, "measured", source) for key, ratio in crowded.items()}
     )
     told = (case_of(run.spec) for run in found.runs)  # rows come from no reference
     return fitted, replace(machine, calibrated=seen(told, source))

@@ -48,7 +48,8 @@ def references_s(machine: Machine) -> tuple[float, float]:
 @cache
 def calibrated_host(wide: float | None = None, **changes: float) -> Machine:
     """`this-host` with a [cpu] section of the fit's start values, and one link speed of 1 GB/s."""
-    values = {f.name: _start(f.name) for f in dataclasses.fields(Cpu)}
+    names = [f.name for f in dataclasses.fields(Cpu) if not f.name.startswith("crowded_")]
+    values = {name: _start(name) for name in names}
     cpu = Cpu(**{name: quantity(changes.get(name, v), wide) for name, v in values.items()})
     host = named("this-host")
     rates = {name: quantity(1e9) for name, _ in quantities_of(host.link) if "per_s" in name}

@@ -41,8 +41,8 @@ def with_constants(machine: Machine, constants: Mapping[str, Quantity]) -> Machi
         if not fields:
             continue
         before = getattr(machine, part)
-        names = [f.name for f in dataclasses.fields(kind)]
-        missing = [n for n in names if n not in fields] if before is None else []
+        needed = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
+        missing = [n for n in needed if n not in fields] if before is None else []
         if missing:
             raise ValueError(f"[{part}] must be fitted in full; missing: {', '.join(missing)}")
         changes[part] = kind(**fields) if before is None else dataclasses.replace(before, **fields)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments import bench
-from experiments.speed import simulator
+from experiments.speed import devices, simulator
 from experiments.speed.drawn_plans import random_cases, uncontended
 from tests.commands import call
 from zo2sim.machines.file import named
@@ -30,6 +30,24 @@ def test_figures_are_positive_and_inside_their_range(
     for stem, unit in (("simulate_opt175b_run", "_s"), ("fast_path_plans_per_s", "")):
         low, middle, high = (found[f"{stem}{end}{unit}"] for end in ("_low", "", "_high"))
         assert low <= middle <= high
+
+
+def test_several_devices_are_measured_by_how_they_share(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(devices, "_PLANS", 16)
+    monkeypatch.setattr(devices, "_MODEL", "opt-125m")
+    lines = call(bench, "--devices", "2", "--repeats", "1").out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert [n for n in names if n.endswith("_proof_s")] == [
+        f"{kind}_proof_s" for kind in ("ring", "ring_of_groups", "whole", "sliced")
+    ]
+    assert all(float(line.split()[1]) > 0 for line in lines)
+
+
+@pytest.mark.parametrize("count", ["0", "9"])
+def test_as_many_devices_as_the_machine_has(count: str):
+    outcome = call(bench, "--devices", count)
+    assert outcome.code == 2
+    assert "--devices must be from 1 to 8" in outcome.complaint
 
 
 def test_the_seed_draws_the_plans():

@@ -141,8 +141,11 @@ class CostModel:
         gap_s, wake_s = (cpu.seconds(a, s.machine) for a in (cpu.gap(s, kind), cpu.wake(kind)))
         taken = self.on_cores(key)
         if taken is not None:
-            fixed_s = cpu.seconds(taken, s.machine)
-            return Work(fixed_s=fixed_s, amounts={}, gap_s=gap_s, wake_s=wake_s)
+            taken_s, share = cpu.seconds(taken, s.machine), cpu.crowding(s, taken)
+            if share is None:
+                return Work(fixed_s=taken_s, amounts={}, gap_s=gap_s, wake_s=wake_s)
+            amounts = {Resource.COMPUTE: taken_s, Resource.CORES: taken_s * share}
+            return Work(amounts=amounts, gap_s=gap_s, wake_s=wake_s)
         work = self._on_device(s, key)
         fixed_s = work.fixed_s + cpu.seconds(cpu.woken(s, kind), s.machine)
         return replace(work, fixed_s=fixed_s, gap_s=gap_s, wake_s=wake_s)

@@ -27,6 +27,7 @@ _ELSEWHERE = _BETWEEN | {
 }
 """Kinds that run beside the stream that computes, on a thread of their own."""
 HANDOVER = "host.stream_handover_s"
+_LEAST_S = 1e-30
 _BYTES = Dtype.FP32.bytes
 _ASLEEP_S = 1e-3
 """After a wait of so long a core has lost what it had near. Waits of 0.2 ms cost nothing."""
@@ -101,6 +102,26 @@ def woken(s: Setting, kind: Kind) -> Amounts:
     single = s.plan.num_slots == 1 and s.plan.policy.traits.defers
     beside = s.plan.overlaps and not (kind is Kind.H2D and single)
     return {"cpu.copy_start_s" if beside else "cpu.wake_s": 1}
+
+
+def crowding(s: Setting, taken: Amounts) -> Number | None:
+    """The share of all cores that an operation holds while those of other devices compute, too.
+
+    Parts of the host's cores share its memory, and one interpreter: what is there each time, and
+    not per element or byte, waits for that one. None for one device, and where no calibration has
+    measured it.
+    """
+    cpu = s.cpu
+    if s.plan.devices == 1 or cpu is None:
+        return None
+    if cpu.crowded_ratio is None or cpu.crowded_launch_ratio is None:
+        return None
+    launched = {key: amount for key, amount in taken.items() if not key.endswith("_per_s")}
+    launching_s, whole_s = seconds(launched, s.machine), seconds(taken, s.machine)
+    part = launching_s / np.maximum(whole_s, _LEAST_S)
+    ratio, launch_ratio = cpu.crowded_ratio.value, cpu.crowded_launch_ratio.value
+    longer = part * launch_ratio + (1.0 - part) * ratio
+    return np.minimum(longer / s.machine.host.num_cores.value, 1.0)
 
 
 def _turnaround(s: Setting) -> Amounts:

@@ -4,6 +4,7 @@ A way from a peer takes seconds of `Resource.PEER`, at the rate of its route. Wh
 host also loads the links on both ends, and the memory in between twice.
 """
 
+from zo2sim.cost import cpu
 from zo2sim.cost.setting import Setting
 from zo2sim.machines.node import Node, Route
 from zo2sim.simulate.work import Number, Resource, Sharing, TwoWays, Work
@@ -65,11 +66,10 @@ def is_far(s: Setting, home: int, device: int) -> bool:
 
 def sharing(s: Setting, link: TwoWays) -> Sharing | None:
     """What the plan's devices share; ``link`` is what one's own link gives under this plan. None
-    for one device, and for parts of the host's cores, which share its memory alone."""
-    node = s.several
+    for one device, and for parts of the host's cores of which nobody measured how they do."""
+    node, numbers = s.several, range(s.plan.devices)
     if node is None:
-        return None
-    numbers = range(s.plan.devices)
+        return _of_cores(s, link) if cpu.crowding(s, {}) is not None else None
     return Sharing(
         uplinks=tuple(node.uplink_of(device) for device in numbers),
         sockets=tuple(node.socket_of(device) for device in numbers),
@@ -81,6 +81,17 @@ def sharing(s: Setting, link: TwoWays) -> Sharing | None:
             both_d2h=node.uplink_both_d2h_bytes_per_s.value,
         ),
         socket_dram=node.socket_dram_bytes_per_s.value,
+    )
+
+
+def _of_cores(s: Setting, link: TwoWays) -> Sharing:
+    """Parts of the host's cores: links of their own, and one memory."""
+    return Sharing(
+        uplinks=tuple(range(s.plan.devices)),
+        sockets=(0,) * s.plan.devices,
+        link=link,
+        uplink=link,
+        socket_dram=s.machine.host.dram_bytes_per_s.value,
     )
 
 

@@ -82,12 +82,13 @@ def _one_after_another(ops: tuple[Op, ...]) -> Iterator[Op]:
 
 def _first(period: Schedule) -> Schedule:
     """The first period: nothing precedes it, and step s finds at most s records."""
-    ops = tuple(
-        replace(
-            op,
-            after=tuple(edge for edge in op.after if not edge.endswith("^")),
-            records=op.records if op.trip or op.unit is None else min(op.records, op.step),
-        )
-        for op in period.ops
-    )
+    ops = tuple(map(_first_of, period.ops))
     return replace(period, name=period.name.replace("period", "prologue"), ops=ops)
+
+
+def _first_of(op: Op) -> Op:
+    after = tuple(edge for edge in op.after if edge[-1] != "^")
+    records = op.records if op.trip or op.unit is None else min(op.records, op.step)
+    if records == op.records and len(after) == len(op.after):
+        return op
+    return replace(op, after=after, records=records)

@@ -263,7 +263,7 @@ def _busier(rates: Rates, exponent: float) -> Rates:
 
 
 def _outside(cost: CostModel, walk: Walk) -> NDArray[np.bool_]:
-    device = {Resource.COMPUTE}
+    device = {Resource.COMPUTE, Resource.CORES}
     return np.array([bool(set(cost(op).amounts) - device) for op in walk.classes])
 
 

@@ -7,7 +7,7 @@ proves the result by another route and does not rely on it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zo2sim.schedule.ops import Buffer, Op, Track
@@ -20,12 +20,14 @@ def with_edges(ops: Sequence[Op], *, cyclic: bool) -> tuple[Op, ...]:
 
     With ``cyclic`` the operations repeat, and edges to the previous period carry ``^``.
     """
-    walk = _Walk([op.name for op in ops])
+    walk = _Walk.of(ops)
     edges: list[tuple[str, ...]] = []
     for _ in range(_PERIODS if cyclic else 1):
-        index = {name: walk.count + i for i, name in enumerate(walk.names)}
-        edges = [walk.step(op, index) for op in ops]
-    return tuple(replace(op, after=after) for op, after in zip(ops, edges, strict=True))
+        edges = [walk.step(op, column) for op, column in zip(ops, walk.columns, strict=True)]
+    return tuple(
+        op if op.after == after else replace(op, after=after)
+        for op, after in zip(ops, edges, strict=True)
+    )
 
 
 @dataclass(slots=True)
@@ -34,26 +36,45 @@ class _Walk:
 
     names: Sequence[str]
     """Of the operations of a period."""
+    index: Mapping[str, int]
+    """Position of each of them."""
+    columns: Sequence[int]
+    """Number of the track of each of them."""
+    start: tuple[int, ...]
+    """A clock at which nothing has ended."""
     count: int = 0
-    clocks: list[dict[Track, int]] = field(default_factory=lambda: [])
-    places: list[tuple[Track, int]] = field(default_factory=lambda: [])
-    last_on: dict[Track, int] = field(default_factory=lambda: {})
+    clocks: list[tuple[int, ...]] = field(default_factory=lambda: [])
+    places: list[tuple[int, int]] = field(default_factory=lambda: [])
+    last_on: dict[int, int] = field(default_factory=lambda: {})
     writer: dict[Buffer, int] = field(default_factory=lambda: {})
     readers: defaultdict[Buffer, list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def step(self, op: Op, index: dict[str, int]) -> tuple[str, ...]:
-        """Add ``op``; return the edges that it needs, latest first."""
-        previous = self.last_on.get(op.track)
-        clock = dict(self.clocks[previous]) if previous is not None else {}
-        wanted = {*self._conflicts(op), *self._asked(op, index)}
-        edges: list[str] = []
+    @classmethod
+    def of(cls, ops: Sequence[Op]) -> "_Walk":
+        numbers: dict[Track, int] = {}
+        columns = [numbers.setdefault(op.track, len(numbers)) for op in ops]
+        names = [op.name for op in ops]
+        return cls(
+            names,
+            {name: position for position, name in enumerate(names)},
+            columns,
+            (0,) * len(numbers),
+        )
+
+    def step(self, op: Op, column: int) -> tuple[str, ...]:
+        """Add ``op`` on its track; return the edges that it needs, latest first."""
+        previous = self.last_on.get(column)
+        clock = self.start if previous is None else self.clocks[previous]
+        wanted = {*self._conflicts(op), *self._asked(op)}
+        edges: list[int] = []
         for target in sorted(wanted, reverse=True):
             track, place = self.places[target]
-            if clock.get(track, 0) < place:
-                edges.append(self._edge(target))
-                _join(clock, self.clocks[target])
-        self._record(op, clock)
-        return tuple(edges)
+            if clock[track] < place:
+                edges.append(target)
+                clock = tuple(map(max, clock, self.clocks[target]))
+        named = tuple(map(self._edge, edges))
+        self._record(op, column, clock)
+        return named
 
     def _conflicts(self, op: Op) -> Iterator[int]:
         for buffer in (*op.reads, *op.writes):
@@ -62,33 +83,29 @@ class _Walk:
         for buffer in op.writes:
             yield from self.readers[buffer]
 
-    def _asked(self, op: Op, index: dict[str, int]) -> Iterator[int]:
+    def _asked(self, op: Op) -> Iterator[int]:
+        size = len(self.names)
+        start = self.count - self.count % size
         for edge in op.after:
-            shift = len(self.names) if edge.endswith("^") else 0
-            target = index[edge.removesuffix("^")] - shift
+            target = start + self.index[edge.removesuffix("^")] - size * edge.endswith("^")
             if target >= 0:
                 yield target
 
     def _edge(self, target: int) -> str:
-        periods, place = divmod(target, len(self.names))
-        periods_back, name = self.count // len(self.names) - periods, self.names[place]
+        size = len(self.names)
+        periods, position = divmod(target, size)
+        periods_back, name = self.count // size - periods, self.names[position]
         assert periods_back <= 1, f"{name} is waited on from {periods_back} periods later"
         return name + "^" * periods_back
 
-    def _record(self, op: Op, clock: dict[Track, int]) -> None:
-        track = op.track
-        place = clock[track] = clock.get(track, 0) + 1
-        self.clocks.append(clock)
-        self.places.append((track, place))
-        self.last_on[track] = self.count
+    def _record(self, op: Op, column: int, clock: tuple[int, ...]) -> None:
+        place = clock[column] + 1
+        self.clocks.append((*clock[:column], place, *clock[column + 1 :]))
+        self.places.append((column, place))
+        self.last_on[column] = self.count
         for buffer in op.reads:
             self.readers[buffer].append(self.count)
         for buffer in op.writes:
             self.writer[buffer] = self.count
             self.readers[buffer] = []
         self.count += 1
-
-
-def _join(clock: dict[Track, int], other: dict[Track, int]) -> None:
-    for track, place in other.items():
-        clock[track] = max(clock.get(track, 0), place)

@@ -225,8 +225,11 @@ class Op:
         """``F3``; on device 1 ``F3%1``; of group 2 ``F3/2``; with a trip ``F3.1``; in a later step
         of the period ``F3@2``; all of it ``F3%1/2.1@2``."""
         unit = "" if self.unit is None else unit_name(self.unit)
+        name = f"{LETTERS[self.kind]}{unit}"
+        if not (self.device or self.group or self.trip or self.step):
+            return name  # most are so
         marks = (("%", self.device), ("/", self.group), (".", self.trip), ("@", self.step))
-        return f"{LETTERS[self.kind]}{unit}" + "".join(_marked(*mark) for mark in marks)
+        return name + "".join(_marked(*mark) for mark in marks)
 
 
 _SLOTS = (BufferSpace.SLOT, BufferSpace.SLICE)

@@ -41,12 +41,12 @@ def unroll(source: Program | Schedule, *, periods: int = 1) -> tuple[Unrolled, .
     return chain((source.prologue, *(source.period,) * (periods - 1)))
 
 
-def chain(schedules: Iterable[Schedule]) -> tuple[Unrolled, ...]:
-    """Schedules in a row: each is the previous period of the next one, and tracks carry on."""
+def chain(schedules: Iterable[Schedule], *, step: int = 0) -> tuple[Unrolled, ...]:
+    """Schedules in a row: each is the previous period of the next one, and tracks carry on. Their
+    first step is number ``step``."""
     unrolled: list[Unrolled] = []
     last: dict[Track, int] = {}
     before = _Place(0, {})
-    step = 0
     for period, schedule in enumerate(schedules):
         here = _Place(len(unrolled), schedule.index)
         for name, op in zip(schedule.index, schedule.ops, strict=True):

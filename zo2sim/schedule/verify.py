@@ -10,7 +10,7 @@ atomic, and two at once would leave a mixture.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from zo2sim.schedule.completeness import Task, check_complete
 from zo2sim.schedule.hazard import Hazard, HazardKind, once, place
@@ -73,13 +73,22 @@ def happens_before(unrolled: tuple[Unrolled, ...]) -> list[tuple[int, ...]]:
     columns = columns_of(unrolled)
     nothing = (0,) * (max(columns, default=0) + 1)
     clocks: list[tuple[int, ...]] = []
+    joined: dict[tuple[int, ...], tuple[int, ...]] = {}
     for item, own in zip(unrolled, columns, strict=True):
-        clock = nothing
-        for target in item.deps:
-            if clock[columns[target]] <= unrolled[target].position:
-                clock = tuple(map(max, clock, clocks[target]))
+        clock = nothing if item.track_prev is None else clocks[item.track_prev]
+        edges = item.deps if item.track_prev is None else item.deps[1:]
+        if edges not in joined:  # what several operations wait for
+            joined[edges] = _joined(nothing, (clocks[target] for target in edges))
+        clock = _joined(clock, (joined[edges],))
         clocks.append((*clock[:own], item.position + 1, *clock[own + 1 :]))
     return clocks
+
+
+def _joined(clock: tuple[int, ...], others: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """How many of every track have ended when all of these have."""
+    for other in others:
+        clock = tuple(map(max, clock, other))
+    return clock
 
 
 class _Accesses:

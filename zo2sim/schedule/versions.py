@@ -7,9 +7,8 @@ execution sees what the issue order sees; this module proves that what the issue
 what the model asks for (`zo2sim.schedule.completeness.Task`).
 """
 
-from collections import ChainMap, Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
@@ -67,21 +66,19 @@ def _followed(
     last = steps[-1].step if steps else 0
     every = last + 1 if flush_after is None else 1 + last // _MOST_STOPS
     for step, items in groupby(steps, lambda item: item.step):
-        for item in items:
-            yield from _STEPS[item.op.kind](state, item)
+        yield from _interpreted(state, items)
         if step == last or step % every == every - 1:
             done = step + 1
             flush = program.flush if flush_after is None else flush_after(done)
             fork = state.fork()
-            yield from _ended(fork, chain((flush,)), done)
+            yield from _interpreted(fork, chain((flush,), step=done))
             yield from _unsaved(fork, flush, homes)
-            yield from _ended(fork, chain((program.evaluate,)), done + flush.steps)
+            yield from _interpreted(fork, chain((program.evaluate,), step=done + flush.steps))
 
 
-def _ended(state: "_State", items: tuple[Unrolled, ...], done: int) -> Iterator[Hazard]:
-    """What follows ``done`` steps."""
+def _interpreted(state: "_State", items: Iterable[Unrolled]) -> Iterator[Hazard]:
     for item in items:
-        yield from _STEPS[item.op.kind](state, replace(item, step=done + item.step))
+        yield from _STEPS[item.op.kind](state, item)
 
 
 class _Copy(NamedTuple):
@@ -112,8 +109,8 @@ class _State:
         self.losses = 0
         self.journalled = 0
         self._passes: Counter[int] = Counter()
-        self._records: ChainMap[Buffer, int] = ChainMap()
-        self._copies: ChainMap[Buffer, _Copy | None] = ChainMap()
+        self._records: dict[Buffer, int] = {}
+        self._copies: dict[Buffer, _Copy | None] = {}
         self.built: dict[Buffer, _Built] = {}
 
     def fork(self) -> "_State":
@@ -121,7 +118,7 @@ class _State:
         new = _State(self.task)
         new.losses, new.journalled, new._passes = self.losses, self.journalled, self._passes
         new.built = dict(self.built)
-        new._records, new._copies = self._records.new_child(), self._copies.new_child()
+        new._records, new._copies = dict(self._records), dict(self._copies)
         return new
 
     def wanted(self, unit: int) -> _Copy:

@@ -37,6 +37,7 @@ PLAIN_WORDS: Mapping[str, str] = {
     Resource.NVME_WRITE: "writing to the drive",
     Resource.PEER: "copies between devices",
     Resource.ISSUE: "the interpreter that launches kernels for all devices",
+    Resource.CORES: "the cores that compute for all devices",
     UPLINK: "the uplink that devices share",
     DEPENDENCIES: "waiting for each other",
 }
@@ -150,6 +151,7 @@ _NAMES: Mapping[Shared, str] = {
     Shared.UPLINK: UPLINK,
     Shared.DRAM: Resource.DRAM.value,
     Shared.ISSUE: Resource.ISSUE.value,
+    Shared.CORES: Resource.CORES.value,
 }
 
 

@@ -1,7 +1,8 @@
 """What several devices share on their way to the host: pools, and what an operation draws of each.
 
 A pool is the two directions of a device's link, those of an uplink that others are behind, too, the
-memory of a socket, and the one interpreter that launches for all. The two directions of a link or
+memory of a socket, and the one interpreter that launches for all; where parts of the host's cores
+are the devices, those cores. The two directions of a link or
 an uplink are slower together than each alone.
 """
 
@@ -20,6 +21,7 @@ class Shared(StrEnum):
     UPLINK = "uplink"
     DRAM = "dram"
     ISSUE = "issue"
+    CORES = "cores"
 
 
 class Pool(NamedTuple):
@@ -66,7 +68,7 @@ def _capacity(pool: Pool, sharing: Sharing, *, both: bool) -> float:
             return sharing.uplink.of(up=pool.up, both=both)
         case Shared.DRAM:
             return sharing.socket_dram
-        case Shared.ISSUE:
+        case Shared.ISSUE | Shared.CORES:
             return 1.0
 
 
@@ -82,6 +84,7 @@ def _draws(op: Op, work: Work, sharing: Sharing) -> Iterator[tuple[Pool, float]]
     for socket in sockets:  # what the host does, it does to blocks that all sockets have
         yield Pool(Shared.DRAM, socket), amounts.get(Resource.DRAM, 0.0) / len(sockets)
     yield Pool(Shared.ISSUE), amounts.get(Resource.ISSUE, 0.0)
+    yield Pool(Shared.CORES), amounts.get(Resource.CORES, 0.0)
 
 
 _OF_DEVICE = frozenset((Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.PEER))

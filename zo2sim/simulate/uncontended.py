@@ -8,21 +8,18 @@ earlier, than its own track goes on (`zo2sim.simulate.work.sees_late`).
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
+from itertools import count, islice
 
 import numpy as np
 
 from zo2sim.schedule.ops import Kind, Op, Program
-from zo2sim.schedule.unroll import unroll
+from zo2sim.simulate.kept import Kept, keep
 from zo2sim.simulate.steady import MOST_PERIODS, PERIODS, Floats, cycles, forced
-from zo2sim.simulate.work import sees_late
 
-Row = tuple[int, tuple[int, ...], tuple[int | None, ...]]
-"""Cost class of an operation, where the ends that it waits for are kept, and, of each of those that
-it sees late, the cost class."""
-
+_LAPS = (12, 32, MOST_PERIODS)
+"""Periods after which the plans that have not settled go on by themselves, from the start."""
 _LONGEST = 5  # periods that show a cycle of four
-_CHUNK = 2048  # plans per pass: the ends of a period then stay in cache
+_CHUNK = 8192  # plans per pass: a few hundred places of them fit the last cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,45 +34,31 @@ class Walk:
     like: Callable[[Op], object]
     once: bool = False
 
-    @cached_property
+    @property
     def classes(self) -> tuple[Op, ...]:
         """One operation per cost class; durations come in this order."""
-        first: dict[object, Op] = {}
-        for op in (*self.program.prologue.ops, *self.program.period.ops):
-            first.setdefault(self.like(op), op)
-        return tuple(first.values())
+        return self._classified[0]
 
     @cached_property
-    def _numbers(self) -> dict[int, int]:
-        """Cost class of every operation, by the object, which the program keeps."""
-        rows = {self.like(op): number for number, op in enumerate(self.classes)}
-        ops = (*self.program.prologue.ops, *self.program.period.ops)
-        return {id(op): rows[self.like(op)] for op in ops}
+    def _classified(self) -> tuple[tuple[Op, ...], dict[int, int]]:
+        """That, and the class of every operation by the object, which the program keeps."""
+        first: dict[object, tuple[int, Op]] = {}
+        numbers: dict[int, int] = {}
+        for op in (*self.program.prologue.ops, *self.program.period.ops):
+            if id(op) not in numbers:
+                numbers[id(op)], _ = first.setdefault(self.like(op), (len(first), op))
+        return tuple(op for _, op in first.values()), numbers
 
     @property
     def steps_per_period(self) -> int:
         return self.program.period.steps
 
-    @property
-    def _size(self) -> int:
-        """Operations of one period."""
-        return len(self.program.period.ops)
-
     @cached_property
-    def _rows(self) -> tuple[list[Row], ...]:
-        """Rows of the prologue, and of odd and even periods after it."""
-        numbers = self._numbers
-        items = unroll(self.program, periods=3)
-        ring = 2 * self._size
-        rows: list[Row] = []
-        for item in items:
-            before = [items[dep].op for dep in item.deps]
-            late = [
-                numbers[id(op)] if sees_late(item.op.track, op.track) else None for op in before
-            ]
-            kept = tuple(dep % ring for dep in item.deps)
-            rows.append((numbers[id(item.op)], kept, tuple(late)))
-        return tuple(rows[p * self._size : (p + 1) * self._size] for p in range(3))
+    def _kept(self) -> Kept:
+        return keep(self.program, self.handed_on, self._number)
+
+    def _number(self, op: Op) -> int:
+        return self._classified[1][id(op)]
 
     def step_s(self, durations: Floats, late: Floats) -> Floats:
         """Mean step time of the steady state, (plans,); takes what `periods` takes."""
@@ -85,37 +68,46 @@ class Walk:
         return np.concatenate(found)
 
     def periods(self, durations: Floats, late: Floats) -> Iterator[Floats]:
-        """Ends of one period after the other, (operations, plans), each in reused memory.
+        """Ends of what one period after the other hands on, (operations, plans), in memory that is
+        used again; the last one is the loss.
 
         From durations (classes, plans); ``late`` has their shape: how much later an end is seen
-        where it is seen late. Edges reach one period back, so the ends of two periods are kept.
+        where it is seen late.
         """
-        ring = np.empty((2 * self._size, durations.shape[1]))
-        ends, costs = list(ring), list(durations)  # slicing an array costs more than the sum
+        size = len(self.handed_on)
+        held = np.empty((self._kept.size, durations.shape[1]))
+        ends, costs = list(held), list(durations)  # slicing an array costs more than the sum
         lates = list(late) if late.any() else None
         for period in count():
-            first = self._size * (period % 2)
-            here = ends[first : first + self._size]
-            rows = self._rows[0 if period == 0 else 2 - period % 2]
-            for row, (cost, deps, late_classes) in zip(here, rows, strict=True):
+            for end, cost, deps, late_classes in self._kept.rows[_turn(period)]:
                 befores = [ends[dep] for dep in deps]
                 if lates is not None:
                     befores = _seen(befores, late_classes, lates)
-                _end(row, costs[cost], befores)
-            yield ring[first : first + self._size]
+                _end(ends[end], None if cost is None else costs[cost], befores)
+            first = size * (period % 2)
+            yield held[first : first + size]
 
     def _first_s(self, durations: Floats, late: Floats) -> Floats:
-        return next(self.periods(durations, late)).max(axis=0)
+        return next(self.periods(durations, late)).max(axis=0)  # of every track the last end
 
     def _settled_s(self, durations: Floats, late: Floats) -> Floats:
         """Run ever more periods until every plan repeats itself."""
         result = np.full(durations.shape[1], np.nan)
+        for most in _LAPS:
+            rest = np.flatnonzero(np.isnan(result))
+            if len(rest):
+                result[rest] = self._lap_s(durations[:, rest], late[:, rest], most)
+        return result
+
+    def _lap_s(self, durations: Floats, late: Floats, most: int) -> Floats:
+        """The step of those that repeat themselves within ``most`` periods, else not a number."""
+        result = np.full(durations.shape[1], np.nan)
         seen: list[Floats] = []
-        for ends in self.periods(durations, late):
-            seen.append(ends[self._handed_on])
+        for ends in islice(self.periods(durations, late), most):
+            seen.append(ends.copy())
             if len(seen) < PERIODS - 1:
                 continue
-            found = cycles(np.stack(seen[-_LONGEST:]))
+            found = cycles(np.stack([*seen][-_LONGEST:]))
             if len(seen) == MOST_PERIODS:
                 found[found == 0] = forced(MOST_PERIODS)
             plans = np.flatnonzero((found > 0) & np.isnan(result))
@@ -129,7 +121,7 @@ class Walk:
         return result
 
     @cached_property
-    def _handed_on(self) -> list[int]:
+    def handed_on(self) -> tuple[int, ...]:
         """Positions of what the next period waits for, as everything after follows from these.
 
         The last one is the period's last loss.
@@ -138,20 +130,25 @@ class Walk:
         edges = {edge[:-1] for op in period.ops for edge in op.after if edge.endswith("^")}
         last = {op.track: op.name for op in period.ops}
         loss = [op.name for op in period.ops if op.kind is Kind.LOSS][-1]
-        return [period.index[name] for name in (*sorted(edges | set(last.values())), loss)]
+        names = edges | set(last.values())
+        return tuple(period.index[name] for name in (*sorted(names - {loss}), loss))
 
 
-def _end(row: Floats, duration: Floats, befores: Sequence[Floats]) -> None:
-    """Into ``row``: when an operation ends that starts when everything before it has ended."""
-    if not befores:
-        row[:] = duration
-    elif len(befores) == 1:
-        np.add(befores[0], duration, out=row)
-    else:
-        np.maximum(befores[0], befores[1], out=row)
+def _turn(period: int) -> int:
+    """Which rows a period has: those of the first, of an odd or of an even one."""
+    return 0 if period == 0 else 2 - period % 2
+
+
+def _end(row: Floats, duration: Floats | None, befores: Sequence[Floats]) -> None:
+    """Into ``row``: when an operation ends that starts when everything before it has ended. Without
+    a duration, when that is, of at least two."""
+    start = befores[0] if befores else 0.0
+    if len(befores) > 1:
+        start = np.maximum(befores[0], befores[1], out=row)
         for before in befores[2:]:
             np.maximum(row, before, out=row)
-        np.add(row, duration, out=row)
+    if duration is not None:
+        np.add(start, duration, out=row)
 
 
 def _seen(

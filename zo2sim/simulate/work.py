@@ -19,6 +19,7 @@ class Resource(StrEnum):
 
     Every device has its own compute, link and way from its peers; the others are the host's. A way
     from a peer, and one to the memory of another socket, are seconds, as each pair has its rate.
+    ``CORES`` are those that compute for several devices, in seconds of all of them.
     """
 
     COMPUTE = "compute"
@@ -31,6 +32,7 @@ class Resource(StrEnum):
     PEER = "peer"
     FAR = "far"
     ISSUE = "issue"
+    CORES = "cores"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,7 @@ class Rates:
     peer: Number = 1.0
     far: Number = 1.0
     issue: Number = 1.0
+    cores: Number = 1.0
     compute: Number = 1.0
     sharing: Sharing | None = None
 

@@ -1,6 +1,6 @@
 """Policies as text: what each one issues, and in which order it may run."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -282,3 +282,15 @@ def test_in_place_only_a_matrix_that_the_tail_reads_again_needs_scratch():
     assert scratch(HEAD) == (Buffer(BufferSpace.SCRATCH, 0, 3),)
     assert [scratch(unit) for unit in (0, 1, TAIL)] == [()] * 3
     assert scratch(HEAD, "0") == scratch(HEAD, tied=False) == ()
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("placement", ["ring", "whole", "sliced"])
+def test_after_the_first_period_flushes_repeat(
+    every: int, placement: Literal["ring", "whole", "sliced"]
+):
+    """What proofs rely on, which build each of them once."""
+    plan = Plan(write_back_every=every, devices=2, placement=placement)
+    layout = Layout(shape=Shape(num_blocks=5), plan=plan, recipe=Recipe())
+    for done in range(every, 3 * every):
+        assert flush(layout, done) == flush(layout, done + every)
