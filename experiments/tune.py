@@ -95,8 +95,8 @@ def main(config: Config) -> int:
         write_file(config.write_plan, dump(best.plan, best.recipe).encode())
     content = _content(config, space, found, trust)
     if config.out is not None:
-        from experiments.jobs.tuned import tuned  # what draws takes a second to load
         from experiments.folder.write import write_run
+        from experiments.jobs.tuned import tuned  # what draws takes a second to load
 
         plans = [" ".join(plan_flags(point.case, config.recipe)) for point in found.pareto]
         left = tuned(config, content, found, plans=plans, axes=space.axes, trust=trust)
