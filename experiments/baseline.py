@@ -69,8 +69,6 @@ class Config:
     out: Path | None = None
     """Write a run's folder with records, trace, figure and report, which report takes."""
     trace_format: TraceFormat = "perfetto"
-    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
-    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 

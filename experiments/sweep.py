@@ -75,8 +75,6 @@ class Config(Target):
     no_report: bool = False
     """Write the records only."""
     trace_format: TraceFormat = "perfetto"
-    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
-    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the summary as JSON to this file, or to stdout with '-'."""
 

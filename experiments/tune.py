@@ -9,7 +9,6 @@ statistics stays as the recipe says, unless --free or --axis names it.
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -19,10 +18,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.plots.front import front
-from analysis.plots.timeline import timeline
-from analysis.report.commands.search import search_document
-from analysis.report.document import TRACE
 from experiments.answer.trust import Trust
 from experiments.case.axes import Freedom, recipe_part, show_values
 from experiments.case.model import model_of
@@ -31,9 +26,7 @@ from experiments.case.spec import Spec
 from experiments.case.target import Site, plan_flags
 from experiments.cli import Answer, finish, run, write_file
 from experiments.flags import RECIPE, refuse, without
-from experiments.folder.provenance import provenance
-from experiments.folder.traces import TraceFormat, trace_text
-from experiments.folder.write import Number, Run, number_records, settings, write_run
+from experiments.folder.traces import TraceFormat
 from experiments.screen import headed, pairs, progress_bar, right, show_command
 from zo2sim.machines.file import resolve
 from zo2sim.plan.choices import Placement, Plan, Recipe
@@ -76,8 +69,6 @@ class Config(Site):
     out: Path | None = None
     """Write a run's folder with records, figures, trace and report, which report takes."""
     trace_format: TraceFormat = "perfetto"
-    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
-    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the answer as JSON to this file, or to stdout with '-'."""
 
@@ -102,10 +93,16 @@ def main(config: Config) -> int:
     trust = Trust.of(predict(best))
     if config.write_plan is not None:
         write_file(config.write_plan, dump(best.plan, best.recipe).encode())
+    content = _content(config, space, found, trust)
     if config.out is not None:
-        write_run(config.out, _folder(config, space, found, trust))
+        from experiments.folder.write import write_run
+        from experiments.jobs.tuned import tuned  # what draws takes a second to load
+
+        plans = [" ".join(plan_flags(point.case, config.recipe)) for point in found.pareto]
+        left = tuned(config, content, found, plans=plans, axes=space.axes, trust=trust)
+        write_run(config.out, left)
     answer = Answer(
-        _content(config, space, found, trust),
+        content,
         lambda: _print(config, space, found, trust, Console()),
     )
     return finish(answer, config.json)
@@ -166,52 +163,6 @@ def _content(config: Config, space: PlanSpace, answer: Search, trust: Trust) -> 
         "plans_simulated": answer.plans_simulated,
         "pareto": [_point(point) for point in answer.pareto],
     }
-
-
-def _folder(config: Config, space: PlanSpace, answer: Search, trust: Trust) -> Run:
-    source, asked = provenance(seed=0, machines=[config.machine]), settings(config)
-    best = predict(answer.best.case)
-    plans = [" ".join(plan_flags(point.case, config.recipe)) for point in answer.pareto]
-    name = f"{best.case.model.name} on {best.case.machine.name}"
-    return Run(
-        verb="tune",
-        config=asked,
-        summary=_content(config, space, answer, trust),
-        provenance=source,
-        records=number_records(asked, _numbers(answer, plans), source="predicted"),
-        figures={
-            "front": front(answer.pareto, answer.best),
-            "timeline": timeline(best.trace, best.trace.steady),
-        },
-        traces={
-            TRACE: trace_text(
-                best.trace,
-                config.trace_format,
-                name=name,
-                metadata=source,
-                copied_bytes=best.copied_bytes,
-            )
-        },
-        document=search_document(
-            answer,
-            plans=plans,
-            axes={axis: show_values(values) for axis, values in space.axes.items()},
-            grounds=trust.grounds,
-            provenance=source,
-        ),
-    )
-
-
-def _numbers(answer: Search, plans: Sequence[str]) -> Iterator[Number]:
-    """The front's points, and the proven bound."""
-    for point, plan in zip(answer.pareto, plans, strict=True):
-        of = {"plan": plan, "simulated": point.simulated}
-        yield of, "step_s", point.step_s, "s"
-        yield of, "tokens_per_s", point.tokens_per_s, "1/s"
-        yield of, "device_bytes", float(point.device_bytes), "B"
-        yield of, "host_bytes", float(point.host_bytes), "B"
-        yield of, "nvme_bytes", float(point.nvme_bytes), "B"
-    yield {}, "lower_bound_s", answer.lower_bound_s, "s"
 
 
 def _point(point: Found) -> dict[str, Any]:

@@ -68,11 +68,14 @@ def main(config: Config) -> int:
     return finish(answer, config.json)
 
 
+def _nothing() -> Schedule:
+    return Schedule(name="nothing", ops=())
+
+
 def _proved(config: Config) -> tuple[Program, tuple[Hazard, ...]]:
     if config.file is not None:  # a file holds a period alone, and no model
         period = parse(read_text(config.file), where=str(config.file))
-        nothing = Schedule(name="nothing", ops=())
-        program = Program(prologue=period, period=period, flush=nothing, evaluate=nothing)
+        program = Program(prologue=period, period=period, flushing=_nothing, evaluating=_nothing)
         return program, verify(program)
     if config.blocks * config.plan.write_back_every > _MOST_VISITS:
         raise ValueError(

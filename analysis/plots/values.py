@@ -15,6 +15,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import Bbox, BboxBase
 
 _TAG = "zo2sim-values"
@@ -95,11 +97,21 @@ def _of_axes(axes: Axes) -> Iterator[Value]:
     for container in axes.containers:
         if isinstance(container, BarContainer) and _named(container.get_label()):
             for bar in container.patches:
-                text = f"{container.get_label()}: {bar.get_width():.4g}"
+                text = f"{container.get_label()}{_row(axes, bar)}: {bar.get_width():.4g}"
                 yield _field(axes, bar.get_window_extent(), text)
     for collection in axes.collections:
         if isinstance(collection, PolyCollection) and _named(collection.get_label()):
             yield from _bars(axes, collection)
+
+
+def _row(axes: Axes, bar: Rectangle) -> str:
+    """What the axis calls the row of a bar; nothing where it shows numbers."""
+    if not isinstance(axes.yaxis.get_major_locator(), FixedLocator):
+        return ""
+    middle = bar.get_y() + bar.get_height() / 2
+    places = np.abs(np.asarray(axes.get_yticks(), dtype=float) - middle)
+    words = axes.get_yticklabels()[int(places.argmin())].get_text() if len(places) else ""
+    return f", {words}" if words else ""
 
 
 def _named(label: object) -> bool:

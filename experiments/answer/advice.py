@@ -32,25 +32,29 @@ def advise(base: Prediction, *, most: int = 3) -> tuple[Advice, ...]:
     """The changes that fit and give the most tokens per second, best first; of one field one value.
 
     Where ``base`` fits, only changes that gain at least 2 % are worth telling, and what cannot gain
-    that, whatever the order of the same operations, is not looked at.
+    that, whatever the order of the same operations, is not looked at, or by its bound not
+    simulated.
     """
-    best = [found for values in _fields(base) if (found := _best(base.case, values)) is not None]
     floor = base.tokens_per_s * WORTH if base.fit else 0.0
-    good = [a for a in best if a.prediction.tokens_per_s > floor]
+    best = [_best(base.case, values, floor) for values in _fields(base)]
+    good = [a for a in best if a is not None and a.prediction.tokens_per_s > floor]
     return tuple(sorted(good, key=lambda a: -a.prediction.tokens_per_s)[:most])
 
 
 _Change = tuple[str, Plan, Recipe]
 
 
-def _best(base: Case, values: Iterator[_Change]) -> Advice | None:
-    """The fastest of one field's values that fit; the first of those that are as fast."""
+def _best(base: Case, values: Iterator[_Change], floor: float) -> Advice | None:
+    """The fastest of one field's values that fit; the first of those that are as fast. One that
+    cannot give more than ``floor`` tokens per second is none."""
     best: Advice | None = None
     for text, plan, recipe in values:
         case = replace(base, plan=plan, recipe=recipe)
         if not _possible(base, case):
             continue
         found = Advice(change=text, prediction=predict(case))
+        if recipe.tokens_per_step <= floor * found.prediction.bound.step_s:
+            continue
         if best is None or _faster(found, best):
             best = found
         if _computes(found.prediction):

@@ -31,13 +31,13 @@ def print_details(
             console.print(f"{place} memory{needed.removeprefix(str(place))}")
             console.print(_memory(prediction, place))
     if advice:
-        console.print(_changes(prediction, advice))
+        console.print(_changes(advice))
     console.print(pairs(_sources(prediction, trust)))
 
 
 def _speed(prediction: Prediction) -> Iterator[tuple[str, str]]:
     bound, workload = prediction.bound, prediction.case.workload
-    gap = round(prediction.gap, 4) + 0.0  # never "-0.0%"
+    gap = max(0.0, prediction.gap)  # never "-0.0%"
     limits = sorted(bound.limits_s.items(), key=lambda limit: -limit[1])
     yield "lower bound", f"{show_seconds(bound.step_s)}; the {workload.work} is {gap:.1%} above it"
     for number, (name, limit_s) in enumerate(limits):
@@ -66,8 +66,9 @@ def _memory(prediction: Prediction, place: MemoryPlace) -> Table:
     return table
 
 
-def _changes(prediction: Prediction, advice: Sequence[Advice]) -> Table:
-    columns = left("tokens/s", "90 % band", "gain", "device", "then binds", whole=True)
+def _changes(advice: Sequence[Advice]) -> Table:
+    """What the verdict says of the changes, as far as it is uncertain."""
+    columns = left("tokens/s", "90 % band", whole=True)
     table = headed("change", *columns, title="what to change first, with bands", gap=1)
     for item in advice:
         after = item.prediction
@@ -76,9 +77,6 @@ def _changes(prediction: Prediction, advice: Sequence[Advice]) -> Table:
             item.change,
             show_number(after.tokens_per_s),
             band_cell(after.tokens_per_s, *ends, show_number) or "none",
-            f"{after.tokens_per_s / prediction.tokens_per_s:.2f}x",
-            show_bytes(after.memory.device_bytes),
-            after.bound.binds[0],
         )
     return table
 

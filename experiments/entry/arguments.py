@@ -19,6 +19,7 @@ from tyro.constructors import (
     UnsupportedTypeAnnotationError,
 )
 
+from experiments.entry.defaults import checked_quickly
 from experiments.flags import Particular, typed
 
 C = TypeVar("C")
@@ -81,7 +82,7 @@ def _spelled_out(config: object, words: Sequence[str]) -> list[str]:
 def _parsed(config: Callable[..., C], words: Sequence[str], prog: str) -> C:
     message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(message), _RULES:
+        with contextlib.redirect_stderr(message), _RULES, checked_quickly():
             return tyro.cli(
                 config,
                 prog=prog,

@@ -6,6 +6,7 @@ with an `experiments` of its own does no harm.
 
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -32,15 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["help"]:
         words = [*words[1:2], "--help"]
     if not words or words[0] in _HELP:
-        print(_overview())
-        return 0
+        return _say(_overview())
     if words[0] in ("--version", "-V"):
-        print(f"zo2sim {__version__}")
-        return 0
+        return _say(f"zo2sim {__version__}")
     if words[0] == "completion":
         keep_unloaded()
-        print(importlib.import_module("experiments.entry.completion").script(), end="")
-        return 0
+        return _say(importlib.import_module("experiments.entry.completion").script().rstrip("\n"))
     verb, rest = words[0].replace("-", "_"), words[1:]
     if verb not in VERBS:
         hint = suggestion(words[0], tuple(VERBS))
@@ -64,6 +62,15 @@ def _run(verb: str, words: list[str]) -> int:
     gc.freeze()
     gc.enable()
     return cli.run(module.main, module.Config, words, prog=f"zo2sim {verb}")
+
+
+def _say(text: str) -> int:
+    """Who reads, as ``head`` does, may stop before the end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _fail(message: str) -> int:

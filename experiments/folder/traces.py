@@ -1,13 +1,22 @@
 """The trace that a run's folder holds, in the format that its reader's tool wants."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from zo2sim.simulate.kineto import kineto_json
 from zo2sim.simulate.perfetto import to_json
 from zo2sim.simulate.trace import Trace
 
-TraceFormat = Literal["perfetto", "kineto"]
+TraceFormat = Annotated[
+    Literal["perfetto", "kineto"],
+    tyro.conf.arg(
+        help="Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, "
+        "for Holistic Trace Analysis and TensorBoard."
+    ),
+]
+"""The flag of every command that leaves a trace."""
 
 
 def trace_text(

@@ -155,8 +155,6 @@ class Config:
     no_report: bool = False
     """Write the numbers and figures only."""
     trace_format: TraceFormat = "perfetto"
-    """Of the trace in the folder: for ui.perfetto.dev, or as PyTorch's profiler writes it, for
-    Holistic Trace Analysis and TensorBoard."""
     json: str | None = None
     """Write the summary as JSON to this file, or to stdout with '-'."""
     flags: tyro.conf.Suppress[frozenset[str]] = frozenset()

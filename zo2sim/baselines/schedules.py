@@ -25,9 +25,13 @@ def build(shape: Shape, training: Training) -> Program:
     return Program(
         prologue=_first(period),
         period=period,
-        flush=_schedule(training, "flush", (), cyclic=False),
-        evaluate=_schedule(training, "evaluate", _evaluate_ops(layout), cyclic=False),
+        flushing=partial(_schedule, training, "flush", (), cyclic=False),
+        evaluating=partial(_evaluate, layout),
     )
+
+
+def _evaluate(layout: TrainingLayout) -> Schedule:
+    return _schedule(layout.training, "evaluate", _evaluate_ops(layout), cyclic=False)
 
 
 def _schedule(training: Training, part: str, ops: Iterable[Op], *, cyclic: bool) -> Schedule:

@@ -7,6 +7,7 @@ nothing else.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.refusals import check
@@ -49,14 +50,18 @@ def build(shape: Shape, plan: Plan, recipe: Recipe) -> Program:
     return Program(
         prologue=_first(period),
         period=period,
-        flush=flush(layout, plan.write_back_every),
-        evaluate=_schedule(layout, "evaluate", evaluate_ops(layout), cyclic=False),
+        flushing=partial(flush, layout, plan.write_back_every),
+        evaluating=partial(_evaluate, layout),
     )
 
 
 def flush(layout: Layout, done: int) -> Schedule:
     """Apply what is pending after ``done`` steps; it starts when the device is idle."""
     return _schedule(layout, "flush", flush_ops(layout, done), cyclic=False)
+
+
+def _evaluate(layout: Layout) -> Schedule:
+    return _schedule(layout, "evaluate", evaluate_ops(layout), cyclic=False)
 
 
 def _schedule(layout: Layout, part: str, ops: Iterable[Op], *, cyclic: bool) -> Schedule:
@@ -82,13 +87,12 @@ def _one_after_another(ops: tuple[Op, ...]) -> Iterator[Op]:
 
 def _first(period: Schedule) -> Schedule:
     """The first period: nothing precedes it, and step s finds at most s records."""
-    ops = tuple(map(_first_of, period.ops))
+    ops = tuple(map(_with_nothing_before, period.ops))
     return replace(period, name=period.name.replace("period", "prologue"), ops=ops)
 
 
-def _first_of(op: Op) -> Op:
-    after = tuple(edge for edge in op.after if edge[-1] != "^")
+def _with_nothing_before(op: Op) -> Op:
+    after = tuple(edge for edge in op.after if not edge.endswith("^"))
     records = op.records if op.trip or op.unit is None else min(op.records, op.step)
-    if records == op.records and len(after) == len(op.after):
-        return op
-    return replace(op, after=after, records=records)
+    same = records == op.records and len(after) == len(op.after)
+    return op if same else replace(op, after=after, records=records)

@@ -29,15 +29,23 @@ class Prediction:
 
     ``memory`` is what the plan needs. ``published`` is what published figures count: for
     `resident` the code of MeZO with untied embeddings, which has no integer formats; for all else
-    the same account.
+    the same account. ``program`` is simulated when its times are asked for.
     """
 
     case: Case
-    trace: Trace
+    program: Program
     bound: Bound
     memory: MemoryAccount
     published: MemoryAccount
     fits: tuple[Demand, ...]
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The first periods, up to the steady one; of a forward alone, that one pass."""
+        case, cost = self.case, self.case.cost
+        if case.workload.once:
+            return replace(simulate(self.program, cost, cost.rates, periods=1), once=True)
+        return simulate(self.program, cost, cost.rates)
 
     @property
     def step_s(self) -> float:
@@ -102,7 +110,8 @@ class Prediction:
 
 
 def predict(case: Case) -> Prediction:
-    """Simulate a case and account for its memory; says also what does not fit.
+    """Build a case's program to be simulated, bound it, and account for its memory; says also what
+    does not fit.
 
     Raises ``ValueError`` when the combination is refused, the device lacks a format, or a period
     is too long to simulate.
@@ -117,19 +126,12 @@ def predict(case: Case) -> Prediction:
     memory = case.memory
     return Prediction(
         case=case,
-        trace=_trace(case, walk.program),
+        program=walk.program,
         bound=bound(walk.program, cost, cost.rates, chain=walk),
         memory=memory,
         published=_published(case, memory),
         fits=fits(memory, case.machine),
     )
-
-
-def _trace(case: Case, program: Program) -> Trace:
-    cost = case.cost
-    if case.workload.once:
-        return replace(simulate(program, cost, cost.rates, periods=1), once=True)
-    return simulate(program, cost, cost.rates)
 
 
 def _published(case: Case, memory: MemoryAccount) -> MemoryAccount:

@@ -6,13 +6,16 @@ leaves out those that the order of tracks or other edges already imply. `zo2sim.
 proves the result by another route and does not rely on it.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from zo2sim.schedule.ops import Buffer, Op, Track
+from zo2sim.schedule.ops import Op
 
 _PERIODS = 3  # the third period's edges are those of the steady state
+_NOBODY = -1
+
+T = TypeVar("T", bound=Hashable)
 
 
 def with_edges(ops: Sequence[Op], *, cyclic: bool) -> tuple[Op, ...]:
@@ -20,92 +23,93 @@ def with_edges(ops: Sequence[Op], *, cyclic: bool) -> tuple[Op, ...]:
 
     With ``cyclic`` the operations repeat, and edges to the previous period carry ``^``.
     """
-    walk = _Walk.of(ops)
+    walk = _Walk(ops)
     edges: list[tuple[str, ...]] = []
     for _ in range(_PERIODS if cyclic else 1):
-        edges = [walk.step(op, column) for op, column in zip(ops, walk.columns, strict=True)]
-    return tuple(
-        op if op.after == after else replace(op, after=after)
-        for op, after in zip(ops, edges, strict=True)
-    )
+        edges = [walk.step(access) for access in walk.accesses]
+    pairs = zip(ops, edges, strict=True)
+    return tuple(op if op.after == after else replace(op, after=after) for op, after in pairs)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """An operation's track, and the buffers that it reads and writes, by number, as whole numbers
+    are compared fastest; of what it asks to wait for, how far back in the walk that is."""
+
+    track: int
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    asked: tuple[int, ...]
+
+
 class _Walk:
     """Accesses and clocks so far; a clock is, per track, how many operations surely ended."""
 
-    names: Sequence[str]
-    """Of the operations of a period."""
-    index: Mapping[str, int]
-    """Position of each of them."""
-    columns: Sequence[int]
-    """Number of the track of each of them."""
-    start: tuple[int, ...]
-    """A clock at which nothing has ended."""
-    count: int = 0
-    clocks: list[tuple[int, ...]] = field(default_factory=lambda: [])
-    places: list[tuple[int, int]] = field(default_factory=lambda: [])
-    last_on: dict[int, int] = field(default_factory=lambda: {})
-    writer: dict[Buffer, int] = field(default_factory=lambda: {})
-    readers: defaultdict[Buffer, list[int]] = field(default_factory=lambda: defaultdict(list))
-
-    @classmethod
-    def of(cls, ops: Sequence[Op]) -> "_Walk":
-        numbers: dict[Track, int] = {}
-        columns = [numbers.setdefault(op.track, len(numbers)) for op in ops]
-        names = [op.name for op in ops]
-        return cls(
-            names,
-            {name: position for position, name in enumerate(names)},
-            columns,
-            (0,) * len(numbers),
+    def __init__(self, ops: Sequence[Op]) -> None:
+        self._names = [op.name for op in ops]
+        places = {name: place for place, name in enumerate(self._names)}
+        tracks = _numbers(op.track for op in ops)
+        buffers = _numbers(buffer for op in ops for buffer in (*op.reads, *op.writes))
+        self.accesses = tuple(
+            _Access(
+                tracks[op.track],
+                tuple(map(buffers.__getitem__, op.reads)),
+                tuple(map(buffers.__getitem__, op.writes)),
+                tuple(_distances(op, places)),
+            )
+            for op in ops
         )
+        self._clocks: list[list[int]] = []
+        self._on: list[int] = []  # the track of every operation so far
+        self._clock_of = [[0] * len(tracks) for _ in tracks]  # of the last one on each track
+        self._writer = [_NOBODY] * len(buffers)
+        self._readers: list[list[int]] = [[] for _ in buffers]
 
-    def step(self, op: Op, column: int) -> tuple[str, ...]:
-        """Add ``op`` on its track; return the edges that it needs, latest first."""
-        previous = self.last_on.get(column)
-        clock = self.start if previous is None else self.clocks[previous]
-        wanted = {*self._conflicts(op), *self._asked(op)}
-        edges: list[int] = []
-        for target in sorted(wanted, reverse=True):
-            track, place = self.places[target]
-            if clock[track] < place:
-                edges.append(target)
-                clock = tuple(map(max, clock, self.clocks[target]))
-        named = tuple(map(self._edge, edges))
-        self._record(op, column, clock)
-        return named
+    def step(self, access: _Access) -> tuple[str, ...]:
+        """Add an operation; return the edges that it needs, latest first."""
+        clock = self._clock_of[access.track].copy()
+        edges: list[str] = []
+        for target in sorted(self._wanted(access), reverse=True):
+            track, then = self._on[target], self._clocks[target]
+            if clock[track] < then[track]:
+                edges.append(self._edge(target))
+                clock = list(map(max, clock, then))
+        self._record(access, clock)
+        return tuple(edges)
 
-    def _conflicts(self, op: Op) -> Iterator[int]:
-        for buffer in (*op.reads, *op.writes):
-            if buffer in self.writer:
-                yield self.writer[buffer]
-        for buffer in op.writes:
-            yield from self.readers[buffer]
-
-    def _asked(self, op: Op) -> Iterator[int]:
-        size = len(self.names)
-        start = self.count - self.count % size
-        for edge in op.after:
-            target = start + self.index[edge.removesuffix("^")] - size * edge.endswith("^")
-            if target >= 0:
-                yield target
+    def _wanted(self, access: _Access) -> set[int]:
+        """What it conflicts with, and what it asks for."""
+        wanted = {self._writer[buffer] for buffer in (*access.reads, *access.writes)}
+        for buffer in access.writes:
+            wanted.update(self._readers[buffer])
+        wanted.update(max(_NOBODY, len(self._on) - distance) for distance in access.asked)
+        wanted.discard(_NOBODY)
+        return wanted
 
     def _edge(self, target: int) -> str:
-        size = len(self.names)
-        periods, position = divmod(target, size)
-        periods_back, name = self.count // size - periods, self.names[position]
+        periods, place = divmod(target, len(self._names))
+        periods_back, name = len(self._on) // len(self._names) - periods, self._names[place]
         assert periods_back <= 1, f"{name} is waited on from {periods_back} periods later"
         return name + "^" * periods_back
 
-    def _record(self, op: Op, column: int, clock: tuple[int, ...]) -> None:
-        place = clock[column] + 1
-        self.clocks.append((*clock[:column], place, *clock[column + 1 :]))
-        self.places.append((column, place))
-        self.last_on[column] = self.count
-        for buffer in op.reads:
-            self.readers[buffer].append(self.count)
-        for buffer in op.writes:
-            self.writer[buffer] = self.count
-            self.readers[buffer] = []
-        self.count += 1
+    def _record(self, access: _Access, clock: list[int]) -> None:
+        clock[access.track] += 1
+        number = len(self._on)
+        self._clocks.append(clock)
+        self._on.append(access.track)
+        self._clock_of[access.track] = clock
+        for buffer in access.reads:
+            self._readers[buffer].append(number)
+        for buffer in access.writes:
+            self._writer[buffer] = number
+            self._readers[buffer] = []
+
+
+def _numbers(things: Iterable[T]) -> dict[T, int]:
+    return {thing: number for number, thing in enumerate(dict.fromkeys(things))}
+
+
+def _distances(op: Op, places: Mapping[str, int]) -> Iterator[int]:
+    for edge in op.after:
+        periods = len(places) if edge.endswith("^") else 0
+        yield places[op.name] + periods - places[edge.removesuffix("^")]

@@ -10,10 +10,10 @@ Three rules give a schedule its meaning:
 Edges point only backwards, so a schedule cannot deadlock; the constructor checks it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 HEAD = -1
@@ -161,6 +161,9 @@ class Buffer(NamedTuple):
         return f"{self.space}:{unit_name(self.number)}{_marked('%', self.device)}"
 
 
+_track = lru_cache(maxsize=None)(Track)
+
+
 def unit_name(unit: int) -> str:
     """``head``, ``tail`` or the block's number."""
     return _UNIT_NAMES.get(unit, str(unit))
@@ -179,6 +182,7 @@ class Op:
     ``lanes`` is ``+-`` (dual forward), ``+``, ``-``, ``0`` (unperturbed) or empty; ``group`` says
     which of them, where they go in groups.
     ``records`` is the number of journal records that an update applies; 0 makes it a no-op.
+    ``track`` is the order that it belongs to.
     """
 
     kind: Kind
@@ -194,8 +198,10 @@ class Op:
     reads: tuple[Buffer, ...] = ()
     writes: tuple[Buffer, ...] = ()
     after: tuple[str, ...] = ()
+    track: Track = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "track", _track(self.device, self.stream))
         if self.lanes not in ("", "+-", "+", "-", "0"):
             raise ValueError(
                 f"{self.name}: lanes must be '', '+-', '+', '-' or '0'; got {self.lanes!r}"
@@ -211,11 +217,6 @@ class Op:
             )
 
     @property
-    def track(self) -> Track:
-        """The order that it belongs to."""
-        return Track(self.device, self.stream)
-
-    @property
     def finds_weights(self) -> bool:
         """Whether W that its lanes run with was built in scratch before."""
         return any(buffer.space is BufferSpace.SCRATCH for buffer in self.reads)
@@ -227,7 +228,7 @@ class Op:
         unit = "" if self.unit is None else unit_name(self.unit)
         name = f"{LETTERS[self.kind]}{unit}"
         if not (self.device or self.group or self.trip or self.step):
-            return name  # most are so
+            return name
         marks = (("%", self.device), ("/", self.group), (".", self.trip), ("@", self.step))
         return name + "".join(_marked(*mark) for mark in marks)
 
@@ -287,18 +288,29 @@ class Schedule:
         return replace(self, ops=tuple(op for op in self.ops if op.kind is not kind))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """All that a policy generates: the first period, the steady period, flush and evaluation.
 
     ``prologue`` has the operations of ``period``, without edges to a previous period, and its
-    first step has no record to apply. ``flush`` applies what is pending; ``evaluate`` only reads.
+    first step has no record to apply. The other two are made when somebody asks for them: what
+    predicts steps does not.
     """
 
     prologue: Schedule
     period: Schedule
-    flush: Schedule
-    evaluate: Schedule
+    flushing: Callable[[], Schedule]
+    evaluating: Callable[[], Schedule]
+
+    @cached_property
+    def flush(self) -> Schedule:
+        """Applies what is pending."""
+        return self.flushing()
+
+    @cached_property
+    def evaluate(self) -> Schedule:
+        """Only reads."""
+        return self.evaluating()
 
     @property
     def evaluation(self) -> "Program":

@@ -1,9 +1,10 @@
 """Operations that flow at the same time, and how fast each of them does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import simpy
+from simpy.events import EventPriority
 
 from zo2sim.schedule.ops import Op
 from zo2sim.simulate import pools
@@ -12,6 +13,7 @@ from zo2sim.simulate.work import Rates, Resource, Sharing, Work
 
 _NEGLIGIBLE_S = 1e-15  # a flow this short is over at once: its speed would overflow
 _TOGETHER = 1 + 1e-12  # flows whose ends differ by rounding alone end together
+_LAST = EventPriority(2)  # of what happens at one instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Fabric:
     so no operation could get more without one with less getting even less. Where the machine says
     what several devices share (`zo2sim.simulate.sharing`), all of that is divided so; else every
     device has a link of its own.
+
+    Speeds are set once for every instant at which flows begin or end, after all of them have.
     """
 
     def __init__(self, env: simpy.Environment, rates: Rates) -> None:
@@ -75,6 +79,7 @@ class Fabric:
         self._next: list[_Flow] = []
         self._since = 0.0
         self._generation = 0
+        self._settling = False
 
     def flows(self, work: Work) -> bool:
         """Whether the work takes any time beside its fixed one."""
@@ -86,7 +91,7 @@ class Fabric:
         want = self._want(work)
         flow = _Flow(want, op.device, self._env.event(), drawn=self._drawn(work, want, op))
         self._flows.append(flow)
-        self._reschedule()
+        self._change()
         return flow.done
 
     def _want(self, work: Work) -> _Want:
@@ -110,20 +115,32 @@ class Fabric:
 
     def _advance(self) -> None:
         elapsed = self._env.now - self._since
+        if elapsed == 0.0:
+            return
         for flow in self._flows:
             flow.left -= elapsed * flow.speed
         self._since = self._env.now
 
-    def _reschedule(self) -> None:
+    def _change(self) -> None:
+        """The flows are others than they were: their speeds are set at the end of this instant."""
         self._generation += 1
+        if self._settling:
+            return
+        self._settling = True
+        end = self._env.event()
+        end._ok = True  # pyright: ignore[reportPrivateUsage]
+        end.callbacks.append(self._settle)  # pyright: ignore[reportUnknownMemberType]
+        self._env.schedule(end, _LAST)
+
+    def _settle(self, _: simpy.Event) -> None:
+        self._settling = False
         if not self._flows:
             return
         self._set_speeds()
         first = max(0.0, min(flow.left / flow.speed for flow in self._flows))
         self._next = [f for f in self._flows if f.left <= first * f.speed * _TOGETHER]
         timeout = self._env.timeout(first, value=self._generation)
-        callbacks: list[Callable[[simpy.Timeout], None]] = timeout.callbacks  # pyright: ignore
-        callbacks.append(self._on_timeout)
+        timeout.callbacks.append(self._on_timeout)  # pyright: ignore[reportUnknownMemberType]
 
     def _on_timeout(self, timeout: simpy.Timeout) -> None:
         if timeout.value != self._generation:
@@ -133,7 +150,7 @@ class Fabric:
         self._flows = [flow for flow in self._flows if flow not in ended]
         for flow in ended:
             flow.done.succeed()
-        self._reschedule()
+        self._change()
 
     def _set_speeds(self) -> None:
         flows = self._flows

@@ -100,7 +100,7 @@ def _bars(axes: Axes, slow: dict[int, Slowdown], number: int, count: int) -> Non
     height = 0.8 / count
     places = np.array(list(slow)) + (number - (count - 1) / 2) * height
     value, low, high = np.array([(s.value, s.low, s.high) for s in slow.values()]).T
-    bars = axes.barh(
+    axes.barh(
         places,
         value,
         height=0.9 * height,
@@ -108,6 +108,14 @@ def _bars(axes: Axes, slow: dict[int, Slowdown], number: int, count: int) -> Non
         hatch=_HATCHES[number // len(_SHADES) % len(_HATCHES)],
         label=model_title(next(iter(slow.values())).model),
     )
-    axes.bar_label(bars, [f"{v:.2f}" for v in value], padding=2, fontsize=6.5)
     if (ends := error_bars(value, low, high)).any():
         axes.errorbar(value, places, xerr=ends, fmt="none", ecolor=BLACK, elinewidth=0.7)
+    for at, place, v in zip(value + ends[1], places, value, strict=True):  # beyond the whisker
+        axes.annotate(
+            f"{v:.2f}",
+            (at, place),
+            xytext=(2, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=6.5,
+        )

@@ -25,7 +25,7 @@ from analysis.report.paper import Part, paper
 from analysis.report.trust import TOPICS, trust_section
 from experiments import report
 from experiments.folder.write import Run, records, write_records, write_run
-from tests.analysis.report.chromium import executable, visit
+from tests.browser import executable, visit
 from tests.commands import Outcome, call
 from tests.sweep_table import sweep_table
 
@@ -274,7 +274,7 @@ def test_the_page_works_offline_in_a_browser(tmp_path: Path):
     seen = visit(page)
     assert (seen.errors, seen.requests) == ((), ())
     assert seen.title == "Zeroth-order fine-tuning with offloaded weights"
-    assert seen.size[1] > 800
+    assert seen.height > 800
     assert len(re.findall(r'<a download="run\d-trace.json.gz" href="data:', page.read_text())) == 2
 
 

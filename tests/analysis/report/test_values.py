@@ -21,6 +21,12 @@ def test_what_a_mark_stands_for_is_shown_as_text_where_the_mark_is():
     assert 'title="upload: ' in page
 
 
+def test_a_bar_is_called_by_its_model_and_its_row():
+    found = [value.text for value in read_values(pictures()["ablation"])]
+    assert "OPT-30B, no overlap: 2.3" in found
+    assert "OPT-6.7B, 1 slot: 1.9" in found
+
+
 def test_marks_that_lie_on_each_other_share_a_field():
     found = [value.text for value in read_values(pictures()["throughput"])]
     together = next(text for text in found if text.startswith("MeZO (resident): 1 at 1.3"))

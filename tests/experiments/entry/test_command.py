@@ -53,6 +53,17 @@ def test_help_lists_the_commands(words: tuple[str, ...], capsys: pytest.CaptureF
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.parametrize("word", ["help", "--version", "completion"])
+def test_a_reader_who_stops_reading_sees_no_traceback(word: str):
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-P", "-c", SCRIPT, word]
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, env=own, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"zo2sim {version('zo2sim')}\n"

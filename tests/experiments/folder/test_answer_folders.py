@@ -12,7 +12,7 @@ from analysis.report.document import TRACE, TableBlock
 from analysis.report.document_file import load
 from experiments import baseline, report, reproduce, scale, sensitivity, tune
 from experiments.folder.write import RECORD_COLUMNS
-from tests.analysis.report.chromium import executable, visit
+from tests.browser import executable, visit
 from tests.commands import call
 
 SMALL = ("--model", "opt-125m", "--machine", "rtx-4090-24gb")

@@ -4,6 +4,7 @@ import json
 import random
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from experiments import plan
 from experiments.entry.arguments import parse
-from tests.experiments.planner.browser import opened, started
+from tests.browser import opened, started
 from tests.experiments.planner.pages import MACHINES, MODELS, small_page
 from tests.thorough import THOROUGH
 from zo2sim.memory.account import fits
@@ -65,9 +66,17 @@ def browser() -> Iterator[Any]:
         yield found
 
 
+@contextmanager
+def planner(browser: Any, file: Path, fragment: str = "", **context: Any) -> Iterator[Any]:
+    """A tab with the page, which has answered."""
+    with opened(browser, file, fragment, **context) as tab:
+        tab.locator("#command", has_text="zo2sim").wait_for()
+        yield tab
+
+
 @pytest.fixture
 def tab(browser: Any, file: Path) -> Iterator[Any]:
-    with opened(browser, file) as found:
+    with planner(browser, file) as found:
         yield found
 
 
@@ -127,7 +136,7 @@ def test_positions_of_the_sliders_say_what_the_engine_says(tab: Any):
         assert said.startswith("Looked up" if shown["source"] == "stored" else "Interpolated")
         check_step(shown, case)
         sources.append(shown["source"])
-    assert tab.complaints == []
+    assert tab.seen.complaints == []
     assert {"stored", "scaled"} <= set(sources)
     assert sources.count("stored") > POSITIONS / 3
 
@@ -153,11 +162,11 @@ def test_an_answer_comes_within_a_tenth_of_a_second(tab: Any):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_window_needs_no_scrolling_sideways(browser: Any, file: Path, scheme: str):
-    with opened(browser, file, viewport=NARROW, color_scheme=scheme) as tab:
+    with planner(browser, file, viewport=NARROW, color_scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
         paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
-        assert tab.complaints == []
+        assert tab.seen.complaints == []
 
 
 def test_the_keyboard_moves_the_sliders_and_the_address_follows(tab: Any):
@@ -181,7 +190,7 @@ def test_every_input_and_picture_has_a_name(tab: Any):
 
 def test_an_address_is_a_position(browser: Any, file: Path):
     fragment = "#model=opt-6.7b&machine=a100-pcie-80gb&microbatches=4&device=5&storage=int4"
-    with opened(browser, file, f"{fragment}&trains=adapters&price.a100-pcie-80gb=2") as tab:
+    with planner(browser, file, f"{fragment}&trains=adapters&price.a100-pcie-80gb=2") as tab:
         assert "--device-memory 5GiB --microbatches 4" in tab.inner_text("#command")
         assert "--trainable lora:16 --storage-dtype int4" in tab.inner_text("#command")
         first = tab.inner_text("#ranking tbody tr:first-child")

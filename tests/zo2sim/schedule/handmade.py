@@ -1,5 +1,9 @@
 """Schedules written by hand, in the text form of `zo2sim.schedule.text` without its first line."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from zo2sim.schedule.ops import Program, Schedule
 from zo2sim.schedule.text import parse
 
@@ -16,6 +20,16 @@ def program(
     return Program(
         prologue=schedule(period if prologue is None else prologue),
         period=schedule(period),
-        flush=schedule(flush),
-        evaluate=schedule(evaluate),
+        flushing=lambda: schedule(flush),
+        evaluating=lambda: schedule(evaluate),
     )
+
+
+def with_parts(whole: Program, parts: Mapping[str, Schedule]) -> Program:
+    """The program with other schedules in the place of some of its four."""
+    made = {"flush": "flushing", "evaluate": "evaluating"}
+    changed: dict[str, Any] = {
+        made.get(part, part): (lambda one=one: one) if part in made else one
+        for part, one in parts.items()
+    }
+    return replace(whole, **changed)

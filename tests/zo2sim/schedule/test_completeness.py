@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from tests.strategies import choices, shared
 from tests.thorough import examples, some_of
 from tests.zo2sim.schedule.abstract_machine import outcome
-from tests.zo2sim.schedule.handmade import program
+from tests.zo2sim.schedule.handmade import program, with_parts
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.refusals import refusal
 from zo2sim.policies import Layout, Shape, build, flush, task
@@ -275,7 +275,7 @@ def judged(choice: Choice, parts: tuple[str, ...], change: Change) -> tuple[bool
         flush_after = lambda done: change(choice.flush(done))  # noqa: E731
         changed = {"flush": change(whole.flush)}
     asked = task(*choice)
-    mutant = replace(whole, **changed)
+    mutant = with_parts(whole, changed)
     caught = bool(unfulfilled(mutant, asked, flush_after))
     return caught, outcome(mutant, flush_after, asked.trained, choice.homes)
 

@@ -24,7 +24,9 @@ def program(plan: Plan | None = None, *, blocks: int = 3) -> Program:
 
 def alone(*ops: Op) -> Program:
     schedule = Schedule(name="hand/period", ops=ops)
-    return Program(prologue=schedule, period=schedule, flush=schedule, evaluate=schedule)
+    return Program(
+        prologue=schedule, period=schedule, flushing=lambda: schedule, evaluating=lambda: schedule
+    )
 
 
 def log(trace: Trace) -> list[tuple[str, float, float]]:

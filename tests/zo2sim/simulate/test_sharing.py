@@ -72,7 +72,9 @@ def alone(*jobs: Job) -> tuple[Program, dict[str, Work]]:
     ops = tuple(dataclasses.replace(op, after=(f"{LOSS.name}^",)) for op, _ in jobs)
     loss = dataclasses.replace(LOSS, after=tuple(op.name for op in ops))
     schedule = Schedule(name="hand/period", ops=(*ops, loss))
-    program = Program(prologue=schedule, period=schedule, flush=schedule, evaluate=schedule)
+    program = Program(
+        prologue=schedule, period=schedule, flushing=lambda: schedule, evaluating=lambda: schedule
+    )
     return program, {**{op.name: work for op, work in jobs}, LOSS.name: Work(amounts={})}
 
 
