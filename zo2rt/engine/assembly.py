@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,11 @@ class Settings:
         return tensor.data if self.checkpoint is None else self.checkpoint.weights(tensor)
 
     exchange: Exchange = ALONE
+
+    @property
+    def base(self) -> Path | None:
+        """The model's folder where a journalled run begins from its files."""
+        return None if self.folder is None or self.checkpoint is None else self.checkpoint.folder
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be combined or executed."""
