@@ -1,5 +1,6 @@
 """Snapshots: whole or absent, the newest whole one is chosen, nothing is overwritten."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,19 @@ def test_damage_after_the_choice_is_found_before_a_tensor_is_given_out():
     flip(fs, made.folder / made.shards[0].name, 0)
     with pytest.raises(DamageError, match="weights-00001"):
         next(iter(snapshot.read(fs, made)))
+
+
+def test_of_a_file_no_tensor_is_in_memory_but_the_one_that_was_asked_for(tmp_path: Path):
+    names = [f"w{number}" for number in range(8)]
+    one = torch.zeros(1 << 18)
+    made = snapshot.write(Disk(), tmp_path, position(0), [(name, one) for name in names])
+    assert len(made.shards) == 1
+    tracemalloc.start()
+    held = snapshot.Weights(Disk(), made)
+    assert all(torch.equal(held[name], one) for name in names)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < made.shards[0].num_bytes + 2.5 * one.nbytes
 
 
 def test_a_snapshot_under_another_steps_name_is_damaged():
