@@ -15,7 +15,7 @@ from tests.zo2rt.journal.lossy_disk import LossyDisk
 from tests.zo2rt.journal.toy_run import HEADER, first_weights
 from zo2rt.journal import DamageError, Position, recovery, snapshot
 from zo2rt.journal.durable import Disk
-from zo2rt.journal.snapshot import Snapshot, latest
+from zo2rt.journal.snapshot import Latest, Snapshot, latest
 
 FOLDER = Path("/run/snapshots")
 
@@ -166,6 +166,21 @@ def test_damage_after_the_choice_is_found_before_a_tensor_is_given_out():
     flip(fs, made.folder / made.shards[0].name, 0)
     with pytest.raises(DamageError, match="weights-00001"):
         next(iter(snapshot.read(fs, made)))
+
+
+class Forgetful(Disk):
+    """Writes other bytes than it was given, and says nothing."""
+
+    def write(self, handle: int, data: memoryview) -> int:
+        return super().write(handle, memoryview(bytes(data[:-1]) + bytes([data[-1] ^ 1])))
+
+
+def test_what_is_written_is_read_back(tmp_path: Path):
+    first = snapshot.write(Disk(), tmp_path, position(0), tensors().items())
+    with pytest.raises(DamageError, match="the snapshot of step 1 must hold the weights"):
+        snapshot.write(Forgetful(), tmp_path, position(1), tensors(1).items())
+    assert latest(Disk(), tmp_path) == Latest(snapshot=first)
+    assert [path.name for path in tmp_path.iterdir()] == [first.folder.name]
 
 
 def test_of_a_file_no_tensor_is_in_memory_but_the_one_that_was_asked_for(tmp_path: Path):
