@@ -14,6 +14,7 @@ from tests.zo2rt.journal import toy_run
 from tests.zo2rt.journal.lossy_disk import LossyDisk
 from tests.zo2rt.journal.toy_run import HEADER, first_weights
 from zo2rt.journal import DamageError, Position, recovery, snapshot
+from zo2rt.journal.chain import FIRST, unseal
 from zo2rt.journal.durable import Disk
 from zo2rt.journal.snapshot import Latest, Snapshot, latest
 
@@ -166,6 +167,16 @@ def test_damage_after_the_choice_is_found_before_a_tensor_is_given_out():
     flip(fs, made.folder / made.shards[0].name, 0)
     with pytest.raises(DamageError, match="weights-00001"):
         next(iter(snapshot.read(fs, made)))
+
+
+def test_a_snapshot_says_which_versions_can_read_it():
+    """One that does not know of files would take those that are elsewhere for no weights."""
+    fs = LossyDisk()
+    for step, files, version in ((0, {"model.safetensors": "0" * 64}, 3), (1, {}, 2)):
+        made = snapshot.write(fs, FOLDER, position(step), [], files=files)
+        manifest = unseal(FIRST, fs.read(made.folder / "manifest.json"))
+        assert manifest is not None
+        assert (manifest.content["format"], made.files) == (version, files)
 
 
 class Forgetful(Disk):
