@@ -179,19 +179,20 @@ def test_a_snapshot_says_which_versions_can_read_it():
         assert (manifest.content["format"], made.files) == (version, files)
 
 
-class Forgetful(Disk):
+class Forgetful(LossyDisk):
     """Writes other bytes than it was given, and says nothing."""
 
     def write(self, handle: int, data: memoryview) -> int:
         return super().write(handle, memoryview(bytes(data[:-1]) + bytes([data[-1] ^ 1])))
 
 
-def test_what_is_written_is_read_back(tmp_path: Path):
-    first = snapshot.write(Disk(), tmp_path, position(0), tensors().items())
+def test_what_is_written_is_read_back():
+    fs = LossyDisk()
+    first = written(fs, 0)
     with pytest.raises(DamageError, match="the snapshot of step 1 must hold the weights"):
-        snapshot.write(Forgetful(), tmp_path, position(1), tensors(1).items())
-    assert latest(Disk(), tmp_path) == Latest(snapshot=first)
-    assert [path.name for path in tmp_path.iterdir()] == [first.folder.name]
+        written(Forgetful(fs.nodes), 1)
+    assert latest(fs, FOLDER) == Latest(snapshot=first)
+    assert fs.names(FOLDER) == (first.folder.name,)
 
 
 def test_of_a_file_no_tensor_is_in_memory_but_the_one_that_was_asked_for(tmp_path: Path):
