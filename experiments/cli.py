@@ -156,17 +156,6 @@ def write_json(target: str, content: Mapping[str, Any]) -> None:
         write_file(Path(target), text.encode())
 
 
-def read_text(path: Path) -> str:
-    """The text of a file, without the mark that some editors put before it.
-
-    Raises ``ValueError`` that names a file which holds no text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: must be text in UTF-8; {error}") from None
-
-
 def json_object(text: str, *, where: str) -> dict[str, Any]:
     """The object that a text holds. Raises ``ValueError`` that says where there is none."""
     try:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Self
 
 from experiments.case.target import refuse_unread
-from experiments.cli import Answer, finish, read_text, run
+from experiments.cli import Answer, finish, run
 from experiments.flags import PLAN, RECIPE, refuse
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build
 from zo2sim.policies.proof import hazards
+from zo2sim.reading import read_text
 from zo2sim.schedule.ops import Program, Schedule
 from zo2sim.schedule.text import brief, dump, parse
 from zo2sim.schedule.verify import Hazard, verify

@@ -147,6 +147,9 @@ EQUIVALENT = {
     "zo2sim/schedule/edges.py: place = clock[track] = clock.get(track, 0) + 1  # 1 -> 2": _OFFSET,
     "zo2sim/schedule/edges.py: _PERIODS = 3  # the third period's edges are those of the steady "
     "state  # 3 -> 4": "so are the fourth's",
+    "zo2sim/schedule/ops.py: TAIL = -2  # 2 -> 3": "a number that is no block's, nor the head's",
+    "zo2sim/schedule/versions.py: last = steps[-1].step if steps else 0  # 0 -> 1": "without steps "
+    "none is compared with it",
     "zo2sim/simulate/bounds.py: if limits[DEPENDENCIES] > max(result.values(), default=0.0) * "
     "(1 + 1e-9):  # limits[DEPENDENCIES] > max(result.values(), default=0.0) * (1 + 1e-09) -> "
     "limits[DEPENDENCIES] >= max(result.values(), default=0.0) * (1 + 1e-09)": "a tie of the last "

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -25,8 +26,10 @@ class Estimator:
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):
             raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}; got {self.rule!r}")
-        if self.clip is not None and not self.clip > 0.0:
-            raise ValueError(f"clip must be > 0, or None to leave g alone; got {self.clip}")
+        if self.clip is not None and not 0.0 < self.clip < inf:
+            raise ValueError(
+                f"clip must be > 0 and finite, or None to leave g alone; got {self.clip}"
+            )
 
     def applied(self, g: float) -> float:
         """The g that the update uses; a NaN stays one."""
@@ -94,11 +97,12 @@ class MezoSgd:
     it is. Vectors and what does not decay are trained densely."""
 
     def __post_init__(self) -> None:
-        if not self.eps > 0.0:
-            raise ValueError(f"eps must be > 0; got {self.eps}")
-        if not (self.lr >= 0.0 and self.weight_decay >= 0.0):
+        if not 0.0 < self.eps < inf:
+            raise ValueError(f"eps must be > 0 and finite; got {self.eps}")
+        if not (0.0 <= self.lr < inf and 0.0 <= self.weight_decay < inf):
             raise ValueError(
-                f"lr and weight_decay must be >= 0; got {self.lr} and {self.weight_decay}"
+                f"lr and weight_decay must be >= 0 and finite; got {self.lr} and "
+                f"{self.weight_decay}"
             )
         if not 0.0 <= self.sparsity < 1.0:
             raise ValueError(f"sparsity must be in 0 .. 1, and less than 1; got {self.sparsity}")

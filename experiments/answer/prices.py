@@ -21,11 +21,12 @@ from experiments.answer.questions import hours_for, told
 from experiments.case.sizes import parse_bytes, show_number
 from experiments.case.spec import Spec
 from experiments.case.target import plan_flags
-from experiments.cli import Answer, read_text
+from experiments.cli import Answer
 from experiments.screen import headed, left, tracked
 from zo2sim import toml
 from zo2sim.checks import positive
 from zo2sim.predict.case import Case
+from zo2sim.reading import read_text
 from zo2sim.search.search import Effort, NothingFits, Search, search
 from zo2sim.search.space import PlanSpace, plan_axes
 

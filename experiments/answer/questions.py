@@ -17,6 +17,7 @@ from experiments.case.sizes import show_bytes, show_number
 from experiments.case.target import plan_flags
 from experiments.cli import Answer
 from experiments.screen import headed, pairs, tracked, working
+from zo2sim.checks import positive
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.plan.file import fields_of
 from zo2sim.predict.case import Case
@@ -67,7 +68,7 @@ def kept(base: Case, fixed: Collection[str]) -> str:
 def run_length(prediction: Prediction, tokens: float, watts: float | None) -> Answer:
     """Hours for as many tokens in the steady state, and energy where the power is given."""
     hours = hours_for(tokens, prediction.tokens_per_s)
-    kwh = None if watts is None else hours * watts / 1e3
+    kwh = None if watts is None else hours * positive("--watts", watts) / 1e3
     steps = tokens / prediction.case.recipe.tokens_per_step
     trust = Trust.of(prediction)
     ends = _hours_band(tokens, trust)

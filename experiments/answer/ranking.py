@@ -47,11 +47,16 @@ class Ranked:
 
 
 def ranking(spec: Spec, names: Sequence[str], workload: Workload) -> Answer:
-    """The case on every machine that is named. The answer is no where it fits on none."""
+    """The case on every machine that is named. The answer is no where it fits on none.
+
+    Raises ``ValueError`` where all refuse it for one reason, which is then none of a machine's.
+    """
     rows = [
         _ranked(replace(spec, machine=name), workload)
         for name in tracked(names, "machines", total=len(names))
     ]
+    if all(row.found is None for row in rows) and len({row.reason for row in rows}) == 1:
+        raise ValueError(rows[0].reason)
     rows.sort(key=lambda row: row.order)
     fitting = [row for row in rows if row.found is not None and row.found[0].fit]
     content = {

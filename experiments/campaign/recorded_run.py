@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from analysis.fits.trace_file import read_trace
-from experiments.cli import json_object, read_text, write_file
+from experiments.cli import json_object, write_file
 from zo2rt.measure.runs import MeasuredRun, RunSpec
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import cap_link
 from zo2sim.plan.file import dump, parse
 from zo2sim.predict.case import Case
+from zo2sim.reading import read_text
 from zo2sim.simulate.perfetto import to_json
 
 _LIMIT = "link_bytes_per_s"

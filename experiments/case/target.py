@@ -11,7 +11,6 @@ import tyro
 from experiments.case.model import model_of
 from experiments.case.sizes import parse_bytes
 from experiments.case.spec import Spec
-from experiments.cli import read_text
 from experiments.flags import PLAN, RECIPE, flag_of, refuse
 from zo2sim.machines.file import resolve
 from zo2sim.models.presets import storage_of
@@ -19,6 +18,7 @@ from zo2sim.plan.choices import Plan, Recipe, of_policy
 from zo2sim.plan.file import parse
 from zo2sim.plan.refusals import unread
 from zo2sim.predict.case import Case, of_usual_devices, of_usual_length
+from zo2sim.reading import read_text
 
 _SEVERAL = ("all",)  # what stands for several machines, each of which has one device
 SITE = ("--model", "--machine", "--device-memory", "--host-memory")

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.campaign.recorded_run import read_recorded
-from experiments.cli import json_object, read_text
+from experiments.cli import json_object
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import MeasuredRun
+from zo2sim.reading import read_text
 
 
 def read_measured(folder: Path) -> list[MeasuredRun]:

@@ -19,7 +19,7 @@ from analysis.validation.promise import promises
 from analysis.validation.scores import Scores, coverage_interval
 from experiments.answer.trust import Trust
 from experiments.campaign.recorded_run import write_recorded
-from experiments.cli import claim, read_text, write_file
+from experiments.cli import claim, write_file
 from experiments.comparison.compared import (
     Validated,
     complaints,
@@ -34,6 +34,7 @@ from zo2sim.machines.evidence_file import with_validation
 from zo2sim.machines.file import load
 from zo2sim.machines.machine import Machine
 from zo2sim.plan.file import fields_of
+from zo2sim.reading import read_text
 
 _SIGMAS = 1.96  # standard errors to each end of a 95 % interval
 

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from analysis.report.document import Document
 from analysis.report.document_file import load
 from analysis.report.plain import plain_document
-from experiments.cli import json_object, read_text
+from experiments.cli import json_object
+from zo2sim.reading import read_text
 
 _MARKS = ("report.json", "summary.json", "records.parquet")
 _FOREIGN = re.compile(

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from experiments.cli import json_object, read_text
+from experiments.cli import json_object
 from zo2rt.model.discovery import Blocks, block_lists, find_blocks
 from zo2sim.checks import shown
 from zo2sim.plan.choices import Recipe
+from zo2sim.reading import read_text
 
 CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

@@ -73,7 +73,16 @@ class Batches:
 
     @cached_property
     def training(self) -> tuple[Row, ...]:
-        return self._rows(self.task.training)
+        """Raises ``ValueError`` where there is nothing to learn in them."""
+        rows = self._rows(self.task.training)
+        if not any(row.has_targets for row in rows):
+            raise ValueError(
+                f"{self.task.name}: a loss needs a token with others before it; the model's "
+                f"{type(self.tokenizer).__name__} makes {sum(len(row.tokens) for row in rows)} "
+                f"tokens of {len(self.task.training)} examples, none of them such; see that the "
+                f"files of the tokenizer are complete, or give longer texts or --sequence"
+            )
+        return rows
 
     @cached_property
     def held_out(self) -> tuple[Row, ...]:

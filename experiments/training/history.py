@@ -14,9 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.cli import read_text, write_file
+from experiments.cli import write_file
 from zo2rt.journal import Record
 from zo2rt.steps.outcome import Outcome
+from zo2sim.reading import read_text
 from zo2sim.writing import writing
 
 
@@ -51,7 +52,7 @@ class History:
         ``tokens``.
         """
         found = cls()
-        for line in read_text(path).split("\n") if path.exists() else ():
+        for line in read_text(path, None).split("\n") if path.exists() else ():
             found._take(line)
         steps = {line.step: line for line in found.steps if line.step < num_steps}
         missing = next((step for step in range(num_steps) if step not in steps), None)

@@ -5,9 +5,10 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from experiments.cli import json_object, read_text
+from experiments.cli import json_object
 from experiments.training.batches import Task, candidates_of, split
 from zo2rt.data.examples import Example
+from zo2sim.reading import read_text
 
 _PREVIEW = 40  # characters of a wrong value that an error shows
 
@@ -44,7 +45,7 @@ def read_task(path: Path, held_out: Path | None, *, most_held_out: int) -> Task:
 def _text(path: Path, flag: str) -> str:
     if not path.is_file():
         raise ValueError(f"{flag} must name a file of JSON lines; there is none at {path}")
-    return read_text(path)
+    return read_text(path, None)
 
 
 def _examples(text: str, path: Path) -> Iterator[Example]:
@@ -86,6 +87,11 @@ class _Line:
         if not isinstance(value, kinds) or value == "":
             wanted = "text, or a whole number" if int in kinds else "text"
             raise ValueError(f"{self.where}: {key!r} must be {wanted}; got {_shown(value)}")
+        if any(0xD800 <= ord(letter) < 0xE000 for letter in str(value)):
+            raise ValueError(
+                f"{self.where}: {key!r} must be text; half of a surrogate pair is no letter, "
+                f"got {_shown(value)}"
+            )
         return str(value)
 
 

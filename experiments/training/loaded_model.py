@@ -24,7 +24,7 @@ from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from experiments.answer.trust import summed
-from experiments.cli import json_object, read_text
+from experiments.cli import json_object
 from experiments.training import adapters
 from zo2rt.checkpoint import Checkpoint, NotByShard
 from zo2rt.checkpoint.presence import present
@@ -33,6 +33,7 @@ from zo2rt.model.loss import evaluating
 from zo2sim.checks import shown
 from zo2sim.models.config.fields import MAX_LAYERS
 from zo2sim.plan.choices import Recipe
+from zo2sim.reading import read_text
 
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """Nothing is downloaded, and no code that comes with a model is run or asked about."""
@@ -218,7 +219,9 @@ def described(name: str, source: str | Path) -> dict[str, Any] | None:
 
 def _check_files(name: str, folder: Path) -> None:
     """Raise ``ValueError`` for what transformers would follow out of the folder, or never end."""
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path}: a model is files, and no pipes or devices: they may not end")
         fields = json_object(read_text(path), where=str(path)) if path.name in _READ else {}
         for key in _LAYERS & fields.keys():
             if isinstance(fields[key], int | float) and fields[key] > MAX_LAYERS:

@@ -10,7 +10,7 @@ import tyro
 
 from experiments.case.sizes import parse_bytes
 from experiments.case.target import refuse_unread
-from experiments.cli import json_object, read_text
+from experiments.cli import json_object
 from experiments.flags import PLAN as PLAN_FLAGS
 from experiments.flags import RECIPE as RECIPE_FLAGS
 from experiments.flags import refuse
@@ -23,6 +23,7 @@ from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import names, resolve
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.plan.file import fields_of, from_fields, parse
+from zo2sim.reading import read_text
 
 BackendName = Literal["host", "virtual", "cuda"]
 Schedule = Literal["constant", "linear"]

@@ -25,7 +25,6 @@ from analysis.report.document_file import load as document_of
 from experiments.answer.prices import read_offers
 from experiments.campaign.recorded_run import case_of, read_recorded, write_spec
 from experiments.case.here import Card, Here, read_card
-from experiments.cli import read_text
 from experiments.comparison.earlier import read_measured
 from experiments.entry.arguments import parse as parse_flags
 from experiments.folder.read import FinishedRun
@@ -51,6 +50,7 @@ from zo2sim.models.config import from_config
 from zo2sim.models.config import load as model_of
 from zo2sim.plan import file as plan_file
 from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.reading import read_text
 from zo2sim.schedule import text as schedule_text
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.perfetto import to_json

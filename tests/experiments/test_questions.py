@@ -137,6 +137,13 @@ def test_a_wrong_table_is_one_line(text: str, message: str, tmp_path: Path):
     assert (outcome.code, message in outcome.complaint) == (2, True)
 
 
+@pytest.mark.parametrize("watts", ["inf", "nan", "-1"])
+def test_a_power_is_a_positive_number(watts: str):
+    outcome = call(plan, *SMALL, "--tokens", "1e9", "--watts", watts, "--json", "-")
+    assert outcome.code == 2
+    assert "--watts must be positive and finite" in outcome.complaint
+
+
 def test_a_run_has_hours_and_energy_where_the_power_is_known():
     speed = answer(*SMALL)["tokens_per_s"]
     found = answer(*SMALL, "--tokens", "1e9", "--watts", "500")["run"]

@@ -18,9 +18,14 @@ PAGE_BYTES = 4096
 
 
 def aligned_buffer(nbytes: int, grain_bytes: int = TENSOR_GRAIN_BYTES) -> torch.Tensor:
-    """Uninitialised host memory, (nbytes,) uint8, at a multiple of ``grain_bytes``."""
+    """Uninitialised host memory, (nbytes,) uint8, at a multiple of ``grain_bytes``.
+
+    Its storage has as many bytes as some whole number of elements of any dtype, without which
+    ``torch.load`` refuses what ``torch.save`` has written of a view.
+    """
     check_size(nbytes)
-    room = torch.empty(nbytes + grain_bytes - 1, dtype=torch.uint8, device="cpu")
+    whole = -(-nbytes // grain_bytes) * grain_bytes
+    room = torch.empty(whole + grain_bytes, dtype=torch.uint8, device="cpu")
     return room.narrow(0, -room.data_ptr() % grain_bytes, nbytes)
 
 

@@ -32,7 +32,7 @@ class Checkpoint:
     are hollow (`zo2rt.checkpoint.hollow`). ``kind`` is a class of transformers, or one of its
     ``Auto`` classes. ``missing`` are parameters that the folder has no weights for: they are new,
     as ``from_pretrained`` makes them. ``unused`` are names that the class has no place for.
-    ``told`` hears how many bytes every parameter takes that is read.
+    ``told`` hears how many bytes every parameter takes that is read; ``folder`` is as it was given.
 
     Raises `NotByShard` where only ``from_pretrained`` can load the folder, and ``ValueError``
     naming a file or tensor that is missing, torn, or of another shape than the class needs.
@@ -52,6 +52,7 @@ class Checkpoint:
         self.told: Callable[[int], None] = lambda _: None
         self._since_given_back = 0
         self._hashes, self._digests = False, dict[Path, str]()
+        self.folder = folder
         self.model, found = built(kind, folder, config, tensors, dtype)
         self.missing = tuple(sorted(found["missing_keys"]))
         self.unused = tuple(sorted(found["unexpected_keys"]))

@@ -11,6 +11,7 @@ from typing import Any
 from zo2rt.checkpoint.file import tensors
 from zo2rt.checkpoint.stored import Stored
 from zo2sim.checks import shown
+from zo2sim.reading import read_text
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -56,7 +57,7 @@ def _check_index(folder: Path, found: dict[str, Stored]) -> None:
 def _index(folder: Path) -> dict[str, str]:
     path = folder / INDEX
     try:
-        fields: Any = json.loads(path.read_text(encoding="utf-8"))
+        fields: Any = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: must be JSON; {error}") from None
     named: Any = fields.get("weight_map") if isinstance(fields, dict) else None

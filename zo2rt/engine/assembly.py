@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,11 @@ class Settings:
         return tensor.data if self.checkpoint is None else self.checkpoint.weights(tensor)
 
     exchange: Exchange = ALONE
+
+    @property
+    def base(self) -> Path | None:
+        """The model's folder where a journalled run begins from its files."""
+        return None if self.folder is None or self.checkpoint is None else self.checkpoint.folder
 
     def check(self) -> None:
         """Raise ``ValueError`` for what cannot be combined or executed."""
@@ -160,6 +166,7 @@ def assemble(model: nn.Module, settings: Settings, backend: Backend) -> Parts:
         blocks = _block_store(settings, arena, units)
         if blocks is not None:
             undone.callback(blocks.close)
+        _let_go(units, begun)
         residence = Residence(units, arena, blocks=blocks, weights=_weights(settings, begun))
         tables = Tables(model, units, layout, backend.devices)
         draws = _draws(settings, trained, backend)
@@ -292,6 +299,15 @@ def _weights(settings: Settings, begun: Begun) -> Callable[[UnitParameter], Tens
     """What every parameter moves in with: as it has come, or as the run that goes on had it."""
     found = begun.weights
     return lambda p: found[p.name] if p.trainable else settings.weights(p)
+
+
+def _let_go(units: Units, begun: Begun) -> None:
+    """What a run that goes on reads from its own snapshot, the model need not hold beside it."""
+    held = begun.run.held if isinstance(begun.run, JournalledRun) else frozenset[str]()
+    for parameter in units.parameters:
+        if parameter.name in held:
+            there = parameter.tensor.data
+            parameter.tensor.data = there.new_full((1,), torch.nan).expand(there.shape)
 
 
 def _block_store(settings: Settings, arena: Arena, units: Units) -> BlockStore | None:

@@ -16,10 +16,13 @@ from zo2sim.memory.account import SHARD_BYTES
 
 
 class Contents:
-    """Of the updates that have been made: whoever calls has flushed, and lets nothing run."""
+    """Of the updates that have been made: whoever calls has flushed, and lets nothing run.
 
-    def __init__(self, model: nn.Module, residence: Residence) -> None:
-        self._model, self._residence = model, residence
+    ``base`` is the model's folder that the run begins from anew whenever it goes on, if it does.
+    """
+
+    def __init__(self, model: nn.Module, residence: Residence, base: Path | None) -> None:
+        self._model, self._residence, self._base = model, residence, base
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
         """Every parameter of the model by name, read or decoded when it is drawn.
@@ -32,8 +35,10 @@ class Contents:
     def write(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
         """As ``save_pretrained`` does; of a model with adapters of PEFT, these.
 
-        What is on NVMe or in an integer format is in memory one tensor at a time, dense.
+        What is on NVMe or in an integer format is in memory one tensor at a time, dense. Raises
+        ``ValueError`` for the folder that the run goes on from.
         """
+        self._check_apart(folder)
         model: Any = self._model
         if is_plain(model):
             save(model, folder, self._stored, shard_bytes=shard_bytes)
@@ -60,6 +65,13 @@ class Contents:
     def show_blocks(self) -> None:
         """Let those have some that show nothing now."""
         self._residence.show_blocks(decoded=self._has_room)
+
+    def _check_apart(self, folder: Path) -> None:
+        if self._base is not None and folder.exists() and folder.samefile(self._base):
+            raise ValueError(
+                f"a model is saved beside what its run began from, of which the run's folder holds "
+                f"no copy and without which it cannot go on; got {folder}; save to another folder"
+            )
 
     @property
     def _has_room(self) -> bool:

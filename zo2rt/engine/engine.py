@@ -101,7 +101,7 @@ class Engine:
             checkpoint=checkpoint,
         )
         self._parts = parts = assemble(model, settings, backend)
-        self.contents = Contents(model, parts.residence)
+        self.contents = Contents(model, parts.residence, settings.base)
         self.program: Program = build(parts.layout.shape, plan, recipe)
         check_fulfilled(self.program, parts.units, parts.layout)
         self.num_steps = parts.first_step

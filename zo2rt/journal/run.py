@@ -78,6 +78,12 @@ class JournalledRun:
         found = self.resumed
         return after(self.fs, found.snapshot, trained, self.journal.header, found.records)
 
+    @property
+    def held(self) -> frozenset[str]:
+        """Parameters of which the snapshot that the run goes on from has the weights."""
+        shards = self.resumed.snapshot.shards if self.goes_on else ()
+        return frozenset(name for shard in shards for name in shard.tensors)
+
     def close(self) -> None:
         """Leave the folder to others; a second call does nothing."""
         self._held.close()

@@ -74,17 +74,28 @@ def write(fs: FileSystem, path: Path, drawn: Sequence[Drawn]) -> Shard:
     return shard
 
 
-def read(fs: FileSystem, folder: Path, shard: Shard) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors, in order of names; raises `DamageError` before the first of them.
+class Held(Mapping[str, Tensor]):
+    """A file's bytes in memory, and its tensors by name, in order of names.
 
-    Each is copied when it is asked for: beside the file's bytes no more than one is in memory.
+    Each is copied when it is asked for. Raises `DamageError` where a byte is not as it was meant.
     """
-    data = checked(fs, folder, shard)
-    opening = _opening(data)
-    places: dict[str, Any] = json.loads(opening[LENGTH:])
-    for name, place in sorted(places.items()):
-        first, end = (len(opening) + offset for offset in place["data_offsets"])
-        yield name, decoded(memoryview(data)[first:end], place["dtype"], place["shape"])
+
+    def __init__(self, fs: FileSystem, folder: Path, shard: Shard) -> None:
+        data = checked(fs, folder, shard)
+        opening = _opening(data)
+        self._places: dict[str, Any] = json.loads(opening[LENGTH:])
+        self._data = memoryview(data)[len(opening) :]
+
+    def __getitem__(self, name: str) -> Tensor:
+        place = self._places[name]
+        data = self._data[slice(*place["data_offsets"])]
+        return decoded(data, place["dtype"], place["shape"])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._places))
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def checked(fs: FileSystem, folder: Path, shard: Shard) -> bytes:

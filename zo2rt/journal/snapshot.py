@@ -159,7 +159,7 @@ def read(fs: FileSystem, snapshot: Snapshot) -> Iterator[tuple[str, Tensor]]:
     Raises `DamageError` before any tensor of a damaged shard is given out.
     """
     for shard in snapshot.shards:
-        yield from shards.read(fs, snapshot.folder, shard)
+        yield from shards.Held(fs, snapshot.folder, shard).items()
 
 
 def base_files(fs: FileSystem, folder: Path) -> Mapping[str, str]:
@@ -179,13 +179,13 @@ class Weights(Mapping[str, Tensor]):
     def __init__(self, fs: FileSystem, snapshot: Snapshot) -> None:
         self._fs, self._folder = fs, snapshot.folder
         self._shards = {name: shard for shard in snapshot.shards for name in shard.tensors}
-        self._last: tuple[Shard, dict[str, Tensor]] | None = None
+        self._last: tuple[Shard, shards.Held] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         shard = self._shards[name]
         if self._last is None or self._last[0] is not shard:
             self._last = None  # before the next one is read
-            self._last = shard, dict(shards.read(self._fs, self._folder, shard))
+            self._last = shard, shards.Held(self._fs, self._folder, shard)
         return self._last[1][name]
 
     def __iter__(self) -> Iterator[str]:

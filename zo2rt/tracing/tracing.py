@@ -84,7 +84,7 @@ def _traced(model: PreTrainedModel, name: str) -> Model:
         family=model.config.model_type,
         hidden=sizes.hidden,
         vocab=sizes.logits,
-        max_positions=positions or getattr(config, "max_position_embeddings", None),
+        max_positions=positions or _made_for(config),
         learned=positions is not None,
         head=described[HEAD],
         blocks=tuple(described[n] for n in range(units.num_blocks)),
@@ -219,6 +219,12 @@ def _positions(counts: _Counts) -> int | None:
         if _grows(counts, unit, number)
     ]
     return min(limits, default=None)
+
+
+def _made_for(config: Any) -> int | None:
+    """How long a sequence the model was made for, under whichever name its config says so."""
+    names = ("max_position_embeddings", "max_seq_len", "seq_length")
+    return next((most for name in names if (most := getattr(config, name, None))), None)
 
 
 def _grows(counts: _Counts, unit: int, number: int) -> bool:

@@ -29,6 +29,7 @@ from zo2sim.machines.node import is_list
 from zo2sim.machines.quantity import Quantity
 from zo2sim.machines.topology import Topology
 from zo2sim.machines.units import Unit, units_of, written
+from zo2sim.reading import read_text
 from zo2sim.spelling import reading, suggestion
 
 THIS_HOST = "this-host"
@@ -85,7 +86,7 @@ def resolve(name_or_path: str | Path) -> Machine:
     if name in names() or name in nodes.names():
         return named(name)
     try:
-        text = Path(name_or_path).read_text(encoding="utf-8")
+        text = read_text(Path(name_or_path))
     except (OSError, ValueError) as error:
         found = reading(name, names()) or nodes.reading_of(name)
         if found is not None:

@@ -21,6 +21,12 @@ def test_learned_positions_end(command: ModuleType):
     assert LIMIT in outcome.complaint
 
 
+def test_of_all_machines_none_is_blamed_for_it():
+    outcome = call(plan, "--model", "opt-125m", "--sequence", "4096", "--machine", "all")
+    assert outcome.code == 2
+    assert outcome.complaint.count(LIMIT) == 1
+
+
 def test_they_end_in_a_sweep_too(tmp_path: Path):
     grid = ("--preset", "none", "--model", "opt-125m", "--axis", "sequence=1024,4096")
     outcome = call(sweep, *grid, "--jobs", "1", "--no-report", "--out", str(tmp_path / "s"))
@@ -44,6 +50,14 @@ def test_rotary_positions_go_on_and_are_told(tmp_path: Path):
     assert said in found["extrapolated"]
     known = call(plan, "--model", str(file), "--sequence", "1024", "--json", "-").json
     assert not any("positions" in text for text in known["extrapolated"])
+
+
+def test_a_traced_model_says_for_how_many_it_was_made_in_its_own_word(tmp_path: Path):
+    config = {"model_type": "mpt", "d_model": 64, "n_heads": 4, "n_layers": 2, "vocab_size": 99}
+    file = tmp_path / "mpt.json"
+    file.write_text(json.dumps({**config, "max_seq_len": 512}))
+    found = call(plan, "--model", str(file), "--sequence", "1024", "--json", "-").json
+    assert "sequence 1024 (the model was made for 512 positions)" in found["extrapolated"]
 
 
 def test_the_largest_model_is_one_that_reads_so_much():

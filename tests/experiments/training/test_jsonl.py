@@ -68,6 +68,7 @@ def test_empty_lines_are_skipped_and_counted(tmp_path: Path):
         ({"text": "x"}, r":2: key 'label' is missing, and the first line has it"),
         ({"text": "", "label": "x"}, r":2: 'text' must be text; got \"\""),
         ({"text": "x", "label": 0.5}, r":2: 'label' must be text, or a whole number; got 0.5"),
+        ({"text": "x\ud800", "label": "x"}, r":2: 'text' must be text; half of a surrogate pair"),
         ({"text": "x", "label": ["y" * 99]}, r"got \[\"y{38}\.\.\."),
     ],
 )

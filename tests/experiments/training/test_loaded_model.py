@@ -177,6 +177,14 @@ def test_weights_that_cannot_be_read_are_one_line(name: str, tmp_path: Path):
     assert "--model must be 'tiny', a folder that holds" in complaint(folder, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_what_may_have_no_end_is_not_read(name: str, tmp_path: Path):
+    folder = saved(LlamaForCausalLM(LlamaConfig(**SIZES)), tmp_path / "m")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("/dev/zero")
+    assert f"{name}: a model is files, and no pipes or devices" in complaint(folder, tmp_path)
+
+
 def test_the_dtype_is_the_one_that_was_asked_for(tmp_path: Path):
     folder = saved(LlamaForCausalLM(LlamaConfig(**SIZES)), tmp_path / "m")
     loaded = load("llama", folder, Dtype.BF16)

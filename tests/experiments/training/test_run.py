@@ -365,7 +365,8 @@ def test_a_plan_file_gives_plan_and_recipe(tmp_path: Path, model: Path, data: Pa
     ("flags", "message"),
     [
         (("--steps", "0"), "--steps must be >= 1; got 0"),
-        (("--eps", "0"), "eps must be > 0; got 0.0"),
+        (("--eps", "0"), "eps must be > 0 and finite; got 0.0"),
+        (("--lr", "inf"), "lr and weight_decay must be >= 0 and finite; got inf and 0.0"),
         (("--sequence", "100"), f"--sequence must be at most {POSITIONS}"),
         (("--model", "nobody/nothing"), "nothing is downloaded"),
         (("--data", "nowhere.jsonl"), "there is none at nowhere.jsonl"),

@@ -57,3 +57,13 @@ def test_an_evaluation_of_nothing_has_a_reason(tmp_path: Path, small: tuple[str,
     assert (found["held_out_loss_before"], found["held_out_loss_after"]) == (None, None)
     assert found["trouble"].startswith("the held-out loss is not known: 2 of 2 held-out rows have")
     assert found["trouble"] in outcome.err
+
+
+def test_where_there_is_nothing_to_learn_nothing_is_begun(tmp_path: Path, small: tuple[str, ...]):
+    """As where a tokenizer lacks its files, and makes no tokens."""
+    data = tmp_path / "letters.jsonl"
+    data.write_text('{"text": "a"}\n{"text": "b"}\n')
+    outcome = call(run, *small, "--data", str(data), "--out", str(tmp_path / "run"))
+    assert outcome.code == 2
+    assert "makes 1 tokens of 1 examples, none of them such" in outcome.complaint
+    assert not (tmp_path / "run").exists()

@@ -135,6 +135,28 @@ def test_a_run_goes_on_from_the_files_and_its_journal(tmp_path: Path):
     assert different == []
 
 
+@pytest.mark.parametrize("case", ["streamed", "four bits and adapters"])
+def test_a_run_is_not_saved_over_what_it_goes_on_from(case: str, tmp_path: Path):
+    folder, run, data = saved(CASES[case][0], tmp_path), tmp_path / "run", batch(CASES[case][0])
+    (tmp_path / "link").symlink_to(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with running(case, folder, run) as (_, one):
+        one.step(data)
+        for there in (folder, tmp_path / "link"):
+            with pytest.raises(ValueError, match="a model is saved beside what its run began from"):
+                one.save(there)
+        one.save(tmp_path / "beside")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with running(case, folder, run) as (_, one):
+        assert one.num_steps == 1
+
+
+def test_without_a_journal_a_model_may_be_saved_over_its_own_files(tmp_path: Path):
+    folder = saved("llama-tied", tmp_path)
+    with running("streamed", folder, None) as (_, one):
+        one.save(folder)
+
+
 def test_a_run_is_refused_where_a_file_has_changed(tmp_path: Path):
     folder, run = saved("llama-tied", tmp_path), tmp_path / "run"
     with running("streamed", folder, run) as (_, one):

@@ -41,7 +41,11 @@ def test_g_is_the_difference_of_mean_losses():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"clip": 0.0}, "clip must be > 0"), ({"rule": "adam"}, "rule must be one of sgd, sign")],
+    [
+        ({"clip": 0.0}, "clip must be > 0"),
+        ({"clip": float("inf")}, "and finite"),
+        ({"rule": "adam"}, "rule must be one of sgd, sign"),
+    ],
 )
 def test_what_is_no_rule_is_refused(change: dict[str, object], message: str):
     with pytest.raises(ValueError, match=message):

@@ -19,7 +19,7 @@ from tests.zo2rt.journal.kill_server import killed_after_operations, killed_afte
 from tests.zo2rt.journal.lossy_disk import LossyDisk
 from zo2rt.backends import HostBackend, StreamFailed
 from zo2rt.engine.engine import Engine, MezoSgd
-from zo2rt.journal import DamageError, read
+from zo2rt.journal import DamageError, read, shard
 from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.replay import weights_at
 from zo2rt.journal.run import RunFolder
@@ -138,6 +138,24 @@ def test_writes_that_a_power_cut_loses_cost_steps_but_no_bits():
     for length in random.sample(range(len(disk.log)), 6):
         crashed = next(iter(disk.after_crash(length)))
         same(trained_weights(RunFolder(folder, crashed), 7), want)
+
+
+def test_what_a_run_reads_of_its_own_the_model_does_not_hold_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trained_weights(tmp_path)
+    model, beside, read_file = build("opt"), list[int](), shard.Held.__init__
+
+    def watched(*arguments: Any) -> None:
+        beside.append(sum(p.untyped_storage().nbytes() for p in model.parameters()))
+        read_file(*arguments)
+
+    monkeypatch.setattr(shard.Held, "__init__", watched)
+    with engine(model, Plan(), HOW, batch("opt"), HostBackend, OPTIMIZER, tmp_path) as trained:
+        assert trained.num_steps == STEPS
+    assert 0 < beside[0] < 4 * 4 * len([*model.parameters()])
+    wanted = undisturbed()
+    assert all(torch.equal(wanted[name], found) for name, found in model.state_dict().items())
 
 
 @pytest.mark.parametrize("step", [0, 3, 5, 11, 12])

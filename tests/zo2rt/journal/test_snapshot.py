@@ -1,5 +1,6 @@
 """Snapshots: whole or absent, the newest whole one is chosen, nothing is overwritten."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from tests.zo2rt.journal import toy_run
 from tests.zo2rt.journal.lossy_disk import LossyDisk
 from tests.zo2rt.journal.toy_run import HEADER, first_weights
 from zo2rt.journal import DamageError, Position, recovery, snapshot
+from zo2rt.journal.chain import FIRST, unseal
 from zo2rt.journal.durable import Disk
-from zo2rt.journal.snapshot import Snapshot, latest
+from zo2rt.journal.snapshot import Latest, Snapshot, latest
 
 FOLDER = Path("/run/snapshots")
 
@@ -165,6 +167,45 @@ def test_damage_after_the_choice_is_found_before_a_tensor_is_given_out():
     flip(fs, made.folder / made.shards[0].name, 0)
     with pytest.raises(DamageError, match="weights-00001"):
         next(iter(snapshot.read(fs, made)))
+
+
+def test_a_snapshot_says_which_versions_can_read_it():
+    """One that does not know of files would take those that are elsewhere for no weights."""
+    fs = LossyDisk()
+    for step, files, version in ((0, {"model.safetensors": "0" * 64}, 3), (1, {}, 2)):
+        made = snapshot.write(fs, FOLDER, position(step), [], files=files)
+        manifest = unseal(FIRST, fs.read(made.folder / "manifest.json"))
+        assert manifest is not None
+        assert (manifest.content["format"], made.files) == (version, files)
+
+
+class Forgetful(LossyDisk):
+    """Writes other bytes than it was given, and says nothing."""
+
+    def write(self, handle: int, data: memoryview) -> int:
+        return super().write(handle, memoryview(bytes(data[:-1]) + bytes([data[-1] ^ 1])))
+
+
+def test_what_is_written_is_read_back():
+    fs = LossyDisk()
+    first = written(fs, 0)
+    with pytest.raises(DamageError, match="the snapshot of step 1 must hold the weights"):
+        written(Forgetful(fs.nodes), 1)
+    assert latest(fs, FOLDER) == Latest(snapshot=first)
+    assert fs.names(FOLDER) == (first.folder.name,)
+
+
+def test_of_a_file_no_tensor_is_in_memory_but_the_one_that_was_asked_for(tmp_path: Path):
+    names = [f"w{number}" for number in range(8)]
+    one = torch.zeros(1 << 18)
+    made = snapshot.write(Disk(), tmp_path, position(0), [(name, one) for name in names])
+    assert len(made.shards) == 1
+    tracemalloc.start()
+    held = snapshot.Weights(Disk(), made)
+    assert all(torch.equal(held[name], one) for name in names)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < made.shards[0].num_bytes + 2.5 * one.nbytes
 
 
 def test_a_snapshot_under_another_steps_name_is_damaged():

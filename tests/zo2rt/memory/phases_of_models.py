@@ -5,9 +5,7 @@
 
 Each is a process of its own, whose private and shared memory is looked at every 2 ms; pages of
 files are none of it. What libraries take once is left out on both sides: a tiny model of the same
-kind has run before. Prints MiB, and fails where a phase takes more than the account and 3 %. A
-Mixtral that is resumed is shown and not judged: its experts are loaded whole, beside a file of the
-snapshot, which the account of a model on NVMe has no room for.
+kind has run before. Prints MiB, and fails where a phase takes more than the account and 3 %.
 """
 
 import sys
@@ -34,10 +32,9 @@ def measured(kind: str, tier: str, folder: str) -> dict[str, int]:
     return apart(phases, kind, tier, Path(folder))
 
 
-def above(kind: str, found: Mapping[str, int]) -> list[str]:
+def above(found: Mapping[str, int]) -> list[str]:
     """The phases that take more than they may."""
-    judged = _PHASES[:-1] if kind == "mixtral" else _PHASES
-    return [phase for phase in judged if found[phase] > MOST * found["account"]]
+    return [phase for phase in _PHASES if found[phase] > MOST * found["account"]]
 
 
 def main(kinds: Sequence[str]) -> int:
@@ -50,8 +47,8 @@ def main(kinds: Sequence[str]) -> int:
                 found = measured(kind, tier, folder)
             most = max(found[phase] for phase in _PHASES) / found["account"]
             sizes = (f"{found[column] / MIB:.0f}" for column in _COLUMNS)
-            _say(f"{kind} {tier}", *sizes, f"{most:.2f}", *above(kind, found))
-            wrong += len(above(kind, found))
+            _say(f"{kind} {tier}", *sizes, f"{most:.2f}", *above(found))
+            wrong += len(above(found))
     return int(wrong > 0)
 
 

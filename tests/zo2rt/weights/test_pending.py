@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -27,9 +28,18 @@ READS: dict[str, Callable[[nn.Module], Any]] = {
     "norm": lambda model: torch.linalg.vector_norm(model.get_parameter(NAME)),
     "deepcopy": lambda model: deepcopy(model).get_parameter(NAME),
     "pickle": lambda model: pickle.loads(pickle.dumps(model.get_parameter(NAME))),
+    "torch.save": lambda model: _saved(model.state_dict())[NAME],
     "forward": lambda model: model(**batch("opt")).loss,
     "in place": lambda model: model.get_parameter(NAME).data.mul_(1.0),
 }
+
+
+def _saved(weights: dict[str, Any]) -> dict[str, Any]:
+    """And loaded again."""
+    file = BytesIO()
+    torch.save(weights, file)
+    file.seek(0)
+    return torch.load(file)
 
 
 def trained(model: nn.Module, steps: int, plan: Plan, look: Callable[[], Any], at: int = 0) -> Any:

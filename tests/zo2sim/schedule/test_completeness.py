@@ -155,6 +155,13 @@ def test_operations_come_step_by_step():
     )
 
 
+def test_a_loss_reads_what_its_own_step_has_left():
+    assert two_steps(AGAIN.replace(" writes activations:0", ""))[-1] == (
+        "incomplete hazard on record:0: L@1 (compute, step 1) reads activations that have not "
+        "passed all units"
+    )
+
+
 def test_a_forward_after_its_own_loss():
     assert found(STEP + "\nF0.1 compute lanes=+- writes activations:0")[0] == (
         "incomplete hazard on activations:0: F0.1 (compute, step 0) comes too late, after "

@@ -123,6 +123,11 @@ def test_a_slot_that_the_plan_does_not_have():
     ]
 
 
+def test_a_slot_that_an_operation_names_and_does_not_touch():
+    assert [h.kind for h in verify(program("F0 compute slot=1"), num_slots=1)] == ["capacity"]
+    assert verify(program("F0 compute slot=1"), num_slots=2) == ()
+
+
 def test_a_clock_counts_what_has_surely_ended_on_every_stream():
     clocks = happens_before(unroll(schedule("H0 h2d", "H1 h2d", "F0 compute after H0")))
     assert [clock[:2] for clock in clocks] == [(1, 0), (2, 0), (1, 1)]

@@ -66,6 +66,17 @@ def test_both_ways_traffic_binds_where_the_link_halves():
     program = build(Shape(num_blocks=4), Plan(num_slots=3), Recipe())
     result = bound(program, costs(h2d=2, d2h=2, forward=0.5), machine)
     assert (result.binding, result.step_s) == ("link_both_ways", 6)
+    shorter = bound(program, costs(h2d=2**-9, d2h=2**-9, forward=2**-11), machine)
+    assert (shorter.binding, shorter.step_s) == ("link_both_ways", 6 * 2**-10)
+    uneven = bound(program, costs(h2d=4, d2h=1, forward=0.5), machine)
+    assert (uneven.binding, uneven.step_s) == ("link_both_ways", 7 + 2)
+
+
+def test_dependencies_bind_however_short_they_are():
+    program = build(Shape(num_blocks=4), Plan(num_slots=1), Recipe())
+    long, short = (bound(program, costs(h2d=s, d2h=s, forward=s), rates()) for s in (1, 2**-9))
+    assert long.binding == short.binding == "dependencies"
+    assert short.step_s == long.step_s * 2**-9
 
 
 def test_what_one_direction_has_left_goes_alone():

@@ -169,3 +169,6 @@ def test_the_uplink_is_named_where_it_binds():
     assert found.words == ("the uplink that devices share",)
     assert found.limits_s[UPLINK] == pytest.approx(4.0)
     assert BOTH_WAYS not in found.limits_s
+    program, works = alone(up(0, 16.0), down(1))  # 2 s both ways, then 14 bytes up
+    slower = machine(dataclasses.replace(PAIRS, uplink=HALF))
+    assert bound(program, lambda op: works[op.name], slower).limits_s[UPLINK] == 9.0

@@ -57,6 +57,14 @@ def test_steady_period_is_from_loss_to_loss():
     assert result.step_s == 17
 
 
+def test_periods_that_trail_and_what_runs_once_have_windows_of_their_own():
+    loss = Op(kind=Kind.LOSS, stream=Stream.COMPUTE)
+    run = trace(*(Span(loss, step, end - 1, end) for step, end in enumerate((2, 4, 7, 99))))
+    assert run.steady == Window(7, 99)
+    assert replace(run, trailing=1).steady == Window(4, 7)
+    assert replace(run, once=True).steady == Window(0, 99)
+
+
 def test_one_period_has_no_steady_state():
     program = build(Shape(num_blocks=2), Plan(), Recipe())
     result = simulate(program, costs(h2d=1), rates(), periods=1)

@@ -12,6 +12,7 @@ from typing import cast
 from zo2sim.models.config import gpt2, llama, opt
 from zo2sim.models.config.fields import Fields
 from zo2sim.models.shapes import Model
+from zo2sim.reading import read_text
 
 _FAMILIES: dict[str, Callable[[Fields], Model]] = {
     "opt": opt.build,
@@ -63,10 +64,7 @@ def unread(config: object) -> bool:
 def read(path: str | Path) -> object:
     """The content of a config.json, or of that of a folder; raises ``ValueError`` as `load`."""
     try:
-        file = _file(path)
-        if file.stat().st_size > MOST_BYTES:
-            raise ValueError(f"more than {MOST_BYTES} bytes")
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(read_text(_file(path), MOST_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
