@@ -9,7 +9,7 @@ in place, with the tests of its module: first those that run the changed line, q
 then the others of their files, up to the first that fails, each with a limit of time. Which tests
 run which line is recorded once for every group. The table says how many were killed, survived or
 ran out of time; survivors are printed with the line that was changed. Those that
-`tests.core_modules` shows to change no result are counted by themselves.
+`tests.mutants.core_modules` shows to change no result are counted by themselves.
 Exit code 1: fewer than ``--least`` of them were noticed.
 """
 
@@ -25,8 +25,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from tests import ROOT
-from tests.core_modules import GROUPS
 from tests.mutants.changes import Mutant, mutants
+from tests.mutants.core_modules import GROUPS
 from tests.mutants.trial import Trials, copied
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
-from tests.core_modules import EQUIVALENT, GROUPS, Group
 from tests.mutants.changes import Mutant, mutants
+from tests.mutants.core_modules import EQUIVALENT, GROUPS, Group
 from tests.mutants.touched import Touched
 from tests.mutants.trial import Trials, copied
 from tests.mutate import sampled

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests import ROOT
-from tests.core_modules import EQUIVALENT, Group
 from tests.mutants import server
 from tests.mutants.changes import Mutant
+from tests.mutants.core_modules import EQUIVALENT, Group
 from tests.mutants.touched import Touched
 
 SLOW = (
