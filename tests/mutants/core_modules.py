@@ -140,11 +140,12 @@ GROUPS = {
 """The core, by what it is for."""
 
 
-_OFFSET = "places on a stream are only compared with each other"
+_OFFSET = "places on a track are only compared with each other"
 _GATHERED = "the same bytes are written, in more or fewer calls"
 EQUIVALENT = {
-    "zo2sim/schedule/edges.py: place = clock[track] = clock.get(track, 0) + 1  # 0 -> 1": _OFFSET,
-    "zo2sim/schedule/edges.py: place = clock[track] = clock.get(track, 0) + 1  # 1 -> 2": _OFFSET,
+    "zo2sim/schedule/edges.py: self._clock_of = [[0] * len(tracks) for _ in tracks]  # of the last "
+    "one on each track  # 0 -> 1": _OFFSET,
+    "zo2sim/schedule/edges.py: clock[access.track] += 1  # 1 -> 2": _OFFSET,
     "zo2sim/schedule/edges.py: _PERIODS = 3  # the third period's edges are those of the steady "
     "state  # 3 -> 4": "so are the fourth's",
     "zo2sim/schedule/ops.py: TAIL = -2  # 2 -> 3": "a number that is no block's, nor the head's",

@@ -288,13 +288,13 @@ class Schedule:
         return replace(self, ops=tuple(op for op in self.ops if op.kind is not kind))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
     """All that a policy generates: the first period, the steady period, flush and evaluation.
 
     ``prologue`` has the operations of ``period``, without edges to a previous period, and its
-    first step has no record to apply. The other two are made when somebody asks for them: what
-    predicts steps does not.
+    first step has no record to apply. The other two are made when somebody asks for them, who
+    compares programs being one: what predicts steps does not.
     """
 
     prologue: Schedule
@@ -316,6 +316,15 @@ class Program:
     def evaluation(self) -> "Program":
         """The program that only evaluates."""
         return replace(self, prologue=self.evaluate, period=self.evaluate)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Program) and self._schedules() == other._schedules()
+
+    def __hash__(self) -> int:
+        return hash(self.period)
+
+    def _schedules(self) -> tuple[Schedule, ...]:
+        return self.prologue, self.period, self.flush, self.evaluate
 
 
 def _first_twice(ops: Iterable[Op]) -> str:

@@ -1,5 +1,6 @@
 """Policies as text: what each one issues, and in which order it may run."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -178,6 +179,14 @@ def updates(schedule: Schedule) -> list[int]:
 
 def test_dual_leaves_nothing_to_flush():
     assert program(Plan(policy=Policy.DUAL)).flush.ops == ()
+
+
+def test_programs_are_equal_whose_schedules_are_also_those_that_are_made_when_asked_for():
+    one, again, other = program(Plan()), program(Plan()), program(Plan(write_back_every=2))
+    assert one == again
+    assert hash(one) == hash(again)
+    assert one != replace(one, flushing=other.flushing)
+    assert one != replace(one, evaluating=lambda: one.period)
 
 
 def test_evaluation_only_reads():
