@@ -34,7 +34,8 @@ def test_a_text_has_an_end(tmp_path: Path):
 
 def test_nobody_waits_for_a_pipe_that_nobody_writes_to(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
-    assert read_text(tmp_path / "pipe") == ""
+    with pytest.raises(ValueError, match="pipe: must be a text; it is a pipe to which nobody"):
+        read_text(tmp_path / "pipe")
 
 
 def test_a_pipe_that_is_written_to_is_read_to_its_end():
