@@ -15,7 +15,7 @@ from zo2sim.simulate.trace import Window, breakdown
 def test_a_measured_trace_is_read_with_the_same_shares(tmp_path: Path):
     trace = run("opt", Plan(), recipe()).trace
     analysis = opened(trace, tmp_path)
-    own = breakdown(trace, Window(0.0, trace.losses_s[-2]))
+    own = breakdown(trace, Window(0.0, trace.losses_s[-1]))
     assert shares(analysis) == pytest.approx(
         {
             "computing": own.busy_s[Stream.COMPUTE] / own.length_s,
