@@ -104,22 +104,30 @@ def woken(s: Setting, kind: Kind) -> Amounts:
     return {"cpu.copy_start_s" if beside else "cpu.wake_s": 1}
 
 
-def crowding(s: Setting, taken: Amounts) -> Number | None:
-    """The share of all cores that an operation holds while those of other devices compute, too.
-
-    Parts of the host's cores share its memory, and one interpreter: what is there each time, and
-    not per element or byte, waits for that one. None for one device, and where no calibration has
-    measured it.
-    """
+def crowded(s: Setting) -> tuple[float, float] | None:
+    """How many times as long products take, and what starts each time, on cores that several
+    devices are parts of. None for one device, and where no calibration has measured it."""
     cpu = s.cpu
     if s.plan.devices == 1 or cpu is None:
         return None
     if cpu.crowded_ratio is None or cpu.crowded_launch_ratio is None:
         return None
+    return cpu.crowded_ratio.value, cpu.crowded_launch_ratio.value
+
+
+def crowding(s: Setting, taken: Amounts) -> Number | None:
+    """The share of all cores that an operation holds while those of other devices compute, too.
+
+    Parts of the host's cores share its memory, and one interpreter: what is there each time, and
+    not per element or byte, waits for that one. None where nothing is `crowded`.
+    """
+    ratios = crowded(s)
+    if ratios is None:
+        return None
+    ratio, launch_ratio = ratios
     launched = {key: amount for key, amount in taken.items() if not key.endswith("_per_s")}
     launching_s, whole_s = seconds(launched, s.machine), seconds(taken, s.machine)
     part = launching_s / np.maximum(whole_s, _LEAST_S)
-    ratio, launch_ratio = cpu.crowded_ratio.value, cpu.crowded_launch_ratio.value
     longer = part * launch_ratio + (1.0 - part) * ratio
     return np.minimum(longer / s.machine.host.num_cores.value, 1.0)
 

@@ -69,7 +69,7 @@ def sharing(s: Setting, link: TwoWays) -> Sharing | None:
     for one device, and for parts of the host's cores of which nobody measured how they do."""
     node, numbers = s.several, range(s.plan.devices)
     if node is None:
-        return _of_cores(s, link) if cpu.crowding(s, {}) is not None else None
+        return None if cpu.crowded(s) is None else _of_cores(s, link)
     return Sharing(
         uplinks=tuple(node.uplink_of(device) for device in numbers),
         sockets=tuple(node.socket_of(device) for device in numbers),

@@ -2,8 +2,8 @@
 
 A pool is the two directions of a device's link, those of an uplink that others are behind, too, the
 memory of a socket, and the one interpreter that launches for all; where parts of the host's cores
-are the devices, those cores. The two directions of a link or
-an uplink are slower together than each alone.
+are the devices, those cores. The two directions of a link or an uplink are slower together than
+each alone.
 """
 
 from collections.abc import Iterable, Iterator
