@@ -138,10 +138,12 @@ class DeviceArena:
 
     def decoded(self, parameters: Sequence[UnitParameter]) -> tuple[Tensor, ...]:
         """Room for frozen weights in the compute dtype."""
+        room = self.decoded_frozen
         if not parameters:
             return ()
-        assert self.decoded_frozen is not None
-        return self._in(self.decoded_frozen, parameters)
+        assert room is not None
+        indices = tuple(p.index for p in parameters)
+        return self._cut(("decoded", indices), lambda: self._in(room, parameters))
 
     def _in(self, buffer: Tensor, parameters: Sequence[UnitParameter]) -> tuple[Tensor, ...]:
         form = self.formats.compute(parameters)
