@@ -25,6 +25,7 @@ from zo2rt.lanes.lane import Lane
 from zo2rt.lanes.surroundings import Surroundings
 from zo2rt.model.loss import LossFn, evaluating, refuse_dropout
 from zo2rt.model.units import Units
+from zo2rt.model.walk import modules_of
 from zo2sim.schedule.ops import HEAD, TAIL
 
 
@@ -199,15 +200,25 @@ class Traversal:
 def resident_modules(
     model: nn.Module, units: Units
 ) -> Iterator[tuple[str, nn.Module, frozenset[int]]]:
-    """Modules outside the blocks that hold parameters, and the units whose binding covers them."""
+    """Modules outside the blocks that hold parameters, and the units whose binding covers them.
+
+    Raises ``ValueError`` that names a parameter of the model that is none of the units'.
+    """
     readers: dict[int, set[int]] = {}
     for unit in units.order:
         for parameter in (*unit.parameters, *unit.borrowed):
             readers.setdefault(id(parameter.tensor), set()).add(unit.number)
-    for name, module in model.named_modules():
-        held = [readers[id(p)] for p in module.parameters(recurse=False)]
-        if held and units.blocks.block_of(name) is None:
-            yield name, module, frozenset(set.intersection(*held))
+    held = (p for module in modules_of(model) for p in module._parameters.values())
+    if not all(p is None or id(p) in readers for p in held):
+        name = next(name for name, p in model.named_parameters() if id(p) not in readers)
+        raise ValueError(
+            f"a model must keep the parameters that its units were found with; {name} is another "
+            "one now: write into the old one, or build a new engine"
+        )
+    for name, module in model.named_modules(memo={*units.blocks.modules}):
+        read_by = [readers[id(p)] for p in module.parameters(recurse=False)]
+        if read_by:
+            yield name, module, frozenset(set.intersection(*read_by))
 
 
 class _Run:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zo2rt.model.walk import modules_of
+
 LossFn = Callable[[nn.Module, Any], Tensor | float]
 """(model, batch) -> a scalar: a tensor of one element, or a number."""
 
@@ -43,8 +45,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     ends (``use_cache`` of their config): for a long sequence more than the slots that blocks are
     streamed through. A loss function that passes ``use_cache`` itself gets what it asks for.
     """
-    trained = [module for module in model.modules() if module.training]
-    configs = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
+    modules = modules_of(model)
+    trained = [module for module in modules if module.training]
+    configs = {id(c): c for m in modules if (c := _config(m)) is not None}
     caching = [c for c in configs.values() if getattr(c, "use_cache", False) is True]
     try:
         for module in trained:
@@ -65,13 +68,18 @@ def refuse_dropout(model: nn.Module) -> None:
     Besides ``nn.Dropout`` and its kind, a module counts that is in training mode and keeps a
     positive number under a name with "drop" in it, as Hugging Face's OPT does.
     """
-    active = [name or type(m).__name__ for name, m in model.named_modules() if _drops(m)]
-    if active:
+    if any(map(_drops, modules_of(model))):
+        active = [name or type(m).__name__ for name, m in model.named_modules() if _drops(m)]
         more = f" and {len(active) - 3} more" if len(active) > 3 else ""
         raise ValueError(
             f"dropout must be off, because lanes run in eval mode; it is on in "
             f"{', '.join(active[:3])}{more}; call model.eval() first"
         )
+
+
+def _config(module: nn.Module) -> Any:
+    """Not by ``getattr`` where there is none: a module looks in vain through all that it holds."""
+    return getattr(module, "config", None) if "config" in vars(module) else None
 
 
 def _drops(module: nn.Module) -> bool:

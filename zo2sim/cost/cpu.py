@@ -211,6 +211,8 @@ def _forward(s: Setting, unit: int, lanes: str, *, finds: bool) -> Amounts:
     if lanes != "0" and elements:
         _add(total, {} if finds else _perturbed(s, unit, lanes))
         total["cpu.spilled_elements_per_s"] += signs * s.load.microbatches * _spilled(elements)
+    elif lanes != "0":
+        total["cpu.build_s"] += 1  # frozen weights are looked up all the same
     if not finds or s.recipe.trains_scales:
         _add(total, _decoded(s, unit), s.decodes(lanes))
     total["cpu.beside_s"] += _copies_beside(s, Kind.FORWARD, unit)

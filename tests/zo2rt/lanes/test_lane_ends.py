@@ -162,6 +162,15 @@ def test_dropout_modules_count_while_they_train():
         Traversal(model, units, mean_square, [tokens()])
 
 
+def test_a_parameter_that_was_replaced_is_named():
+    model = build("opt")
+    units = find_units(model, model_loss, batch("opt"))
+    norm = model.model.decoder.layers[1].final_layer_norm
+    norm.bias = nn.Parameter(norm.bias.detach().clone())
+    with pytest.raises(ValueError, match=r"layers\.1\.final_layer_norm\.bias is another one now"):
+        Traversal(model, units, model_loss, [batch("opt")])
+
+
 def test_a_traversal_needs_a_lane():
     model = chain()
     with pytest.raises(ValueError, match="at least 1 lane"):
