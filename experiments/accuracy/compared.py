@@ -12,7 +12,7 @@ from zo2rt.engine import Engine, MezoSgd, Objective
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Recipe
 
-SHOTS = 16
+SHOTS = 4
 """Examples of each class that prototypes begin as the mean of; they are trained on, too."""
 _JUDGED_AT_ONCE = 40
 _EACH = 400  # paragraphs of a class to train on
