@@ -93,7 +93,8 @@ class Visit:
     def _apply(
         self, kind: Kind, stream: Stream, weights: tuple[Buffer, ...], device: int = 0
     ) -> Op:
-        records = self.records or 0
+        records = self.records
+        assert records is not None, "nothing is applied where there are no records"
         rings = {self.layout.record(self.record_step - back) for back in range(records)}
         reads = (*sorted(rings), *weights)
         return self._op(kind, stream, reads, weights, records=records, device=device)

@@ -19,7 +19,7 @@ from tests.zo2rt.journal.kill_server import killed_after_operations, killed_afte
 from tests.zo2rt.journal.lossy_disk import LossyDisk
 from zo2rt.backends import HostBackend, StreamFailed
 from zo2rt.engine.engine import Engine, MezoSgd
-from zo2rt.journal import DamageError, read, shard
+from zo2rt.journal import DamageError, Group, read, shard
 from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.replay import weights_at
 from zo2rt.journal.run import RunFolder
@@ -40,6 +40,16 @@ def opened(
     model = build("opt")
     with engine(model, plan, HOW, batch("opt"), HostBackend, optimizer, folder) as trained:
         yield model, trained
+
+
+def test_a_header_says_which_rates_its_groups_begin_with(tmp_path: Path):
+    decaying = replace(OPTIMIZER, weight_decay=0.25)
+    with opened(tmp_path / "run", optimizer=decaying):
+        found = read(Disk(), tmp_path / "run" / "journal.jsonl").header
+    assert found.groups == (
+        Group(name="decayed", lr=OPTIMIZER.lr, weight_decay=0.25),
+        Group(name="undecayed", lr=OPTIMIZER.lr, weight_decay=0.0),
+    )
 
 
 def go_on(trained: Engine, steps: int, save_every: int = SAVE_EVERY) -> None:

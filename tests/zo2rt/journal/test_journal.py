@@ -27,9 +27,10 @@ from zo2rt.journal import (
     must_skip,
     read,
 )
+from zo2rt.journal.chain import FIRST, seal, unseal
 from zo2rt.journal.durable import Disk
 from zo2rt.journal.groups import DECAYED, UNDECAYED, by_decay
-from zo2rt.journal.reading import parse
+from zo2rt.journal.reading import FORMAT_VERSION, parse
 from zo2rt.journal.record import from_json, to_json
 from zo2rt.noise import Update
 
@@ -132,6 +133,14 @@ def test_a_damaged_header_is_named():
     for data in (b"", DATA[:50], DATA.replace(b"constant", b"Constant", 1)):
         with pytest.raises(DamageError, match=r"^j: the header, .* bytes at byte 0, must be"):
             parse(data, where="j")
+
+
+def test_a_journal_of_another_version_is_named():
+    whole = unseal(FIRST, LINES[0])
+    assert whole is not None
+    other = seal(FIRST, whole.content | {"format": FORMAT_VERSION + 1})
+    with pytest.raises(ValueError, match=f"format must be {FORMAT_VERSION}; got"):
+        parse(other, where="j")
 
 
 def assert_prefix_or_named(data: bytes, first_changed: int) -> None:

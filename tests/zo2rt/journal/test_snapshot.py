@@ -1,6 +1,7 @@
 """Snapshots: whole or absent, the newest whole one is chosen, nothing is overwritten."""
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,15 @@ def test_a_snapshot_under_another_steps_name_is_damaged():
     fs.rename(made.folder, FOLDER / "step-00000007")
     with pytest.raises(DamageError, match="step-00000007: the folder's name must be that of step"):
         snapshot.check(fs, FOLDER / "step-00000007")
+
+
+def test_a_snapshot_of_another_runs_records_is_not_this_ones():
+    fs = LossyDisk()
+    made = written(fs, 3)
+    assert snapshot.check_at(fs, FOLDER, position(3)) == made
+    assert snapshot.check_at(fs, FOLDER, position(4)) is None
+    with pytest.raises(DamageError, match="step-00000003: must come from this run's records"):
+        snapshot.check_at(fs, FOLDER, replace(position(3), sha256="f" * 64))
 
 
 def test_names_come_once():

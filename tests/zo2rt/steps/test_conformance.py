@@ -133,3 +133,17 @@ def test_a_run_that_stops_short_does_not_conform():
     check.add(s for s in spans() if s.step < 3)
     check.finish(4)
     assert check.divergence is not None
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_period_that_lacks_something_is_judged_when_the_second_one_after_it_begins(missing: int):
+    """What arrives early is of the period after it; its own operations have all ended by then."""
+    ran = spans(periods=missing + 3)
+    first = 2 * missing
+    del ran[place(ran, "D1@1", first + 1)]
+    last = next(n for n, span in enumerate(ran) if span.step >= first + 4)
+    check = Conformance(PROGRAM)
+    check.add(ran[:last])
+    assert check.divergence is None
+    check.add(ran[last : last + 1])
+    assert check.divergence == f"d2h: D1@1 of step {first + 1} is missing"

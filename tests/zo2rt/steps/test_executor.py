@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from zo2rt.backends import Event, VirtualBackend
+from zo2rt.backends import Event, HostBackend, VirtualBackend
 from zo2rt.backends.tracks import Where
 from zo2rt.steps.executor import Executor
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -65,3 +65,14 @@ def test_what_arrives_for_the_next_step_is_launched_with_this_one(slots: int, ah
         executor.enqueue_step(7)
         found = [(span.op.name, span.step) for span in executor.spans() if span.step > 7]
     assert found == [(name, 8) for name in ahead]
+
+
+def test_a_flush_runs_what_is_scheduled_after_what_it_waits_for():
+    program = build(Shape(num_blocks=3), Plan(), Recipe())
+    ran: list[str] = []
+    with HostBackend() as backend:
+        executor = Executor(backend, program, lambda op, step: nothing)
+        executor.run(program.flush, lambda op, _: lambda: ran.append(op.name))
+    assert sorted(ran) == sorted(op.name for op in program.flush.ops)
+    for op in program.flush.ops:
+        assert all(ran.index(edge) < ran.index(op.name) for edge in op.after), op.name

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from zo2sim.cost import CostModel
 from zo2sim.cost.forward import LOSS_BYTES_PER_LOGIT, moving_s
+from zo2sim.cost.passes import decode_s, rescale_s
 from zo2sim.cost.transfer import over_link
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
@@ -283,3 +284,11 @@ def test_a_tier_that_the_machine_lacks_is_refused():
 def test_what_no_clock_can_count_is_refused(power: int):
     with pytest.raises(ValueError, match=r"FORWARD: an operation must take less than 1e\+100"):
         forward_s(microbatches=10**power)
+
+
+@pytest.mark.parametrize(("lanes", "decodes"), [("+-", 6), ("+", 3), ("0", 1)])
+def test_trained_scales_decode_a_block_for_every_sign_and_sample(lanes: str, decodes: int):
+    frozen: dict[str, Any] = {"storage_dtype": Dtype.INT4, "wire_dtype": Dtype.INT4, "samples": 3}
+    setting = cost(trainable="scales", **frozen).setting
+    assert rescale_s(setting, 0, lanes) == decodes * decode_s(setting, 0) > 0.0
+    assert rescale_s(cost(trainable="lora:4", **frozen).setting, 0, lanes) == 0.0

@@ -9,7 +9,17 @@ from tests import GOLDEN
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.policies import Layout, Shape, build, flush
-from zo2sim.schedule.ops import HEAD, TAIL, Buffer, BufferSpace, Kind, Program, Schedule
+from zo2sim.schedule.ops import (
+    HEAD,
+    TAIL,
+    Buffer,
+    BufferSpace,
+    Kind,
+    Op,
+    Program,
+    Schedule,
+    Stream,
+)
 from zo2sim.schedule.text import brief, dump, parse
 
 CASES = {
@@ -303,3 +313,16 @@ def test_after_the_first_period_flushes_repeat(
     layout = Layout(shape=Shape(num_blocks=5), plan=plan, recipe=Recipe())
     for done in range(every, 3 * every):
         assert flush(layout, done) == flush(layout, done + every)
+
+
+def test_lanes_are_numbered_by_sample_then_sign_then_microbatch():
+    recipe = Recipe(samples=2, microbatches=3)
+    layout = Layout(shape=Shape(num_blocks=2), plan=Plan(), recipe=recipe)
+
+    def lanes(signs: str) -> tuple[int, ...]:
+        op = Op(kind=Kind.FORWARD, stream=Stream.COMPUTE, unit=0, lanes=signs)
+        return layout.lanes(op)
+
+    assert lanes("+-") == tuple(range(12))
+    assert (lanes("+"), lanes("-")) == ((0, 1, 2, 6, 7, 8), (3, 4, 5, 9, 10, 11))
+    assert lanes("0") == (0, 1, 2)

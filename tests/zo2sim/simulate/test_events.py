@@ -13,7 +13,7 @@ from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Kind, Op, Program, Schedule, Stream
 from zo2sim.simulate import events
 from zo2sim.simulate.events import simulate
-from zo2sim.simulate.steady import cycles
+from zo2sim.simulate.steady import MOST_PERIODS, PERIODS, cycles, lengths, most_periods
 from zo2sim.simulate.trace import Trace
 from zo2sim.simulate.work import Rates, Resource, Work
 
@@ -250,3 +250,9 @@ def test_a_stream_goes_on_after_its_gap_and_others_at_once():
         (hand(Kind.D2H, Stream.D2H, "F0"), Work(fixed_s=1, amounts={})),
     ]
     assert run(pairs, rates()) == [("F0", 0, 2), ("F1", 5, 6), ("D0", 2, 3)]
+
+
+def test_twice_as_many_periods_are_tried_each_time_up_to_the_most():
+    assert [*lengths(MOST_PERIODS)] == [4, 8, 16, 32, 64]
+    assert [*lengths(32)] == [4, 8, 16, 32]
+    assert [*lengths(most_periods(1000))] == [PERIODS]
