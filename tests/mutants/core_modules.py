@@ -1,6 +1,7 @@
 """The modules on which every result rests, and which tests are theirs (`tests.mutate`)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 _SCHEDULE, _SIMULATE = "tests/zo2sim/schedule/", "tests/zo2sim/simulate/"
 _ENGINE, _DEVICES = "tests/zo2rt/engine/", f"{_SCHEDULE}test_devices.py"
@@ -140,34 +141,16 @@ GROUPS = {
 """The core, by what it is for."""
 
 
-_OFFSET = "places on a track are only compared with each other"
-_GATHERED = "the same bytes are written, in more or fewer calls"
-EQUIVALENT = {
-    "zo2sim/schedule/edges.py: self._clock_of = [[0] * len(tracks) for _ in tracks]  # of the last "
-    "one on each track  # 0 -> 1": _OFFSET,
-    "zo2sim/schedule/edges.py: clock[access.track] += 1  # 1 -> 2": _OFFSET,
-    "zo2sim/schedule/edges.py: _PERIODS = 3  # the third period's edges are those of the steady "
-    "state  # 3 -> 4": "so are the fourth's",
-    "zo2sim/schedule/ops.py: TAIL = -2  # 2 -> 3": "a number that is no block's, nor the head's",
-    "zo2sim/schedule/versions.py: last = steps[-1].step if steps else 0  # 0 -> 1": "without steps "
-    "none is compared with it",
-    "zo2sim/simulate/bounds.py: if limits[DEPENDENCIES] > max(result.values(), default=0.0) * "
-    "(1 + 1e-9):  # limits[DEPENDENCIES] > max(result.values(), default=0.0) * (1 + 1e-09) -> "
-    "limits[DEPENDENCIES] >= max(result.values(), default=0.0) * (1 + 1e-09)": "a tie of the last "
-    "bit, between times that differ by rounding",
-    'zo2sim/simulate/bounds.py: links = max(single.get("link_h2d", 0.0), single.get("link_d2h", '
-    "0.0))  # 0.0 -> 1.0": "without traffic one way, both ways take what the other one takes",
-    "zo2rt/journal/durable.py: _AT_ONCE = 2**20  # bytes that are gathered before they are "
-    "written  # 2 -> 3": _GATHERED,
-    "zo2rt/journal/durable.py: if len(small) + len(piece) > _AT_ONCE:  # len(small) + len(piece) > "
-    "_AT_ONCE -> len(small) + len(piece) >= _AT_ONCE": _GATHERED,
-    "zo2sim/simulate/steady.py: PERIODS = 4  # 4 -> 5": "it only says where to begin looking",
-    "zo2rt/noise/sparsity.py: _CHUNK = 2**20  # 20 -> 21": "the same weights are counted, in fewer "
-    "pieces",
-    "zo2rt/steps/step.py: cursor: int = 0  # 0 -> 1": "only a step that trains is recorded, and "
-    "it says its cursor",
-    "zo2rt/model/codec.py: at_once = max(1, _ELEMENTS_AT_ONCE // source.shape[1])  # 1 -> 2": (
-        "rows of which one alone fills the room are taken two at a time, to the same bytes"
-    ),
-}
+def _equivalent(text: str) -> dict[str, str]:
+    """Each line is a mutant, as it is printed; what it stands under says why it changes nothing."""
+    found, why = dict[str, str](), ""
+    for line in filter(None, text.splitlines()):
+        if line.startswith("# "):
+            why = line.removeprefix("# ")
+        else:
+            found[line] = why
+    return found
+
+
+EQUIVALENT = _equivalent((Path(__file__).parent / "equivalent.txt").read_text())
 """Mutants that change no result, and why not."""

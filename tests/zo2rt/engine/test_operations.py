@@ -1,5 +1,6 @@
 """What operations do to real tensors: every kind of buffer, against a run that needs none."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import torch
 from tests.families import batch, build
 from tests.zo2rt.engine.engine_runs import engine, recipe
 from zo2rt.backends import VirtualBackend
+from zo2rt.backends.base import Touched, Work
+from zo2rt.backends.tracks import Where
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.schedule.ops import Buffer, BufferSpace
 
 NARROW = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP8, compute_dtype=Dtype.FP32)
 CASES = {
@@ -46,6 +50,49 @@ def test_every_buffer_gives_the_bits_of_none(case: tuple[Plan, Recipe], tmp_path
     count = 2 * how.samples * how.microbatches
     assert [len(losses) for losses, _, _ in seen] == [count] * 3
     assert [step for _, _, step in seen] == [0, 1, 2]
+
+
+class Told(VirtualBackend):
+    """Keeps what each operation says that it touches of what is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: dict[str, list[Buffer]] = {}
+        self.writes: dict[str, list[Buffer]] = {}
+        self._running = ""
+
+    def launch(self, track: Where, work: Work, *, label: str) -> None:
+        def named() -> None:
+            self._running = label
+            self.reads[label], self.writes[label] = [], []
+            work()
+
+        super().launch(track, named, label=label)
+
+    def touch(self, *, reads: tuple[Touched, ...] = (), writes: tuple[Touched, ...] = ()) -> None:
+        self.reads[self._running] += (one for one in reads if isinstance(one, Buffer))
+        self.writes[self._running] += (one for one in writes if isinstance(one, Buffer))
+
+
+@pytest.mark.parametrize("policy", [Policy.ZO2, Policy.HOST_UPDATE])
+def test_operations_say_what_they_touch_of_records_and_files(policy: Policy, tmp_path: Path):
+    """A detector of races sees no others; records are told by their steps."""
+    tier = "nvme" if policy is Policy.ZO2 else "ram"
+    plan, backend = Plan(tier=tier, policy=policy), Told()
+    data = batch("opt")
+    with engine(build("opt"), plan, recipe(), data, lambda: backend, folder=tmp_path) as trained:
+        for _ in range(3):
+            trained.step(data)
+        backend.synchronize()
+        program = trained.program
+
+    def spaces(touched: Iterable[Buffer]) -> list[BufferSpace]:
+        told = (BufferSpace.RECORD, BufferSpace.NVME)
+        return sorted(one.space for one in touched if one.space in told)
+
+    for op in program.period.ops:
+        assert spaces(backend.reads[op.name]) == spaces(op.reads), op.name
+        assert spaces(backend.writes[op.name]) == spaces(op.writes), op.name
 
 
 def test_every_record_is_journalled_in_its_step(tmp_path: Path):

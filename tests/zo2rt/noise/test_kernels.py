@@ -227,6 +227,14 @@ def test_nan_and_infinity_stay(dtype: Dtype) -> None:
         assert values[1:].tolist() == [np.inf, -np.inf]
 
 
+def test_every_nan_is_the_one_of_bf16() -> None:
+    """As the reference and PyTorch round it, whatever its sign and payload."""
+    bits = np.array([0x7F800001, 0x7FC12345, 0x7FFFFFFF, 0xFF800001, 0xFFFFFFFF], np.uint32)
+    out = np.zeros(len(bits), np.uint16)
+    perturb(out, bits.view(np.float32), Extent(p=0), key=KEY, coefficient=0.0, kind="gaussian")
+    assert {*out} == {0x7FC0}
+
+
 def test_a_zero_gradient_decays() -> None:
     theta = np.ones(10, np.float32)
     update(theta, Extent(p=0), updates=[], kind="gaussian")
