@@ -46,12 +46,12 @@ PLANS = {
 BACKENDS = (HostBackend, VirtualBackend)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_streams_with_the_bits_of_resident(family: str):
+@pytest.mark.parametrize(("family", "every", "backend"), crossed([*FAMILIES], [2, 1], BACKENDS))
+def test_every_family_streams_with_the_bits_of_resident(
+    family: str, every: int, backend: Callable[[], Backend]
+):
     how = recipe(microbatches=2)
-    want = resident(family, how)
-    same(run(family, Plan(), how), want)
-    same(run(family, Plan(write_back_every=2), how, VirtualBackend), want)
+    same(run(family, Plan(write_back_every=every), how, backend), resident(family, how))
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,11 @@ def compared(family: str, plan: Plan, how: Recipe, backend: type[Backend] = Virt
 
 
 @pytest.mark.parametrize(
-    ("name", "backend", "noise", "family"),
-    crossed([*IN_PLACE], BACKENDS, ["gaussian", "torch"], ["llama", "opt"]),
+    ("name", "family", "backend", "noise"),
+    crossed([*IN_PLACE], ["opt", "llama"], BACKENDS, ["gaussian", "torch"]),
 )
 def test_in_place_streams_with_the_bits_of_resident(
-    name: str, backend: type[Backend], noise: Any, family: str
+    name: str, family: str, backend: type[Backend], noise: Any
 ):
     how = recipe(perturbation="in_place", noise=noise, microbatches=2)
     compared(family, IN_PLACE[name], how, backend)
