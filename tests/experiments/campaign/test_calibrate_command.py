@@ -30,7 +30,7 @@ from experiments.comparison import memory as memory_check
 from tests.calibrated import calibrated_host, referenced_host
 from tests.commands import call
 from zo2rt.engine import engine
-from zo2rt.measure import host_work
+from zo2rt.measure import codecs, host_work, timing
 from zo2rt.measure.footprint import Footprint
 from zo2rt.measure.runs import RunSpec, opened
 from zo2rt.measure.timing import Effort
@@ -83,6 +83,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration_rows, "_LEAST_TURNS", 2)
     monkeypatch.setattr(calibration_rows, "_STEPS", 5)
     monkeypatch.setattr(host_work, "ELEMENTS", (2048, 4096))
+    monkeypatch.setattr(codecs, "_ELEMENTS", (2048, 4096))
+    monkeypatch.setattr(timing, "_FAR_BYTES", 0.0)  # two of each, however near
 
 
 @pytest.mark.parametrize(("effort", "turns"), [(0.1, 3), (0.5, 5), (1.0, 10), (2.0, 20)])

@@ -35,8 +35,7 @@ def bare(tmp_path: Path) -> Path:
 
 
 def command(bare: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """In an interpreter that finds nothing else; where there is no card, which is refused after
-    everything was imported."""
+    """In an interpreter that finds nothing else."""
     words = ["-I", "-S", "-c", COMMAND, str(bare), str(ROOT), *arguments]
     return subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, check=False, timeout=120
@@ -68,9 +67,9 @@ def test_wheels_bring_it_without_a_network(bare: Path, tmp_path: Path):
     folder.mkdir()
     for name in BROUGHT:
         wheel_of(name, folder)
-    done = command(bare, "--wheels", str(folder), "--out", str(tmp_path / "out"))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: --backend cuda needs a CUDA device; ")
+    done = command(bare, "--wheels", str(folder), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
 
 
 def test_a_folder_without_wheels_is_refused(tmp_path: Path):

@@ -67,8 +67,9 @@ def test_a_run_s_folder_and_what_a_kill_left_are_written_again(tmp_path: Path):
     out = tmp_path / "out"
     (out / ".xyz.partial").mkdir(parents=True)  # killed before anything of it had a name
     (out / ".lock").touch()
-    assert call(reproduce, "--out", str(out), "--json", "-").code == 0
-    assert call(reproduce, "--out", str(out), "--json", "-").code == 0
+    words = ("--model", "opt-125m", "--workers", "1", "--json", "-", "--out")
+    assert call(scale, *words, str(out)).code == 0
+    assert call(scale, *words, str(out)).code == 0
     claim(begun := tmp_path / "begun", "sweep")
     (begun / "answers.jsonl").write_text("")
-    assert call(reproduce, "--out", str(begun), "--json", "-").code == 0
+    assert call(scale, *words, str(begun)).code == 0

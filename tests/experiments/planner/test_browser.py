@@ -25,7 +25,7 @@ from zo2sim.predict.predict import predict
 from zo2sim.search.candidates import Candidates
 from zo2sim.search.space import PlanSpace, plan_axes
 
-POSITIONS = 200 if THOROUGH else 50
+POSITIONS = 200 if THOROUGH else 20
 FORMATS = ("fp16", "int8", "int4")
 NARROW = {"width": 400, "height": 800}
 READ = """() => {

@@ -19,12 +19,14 @@ from transformers.utils import logging
 
 from tests.by_shard import BY_SHARD
 from tests.families import FAMILIES, build
+from tests.thorough import crossed
 from tests.zo2rt.tracing.configs import CONFIGS, real
 from zo2rt.checkpoint import Checkpoint, NotByShard
 from zo2rt.checkpoint import checkpoint as loader
 
 logging.disable_progress_bar()
 pytestmark = [BY_SHARD, pytest.mark.filterwarnings("ignore::FutureWarning")]
+DTYPES = (torch.float32, torch.bfloat16)
 
 
 def saved(model: Any, folder: Path, *, shard: str = "20KB") -> tuple[type[PreTrainedModel], Path]:
@@ -73,8 +75,7 @@ def different(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     return [n for n, t in one.items() if t.dtype != other[n].dtype or not torch.equal(t, other[n])]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "dtype"), crossed([*FAMILIES], DTYPES), ids=str)
 def test_a_family(family: str, dtype: torch.dtype, tmp_path: Path):
     kind, folder = saved(build(family), tmp_path)
     assert len([*folder.glob("*.safetensors")]) > 1
@@ -82,8 +83,7 @@ def test_a_family(family: str, dtype: torch.dtype, tmp_path: Path):
     assert (checkpoint.missing, checkpoint.unused) == ((), ())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("case", CONFIGS)
+@pytest.mark.parametrize(("case", "dtype"), crossed([*CONFIGS], DTYPES), ids=str)
 def test_a_class_of_any_kind(case: str, dtype: torch.dtype, tmp_path: Path):
     compare(*saved(real(case), tmp_path), dtype)
 

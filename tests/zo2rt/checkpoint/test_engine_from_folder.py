@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from tests.by_shard import BY_SHARD
 from tests.families import batch, build
+from tests.thorough import crossed
 from tests.zo2rt.engine.adapted_models import RANK
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of, recipe
 from tests.zo2rt.journal.kill_server import NEVER, killed_after_operations
@@ -252,11 +253,12 @@ def test_no_weight_is_read_more_often_than_it_must(
         assert {*hashed.values()} == {1}
 
 
-@pytest.mark.parametrize("case", ["streamed", "blocks on NVMe"])
 @pytest.mark.parametrize(
-    "part", [0.1, 0.9, 0.99], ids=["in the self-test", "moving in", "at the end"]
+    ("part", "case"),
+    crossed([0.1, 0.9, 0.99], ["streamed", "blocks on NVMe"]),
+    ids=lambda x: {0.1: "in the self-test", 0.9: "moving in", 0.99: "at the end"}.get(x, x),
 )
-def test_an_end_in_the_middle_of_loading_damages_nothing(case: str, part: float, tmp_path: Path):
+def test_an_end_in_the_middle_of_loading_damages_nothing(part: float, case: str, tmp_path: Path):
     family = CASES[case][0]
     folder, run = saved(family, tmp_path), tmp_path / "run"
     before = {path: path.read_bytes() for path in folder.iterdir()}

@@ -14,6 +14,7 @@ from transformers import CompressedTensorsConfig, LlamaConfig, LlamaForCausalLM
 from transformers.utils import logging
 
 from tests.by_shard import BY_SHARD
+from tests.thorough import crossed
 from tests.zo2rt.model.test_published_integers import words
 from zo2rt.checkpoint import Checkpoint, NotByShard
 from zo2rt.model.integers.published import Quantised
@@ -123,8 +124,9 @@ def folder_of(folder: Path, way: str, dtype: torch.dtype, **changes: Any) -> dic
     return {**dict(dense.named_parameters()), **want}
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "dtype"), crossed([*WAYS], [torch.float16, torch.bfloat16]), ids=str
+)
 def test_a_quantised_folder_is_the_dense_model_that_it_stands_for(
     way: str, dtype: torch.dtype, tmp_path: Path
 ):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from tests.families import FAMILIES, batch, build
+from tests.thorough import crossed
 from tests.zo2rt.checkpoint.test_engine_from_folder import CASES, running
 from tests.zo2rt.checkpoint.test_engine_from_folder import saved as in_shards
 from tests.zo2rt.engine.engine_runs import engine, recipe
@@ -52,8 +53,9 @@ def expected(model: Any, folder: Path, shard_bytes: int = SHARD_BYTES) -> dict[s
     return contents(folder)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "dtype"), crossed([*FAMILIES], [torch.bfloat16, torch.float32]), ids=str
+)
 def test_a_family(family: str, dtype: torch.dtype, tmp_path: Path):
     model: Any = build(family, dtype=dtype)
     save(model, tmp_path / "mine", {}, shard_bytes=SHARD_BYTES)

@@ -1,15 +1,17 @@
 """LoRA through PEFT: only the adapters train, the frozen base is streamed and never changes."""
 
 from functools import cache
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
 
 from tests.families import batch, build
+from tests.thorough import crossed
 from tests.zo2rt.engine.adapted_models import RANK, adapted
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of, recipe
-from zo2rt.backends import HostBackend, VirtualBackend
+from zo2rt.backends import Backend, HostBackend, VirtualBackend
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import MemoryPlace
 from zo2sim.memory.runtime import ARENA, account
@@ -36,17 +38,22 @@ def resident(family: str, how: Recipe) -> Any:
     return trained(family, Plan(policy=Policy.RESIDENT), how)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+PLANS = (Plan(), Plan(num_slots=1, scratch_copies=2), Plan(policy=Policy.DUAL))
+
+
 @pytest.mark.parametrize(
-    "plan",
-    [
-        Plan(),
-        Plan(num_slots=1, scratch_copies=2),
-        Plan(policy=Policy.DUAL),
-    ],
+    ("where", "compute", "backend"),
+    crossed(
+        [*product(PLANS, ["llama", "gpt2"])],
+        [Dtype.FP32, Dtype.BF16],
+        [HostBackend, VirtualBackend],
+    ),
+    ids=str,
 )
-@pytest.mark.parametrize("compute", [Dtype.FP32, Dtype.BF16])
-def test_adapters_train_with_the_bits_of_resident(family: str, plan: Plan, compute: Dtype):
+def test_adapters_train_with_the_bits_of_resident(
+    where: tuple[Plan, str], compute: Dtype, backend: type[Backend]
+):
+    plan, family = where
     how = Recipe(
         trainable=LORA.trainable,
         storage_dtype=Dtype.FP32,
@@ -55,10 +62,9 @@ def test_adapters_train_with_the_bits_of_resident(family: str, plan: Plan, compu
     )
     before = {k: v.clone() for k, v in adapted(family).state_dict().items()}
     losses, weights = resident(family, how)
-    for backend in (HostBackend, VirtualBackend):
-        got = trained(family, plan, how, backend)
-        assert got[0] == losses
-        assert all(torch.equal(v, weights[k]) for k, v in got[1].items())
+    got = trained(family, plan, how, backend)
+    assert got[0] == losses
+    assert all(torch.equal(v, weights[k]) for k, v in got[1].items())
     changed = {k for k, v in weights.items() if not torch.equal(v, before[k])}
     assert changed == {k for k in weights if "lora_" in k}
 

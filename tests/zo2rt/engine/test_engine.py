@@ -43,22 +43,25 @@ PLANS = {
     "host_update": Plan(policy=Policy.HOST_UPDATE),
     "host_update, both at once": Plan(policy=Policy.HOST_UPDATE, scratch_copies=2),
 }
+BACKENDS = (HostBackend, VirtualBackend)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_streams_with_the_bits_of_resident(family: str):
+@pytest.mark.parametrize(("family", "every", "backend"), crossed([*FAMILIES], [2, 1], BACKENDS))
+def test_every_family_streams_with_the_bits_of_resident(
+    family: str, every: int, backend: Callable[[], Backend]
+):
     how = recipe(microbatches=2)
-    want = resident(family, how)
-    same(run(family, Plan(), how), want)
-    same(run(family, Plan(write_back_every=2), how, VirtualBackend), want)
+    same(run(family, Plan(write_back_every=every), how, backend), resident(family, how))
 
 
-@pytest.mark.parametrize(("name", "dtype"), crossed([*PLANS], [Dtype.FP32, Dtype.BF16]))
-def test_every_plan_has_the_bits_of_resident(name: str, dtype: Dtype):
+@pytest.mark.parametrize(
+    ("name", "dtype", "backend"), crossed([*PLANS], [Dtype.FP32, Dtype.BF16], BACKENDS)
+)
+def test_every_plan_has_the_bits_of_resident(
+    name: str, dtype: Dtype, backend: Callable[[], Backend]
+):
     how = recipe(dtype, samples=2, noise="rademacher")
-    want = resident("llama-tied", how)
-    same(run("llama-tied", PLANS[name], how), want)
-    same(run("llama-tied", PLANS[name], how, VirtualBackend), want)
+    same(run("llama-tied", PLANS[name], how, backend), resident("llama-tied", how))
 
 
 SEEDS = st.integers(0, 10_000)
@@ -224,11 +227,13 @@ def losses_of_twice(plan: Plan, backend: Callable[[], Backend]) -> list[tuple[fl
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in PLANS if name != "write-back every 3"])
-def test_a_loss_may_run_the_model_twice(name: str):
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    crossed([name for name in PLANS if name != "write-back every 3"], BACKENDS),
+)
+def test_a_loss_may_run_the_model_twice(name: str, backend: Callable[[], Backend]):
     want = losses_of_twice(Plan(policy=Policy.RESIDENT), HostBackend)
-    assert losses_of_twice(PLANS[name], HostBackend) == want
-    assert losses_of_twice(PLANS[name], VirtualBackend) == want
+    assert losses_of_twice(PLANS[name], backend) == want
 
 
 def test_a_loss_with_two_forwards_needs_every_write_back():

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from tests.families import batch, build
 from tests.thorough import crossed
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, Run, engine, recipe, resident, run, same
-from zo2rt.backends import HostBackend, VirtualBackend
+from zo2rt.backends import Backend, HostBackend, VirtualBackend
 from zo2rt.engine.engine import MezoSgd
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 
 RESIDENT = Plan(policy=Policy.RESIDENT)
 HOST = Plan(policy=Policy.HOST_UPDATE)
+BACKENDS = (VirtualBackend, HostBackend)
 IN_PLACE = {
     "zo2": Plan(),
     "one slot": Plan(num_slots=1),
@@ -27,19 +28,21 @@ IN_PLACE = {
 }
 
 
-def compared(family: str, plan: Plan, how: Recipe) -> Run:
+def compared(family: str, plan: Plan, how: Recipe, backend: type[Backend] = VirtualBackend) -> Run:
     want = resident(family, how)
-    same(run(family, plan, how), want)
-    same(run(family, plan, how, VirtualBackend), want)
+    same(run(family, plan, how, backend), want)
     return want
 
 
 @pytest.mark.parametrize(
-    ("name", "noise", "family"), crossed([*IN_PLACE], ["gaussian", "torch"], ["opt", "llama"])
+    ("name", "family", "backend", "noise"),
+    crossed([*IN_PLACE], ["opt", "llama"], BACKENDS, ["gaussian", "torch"]),
 )
-def test_in_place_streams_with_the_bits_of_resident(name: str, noise: Any, family: str):
+def test_in_place_streams_with_the_bits_of_resident(
+    name: str, family: str, backend: type[Backend], noise: Any
+):
     how = recipe(perturbation="in_place", noise=noise, microbatches=2)
-    compared(family, IN_PLACE[name], how)
+    compared(family, IN_PLACE[name], how, backend)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -47,13 +50,13 @@ def test_in_place_takes_several_samples(family: str):
     compared(family, Plan(), recipe(perturbation="in_place", noise="torch", samples=2))
 
 
-@pytest.mark.parametrize("copies", [1, 2])
-def test_mezo_s_noise_works_in_scratch_too(copies: int):
-    compared("gpt2", Plan(scratch_copies=copies), recipe(noise="torch", samples=2))
+@pytest.mark.parametrize(("copies", "backend"), crossed([1, 2], BACKENDS))
+def test_mezo_s_noise_works_in_scratch_too(copies: int, backend: type[Backend]):
+    compared("gpt2", Plan(scratch_copies=copies), recipe(noise="torch", samples=2), backend)
 
 
 @pytest.mark.parametrize(
-    ("dtypes", "copies", "resident_blocks"),
+    ("dtypes", "copies", "resident_blocks", "backend"),
     crossed(
         [
             (Dtype.BF16, Dtype.FP32),
@@ -64,15 +67,16 @@ def test_mezo_s_noise_works_in_scratch_too(copies: int):
         ],
         [1, 2],
         [0, 1],
+        BACKENDS,
     ),
 )
 def test_a_narrow_wire_changes_every_block_alike(
-    dtypes: tuple[Dtype, Dtype], copies: int, resident_blocks: int
+    dtypes: tuple[Dtype, Dtype], copies: int, resident_blocks: int, backend: type[Backend]
 ):
     wire, compute = dtypes
     how = Recipe(storage_dtype=Dtype.FP32, wire_dtype=wire, compute_dtype=compute, samples=2)
     both = replace(HOST, scratch_copies=copies, resident_blocks=resident_blocks)
-    got = compared("llama-tied", both, how)
+    got = compared("llama-tied", both, how, backend)
     assert got.losses != resident("llama-tied", recipe(samples=2)).losses
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.families import FAMILIES, batch, build
+from tests.thorough import crossed
 from tests.zo2rt.lanes.lockstep import (
     Chain,
     chain,
@@ -27,8 +28,9 @@ from zo2rt.model.units import find_units
 from zo2sim.schedule.ops import HEAD, TAIL
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "dtype"), crossed([*FAMILIES], [torch.float32, torch.bfloat16]), ids=str
+)
 def test_every_family_gives_the_bits_of_whole_forwards(family: str, dtype: torch.dtype):
     model = build(family, dtype=dtype)
     batches = [batch(family, seed=seed) for seed in range(2)]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.families import batch, build
+from tests.thorough import crossed
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of
 from tests.zo2rt.engine.test_encoded_blocks import FAMILIES, INTEGERS, PLANS, fresh, trained
 from zo2rt import noise
@@ -45,8 +46,7 @@ def dense(one: Encoded, scales: Tensor) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize(("family", "dtype"), crossed([*FAMILIES], INTEGERS))
 def test_a_step_moves_every_group_s_step_along_its_noise(family: str, dtype: Dtype):
     """Losses are those of dense models with scales s + eps z and s - eps z, to the bit."""
     how, data, model = replace(HOW, storage_dtype=dtype), batch(family), build(family)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.families import batch, build
+from tests.thorough import crossed
 from tests.zo2rt.engine.engine_runs import engine
 from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
@@ -18,36 +19,31 @@ from zo2sim.plan.choices import Plan, Policy, Recipe
 FP32 = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dtype.FP32, sequence=8)
 
 
-@pytest.mark.parametrize("family", ["opt", "gpt2", "llama", "llama-tied", "qwen3", "mistral"])
-@pytest.mark.parametrize(
-    "plan",
-    [
-        Plan(),
-        Plan(num_slots=3, scratch_copies=2),
-        Plan(resident_blocks=2),
-        Plan(num_slots=3, scratch_copies=2, resident_blocks=1),
-        Plan(policy=Policy.RESIDENT),
-        Plan(policy=Policy.HOST_UPDATE, num_slots=1),
-    ],
-    ids=str,
+FAMILIES = ("opt", "gpt2", "llama", "llama-tied", "qwen3", "mistral")
+PLANS = (
+    Plan(),
+    Plan(num_slots=3, scratch_copies=2),
+    Plan(resident_blocks=2),
+    Plan(num_slots=3, scratch_copies=2, resident_blocks=1),
+    Plan(policy=Policy.RESIDENT),
+    Plan(policy=Policy.HOST_UPDATE, num_slots=1),
 )
+RECIPES = (
+    replace(FP32, storage_dtype=Dtype.FP32, compute_dtype=Dtype.BF16),
+    replace(FP32, wire_dtype=Dtype.FP8),
+    replace(FP32, wire_dtype=Dtype.BF16, compute_dtype=Dtype.BF16),
+    replace(FP32, perturbation="in_place"),
+    replace(FP32, perturbation="in_place", noise="torch"),
+)
+
+
+@pytest.mark.parametrize(("family", "plan"), crossed(FAMILIES, PLANS), ids=str)
 def test_device_buffers_are_those_of_the_account(family: str, plan: Plan):
     assert found_bytes(family, plan, FP32) == predicted_bytes(family, plan, FP32)
 
 
-@pytest.mark.parametrize("family", ["llama", "llama-tied"])
-@pytest.mark.parametrize(
-    "how",
-    [
-        replace(FP32, storage_dtype=Dtype.FP32, compute_dtype=Dtype.BF16),
-        replace(FP32, wire_dtype=Dtype.FP8),
-        replace(FP32, wire_dtype=Dtype.BF16, compute_dtype=Dtype.BF16),
-        replace(FP32, perturbation="in_place"),
-        replace(FP32, perturbation="in_place", noise="torch"),
-    ],
-    ids=str,
-)
-def test_other_recipes_keep_to_their_account(family: str, how: Recipe):
+@pytest.mark.parametrize(("how", "family"), crossed(RECIPES, ["llama", "llama-tied"]), ids=str)
+def test_other_recipes_keep_to_their_account(how: Recipe, family: str):
     plan = Plan(policy=Policy.HOST_UPDATE if how.recoded else Policy.ZO2)
     assert found_bytes(family, plan, how) == predicted_bytes(family, plan, how)
 

@@ -7,27 +7,27 @@ import pytest
 import torch
 
 from tests.families import batch, build
-from tests.zo2rt.engine.engine_runs import NUM_STEPS, engine, losses_of, recipe, run
+from tests.thorough import crossed
+from tests.zo2rt.engine.engine_runs import NUM_STEPS, engine, losses_of, recipe, resident
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2rt.weights.block_store import BlockStore
 from zo2sim.plan.choices import Plan, Policy
 
+PLANS = (
+    Plan(tier="nvme"),
+    Plan(tier="nvme", num_slots=1, write_back_every=3),
+    Plan(tier="nvme", num_slots=4, resident_blocks=1),
+    Plan(tier="nvme", policy=Policy.DUAL),
+)
 
-@pytest.mark.parametrize("backend", [HostBackend, VirtualBackend])
+
 @pytest.mark.parametrize(
-    "plan",
-    [
-        Plan(tier="nvme"),
-        Plan(tier="nvme", num_slots=1, write_back_every=3),
-        Plan(tier="nvme", num_slots=4, resident_blocks=1),
-        Plan(tier="nvme", policy=Policy.DUAL),
-    ],
-    ids=str,
+    ("plan", "backend"), crossed(PLANS, [HostBackend, VirtualBackend]), ids=str
 )
 def test_blocks_on_nvme_have_the_bits_of_resident(
     plan: Plan, backend: type[HostBackend] | type[VirtualBackend], tmp_path: Path
 ):
-    want = run("llama", Plan(policy=Policy.RESIDENT), recipe())
+    want = resident("llama", recipe())
     model, data = build("llama"), batch("llama", rows=2)
     with engine(model, plan, recipe(), data, backend, folder=tmp_path) as trained:
         losses = losses_of(trained, (batch("llama", seed=s, rows=2) for s in range(NUM_STEPS)))

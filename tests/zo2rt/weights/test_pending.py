@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tests.families import batch, build
+from tests.thorough import crossed
 from tests.zo2rt.engine.engine_runs import engine, recipe
 from zo2rt.backends import HostBackend, VirtualBackend
 from zo2rt.engine.engine import Engine
@@ -61,8 +62,9 @@ def resident(steps: int) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("read", READS)
-@pytest.mark.parametrize("plan", [Plan(), Plan(write_back_every=4)], ids=["1", "4"])
+@pytest.mark.parametrize(
+    ("read", "plan"), crossed([*READS], [Plan(write_back_every=4), Plan()]), ids=str
+)
 def test_a_reader_sees_the_step_that_was_made(read: str, plan: Plan):
     model = build("opt")
     seen = trained(model, 5, plan, lambda: READS[read](model), at=3)

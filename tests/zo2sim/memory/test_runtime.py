@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.thorough import crossed
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
@@ -264,8 +265,7 @@ def test_the_peak_of_the_reference_is_attention_when_small_and_the_update_when_l
     assert large["temporaries of perturbation and update"] == 3 * 4 * 12288**2 * 2
 
 
-@pytest.mark.parametrize("name", names())
-@pytest.mark.parametrize("policy", tuple(Policy))
+@pytest.mark.parametrize(("name", "policy"), crossed([*names()], tuple(Policy)))
 def test_every_preset_has_an_account(name: str, policy: Policy):
     found = account(preset(name), Plan(policy=policy), Recipe(sequence=256))
     weights = found.itemised(MemoryPlace.DEVICE)["resident units"]
