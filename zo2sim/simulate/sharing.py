@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from zo2sim.schedule.ops import BufferSpace, Kind, Op, Stream
-from zo2sim.simulate.work import Resource, Sharing, Work
+from zo2sim.simulate.work import Number, Resource, Sharing, Work
 
 
 class Shared(StrEnum):
@@ -35,9 +35,9 @@ class Pool(NamedTuple):
 def draws(op: Op, work: Work, sharing: Sharing) -> dict[Pool, float]:
     """How much the whole operation takes of every pool, above 0."""
     found: dict[Pool, float] = {}
-    for pool, amount in _draws(op, work, sharing):
-        if amount > 0.0:
-            found[pool] = found.get(pool, 0.0) + amount
+    for pool, amount in every_draw(op, work, sharing):
+        if float(amount) > 0.0:
+            found[pool] = found.get(pool, 0.0) + float(amount)
     return found
 
 
@@ -72,8 +72,9 @@ def _capacity(pool: Pool, sharing: Sharing, *, both: bool) -> float:
             return 1.0
 
 
-def _draws(op: Op, work: Work, sharing: Sharing) -> Iterator[tuple[Pool, float]]:
-    amounts = {resource: float(amount) for resource, amount in work.amounts.items()}
+def every_draw(op: Op, work: Work, sharing: Sharing) -> Iterator[tuple[Pool, Number]]:
+    """`draws`, of one load or of many at once; what is nothing, too, and a pool more than once."""
+    amounts = work.amounts
     ways = ((Resource.LINK_H2D, op.device), (Resource.LINK_D2H, sender(op)))
     for resource, device in ways:
         nbytes, up = amounts.get(resource, 0.0), resource is Resource.LINK_H2D
