@@ -9,7 +9,7 @@ from typing import Any
 from experiments.answer.advice import Advice, advise
 from experiments.answer.trust import Trust
 from experiments.case.target import plan_flags, recipe_flags
-from experiments.planner.choices import FORMATS
+from experiments.planner.choices import CARDS, FORMATS
 from experiments.planner.machines import trusted
 from zo2sim.checks import check_choice, positive
 from zo2sim.machines.machine import Machine
@@ -17,7 +17,7 @@ from zo2sim.machines.what_if import replace_all, scale_link
 from zo2sim.memory.account import GIB
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.predict.case import Case, asked, of_usual_length
+from zo2sim.predict.case import Case, asked, of_usual_devices, of_usual_length
 from zo2sim.predict.predict import Prediction, predict
 from zo2sim.search.search import Effort, Found, NothingFits, search
 from zo2sim.search.space import PlanSpace, plan_axes
@@ -26,7 +26,6 @@ from zo2sim.simulate.trace import Window, clipped
 from zo2sim.simulate.work import Resource
 
 _EFFORT = Effort(tolerance=0.01, simulations=4, grain=0.3)
-_SMALLEST = Plan(num_slots=1)
 _LINK = (Resource.LINK_H2D, Resource.LINK_D2H, BOTH_WAYS)
 
 
@@ -34,6 +33,7 @@ _LINK = (Resource.LINK_H2D, Resource.LINK_D2H, BOTH_WAYS)
 class Question:
     """A position of the sliders: GiB, or None for the machine's own; ``link`` is a factor."""
 
+    cards: int = 1
     storage: str = "fp16"
     trains: str = "all"
     microbatches: int = 1
@@ -45,6 +45,7 @@ class Question:
     def __post_init__(self) -> None:
         """``ValueError`` for a format that is not offered, and for what is no amount."""
         check_choice("format", self._key, tuple(kind.key for kind in FORMATS))
+        check_choice("cards", str(self.cards), tuple(map(str, CARDS)))
         Recipe(microbatches=self.microbatches)
         positive("link", self.link)
         for name, amount in (("device", self.device), ("host", self.host)):
@@ -70,9 +71,15 @@ class Question:
 
 
 def exact(question: Question, model: Model, machine: Machine) -> dict[str, Any]:
-    """What the page shows, by name. Where nothing fits, the smallest plan with what it lacks."""
-    base = asked(model, question.on(machine), Plan(), of_usual_length(model, question.recipe))
-    best, front = _searched(base, drive=question.drive)
+    """What the page shows, by name. Where nothing fits, the smallest plan with what it lacks.
+
+    ``machine`` has the cards of the question. They share blocks as on a ring, in the groups of
+    lanes that a command takes where nobody says how many.
+    """
+    recipe = of_usual_length(model, question.recipe)
+    plan = of_usual_devices(machine, Plan(devices=question.cards), recipe, ("devices",))
+    base = asked(model, question.on(machine), plan, recipe)
+    best, front = _searched(base, drive=question.drive and question.cards == 1)
     prediction = predict(best)
     found = _content(prediction) | {"front": [_point(point) for point in front]}
     advice = [_change(item, prediction) for item in advise(prediction)]
@@ -80,17 +87,18 @@ def exact(question: Question, model: Model, machine: Machine) -> dict[str, Any]:
 
 
 def _searched(base: Case, *, drive: bool) -> tuple[Case, tuple[Found, ...]]:
-    axes = plan_axes(base) if drive else plan_axes(base) | {"tier": ("ram",)}
+    axes = plan_axes(base, fixed=("placement", "lane_groups"))
+    axes = axes if drive else axes | {"tier": ("ram",)}
     try:
         found = search(PlanSpace(base=base, axes=axes), effort=_EFFORT)
     except NothingFits:
-        return replace(base, plan=_SMALLEST), ()
+        return replace(base, plan=replace(base.plan, num_slots=1)), ()
     return found.best.case, found.pareto
 
 
 def _content(prediction: Prediction) -> dict[str, Any]:
     case, trust = prediction.case, Trust.of(prediction)
-    plan = plan_flags(case, case.recipe)
+    plan = plan_flags(replace(case, plan=replace(case.plan, lane_groups=1)), case.recipe)
     return {
         "source": "engine",
         "fits": prediction.fit,

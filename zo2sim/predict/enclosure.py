@@ -22,7 +22,7 @@ from zo2sim.predict.case import Case
 from zo2sim.predict.pooled import Alike, Pooled, kinds
 from zo2sim.predict.vectorised import walk_of
 from zo2sim.schedule.ops import Kind, Op, Stream
-from zo2sim.simulate.bounds import BOTH_WAYS, STREAM_RESOURCE, both_ways_s
+from zo2sim.simulate.bounds import BOTH_WAYS, STREAM_RESOURCE, UPLINK, both_ways_s
 from zo2sim.simulate.steady import Floats
 from zo2sim.simulate.uncontended import Walk
 from zo2sim.simulate.work import Number, Rates, Resource, Work
@@ -40,6 +40,18 @@ class Enclosure:
     lower_s: Floats
     upper_s: Floats
     limits_s: Mapping[str, Floats]
+
+
+def beside(parts: Sequence[Enclosure]) -> Enclosure:
+    """Enclosures of one plan on the same machines, their loads one after the other."""
+    return Enclosure(
+        lower_s=np.concatenate([part.lower_s for part in parts], axis=1),
+        upper_s=np.concatenate([part.upper_s for part in parts], axis=1),
+        limits_s={
+            name: np.concatenate([part.limits_s[name] for part in parts], axis=1)
+            for name in parts[0].limits_s
+        },
+    )
 
 
 def enclosures(
@@ -89,21 +101,22 @@ def _enclosure(plan: Plan, walk: Walk, costs: Sequence[CostModel], loads: int) -
     all_kinds = kinds(walk)
     shared: list[Mapping[str, Number]] = []
     for column, cost in enumerate(costs):
-        works = [cost(op) for op in walk.classes]
+        works, rates = [cost(op) for op in walk.classes], cost.rates
         for row, work in enumerate(works):
-            alone[row, column] = work.alone_s(cost.rates)
+            alone[row, column] = work.alone_s(rates)
             late[row, column] = work.late_s
-        sharing = cost.rates.sharing
-        if sharing is None:
-            slow = _slowest(cost.rates, plan, walk, works)
-            slowed[:, column] = [work.alone_s(slow) + np.zeros(loads) for work in works]
-            shared.append(_totals_s(all_kinds, works, cost.rates))
+        if rates.sharing is None:
+            slow = _slowest(rates, plan, walk, works)
+            shared.append(_totals_s(all_kinds, works, rates))
+            most = [work.alone_s(slow) for work in works]
         else:
             pooled = Pooled(
-                kinds=all_kinds, works=works, rates=cost.rates, sharing=sharing, loads=loads
+                kinds=all_kinds, works=works, rates=rates, sharing=rates.sharing, loads=loads
             )
-            slowed[:, column] = [seconds + np.zeros(loads) for seconds in pooled.slowest_s()]
             shared.append(pooled.limits_s())
+            most = pooled.slowest_s()
+        for row, seconds in enumerate(most):
+            slowed[row, column] = seconds
     limits = _limits_s(all_kinds, alone, shared)
     walked = _walked_s(walk, (alone, slowed), late)
     lower = np.maximum.reduce([walked[0], *limits.values()])
@@ -168,7 +181,7 @@ def _limits_s(
             if kind.op.device == device:
                 busy[_busy(kind.op)] += kind.per_step * alone[kind.row]
         limits = {name: np.maximum(limits[name], seconds) for name, seconds in busy.items()}
-    for name in {BOTH_WAYS, Resource.DRAM.value}.union(*shared):
+    for name in {BOTH_WAYS, Resource.DRAM.value, UPLINK, Resource.ISSUE.value}.union(*shared):
         own = [one.get(name, 0.0) + np.zeros(alone.shape[2]) for one in shared]
         limits[name] = np.stack(own)
     return limits

@@ -64,13 +64,16 @@ class Pooled:
     def _of(self, kind: Alike) -> Drawn:
         found: dict[Pool, Floats] = {}
         for pool, amount in every_draw(kind.op, self.works[kind.row], self.sharing):
-            if np.any(amount > 0.0):
-                found[pool] = found.get(pool, np.zeros(self.loads)) + amount
+            found[pool] = found.get(pool, self._none) + amount
         return found
+
+    @cached_property
+    def _none(self) -> Floats:
+        return np.zeros(self.loads)
 
     def limits_s(self) -> dict[str, Floats]:
         """What the busiest pool of each sort takes for a step, (loads,), by limit."""
-        totals: defaultdict[Pool, Floats] = defaultdict(lambda: np.zeros(self.loads))
+        totals: defaultdict[Pool, Floats] = defaultdict(lambda: self._none)
         for kind, drawn in zip(self.kinds, self._drawn, strict=True):
             for pool, amount in drawn.items():
                 totals[pool] = totals[pool] + kind.per_step * amount
@@ -83,9 +86,9 @@ class Pooled:
     def slowest_s(self) -> list[Number]:
         """Of every class the time until its track goes on, however much the others draw."""
         flows = [work.flow_s(self.rates) for work in self.works]
-        slow = [flow + np.zeros(self.loads) for flow in flows]
+        slow = [flow + self._none for flow in flows]
         for kind, drawn in zip(self.kinds, self._drawn, strict=True):
-            size = np.maximum.reduce([np.zeros(self.loads), *drawn.values()])
+            size = np.maximum.reduce([self._none, *drawn.values()])
             for pool in drawn.keys() & self._part.keys():
                 slow[kind.row] = np.maximum(slow[kind.row], size / self._part[pool])
         return [work.fixed_s + s + work.gap_s for work, s in zip(self.works, slow, strict=True)]

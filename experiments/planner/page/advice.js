@@ -10,6 +10,9 @@ function changesOf(model, state, answer) {
   for (const load of [state.load + 1, LOADS - 1]) {
     if (load < LOADS && load > state.load) change(`${STORED.microbatches[load]} microbatches per step`, { load });
   }
+  for (const cards of cardCounts(state.machine)) {
+    if (cards > state.cards) change(`${cards} cards in one computer`, { cards });
+  }
   if (state.trains === "all") change("train adapters only", { trains: "adapters" });
   for (const storage of ["int8", "int4"]) {
     if (state.trains === "adapters" && storage !== state.storage) change(`store blocks as ${storage}`, { storage });
