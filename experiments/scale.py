@@ -150,7 +150,7 @@ def _print(case: Case, curves: Sequence[Curve], walls: dict[str, float]) -> None
     alone = curves[0].steps[0].alone_s
     console.print(
         f"{escape(case.model.name)} on {escape(case.machine.name)}, {case.plan.policy}: "
-        f"{show_seconds(alone)} a step alone, {recipe.tokens_per_step} tokens a worker",
+        f"{show_seconds(alone)} a step alone, {recipe.tokens_per_step:,} tokens a worker",
         soft_wrap=True,
     )
     console.print(_one_table(case, [c for c in curves if c.directions == "one"]))
@@ -169,7 +169,7 @@ def _one_table(case: Case, curves: Sequence[Curve]) -> Table:
     for steps, times in zip(_by_workers(curves), _times(curves), strict=True):
         last = steps[-1]
         table.add_row(
-            str(last.workers),
+            f"{last.workers:,}",
             *times,
             f"{last.workers * case.recipe.tokens_per_step / last.step_s:,.0f}",
             f"{last.efficiency:.0%}",
@@ -188,7 +188,7 @@ def _own_table(curves: Sequence[Curve]) -> Table:
     )
     for steps, times in zip(_by_workers(shown), _times(shown), strict=True):
         share = " / ".join(f"{step.replay_s / step.step_s:.0%}" for step in steps)
-        table.add_row(str(steps[0].workers), *times, share)
+        table.add_row(f"{steps[0].workers:,}", *times, share)
     return table
 
 

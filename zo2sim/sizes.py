@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from math import floor, log10
-from statistics import median_high
 
 from zo2sim.checks import shown
 
@@ -50,7 +49,7 @@ def show_seconds(seconds: float) -> str:
 def show_times(column: Sequence[float]) -> tuple[str, ...]:
     """Times that are read beside each other: three digits of each, all in the unit that suits the
     one in the middle."""
-    unit, factor = _unit(median_high(column))
+    unit, factor = _unit(sorted(column)[len(column) // 2] if column else 0.0)
     return tuple(f"{_digits(seconds * factor)} {unit}" for seconds in column)
 
 

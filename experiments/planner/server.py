@@ -62,13 +62,14 @@ class Engine:
         return exact(asked, self._model(question.get("model")), computer.machine)
 
     def _tables(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        config = question.get("config")
+        """Those of one number of cards: several take a minute for a deep model."""
+        config, cards = question.get("config"), (int(question.get("cards", 1)),)
         if config is None:
             name = question.get("model")
             own = resolve_config(str(name)) if name in self.models else None
-            found = stored_model(self._model(name), self.computers, own)
+            found = stored_model(self._model(name), self.computers, own, cards=cards)
         else:
-            found = stored_model(self._paste(config), self.computers)
+            found = stored_model(self._paste(config), self.computers, cards=cards)
         return {"content": found.content, "numbers": found.numbers}
 
     def _model(self, name: object) -> Model:

@@ -1,8 +1,9 @@
 """Models and machines as the page stores them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments.planner.choices import CARDS
 from experiments.planner.computers import Computer
 from experiments.planner.document import StoredModel
 from experiments.planner.machines import Known
@@ -23,10 +24,15 @@ def stored_computers(computers: Iterable[Computer]) -> Iterator[Mapping[str, Any
 
 
 def stored_model(
-    model: Model, computers: Sequence[Computer], config: Mapping[str, object] | None = None
+    model: Model,
+    computers: Sequence[Computer],
+    config: Mapping[str, object] | None = None,
+    *,
+    cards: Collection[int] = CARDS,
 ) -> StoredModel:
-    """All tables of a model; ``config`` are the fields of its config.json, where it has one."""
-    found = list(tables(model, computers))
+    """All tables of a model, or those of some numbers of cards; ``config`` are the fields of its
+    config.json, where it has one."""
+    found = list(tables(model, computers, cards))
     content = {
         "name": model.name,
         "config": sizes(config),

@@ -1,7 +1,7 @@
 """What is stored of one model: for every format, plan, machine and load the memory and the step."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.case.target import plan_flags
-from experiments.planner.choices import FORMATS, MICROBATCHES, Format, stored_plans
+from experiments.planner.choices import CARDS, FORMATS, MICROBATCHES, Format, stored_plans
 from experiments.planner.computers import Computer
 from zo2sim.machines.machine import Machine
 from zo2sim.memory.placements import rooms
@@ -80,14 +80,16 @@ class Steps:
         }
 
 
-def tables(model: Model, computers: Sequence[Computer]) -> Iterator[Steps]:
-    """A table for every format and number of cards. Raises ``ValueError`` where the machines'
-    contexts differ: then memory would not be the same on all of them."""
+def tables(
+    model: Model, computers: Sequence[Computer], wanted: Collection[int] = CARDS
+) -> Iterator[Steps]:
+    """A table for every format and each number of cards that is wanted. Raises ``ValueError`` where
+    the machines' contexts differ: then memory would not be the same on all of them."""
     contexts = {int(one.machine.device.context_bytes.value) for one in computers}
     if len(contexts) != 1:
         raise ValueError(f"machines must have contexts of one size; they have {sorted(contexts)}")
     for kind in FORMATS:
-        for cards in dict.fromkeys(one.cards for one in computers):
+        for cards in dict.fromkeys(one.cards for one in computers if one.cards in wanted):
             own = {n: one.machine for n, one in enumerate(computers) if one.cards == cards}
             yield _table(model, kind, cards, own)
 

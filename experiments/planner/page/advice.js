@@ -34,6 +34,7 @@ function nextMemory(answer) {
 /** The changes that fit and gain most; where nothing fits, those that do. */
 function adviceOf(model, state, answer) {
   return changesOf(model, state, answer)
+    .filter((change) => tableOf(model, change.state))
     .map((change) => ({ ...change, answer: answerOf(model, change.state) }))
     .filter((change) => change.answer.fits)
     .map((change) => ({ ...change, factor: change.answer.tokensPerS / answer.tokensPerS }))

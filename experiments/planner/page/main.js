@@ -60,12 +60,15 @@ function show(...shown) {
   showAnswer(...shown);
 }
 
-/** Show the answer to the state; what is stored at once, the engine's when it comes. */
+/** Show the answer to the state; what is stored at once, the long table after it, and the engine's
+ * when it comes. */
 function showState(model, state) {
   const answer = answerOf(model, state);
   showInputs(state, tableOf(model, state));
   show(answer, state, adviceOf(model, state, answer));
-  replaceKept(byId("ranking"), rankingTable(model, state));
+  setTimeout(() => {
+    if (current.state === state) replaceKept(byId("ranking"), rankingTable(model, state));
+  });
   askEngine(state, (exact) => {
     if (current.state === state) show({ ...answer, ...exact, machine: answer.machine }, state, exact.advice);
   });
@@ -77,7 +80,7 @@ async function choose(state) {
   const turn = (current.turn += 1);
   history.replaceState(null, "", hashOf(current.state));
   try {
-    const model = await modelNamed(current.state.model);
+    const model = await withCards(await modelNamed(current.state.model), current.state.cards);
     if (turn === current.turn) showState(model, current.state);
   } catch (error) {
     byId("sentence").textContent = `${current.state.model} could not be read: ${error.message}`;

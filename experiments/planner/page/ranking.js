@@ -3,6 +3,7 @@
 /** Every machine with its own memory and link, and the best of its stored plans. */
 function ranked(model, state) {
   return STORED.machines
+    .filter(({ cards }) => tableOf(model, { ...state, cards }))
     .map((machine) => {
       const own = { ...state, machine: machine.card, cards: machine.cards, device: null, host: null, link: 1 };
       const answer = answerOf(model, own);

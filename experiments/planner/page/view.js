@@ -45,7 +45,8 @@ function sourceWords(answer) {
 }
 
 function sourceOf(answer) {
-  if (answer.source === "engine") return "Exact: the engine was asked, and searched all plans.";
+  const looked = answer.machine.cards === 1 ? "searched all plans" : "simulated the best of the stored plans";
+  if (answer.source === "engine") return `Exact: the engine was asked, and ${looked}.`;
   if (answer.source === "scaled") return "Interpolated: the limits that are stored, scaled to this link rate.";
   if (answer.source === "mixed") return "Interpolated between two stored plans: none of the stored ones fits as it is.";
   const among = "the best of the stored plans";

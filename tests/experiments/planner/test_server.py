@@ -71,7 +71,14 @@ def test_a_config_is_read_and_then_known_by_name(port: int):
 def test_a_preset_s_tables_are_told(port: int):
     status, found = asked(port, "/tables", {"model": MODELS[0]}, **JSON)
     assert (status, found["content"]["config"]["model_type"]) == (200, "opt")
-    assert len(found["content"]["formats"]) == 4 * 4
+    assert [own["cards"] for own in found["content"]["formats"]] == [1] * 4
+
+
+def test_tables_of_several_cards_are_told_when_they_are_asked_for(port: int):
+    status, found = asked(port, "/tables", {"model": MODELS[0], "cards": 2}, **JSON)
+    assert (status, [own["cards"] for own in found["content"]["formats"]]) == (200, [2] * 4)
+    status, found = asked(port, "/exact", {**ASKED, "cards": 2}, **JSON)
+    assert (status, found["flags"].endswith("--devices 2")) == (200, True)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,12 @@ def test_a_preset_s_tables_are_told(port: int):
     [
         ("/exact", {**ASKED, "model": "opt-125n"}, "model must be one that the page offers; .*did"),
         ("/exact", {**ASKED, "machine": 7}, "machine must be one that the page offers; got 7"),
+        ("/exact", {**ASKED, "cards": 3}, "cards must be one of 1, 2, 4, 8; got '3'"),
+        (
+            "/exact",
+            {**ASKED, "machine": MACHINES[0].name, "cards": 2},
+            "machine with 2 cards must be one that the page offers",
+        ),
         ("/exact", {**ASKED, "link": 0}, "link must be positive"),
         ("/exact", [], "question: must be a JSON object"),
         ("/tables", {"config": {"model_type": "llama"}}, "pasted-"),
