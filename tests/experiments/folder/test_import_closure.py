@@ -213,8 +213,10 @@ def test_a_core_install_predicts_searches_and_sweeps(tmp_path: Path):
         ["baseline", *small],
         ["report", str(tmp_path / "sweep"), "--out", str(tmp_path / "paper")],
         ["plan", "--model", str(unread)],
+        ["sweep", *small, "--preset", "none", "--jobs", "1", "--out", str(tmp_path / "never")],
     )
-    assert ran[:-2] == [(0, "")] * 10
-    for extra, (code, complaint) in zip(("report", "rt"), ran[-2:], strict=True):
+    assert ran[:-3] == [(0, "")] * 10
+    for extra, (code, complaint) in zip(("report", "rt", "report"), ran[-3:], strict=True):
         assert code == 2
         assert f"install 'zo2sim[{extra}]'" in complaint
+    assert not (tmp_path / "never").exists()
