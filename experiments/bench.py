@@ -87,8 +87,22 @@ def _devices(config: Config, devices: int) -> int:
 
 
 def _listed(figures: dict[str, float], config: Config) -> int:
-    lines = [f"{name:38} {value:.4g}" for name, value in figures.items()]
+    lines = [
+        f"{name:32}{value:10.4g}{_range(figures, name)}"
+        for name, value in figures.items()
+        if _without_end(name) == name
+    ]
     return finish(Answer(figures, lambda: print("\n".join(lines))), config.json)
+
+
+def _without_end(name: str) -> str:
+    return name.replace("_low", "").replace("_high", "")
+
+
+def _range(figures: dict[str, float], name: str) -> str:
+    """Over the repeats, where it was measured more than once."""
+    ends = [v for end, v in figures.items() if _without_end(end) == name != end]
+    return f"  ({' to '.join(f'{end:.4g}' for end in ends)})" if len({*ends}) > 1 else ""
 
 
 def _runtime(config: Config) -> int:

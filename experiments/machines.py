@@ -67,7 +67,7 @@ def _catalogue() -> Answer:
     }
 
     def show() -> None:
-        Console().print(_table(machines))
+        Console().print(_table(machines), "")
         Console().print(_node_table(several))
 
     return Answer(content, show)

@@ -58,11 +58,11 @@ def _table(models: list[Model]) -> Table:
     for model in models:
         table.add_row(
             model.name,
-            f"{model.elements / 1e9:.4g} B",
+            f"{model.elements / 1e9:#.4g} B",
             f"{model.elements * _FP16_BYTES / GIB:.1f} GiB",
             str(model.num_blocks),
-            str(model.hidden),
-            "any" if model.max_positions is None else str(model.max_positions),
+            f"{model.hidden:,}",
+            "any" if model.max_positions is None else f"{model.max_positions:,}",
         )
     return table
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from analysis.report.wording import counted
 from experiments.case.model import model_of
 from experiments.cli import DONE, run, write_file
+from experiments.planner.computers import computers
 from experiments.planner.document import page
-from experiments.planner.stored import stored_machines, stored_model
+from experiments.planner.stored import stored_computers, stored_model
 from experiments.screen import tracked
 from zo2sim.machines.catalogue import names
 from zo2sim.machines.file import resolve
@@ -33,14 +34,16 @@ class Config:
 
 
 def main(config: Config) -> int:
-    machines = [resolve(name) for name in config.machines]
+    machines = computers(map(resolve, config.machines))
     models = [(model_of(name), resolve_config(name)) for name in config.models]
-    known = [*tracked(stored_machines(machines), "machines", total=len(machines))]
+    known = [*tracked(stored_computers(machines), "machines", total=len(machines))]
     found = (stored_model(model, machines, fields) for model, fields in models)
     stored = [*tracked(found, "models", total=len(models))]
     text = page(known, stored, served=False, date=date.today().isoformat())
     write_file(config.out, text.encode())
-    counts = f"{counted(len(stored), 'model')} on {counted(len(machines), 'machine')}"
+    counts = f"{counted(len(stored), 'model')} on {counted(len(config.machines), 'machine')}"
+    if len(machines) > len(config.machines):
+        counts += f", with up to {machines[-1].cards} cards"
     print(f"{config.out}: {counts}, {len(text.encode()) / 1e6:.2f} MB")
     return DONE
 

@@ -72,6 +72,8 @@ def main(config: Config) -> int:
 def _begin(config: Config) -> tuple[Config, Setup]:
     """All that is checked, made and written before the first step."""
     stored = config.out / "config.json"
+    if not config.no_report:
+        folder.typesetters()
     if config.resume:
         config = resumed(config, stored)
         check_steps(config, _done(config.out))

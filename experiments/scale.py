@@ -18,7 +18,7 @@ from rich.table import Table
 from analysis.plots.scale import Curve, scale_figure
 from analysis.report.commands.scale import scale_document
 from experiments.answer.trust import Trust
-from experiments.case.sizes import show_seconds
+from experiments.case.sizes import show_seconds, show_times
 from experiments.case.target import Target
 from experiments.cli import Answer, finish, run
 from experiments.folder.provenance import provenance
@@ -26,7 +26,15 @@ from experiments.folder.write import Number, Run, number_records, settings, writ
 from experiments.screen import headed, right, working
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import predict
-from zo2sim.predict.ranks import INTERNET, LAN, Directions, message_bytes, rank_steps, wall
+from zo2sim.predict.ranks import (
+    INTERNET,
+    LAN,
+    Directions,
+    RankStep,
+    message_bytes,
+    rank_steps,
+    wall,
+)
 
 _WIDTH = 80
 _NETWORKS = (LAN, INTERNET)
@@ -142,7 +150,7 @@ def _print(case: Case, curves: Sequence[Curve], walls: dict[str, float]) -> None
     alone = curves[0].steps[0].alone_s
     console.print(
         f"{escape(case.model.name)} on {escape(case.machine.name)}, {case.plan.policy}: "
-        f"{show_seconds(alone)} a step alone, {recipe.tokens_per_step} tokens a worker",
+        f"{show_seconds(alone)} a step alone, {recipe.tokens_per_step:,} tokens a worker",
         soft_wrap=True,
     )
     console.print(_one_table(case, [c for c in curves if c.directions == "one"]))
@@ -158,11 +166,11 @@ def _one_table(case: Case, curves: Sequence[Curve]) -> Table:
         title="one direction, each worker with its own data",
         gap=1,
     )
-    for steps in zip(*(curve.steps for curve in curves), strict=True):
+    for steps, times in zip(_by_workers(curves), _times(curves), strict=True):
         last = steps[-1]
         table.add_row(
-            str(last.workers),
-            *(show_seconds(step.step_s) for step in steps),
+            f"{last.workers:,}",
+            *times,
             f"{last.workers * case.recipe.tokens_per_step / last.step_s:,.0f}",
             f"{last.efficiency:.0%}",
         )
@@ -178,11 +186,21 @@ def _own_table(curves: Sequence[Curve]) -> Table:
         title=f"a direction for each worker, {_NETWORKS[-1].name}",
         gap=1,
     )
-    for steps in zip(*(curve.steps for curve in shown), strict=True):
+    for steps, times in zip(_by_workers(shown), _times(shown), strict=True):
         share = " / ".join(f"{step.replay_s / step.step_s:.0%}" for step in steps)
-        times = [show_seconds(step.step_s) for step in steps]
-        table.add_row(str(steps[0].workers), *times, share)
+        table.add_row(f"{steps[0].workers:,}", *times, share)
     return table
+
+
+def _by_workers(curves: Sequence[Curve]) -> Iterator[tuple[RankStep, ...]]:
+    """Of every number of workers the steps of all curves."""
+    return zip(*(curve.steps for curve in curves), strict=True)
+
+
+def _times(curves: Sequence[Curve]) -> Iterator[tuple[str, ...]]:
+    """The same as text, every curve in one unit."""
+    columns = (show_times([step.step_s for step in curve.steps]) for curve in curves)
+    return zip(*columns, strict=True)
 
 
 def _verdict(case: Case, walls: dict[str, float]) -> str:

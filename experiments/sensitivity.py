@@ -20,7 +20,7 @@ from analysis.plots.sensitivity import step_contours, tornado
 from analysis.report.commands.constants import Varied, constants_document
 from analysis.report.wording import bind
 from experiments.answer.trust import Trust
-from experiments.case.sizes import show_seconds
+from experiments.case.sizes import show_seconds, show_times
 from experiments.case.target import Target
 from experiments.cli import Answer, finish, run
 from experiments.folder.provenance import provenance
@@ -159,10 +159,10 @@ def _elasticity_table(found: tuple[Elasticity, ...]) -> Table:
     title = "1 % more of this changes the step by"
     figures = right("change", "value / 1.25", "value x 1.25", whole=True)
     table = headed("constant", *figures, title=title, gap=1)
-    for row in found:
-        if row.swing_s > 0.0:
-            low, high = show_seconds(row.low_s), show_seconds(row.high_s)
-            table.add_row(row.key, f"{row.elasticity:+.3f} %", low, high)
+    moving = [row for row in found if row.swing_s > 0.0]
+    ends = show_times([end for row in moving for end in (row.low_s, row.high_s)])
+    for row, low, high in zip(moving, ends[::2], ends[1::2], strict=True):
+        table.add_row(row.key, f"{row.elasticity:+.3f} %", low, high)
     return table
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from experiments.cli import DONE, run
+from experiments.planner.computers import computers
 from experiments.planner.document import StoredModel, page
 from experiments.planner.machines import Known
 from experiments.planner.server import LOOPBACK, Engine, server
@@ -28,11 +29,11 @@ class Config:
 
 
 def main(config: Config) -> int:
-    machines = {machine.name: machine for machine in map(resolve, config.machines)}
+    machines = computers(map(resolve, config.machines))
     models = [StoredModel(content={"name": name, "config": None}, numbers="") for name in every()]
-    known = [Known(machine=machine, typical={}).content for machine in machines.values()]
+    known = [Known(computer=computer, typical={}).content for computer in machines]
     text = page(known, models, served=True, date=date.today().isoformat())
-    engine = Engine(machines=machines, models=every())
+    engine = Engine(computers=machines, models=every())
     with (
         server(text, engine, port=config.port) as listening,
         contextlib.suppress(KeyboardInterrupt),

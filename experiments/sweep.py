@@ -27,7 +27,7 @@ from experiments.cli import Answer, claim, finish, run
 from experiments.flags import PLAN, RECIPE, refuse, without
 from experiments.folder.provenance import provenance
 from experiments.folder.traces import TraceFormat
-from experiments.folder.write import Run, write_run
+from experiments.folder.write import Run, typesetters, write_run
 from experiments.jobs.answers import Answers
 from experiments.jobs.grid import expand
 from experiments.jobs.job import Job
@@ -92,6 +92,8 @@ class Config(Target):
 
 
 def main(config: Config) -> int:
+    if not config.no_report:
+        typesetters()
     base = tuple(replace(job, bands=job.bands and not config.no_bands) for job in _base(config))
     axes = parse_axes(config.axis)
     jobs = [*expand(base, axes)]

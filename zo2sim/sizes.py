@@ -1,6 +1,8 @@
 """Amounts as people read and write them: 18GB is 18e9 bytes, 18GiB is 18 * 2**30."""
 
 import re
+from collections.abc import Sequence
+from math import floor, log10
 
 from zo2sim.checks import shown
 
@@ -40,11 +42,30 @@ def _meant(number: str, unit: str) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Three significant digits, in the unit that suits."""
+    """Three significant digits, zeros too, in the unit that suits: ``1.00 ms``, ``20.6 s``."""
+    return show_times((seconds,))[0]
+
+
+def show_times(column: Sequence[float]) -> tuple[str, ...]:
+    """Times that are read beside each other: three digits of each, all in the unit that suits the
+    one in the middle."""
+    unit, factor = _unit(sorted(column)[len(column) // 2] if column else 0.0)
+    return tuple(f"{_digits(seconds * factor)} {unit}" for seconds in column)
+
+
+def _unit(seconds: float) -> tuple[str, float]:
+    rounded = float(f"{seconds:.2e}")
     for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (600.0, 1.0, "s")):
-        if seconds < limit:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds / 60.0:.3g} min"
+        if rounded < limit:
+            return unit, factor
+    return "min", 1.0 / 60.0
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, and no exponent: ``0.730``, ``1.00``, ``12,300``."""
+    rounded = float(f"{value:.2e}")
+    places = 2 - floor(log10(abs(rounded))) if rounded else 0
+    return f"{rounded:,.{max(0, places)}f}"
 
 
 def show_number(value: float) -> str:

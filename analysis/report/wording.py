@@ -38,6 +38,11 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def setting(value: object) -> str:
+    """A setting as people say it: what is on or off is ``yes`` or ``no``."""
+    return {"True": "yes", "False": "no"}.get(str(value), str(value))
+
+
 def gib(nbytes: float) -> str:
     """A size, e.g. ``18.0 GiB``, in MiB below one."""
     if 0 < nbytes < GIB:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from experiments.answer.metrics import summary
 from experiments.answer.trust import Trust
-from experiments.case.sizes import show_seconds
+from experiments.case.sizes import show_times
 from experiments.cli import Answer
 from experiments.screen import headed, left, right, tracked
 from zo2sim import baselines
@@ -144,13 +144,15 @@ def _show(prediction: Prediction, rows: list[Compared]) -> None:
 def _table(rows: list[Compared]) -> Table:
     figures = right("card GiB", "host GiB", "drive GiB", "step", "per token", whole=True)
     table = headed(*left("trained", whole=True), *figures, *left("fits", whole=True), gap=1)
+    steps = show_times([row.step_s for row in rows if row.step_s is not None])
+    tokens = show_times([row.token_s for row in rows if row.token_s is not None])
+    times = zip(steps, tokens, strict=True)
     for row in rows:
-        if row.token_s is None or row.step_s is None:
+        if row.step_s is None:
             table.add_row(row.title, *[""] * 5, "cannot", style="dim")
             continue
         verdict, style = ("yes", None) if row.fits else ("no", "dim")
-        times = (show_seconds(row.step_s), show_seconds(row.token_s))
-        table.add_row(row.title, *map(_amount, row.needs), *times, verdict, style=style)
+        table.add_row(row.title, *map(_amount, row.needs), *next(times), verdict, style=style)
     return table
 
 

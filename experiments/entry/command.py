@@ -18,6 +18,9 @@ from zo2sim.spelling import suggestion
 
 _HELP = ("-h", "--help")
 _USAGE = 2
+_OBJECTS = 50_000
+"""New ones after which cycles are looked for: a simulation leaves few, and to look after every 700
+takes a tenth of a search."""
 _EXTRAS: Mapping[str, str] = {
     **dict.fromkeys(
         ("torch", "numba", "safetensors", "transformers", "accelerate", "peft", "psutil"), "rt"
@@ -60,6 +63,7 @@ def _run(verb: str, words: list[str]) -> int:
         return _fail(f"zo2sim {verb} needs {error.name}: pip install 'zo2sim[{extra}]'")
     cli = importlib.import_module("experiments.cli")
     gc.freeze()
+    gc.set_threshold(_OBJECTS)
     gc.enable()
     return cli.run(module.main, module.Config, words, prog=f"zo2sim {verb}")
 

@@ -19,7 +19,7 @@ what there is. A command writes all of it with one call:
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from io import BytesIO
 from pathlib import Path
@@ -168,12 +168,10 @@ def write_samples(out: Path, table: pd.DataFrame) -> None:
     write_file(out / "samples.parquet", _parquet(table))
 
 
-def write_report(
-    out: Path, document: Document, drawn: Mapping[str, str], packed: Mapping[str, bytes]
-) -> None:
-    """A document as ``report.pdf`` and ``report.html``; the page carries the packed files.
+def typesetters() -> tuple[Callable[..., str], Callable[..., bytes]]:
+    """What makes a document's page and its PDF; asked for before the work that is to be reported.
 
-    Raises ``ValueError`` where the packages that typeset it are not installed.
+    Raises ``ValueError`` where their packages are not installed.
     """
     try:
         from analysis.report.html import html_text
@@ -182,6 +180,17 @@ def write_report(
         raise ValueError(
             f"a report needs the package {error.name}; install 'zo2sim[report]', or use --no-report"
         ) from None
+    return html_text, pdf_bytes
+
+
+def write_report(
+    out: Path, document: Document, drawn: Mapping[str, str], packed: Mapping[str, bytes]
+) -> None:
+    """A document as ``report.pdf`` and ``report.html``; the page carries the packed files.
+
+    Raises ``ValueError`` where the packages that typeset it are not installed.
+    """
+    html_text, pdf_bytes = typesetters()
     links = {name: _link(name, content) for name, content in packed.items()}
     write_file(out / "report.html", html_text(document, drawn, links).encode())
     write_file(out / "report.pdf", pdf_bytes(document, drawn))

@@ -1,7 +1,7 @@
 """What the page's sliders choose from, and which plans are stored for every position of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zo2sim.dtypes import Dtype
 from zo2sim.models.shapes import Model
@@ -9,6 +9,8 @@ from zo2sim.plan.choices import Plan, Policy, Recipe
 
 MICROBATCHES = (1, 2, 4, 8, 16, 32)
 """Microbatches per step; each is one sequence."""
+CARDS = (1, 2, 4, 8)
+"""Cards in one computer, where there is such a one; they share the blocks as on a ring."""
 _RANK = "lora:16"
 _MOST_VISITS = 200
 """Blocks in a period of a stored plan: the walk of a deep model with long periods takes long."""
@@ -42,15 +44,32 @@ FORMATS = (
 """Every pair that the page offers; integers take no update, so they go with adapters alone."""
 
 
-def stored_plans(model: Model, recipe: Recipe) -> tuple[Plan, ...]:
+def stored_plans(model: Model, recipe: Recipe, cards: int = 1) -> tuple[Plan, ...]:
     """The plans whose steps are stored: few, and among them those that need the least memory.
 
     The smallest on the device has one slot, the smallest on the host leaves blocks on the drive;
     some with one slot tell the page of those with any number of resident blocks. The others are
     those that a search chooses most: W+ and W- from one draw, some blocks resident,
-    and where all is trained also a download every few steps only.
+    and where all is trained also a download every few steps only. Of several cards there are
+    fewer, as their programs are longer, and none with a drive, which serves one card alone; groups
+    of lanes are left to `zo2sim.predict.case.of_usual_devices`.
     """
-    return tuple(dict.fromkeys(_plans(model.num_blocks, writes_back=recipe.lora_rank is None)))
+    writes_back = recipe.lora_rank is None
+    if cards == 1:
+        return tuple(dict.fromkeys(_plans(model.num_blocks, writes_back=writes_back)))
+    plans = _plans_of_several(model.num_blocks, writes_back=writes_back)
+    return tuple(dict.fromkeys(replace(plan, devices=cards) for plan in plans))
+
+
+def _plans_of_several(blocks: int, *, writes_back: bool) -> Iterator[Plan]:
+    for copies in (1, 2):
+        yield Plan(policy=Policy.RESIDENT, scratch_copies=copies)
+    for stay in (0, blocks // 2, blocks - 1):
+        yield Plan(resident_blocks=stay, num_slots=1)
+    for quarters in range(4):
+        yield Plan(resident_blocks=blocks * quarters // 4, scratch_copies=2)
+    if writes_back:
+        yield Plan(write_back_every=2, scratch_copies=2)
 
 
 def _plans(blocks: int, *, writes_back: bool) -> Iterator[Plan]:

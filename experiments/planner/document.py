@@ -17,7 +17,7 @@ from typing import Any
 from experiments.planner.choices import MICROBATCHES
 from experiments.planner.machines import TYPICAL
 from experiments.planner.packed import WIDTH_STEP
-from experiments.planner.tables import SHARED_LIMITS
+from experiments.planner.tables import POOLED_LIMITS, SHARED_LIMITS
 from zo2sim import __version__
 from zo2sim.simulate.bounds import PLAIN_WORDS
 
@@ -55,6 +55,7 @@ def page(
         "served": served,
         "microbatches": MICROBATCHES,
         "shared_limits": SHARED_LIMITS,
+        "pooled_limits": POOLED_LIMITS,
         "width_step": WIDTH_STEP,
         "typical": TYPICAL,
         "words": PLAIN_WORDS,

@@ -1,24 +1,28 @@
-"""The engine's own answer to one position of the sliders: every plan searched, the best simulated.
+"""The engine's own answer to one position of the sliders: every plan searched, the best simulated;
+of several cards, every plan that the page stores.
 
 It has the fields that `page/answer.js` looks up, so the page shows both alike.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.answer.advice import Advice, advise
 from experiments.answer.trust import Trust
 from experiments.case.target import plan_flags, recipe_flags
-from experiments.planner.choices import FORMATS
+from experiments.planner.choices import CARDS, FORMATS, stored_plans
 from experiments.planner.machines import trusted
 from zo2sim.checks import check_choice, positive
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.what_if import replace_all, scale_link
-from zo2sim.memory.account import GIB
+from zo2sim.memory.account import GIB, fits
+from zo2sim.memory.placements import rooms
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.predict.case import Case, asked, of_usual_length
+from zo2sim.predict.case import Case, asked, of_usual_devices, of_usual_length
 from zo2sim.predict.predict import Prediction, predict
+from zo2sim.predict.vectorised import step_s
 from zo2sim.search.search import Effort, Found, NothingFits, search
 from zo2sim.search.space import PlanSpace, plan_axes
 from zo2sim.simulate.bounds import BOTH_WAYS
@@ -26,7 +30,6 @@ from zo2sim.simulate.trace import Window, clipped
 from zo2sim.simulate.work import Resource
 
 _EFFORT = Effort(tolerance=0.01, simulations=4, grain=0.3)
-_SMALLEST = Plan(num_slots=1)
 _LINK = (Resource.LINK_H2D, Resource.LINK_D2H, BOTH_WAYS)
 
 
@@ -34,6 +37,7 @@ _LINK = (Resource.LINK_H2D, Resource.LINK_D2H, BOTH_WAYS)
 class Question:
     """A position of the sliders: GiB, or None for the machine's own; ``link`` is a factor."""
 
+    cards: int = 1
     storage: str = "fp16"
     trains: str = "all"
     microbatches: int = 1
@@ -45,6 +49,7 @@ class Question:
     def __post_init__(self) -> None:
         """``ValueError`` for a format that is not offered, and for what is no amount."""
         check_choice("format", self._key, tuple(kind.key for kind in FORMATS))
+        check_choice("cards", str(self.cards), tuple(map(str, CARDS)))
         Recipe(microbatches=self.microbatches)
         positive("link", self.link)
         for name, amount in (("device", self.device), ("host", self.host)):
@@ -70,11 +75,19 @@ class Question:
 
 
 def exact(question: Question, model: Model, machine: Machine) -> dict[str, Any]:
-    """What the page shows, by name. Where nothing fits, the smallest plan with what it lacks."""
-    base = asked(model, question.on(machine), Plan(), of_usual_length(model, question.recipe))
-    best, front = _searched(base, drive=question.drive)
+    """What the page shows, by name. Where nothing fits, the smallest plan with what it lacks.
+
+    ``machine`` has the cards of the question. They share blocks as on a ring, in the groups of
+    lanes that a command takes where nobody says how many.
+    """
+    recipe = of_usual_length(model, question.recipe)
+    plan = of_usual_devices(machine, Plan(devices=question.cards), recipe, ("devices",))
+    base = asked(model, question.on(machine), plan, recipe)
+    best, front = (
+        _searched(base, drive=question.drive) if question.cards == 1 else _best_stored(base)
+    )
     prediction = predict(best)
-    found = _content(prediction) | {"front": [_point(point) for point in front]}
+    found = _content(prediction) | {"front": [_point(point) for point in _rising(front)]}
     advice = [_change(item, prediction) for item in advise(prediction)]
     return found | {"advice": advice}
 
@@ -84,13 +97,56 @@ def _searched(base: Case, *, drive: bool) -> tuple[Case, tuple[Found, ...]]:
     try:
         found = search(PlanSpace(base=base, axes=axes), effort=_EFFORT)
     except NothingFits:
-        return replace(base, plan=_SMALLEST), ()
+        return replace(base, plan=replace(base.plan, num_slots=1)), ()
     return found.best.case, found.pareto
+
+
+def _best_stored(base: Case) -> tuple[Case, tuple[Found, ...]]:
+    """Of several cards the best of the plans that the page stores, and of those with one slot: a
+    search would walk thousands of programs that are as many times as long."""
+    groups = base.plan.lane_groups
+    slots = (replace(base.plan, num_slots=1, resident_blocks=n) for n in _residents(base))
+    stored = stored_plans(base.model, base.recipe, base.plan.devices)
+    plans = dict.fromkeys([*(replace(plan, lane_groups=groups) for plan in stored), *slots])
+    cases = [replace(base, plan=plan) for plan in plans]
+    fitting = [case for case in cases if all(p.fits for p in fits(case.memory, case.machine))]
+    if not fitting:
+        return replace(base, plan=replace(base.plan, num_slots=1)), ()
+    found: list[Found] = []
+    for least_s, number in sorted(zip(step_s(fitting).tolist(), range(len(fitting)), strict=True)):
+        if found and least_s >= min(point.step_s for point in found):
+            break
+        found.append(_found(fitting[number]))
+    found.sort(key=lambda point: point.step_s)
+    return found[0].case, tuple(found)
+
+
+def _residents(base: Case) -> tuple[int, ...]:
+    """The least number of resident blocks for which the host has room with one slot, if any."""
+    every = range(base.model.num_blocks + 1)
+    context = int(base.machine.device.context_bytes.value)
+    needs = rooms(
+        base.model, base.plan, base.recipe, context_bytes=context, residents=every, slots=(1,)
+    )
+    enough = (n for n in every if needs.host[n, 0] <= base.machine.host.memory_bytes.value)
+    return tuple(enough)[:1]
+
+
+def _found(case: Case) -> Found:
+    prediction = predict(case)
+    memory = prediction.memory
+    return Found(
+        case=case,
+        step_s=prediction.step_s,
+        device_bytes=memory.device_bytes,
+        host_bytes=memory.host_bytes,
+        nvme_bytes=0,
+    )
 
 
 def _content(prediction: Prediction) -> dict[str, Any]:
     case, trust = prediction.case, Trust.of(prediction)
-    plan = plan_flags(case, case.recipe)
+    plan = plan_flags(replace(case, plan=replace(case.plan, lane_groups=1)), case.recipe)
     return {
         "source": "engine",
         "fits": prediction.fit,
@@ -146,6 +202,15 @@ def _spans(prediction: Prediction) -> dict[str, list[tuple[float, float]]]:
         ]
         for stream in prediction.steady.busy_s
     }
+
+
+def _rising(points: Iterable[Found]) -> Iterator[Found]:
+    """Those that no smaller one beats, the smallest on the card first, as the page draws them."""
+    best = 0.0
+    for point in sorted(points, key=lambda one: (one.device_bytes, -one.tokens_per_s)):
+        if point.tokens_per_s > best:
+            best = point.tokens_per_s
+            yield point
 
 
 def _point(point: Found) -> dict[str, float]:

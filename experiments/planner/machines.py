@@ -5,23 +5,24 @@ case on the same machine that the same kind of limit binds, and the page says so
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.answer.trust import Trust
-from zo2sim.machines.machine import Machine
+from experiments.planner.computers import Computer
 from zo2sim.models.presets import resolve
 from zo2sim.plan.choices import Plan, Recipe
-from zo2sim.predict.case import Case
+from zo2sim.plan.refusals import refusal
+from zo2sim.predict.case import Case, of_usual_devices
 from zo2sim.predict.predict import Prediction, predict
-from zo2sim.simulate.bounds import BOTH_WAYS, DEPENDENCIES
+from zo2sim.simulate.bounds import BOTH_WAYS, DEPENDENCIES, UPLINK
 from zo2sim.simulate.work import Resource
 
 TYPICAL = "opt-1.3b"
 """Whose bands stand for those of all models."""
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "compute": (Resource.COMPUTE,),
-    "link": (Resource.LINK_H2D, Resource.LINK_D2H, BOTH_WAYS),
+    "link": (Resource.LINK_H2D, Resource.LINK_D2H, BOTH_WAYS, UPLINK),
     "drive": (Resource.NVME_READ, Resource.NVME_WRITE),
 }
 """Kinds of limits that make bands alike."""
@@ -36,20 +37,23 @@ _CASES: Mapping[str, tuple[Plan, Recipe]] = {
 class Known:
     """A machine, and the typical case of every kind of limit that one was found for."""
 
-    machine: Machine
+    computer: Computer
     typical: Mapping[str, tuple[Prediction, Trust]]
 
     @classmethod
-    def of(cls, machine: Machine) -> "Known":
+    def of(cls, computer: Computer) -> "Known":
         """Predicts the typical cases, and draws their bands."""
-        return cls(machine=machine, typical=dict(_typical(machine)))
+        return cls(computer=computer, typical=dict(_typical(computer)))
 
     @property
     def content(self) -> dict[str, Any]:
-        own = self.machine
+        computer, own = self.computer, self.computer.machine
         host = own.host.memory_bytes
         return {
-            "name": own.name,
+            "name": computer.name,
+            "card": computer.card,
+            "cards": computer.cards,
+            "asked": own.name,
             "description": own.description,
             "device_bytes": own.device.memory_bytes.value,
             "host_bytes": host.value,
@@ -71,9 +75,11 @@ def trusted(prediction: Prediction, trust: Trust) -> dict[str, Any]:
     }
 
 
-def _typical(machine: Machine) -> Iterator[tuple[str, tuple[Prediction, Trust]]]:
-    for kind, (plan, recipe) in _CASES.items():
-        if plan.tier == "nvme" and machine.nvme is None:
+def _typical(computer: Computer) -> Iterator[tuple[str, tuple[Prediction, Trust]]]:
+    machine = computer.machine
+    for kind, (one, recipe) in _CASES.items():
+        plan = of_usual_devices(machine, replace(one, devices=computer.cards), recipe, ("devices",))
+        if refusal(plan, recipe) is not None or (plan.tier == "nvme" and machine.nvme is None):
             continue
         found = predict(Case(model=resolve(TYPICAL), machine=machine, plan=plan, recipe=recipe))
         limits = found.bound.limits_s

@@ -34,7 +34,8 @@ def _parts(table: Steps) -> Iterator[Bytes]:
     yield from _planes(table.lower_s.astype("<f4"), drop=1)
     yield _widths(table)
     yield from _planes(_shares(table), drop=0)
-    yield from _planes(table.shared_s.astype("<f4"), drop=0)
+    yield from _planes(table.limits_s.astype("<f4"), drop=0)
+    yield from _planes(np.diff(table.least, axis=2, prepend=0.0).astype("<f8"), drop=0)
 
 
 def _planes(numbers: NDArray[np.generic], *, drop: int) -> Iterator[Bytes]:

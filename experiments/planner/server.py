@@ -16,9 +16,9 @@ from typing import Any
 
 from experiments.case.model import model_of
 from experiments.cli import json_object
+from experiments.planner.computers import Computer
 from experiments.planner.exact import Question, exact
 from experiments.planner.stored import stored_model
-from zo2sim.machines.machine import Machine
 from zo2sim.models.presets import resolve_config
 from zo2sim.models.shapes import Model
 from zo2sim.spelling import suggestion
@@ -27,7 +27,7 @@ LOOPBACK = "127.0.0.1"
 _MOST_BYTES = 1 << 20
 _UNREAD_BYTES = 4 << 20
 """Of a longer question, taken and dropped: who is still sending hears no answer."""
-_ASKED = ("storage", "trains", "microbatches", "device", "host", "link", "drive")
+_ASKED = ("cards", "storage", "trains", "microbatches", "device", "host", "link", "drive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Engine:
     A position of the sliders that waited while they moved on is not computed any more.
     """
 
-    machines: Mapping[str, Machine]
+    computers: tuple[Computer, ...]
     models: tuple[str, ...]
     pasted: dict[str, Model] = field(default_factory=dict[str, Model])
     _lock: Lock = field(default_factory=Lock)
@@ -55,19 +55,21 @@ class Engine:
             return ask(question)
 
     def _exact(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        machine = _among(self.machines, question.get("machine"), "machine")
-        asked = {name: question[name] for name in _ASKED if name in question}
-        return exact(Question(**asked), self._model(question.get("model")), machine)
+        asked = Question(**{name: question[name] for name in _ASKED if name in question})
+        own = {one.card: one for one in self.computers if one.cards == asked.cards}
+        what = "machine" if asked.cards == 1 else f"machine with {asked.cards} cards"
+        computer = _among(own, question.get("machine"), what)
+        return exact(asked, self._model(question.get("model")), computer.machine)
 
     def _tables(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        config = question.get("config")
-        machines = [*self.machines.values()]
+        """Those of one number of cards: several take a minute for a deep model."""
+        config, cards = question.get("config"), (int(question.get("cards", 1)),)
         if config is None:
             name = question.get("model")
             own = resolve_config(str(name)) if name in self.models else None
-            found = stored_model(self._model(name), machines, own)
+            found = stored_model(self._model(name), self.computers, own, cards=cards)
         else:
-            found = stored_model(self._paste(config), machines)
+            found = stored_model(self._paste(config), self.computers, cards=cards)
         return {"content": found.content, "numbers": found.numbers}
 
     def _model(self, name: object) -> Model:

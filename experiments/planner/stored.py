@@ -1,13 +1,14 @@
 """Models and machines as the page stores them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments.planner.choices import CARDS
+from experiments.planner.computers import Computer
 from experiments.planner.document import StoredModel
 from experiments.planner.machines import Known
 from experiments.planner.packed import packed
 from experiments.planner.tables import tables
-from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Model
 
 _SIZES = (
@@ -17,16 +18,21 @@ _SIZES = (
 """Fields of a config.json that tell models apart: a pasted one is looked for by these."""
 
 
-def stored_machines(machines: Iterable[Machine]) -> Iterator[Mapping[str, Any]]:
-    """What is known of every machine, bands and all."""
-    return (Known.of(machine).content for machine in machines)
+def stored_computers(computers: Iterable[Computer]) -> Iterator[Mapping[str, Any]]:
+    """What is known of every computer, bands and all."""
+    return (Known.of(computer).content for computer in computers)
 
 
 def stored_model(
-    model: Model, machines: Sequence[Machine], config: Mapping[str, object] | None = None
+    model: Model,
+    computers: Sequence[Computer],
+    config: Mapping[str, object] | None = None,
+    *,
+    cards: Collection[int] = CARDS,
 ) -> StoredModel:
-    """All tables of a model; ``config`` are the fields of its config.json, where it has one."""
-    found = list(tables(model, machines))
+    """All tables of a model, or those of some numbers of cards; ``config`` are the fields of its
+    config.json, where it has one."""
+    found = list(tables(model, computers, cards))
     content = {
         "name": model.name,
         "config": sizes(config),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import bench, fit_memory, plan, sweep, verify
-from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
+from experiments.case.sizes import parse_bytes, show_bytes, show_seconds, show_times
 from experiments.cli import Answer, finish, run, write_file, write_json
 from tests import ROOT
 from tests.commands import call
@@ -286,7 +286,14 @@ def test_sizes_are_shown_in_the_unit_that_suits(nbytes: float, text: str):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(2e-6, "2 us"), (0.0123, "12.3 ms"), (21.8, "21.8 s"), (1200, "20 min")],
+    [
+        *((0.0, "0 us"), (2e-6, "2.00 us"), (0.0123, "12.3 ms"), (0.9996, "1.00 s")),
+        *((21.8, "21.8 s"), (1200, "20.0 min"), (1e6, "16,700 min")),
+    ],
 )
 def test_times_are_shown_in_the_unit_that_suits(seconds: float, text: str):
     assert show_seconds(seconds) == text
+
+
+def test_times_of_a_column_have_one_unit_and_as_many_digits():
+    assert show_times((0.00073, 0.001, 0.0432)) == ("0.730 ms", "1.00 ms", "43.2 ms")

@@ -32,6 +32,13 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_file()["nodes"]))
 
 
+@cache
+def of_card(card: str) -> tuple[str, ...]:
+    """The nodes that have a card, by its name in the catalogue; those of few devices first."""
+    own = (name for name in names() if _node(name)["card"] == card)
+    return tuple(sorted(own, key=lambda name: sum(map(len, _node(name)["uplinks"]))))
+
+
 def is_several(text: str) -> bool:
     """Whether a text begins with a number of cards: ``8x``."""
     return _TIMES.match(text) is not None

@@ -4,28 +4,28 @@ A walk of the program (`zo2sim.simulate.uncontended`) is a lower end of the simu
 is what every resource takes (`zo2sim.simulate.bounds`). The same walk with every copy as slow as
 contention ever makes it is an upper end: operations of a stream keep their order, so none of them
 ends earlier where another takes longer. The ends meet wherever nothing contends, and wherever what
-binds is not slowed, so most cases are known without a simulation.
+binds is not slowed, so most cases are known without a simulation; several devices that reach each
+other through the host contend more (`zo2sim.predict.pooled`).
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zo2sim.cost import CostModel, Load, Setting
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.case import Case
+from zo2sim.predict.pooled import Alike, Pooled, kinds
 from zo2sim.predict.vectorised import walk_of
 from zo2sim.schedule.ops import Kind, Op, Stream
-from zo2sim.simulate.bounds import BOTH_WAYS, STREAM_RESOURCE, both_ways_s
+from zo2sim.simulate.bounds import BOTH_WAYS, STREAM_RESOURCE, UPLINK, both_ways_s
 from zo2sim.simulate.steady import Floats
 from zo2sim.simulate.uncontended import Walk
-from zo2sim.simulate.work import Rates, Resource, Work
+from zo2sim.simulate.work import Number, Rates, Resource, Work
 
 _COPIES = frozenset((Kind.H2D, Kind.D2H))
 
@@ -40,6 +40,18 @@ class Enclosure:
     lower_s: Floats
     upper_s: Floats
     limits_s: Mapping[str, Floats]
+
+
+def beside(parts: Sequence[Enclosure]) -> Enclosure:
+    """Enclosures of one plan on the same machines, their loads one after the other."""
+    return Enclosure(
+        lower_s=np.concatenate([part.lower_s for part in parts], axis=1),
+        upper_s=np.concatenate([part.upper_s for part in parts], axis=1),
+        limits_s={
+            name: np.concatenate([part.limits_s[name] for part in parts], axis=1)
+            for name in parts[0].limits_s
+        },
+    )
 
 
 def enclosures(
@@ -63,10 +75,10 @@ def enclosures(
         microbatches=np.array(microbatches, dtype=np.float64),
         samples=recipe.samples,
     )
-    shared: dict[object, list[CostModel]] = {}
+    shared: dict[Plan, list[CostModel]] = {}
     for plan in plans:
         base = Case(model=model, machine=machines[0], plan=plan, recipe=recipe)
-        key = (plan.policy, plan.scratch_copies, plan.pinning)
+        key = replace(plan, num_slots=1, resident_blocks=0, write_back_every=1, tier="ram")
         if key not in shared:
             shared[key] = [_cost(replace(base, machine=machine), load) for machine in machines]
         yield _enclosure(plan, walk_of(base), shared[key], len(microbatches))
@@ -86,17 +98,26 @@ def _cost(case: Case, load: Load) -> CostModel:
 
 def _enclosure(plan: Plan, walk: Walk, costs: Sequence[CostModel], loads: int) -> Enclosure:
     alone, slowed, late = np.empty((3, len(walk.classes), len(costs), loads))
-    per_step = _per_step(walk)
-    totals: list[_Totals] = []
+    all_kinds = kinds(walk)
+    shared: list[Mapping[str, Number]] = []
     for column, cost in enumerate(costs):
-        works = [cost(op) for op in walk.classes]
-        slow = _slowest(cost.rates, plan, walk, works)
+        works, rates = [cost(op) for op in walk.classes], cost.rates
         for row, work in enumerate(works):
-            alone[row, column] = work.alone_s(cost.rates)
-            slowed[row, column] = work.alone_s(slow)
+            alone[row, column] = work.alone_s(rates)
             late[row, column] = work.late_s
-        totals.append(_totals(works, per_step, cost.rates))
-    limits = _limits_s(walk, per_step, alone, totals)
+        if rates.sharing is None:
+            slow = _slowest(rates, plan, walk, works)
+            shared.append(_totals_s(all_kinds, works, rates))
+            most = [work.alone_s(slow) for work in works]
+        else:
+            pooled = Pooled(
+                kinds=all_kinds, works=works, rates=rates, sharing=rates.sharing, loads=loads
+            )
+            shared.append(pooled.limits_s())
+            most = pooled.slowest_s()
+        for row, seconds in enumerate(most):
+            slowed[row, column] = seconds
+    limits = _limits_s(all_kinds, alone, shared)
     walked = _walked_s(walk, (alone, slowed), late)
     lower = np.maximum.reduce([walked[0], *limits.values()])
     return Enclosure(lower_s=lower, upper_s=np.maximum(walked[1], lower), limits_s=limits)
@@ -109,12 +130,6 @@ def _walked_s(walk: Walk, durations: Sequence[Floats], late: Floats) -> Floats:
     seen = np.reshape(late, (len(walk.classes), -1))
     steps = walk.step_s(np.concatenate(flat, axis=1), np.concatenate([seen] * len(flat), axis=1))
     return steps.reshape(len(flat), *shape)
-
-
-def _per_step(walk: Walk) -> Floats:
-    """How often an operation of every class runs in a step."""
-    counts = Counter(walk.like(op) for op in walk.program.period.ops)
-    return np.array([counts[walk.like(op)] for op in walk.classes]) / walk.steps_per_period
 
 
 def _slowest(rates: Rates, plan: Plan, walk: Walk, works: Sequence[Work]) -> Rates:
@@ -139,31 +154,36 @@ def _dram_rate(work: Work, rates: Rates) -> float:
     return 0.0 if amount is None else float(np.max(amount / work.flow_s(rates)))
 
 
-class _Totals(NamedTuple):
-    """What a step asks of what operations share."""
+def _totals_s(
+    all_kinds: Sequence[Alike], works: Sequence[Work], rates: Rates
+) -> Mapping[str, Number]:
+    """What both ways of one device's link, and the host's memory, take for a step."""
 
-    both_ways_s: float
-    dram_s: float
-
-
-def _totals(works: Sequence[Work], per_step: Floats, rates: Rates) -> _Totals:
     def total(resource: Resource) -> float:
-        amounts = [float(work.amounts.get(resource, 0.0)) for work in works]
-        return float(per_step @ amounts)
+        amounts = (float(works[kind.row].amounts.get(resource, 0.0)) for kind in all_kinds)
+        return sum(kind.per_step * one for kind, one in zip(all_kinds, amounts, strict=True))
 
     up, down = total(Resource.LINK_H2D), total(Resource.LINK_D2H)
-    return _Totals(both_ways_s(up, down, rates.link), total(Resource.DRAM) / rates.dram)
+    return {
+        BOTH_WAYS: both_ways_s(up, down, rates.link),
+        Resource.DRAM.value: total(Resource.DRAM) / rates.dram,
+    }
 
 
 def _limits_s(
-    walk: Walk, per_step: Floats, alone: Floats, totals: Sequence[_Totals]
+    all_kinds: Sequence[Alike], alone: Floats, shared: Sequence[Mapping[str, Number]]
 ) -> dict[str, Floats]:
+    """Of every stream what the busiest device has, and of what is shared what all have."""
     limits = {str(r): np.zeros(alone.shape[1:]) for r in STREAM_RESOURCE.values()}
-    for op, count, seconds in zip(walk.classes, per_step, alone, strict=True):
-        limits[_busy(op)] += count * seconds
-    shared: NDArray[np.float64] = np.array(totals)
-    limits[BOTH_WAYS] = limits[Resource.LINK_H2D] * 0.0 + shared[:, :1]
-    limits[Resource.DRAM.value] = limits[BOTH_WAYS] * 0.0 + shared[:, 1:]
+    for device in {kind.op.device for kind in all_kinds}:
+        busy = {name: np.zeros(alone.shape[1:]) for name in limits}
+        for kind in all_kinds:
+            if kind.op.device == device:
+                busy[_busy(kind.op)] += kind.per_step * alone[kind.row]
+        limits = {name: np.maximum(limits[name], seconds) for name, seconds in busy.items()}
+    for name in {BOTH_WAYS, Resource.DRAM.value, UPLINK, Resource.ISSUE.value}.union(*shared):
+        own = [one.get(name, 0.0) + np.zeros(alone.shape[2]) for one in shared]
+        limits[name] = np.stack(own)
     return limits
 
 

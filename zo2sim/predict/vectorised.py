@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from zo2sim.cost import CostModel, Load, cost_key
+from zo2sim.dtypes import Dtype
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
@@ -106,10 +107,12 @@ def _grouped(keys: Iterable[object]) -> dict[object, list[int]]:
 
 
 def walk_of(case: Case) -> Walk:
-    """The case's program as arithmetic, shared as `shared_program` is."""
-    return _shared_walk(
-        case.model, case.plan, case.recipe.without_load(case.plan), case.workload.once
-    )
+    """The case's program as arithmetic, shared as `shared_program` is: blocks in eight bits and in
+    four are computed with alike, so their programs are one."""
+    recipe = case.recipe.without_load(case.plan)
+    if recipe.storage_dtype.is_integer and not recipe.recoded:
+        recipe = replace(recipe, storage_dtype=Dtype.INT8)
+    return _shared_walk(case.model, case.plan, recipe, case.workload.once)
 
 
 @lru_cache(maxsize=512)

@@ -132,8 +132,13 @@ def _shared_s(
     for op in program.period.ops:
         for pool, amount in draws(op, work_of(op), sharing).items():
             totals[pool] += amount / program.period.steps
+    return pooled_s(totals, sharing)
+
+
+def pooled_s(totals: Mapping[Pool, float], sharing: Sharing) -> dict[str, float]:
+    """Seconds that the busiest pool of each kind takes for all that is drawn of it, by limit."""
     limits: defaultdict[str, float] = defaultdict(float)
-    for pool in [*totals]:
+    for pool in totals:
         limit = _NAMES[pool.kind]
         limits[limit] = max(limits[limit], _pool_s(pool, totals, sharing))
     return dict(limits)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from zo2sim.schedule.ops import BufferSpace, Kind, Op, Stream
-from zo2sim.simulate.work import Resource, Sharing, Work
+from zo2sim.simulate.work import Number, Resource, Sharing, Work
 
 
 class Shared(StrEnum):
@@ -35,9 +35,9 @@ class Pool(NamedTuple):
 def draws(op: Op, work: Work, sharing: Sharing) -> dict[Pool, float]:
     """How much the whole operation takes of every pool, above 0."""
     found: dict[Pool, float] = {}
-    for pool, amount in _draws(op, work, sharing):
-        if amount > 0.0:
-            found[pool] = found.get(pool, 0.0) + amount
+    for pool, amount in every_draw(op, work, sharing):
+        if float(amount) > 0.0:
+            found[pool] = found.get(pool, 0.0) + float(amount)
     return found
 
 
@@ -72,19 +72,24 @@ def _capacity(pool: Pool, sharing: Sharing, *, both: bool) -> float:
             return 1.0
 
 
-def _draws(op: Op, work: Work, sharing: Sharing) -> Iterator[tuple[Pool, float]]:
-    amounts = {resource: float(amount) for resource, amount in work.amounts.items()}
-    ways = ((Resource.LINK_H2D, op.device), (Resource.LINK_D2H, sender(op)))
-    for resource, device in ways:
-        nbytes, up = amounts.get(resource, 0.0), resource is Resource.LINK_H2D
-        yield Pool(Shared.LINK, device, up), nbytes
-        if sharing.uplinks.count(sharing.uplinks[device]) > 1:
-            yield Pool(Shared.UPLINK, sharing.uplinks[device], up), nbytes
-    sockets = (sharing.sockets[op.device],) if op.stream in _OF_DEVICE else {*sharing.sockets}
-    for socket in sockets:  # what the host does, it does to blocks that all sockets have
-        yield Pool(Shared.DRAM, socket), amounts.get(Resource.DRAM, 0.0) / len(sockets)
-    yield Pool(Shared.ISSUE), amounts.get(Resource.ISSUE, 0.0)
-    yield Pool(Shared.CORES), amounts.get(Resource.CORES, 0.0)
+def every_draw(op: Op, work: Work, sharing: Sharing) -> Iterator[tuple[Pool, Number]]:
+    """`draws`, of one load or of many at once; what is nothing, too, and a pool more than once."""
+    amounts = work.amounts
+    for resource, up in _WAYS:
+        if resource in amounts:
+            device = op.device if up else sender(op)
+            yield Pool(Shared.LINK, device, up), amounts[resource]
+            if sharing.uplinks.count(sharing.uplinks[device]) > 1:
+                yield Pool(Shared.UPLINK, sharing.uplinks[device], up), amounts[resource]
+    if Resource.DRAM in amounts:
+        sockets = (sharing.sockets[op.device],) if op.stream in _OF_DEVICE else {*sharing.sockets}
+        for socket in sockets:  # what the host does, it does to blocks that all sockets have
+            yield Pool(Shared.DRAM, socket), amounts[Resource.DRAM] / len(sockets)
+    for resource, shared in _BY_ALL:
+        if resource in amounts:
+            yield Pool(shared), amounts[resource]
 
 
+_WAYS = ((Resource.LINK_H2D, True), (Resource.LINK_D2H, False))
+_BY_ALL = ((Resource.ISSUE, Shared.ISSUE), (Resource.CORES, Shared.CORES))
 _OF_DEVICE = frozenset((Stream.H2D, Stream.COMPUTE, Stream.D2H, Stream.PEER))

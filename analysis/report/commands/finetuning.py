@@ -22,6 +22,7 @@ from analysis.report.wording import (
     number,
     percent,
     seconds,
+    setting,
     signed_percent,
     span,
 )
@@ -187,7 +188,7 @@ def _sampled(summary: Mapping[str, Any], *, shown: bool) -> Iterator[Block]:
 
 
 def _settings(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> TableBlock:
-    rows = [(name.replace("_", " "), str(value)) for name, value in {**plan, **recipe}.items()]
+    rows = [(name.replace("_", " "), setting(value)) for name, value in {**plan, **recipe}.items()]
     return TableBlock(
         key="settings",
         caption="The plan, which fixes where and when, and the recipe, which fixes the bits.",

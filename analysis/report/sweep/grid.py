@@ -2,7 +2,7 @@
 
 from analysis.plots.style import model_title
 from analysis.report.document import Paragraph, Ref, Section, TableBlock
-from analysis.report.wording import counted, number
+from analysis.report.wording import counted, number, setting
 from analysis.table import GIB, Record, Table, has, of_question, records, step_interval_s, unique
 
 _MOST_ROWS = 15
@@ -57,7 +57,7 @@ def _names(varied: tuple[str, ...]) -> str:
 
 
 def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else model_title(str(value))
+    return f"{value:g}" if isinstance(value, float) else model_title(setting(value))
 
 
 def _numbers(row: Record, banded: bool) -> tuple[str, ...]:

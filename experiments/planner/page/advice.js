@@ -10,6 +10,9 @@ function changesOf(model, state, answer) {
   for (const load of [state.load + 1, LOADS - 1]) {
     if (load < LOADS && load > state.load) change(`${STORED.microbatches[load]} microbatches per step`, { load });
   }
+  for (const cards of cardCounts(state.machine)) {
+    if (cards > state.cards) change(`${cards} cards in one computer`, { cards });
+  }
   if (state.trains === "all") change("train adapters only", { trains: "adapters" });
   for (const storage of ["int8", "int4"]) {
     if (state.trains === "adapters" && storage !== state.storage) change(`store blocks as ${storage}`, { storage });
@@ -31,6 +34,7 @@ function nextMemory(answer) {
 /** The changes that fit and gain most; where nothing fits, those that do. */
 function adviceOf(model, state, answer) {
   return changesOf(model, state, answer)
+    .filter((change) => tableOf(model, change.state))
     .map((change) => ({ ...change, answer: answerOf(model, change.state) }))
     .filter((change) => change.answer.fits)
     .map((change) => ({ ...change, factor: change.answer.tokensPerS / answer.tokensPerS }))

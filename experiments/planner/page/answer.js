@@ -37,12 +37,12 @@ function nearest(plans, have) {
 
 /** The answer to a state, out of a model's tables. */
 function answerOf(model, state) {
-  const number = STORED.machines.findIndex((machine) => machine.name === state.machine);
-  const machine = STORED.machines[number];
+  const machine = computerOf(state);
   const table = tableOf(model, state);
+  const number = table.computers.indexOf(STORED.machines.indexOf(machine));
   const plans = plansOf(table, number, state);
   const have = room(state, machine);
-  const best = fastest(plans.filter((one) => fitsIn(one.need, have))) ?? leastResident(table, plans, have);
+  const best = fastest(plans.filter((one) => fitsIn(one.need, have))) ?? leastResident(table, plans, have, state.load);
   const shown = best ?? nearest(plans, have);
   const binds = binding(shown.found);
   return {
@@ -54,7 +54,7 @@ function answerOf(model, state) {
     machine,
     binds: inWords(binds),
     band: bandOf(machine, binds, shown),
-    trust: machine.trust[bandKind(binds)] ?? null,
+    trust: trustOf(machine, binds, shown),
     extrapolated: table.extrapolated[table.extrapolates[number]],
     regime: regime(shown.found, machine, state.link),
     streams: streamsOf(shown.found),
@@ -65,15 +65,19 @@ function answerOf(model, state) {
   };
 }
 
+function trustOf(machine, binds, shown) {
+  return machine.trust[bandKind(binds, shown.found.limits)] ?? null;
+}
+
 function bandOf(machine, binds, shown) {
-  const trust = machine.trust[bandKind(binds)];
+  const trust = trustOf(machine, binds, shown);
   return trust ? trust.band.map((ratio) => shown.tokensPerS / ratio).reverse() : null;
 }
 
-/** What every stream is busy with, in seconds of the step. */
+/** What every stream is busy with, in seconds of the step; of several cards the busiest one. */
 function streamsOf(found) {
-  const { compute, link_h2d, link_d2h, nvme_read, nvme_write } = found.limits;
-  return { compute, h2d: link_h2d, d2h: link_d2h, nvme_read, nvme_write };
+  const { compute, link_h2d, link_d2h, peer, nvme_read, nvme_write } = found.limits;
+  return { compute, h2d: link_h2d, d2h: link_d2h, peer, nvme_read, nvme_write };
 }
 
 /** What more memory on the card buys, with the host's as it is: plans that none smaller beats. */

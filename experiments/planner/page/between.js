@@ -1,7 +1,7 @@
 // Plans between two stored ones: with one slot, and a number of resident blocks that is not stored.
 //
-// Every resident block moves as many bytes from the host to the card, so what such a plan needs lies on
-// a line, and so, nearly, does its step. They are looked at where no stored plan has room.
+// What they need is stored for every number; every resident block takes as many copies away, so a step
+// lies nearly on a line. They are looked at where no stored plan has room.
 
 /** Stored plans with one slot, those of few resident blocks first. */
 function line(table, plans) {
@@ -13,7 +13,7 @@ function mixed(a, b, share) {
 }
 
 /** The plan with so many blocks resident, between two neighbours. */
-function between(table, few, many, blocks) {
+function between(table, few, many, blocks, need) {
   const [from, to] = [table.residents[few.plan], table.residents[many.plan]];
   const share = (blocks - from) / (to - from);
   const step = mixed(few.found.step, many.found.step, share);
@@ -21,23 +21,21 @@ function between(table, few, many, blocks) {
   return {
     ...few,
     blocks,
-    need: few.need.map((bytes, place) => mixed(bytes, many.need[place], share)),
+    need,
     found: { source: "mixed", step, lower: mixed(few.found.lower, many.found.lower, share), upper: null, limits },
     tokensPerS: few.tokens / step,
   };
 }
 
-/** The plan with the fewest resident blocks that has room on the host, if it has room on the card. */
-function leastResident(table, plans, have) {
+/** The plan with the fewest resident blocks for which there is room. */
+function leastResident(table, plans, have, load) {
   const stored = line(table, plans);
-  for (let i = 1; i < stored.length; i += 1) {
-    const [few, many] = [stored[i - 1], stored[i]];
-    const blocks = table.residents[many.plan] - table.residents[few.plan];
-    const excess = few.need[1] - have[1];
-    const more = Math.ceil((blocks * excess) / (few.need[1] - many.need[1]));
-    if (excess <= 0 || more > blocks) continue;
-    const found = between(table, few, many, table.residents[few.plan] + more);
-    return fitsIn(found.need, have) ? found : null;
+  const last = table.residents[stored.at(-1).plan];
+  for (let blocks = 0; blocks <= last; blocks += 1) {
+    const need = leastNeeds(table, load, blocks);
+    if (!fitsIn(need, have)) continue;
+    const after = stored.findIndex((one) => table.residents[one.plan] > blocks);
+    if (after > 0) return between(table, stored[after - 1], stored[after], blocks, need);
   }
   return null;
 }

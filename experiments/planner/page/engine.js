@@ -23,6 +23,15 @@ async function fetchModel(question) {
   return readModel(found.content, found.numbers);
 }
 
+/** The model with its tables for so many cards, which the server makes when they are asked for. */
+async function withCards(model, cards) {
+  if (!model.tables.some((table) => table.cards === cards)) {
+    const more = await fetchModel({ model: model.name, cards });
+    model.tables.push(...more.tables);
+  }
+  return model;
+}
+
 /** Ask for the exact answer to a state, once the sliders rest; an older question is dropped. */
 function askEngine(state, show) {
   if (!STORED.served) return;

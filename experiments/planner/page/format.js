@@ -13,12 +13,12 @@ function showNumber(value) {
   return signed(digits.toLocaleString("en-US", { maximumFractionDigits: 6 }));
 }
 
-/** Three significant digits, in the unit that suits. */
+/** Three significant digits, zeros too, in the unit that suits. */
 function showSeconds(seconds) {
-  for (const [limit, factor, unit] of [[1e-3, 1e6, "\u00b5s"], [1, 1e3, "ms"], [600, 1, "s"]]) {
-    if (seconds < limit) return `${Number((seconds * factor).toPrecision(3))} ${unit}`;
-  }
-  return `${Number((seconds / 60).toPrecision(3))} min`;
+  const units = [[1e-3, 1e6, "\u00b5s"], [1, 1e3, "ms"], [600, 1, "s"], [Infinity, 1 / 60, "min"]];
+  const [, factor, unit] = units.find(([limit]) => Number(seconds.toPrecision(3)) < limit);
+  const digits = { minimumSignificantDigits: 3, maximumSignificantDigits: 3 };
+  return `${(seconds * factor).toLocaleString("en-US", digits)} ${unit}`;
 }
 
 function showGib(bytes) {

@@ -9,11 +9,12 @@ const LINK_LIMITS = new Set(["link_h2d", "link_d2h", "link_both_ways"]);
 
 /** Seconds by limit, with the link `factor` times as fast as the machine's own. */
 function limitsOf(table, plan, machine, load, factor) {
-  const machines = STORED.machines.length;
-  const at = (plan * machines + machine) * LOADS + load;
+  const of = plan * table.machines + machine;
+  const at = of * LOADS + load;
   const limits = { compute: (table.lower[at] * table.share[at]) / SHARES };
-  LIMITS.forEach((name, number) => {
-    const seconds = table.shared[(number * table.plans + plan) * machines + machine];
+  table.limits.forEach((name, number) => {
+    const row = (number * table.plans * table.machines + of) * table.limitLoads;
+    const seconds = table.shared[row + (load % table.limitLoads)];
     limits[name] = LINK_LIMITS.has(name) ? seconds / factor : seconds;
   });
   return limits;
@@ -25,7 +26,7 @@ function largest(limits) {
 
 /** The step with the machine's own link: its ends, and what stands for it, which is between them. */
 function ownStep(table, plan, machine, load) {
-  const at = (plan * STORED.machines.length + machine) * LOADS + load;
+  const at = (plan * table.machines + machine) * LOADS + load;
   const lower = table.lower[at];
   const upper = lower * (1 + table.width[at] * STORED.width_step);
   return { lower, upper, step: Math.min(Math.sqrt(lower * upper), lower * ABOVE_LOWER) };
@@ -74,9 +75,10 @@ function regime(found, machine, factor) {
   return { upTo: machine.h2d_bytes_per_s * factor * (link / rest), other, binds: link > rest };
 }
 
-/** Which kind of band a step has: that of what binds it. */
-function bandKind(names) {
+/** Which kind of band a step has: that of what binds it, or of what is busiest where all wait. */
+function bandKind(bound, limits) {
+  const names = bound.includes("dependencies") ? [Object.keys(limits).reduce((a, b) => (limits[b] > limits[a] ? b : a))] : bound;
   if (names.includes("compute")) return "compute";
-  if (names.some((name) => LINK_LIMITS.has(name))) return "link";
+  if (names.some((name) => LINK_LIMITS.has(name) || name === "uplink")) return "link";
   return names.some((name) => name.startsWith("nvme")) ? "drive" : null;
 }

@@ -8,20 +8,16 @@ function steps(list, ownBytes) {
   return [...list.filter((value) => Math.abs(value - own) > 0.25), own].sort((a, b) => a - b);
 }
 
-function machineNamed(name) {
-  return STORED.machines.find((machine) => machine.name === name);
-}
-
 function nearestIndex(values, wanted) {
   return values.reduce((best, value, i) => (Math.abs(value - wanted) < Math.abs(values[best] - wanted) ? i : best), 0);
 }
 
 function deviceSteps() {
-  return steps(DEVICE_GIB, machineNamed(current.state.machine).device_bytes);
+  return steps(DEVICE_GIB, computerOf(current.state).device_bytes);
 }
 
 function hostSteps() {
-  return steps(HOST_GIB, machineNamed(current.state.machine).host_bytes);
+  return steps(HOST_GIB, computerOf(current.state).host_bytes);
 }
 
 function setSlider(id, values, value, shown) {
@@ -32,13 +28,24 @@ function setSlider(id, values, value, shown) {
   byId(`${id}-shown`).textContent = shown;
 }
 
+/** How many of the card, where computers with more of it are known. */
+function showCards(state, machine) {
+  const counts = cardCounts(state.machine);
+  setSlider("cards", counts, state.cards, state.cards === 1 ? "1" : `${state.cards}, of ${machine.asked}`);
+  byId("cards").disabled = counts.length === 1;
+  byId("cards-said").textContent = counts.length > 1 ? "" : "No computer with more of this card is in the catalogue.";
+  byId("device-of").textContent = state.cards === 1 ? "the card" : "each card";
+}
+
 /** Inputs as the state has them. */
 function showInputs(state, table) {
-  const machine = machineNamed(state.machine);
+  const machine = computerOf(state);
   for (const id of ["model", "machine", "trains"]) byId(id).value = state[id];
   for (const option of byId("storage").options) option.disabled = option.value !== "fp16" && state.trains === "all";
   byId("storage").value = state.storage;
   byId("drive").checked = state.drive;
+  byId("drive").disabled = state.cards > 1;
+  showCards(state, machine);
   const memory = (own, value) => (value === null ? `${showGib(own)} GiB, its own` : `${showNumber(value)} GiB`);
   setSlider("device", deviceSteps(), state.device ?? machine.device_bytes / GIB, memory(machine.device_bytes, state.device));
   setSlider("host", hostSteps(), state.host ?? machine.host_bytes / GIB, memory(machine.host_bytes, state.host));
@@ -53,12 +60,15 @@ function show(...shown) {
   showAnswer(...shown);
 }
 
-/** Show the answer to the state; what is stored at once, the engine's when it comes. */
+/** Show the answer to the state; what is stored at once, the long table after it, and the engine's
+ * when it comes. */
 function showState(model, state) {
   const answer = answerOf(model, state);
   showInputs(state, tableOf(model, state));
   show(answer, state, adviceOf(model, state, answer));
-  replaceKept(byId("ranking"), rankingTable(model, state));
+  setTimeout(() => {
+    if (current.state === state) replaceKept(byId("ranking"), rankingTable(model, state));
+  });
   askEngine(state, (exact) => {
     if (current.state === state) show({ ...answer, ...exact, machine: answer.machine }, state, exact.advice);
   });
@@ -70,7 +80,7 @@ async function choose(state) {
   const turn = (current.turn += 1);
   history.replaceState(null, "", hashOf(current.state));
   try {
-    const model = await modelNamed(current.state.model);
+    const model = await withCards(await modelNamed(current.state.model), current.state.cards);
     if (turn === current.turn) showState(model, current.state);
   } catch (error) {
     byId("sentence").textContent = `${current.state.model} could not be read: ${error.message}`;
@@ -89,9 +99,10 @@ function chosenStep(values, index, ownBytes) {
 
 function connect() {
   const on = (id, event, act) => byId(id).addEventListener(event, () => act(byId(id)));
-  const machine = () => machineNamed(current.state.machine);
+  const machine = () => computerOf(current.state);
   on("model", "change", (input) => change({ model: input.value }));
-  on("machine", "change", (input) => change({ machine: input.value, device: null, host: null, link: 1 }));
+  on("machine", "change", (input) => change({ machine: input.value, cards: knownCards(current.state.cards, input.value), device: null, host: null, link: 1 }));
+  on("cards", "input", (input) => change({ cards: cardCounts(current.state.machine)[input.value] }));
   on("trains", "change", (input) => change({ trains: input.value }));
   on("storage", "change", (input) => change({ storage: input.value }));
   on("drive", "change", (input) => change({ drive: input.checked }));
@@ -151,7 +162,7 @@ function addModel(model) {
 
 function begin() {
   options(byId("model"), STORED.models.map(({ name }) => [name, name]));
-  options(byId("machine"), STORED.machines.map(({ name }) => [name, name]));
+  options(byId("machine"), STORED.machines.filter(({ cards }) => cards === 1).map(({ name }) => [name, name]));
   byId("made").textContent = `fronts of ${STORED.date}`;
   connect();
   choose(stateOfHash(location.hash));

@@ -1,10 +1,11 @@
-// The same model on every machine: by price per million tokens where prices are known, then by speed.
+// The same model on every machine, with one card and with several: by price per million tokens where prices are known, then by speed.
 
 /** Every machine with its own memory and link, and the best of its stored plans. */
 function ranked(model, state) {
   return STORED.machines
+    .filter(({ cards }) => tableOf(model, { ...state, cards }))
     .map((machine) => {
-      const own = { ...state, machine: machine.name, device: null, host: null, link: 1 };
+      const own = { ...state, machine: machine.card, cards: machine.cards, device: null, host: null, link: 1 };
       const answer = answerOf(model, own);
       const price = state.prices[machine.name] ?? null;
       const cost = price === null || !answer.fits ? null : (price / 3600 / answer.tokensPerS) * 1e6;
@@ -32,15 +33,15 @@ function priceField(row, state) {
 
 function rankingTable(model, state) {
   const rows = ranked(model, state).map((row) => ({
-    attributes: { class: `${row.machine.name === state.machine ? "here" : ""} ${row.answer.fits ? "" : "no"}` },
+    attributes: { class: `${row.machine === computerOf(state) ? "here" : ""} ${row.answer.fits ? "" : "no"}` },
     cells: [
       chooser(row.machine.name, row.own),
+      row.answer.fits ? showNumber(row.answer.tokensPerS) : "does not fit",
       priceField(row, state),
       row.cost === null ? "" : showNumber(row.cost),
-      row.answer.fits ? showNumber(row.answer.tokensPerS) : "does not fit",
       `${showPercent(row.answer.need[0] / row.answer.have[0])}`,
       row.answer.fits ? row.answer.binds[0] : "",
     ],
   }));
-  return tableElement(["machine", "price per hour", "per million tokens", "tokens/s", "card used", "binds"], rows, [5]);
+  return tableElement(["machine", "tokens/s", "price per hour", "per million tokens", "card used", "binds"], rows, [5]);
 }

@@ -2,7 +2,6 @@
 
 const STORED = JSON.parse(document.getElementById("stored").textContent);
 const LOADS = STORED.microbatches.length;
-const LIMITS = STORED.shared_limits;
 const SHARES = 65535;
 const PLACES = 3;
 
@@ -30,20 +29,33 @@ class Planes {
   }
 }
 
-/** One format of a model; every array has an entry per plan, then machine, then load. */
+/** One format of a model with so many cards; every array has an entry per plan, then computer, then
+ * load. What several cards send each other grows with the load, and so do their limits. */
 function readTable(planes, words) {
   const plans = words.flags.length;
-  const machines = STORED.machines.length;
+  const machines = words.computers.length;
   const steps = plans * machines * LOADS;
+  const limits = words.cards === 1 ? STORED.shared_limits : STORED.pooled_limits;
+  const limitLoads = words.cards === 1 ? 1 : LOADS;
   return {
     ...words,
     plans,
+    machines,
+    limits,
+    limitLoads,
     memory: new Float64Array(planes.merged(PLACES * plans * LOADS, 8, 0)),
     lower: new Float32Array(planes.merged(steps, 4, 1)),
     width: new Uint8Array(planes.merged(steps, 1, 0)),
     share: new Uint16Array(planes.merged(steps, 2, 0)),
-    shared: new Float32Array(planes.merged(LIMITS.length * plans * machines, 4, 0)),
+    shared: new Float32Array(planes.merged(limits.length * plans * machines * limitLoads, 4, 0)),
+    least: summed(new Float64Array(planes.merged(2 * LOADS * (words.blocks + 1), 8, 0)), words.blocks + 1),
   };
+}
+
+/** Numbers of which the differences within every row are stored. */
+function summed(differences, row) {
+  for (let i = 0; i < differences.length; i += 1) if (i % row) differences[i] += differences[i - 1];
+  return differences;
 }
 
 async function readModel(words, base64) {
@@ -71,6 +83,22 @@ function needs(table, plan, load) {
   return [at(0), at(1), at(2)];
 }
 
+/** Bytes on card and host with one slot and so many resident blocks. */
+function leastNeeds(table, load, blocks) {
+  const at = (place) => table.least[(place * LOADS + load) * (table.blocks + 1) + blocks];
+  return [at(0), at(1), 0];
+}
+
 function tableOf(model, state) {
-  return model.tables.find((t) => t.storage === state.storage && t.trains === state.trains);
+  return model.tables.find((t) => t.storage === state.storage && t.trains === state.trains && t.cards === state.cards);
+}
+
+/** The computer with so many of a card, or undefined. */
+function computerOf(state) {
+  return STORED.machines.find((machine) => machine.card === state.machine && machine.cards === state.cards);
+}
+
+/** How many of a card there are in computers that are known, the fewest first. */
+function cardCounts(card) {
+  return STORED.machines.filter((machine) => machine.card === card).map((machine) => machine.cards);
 }

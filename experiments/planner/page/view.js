@@ -1,6 +1,6 @@
 // An answer on the page. An answer of the engine has the same fields as one that was looked up.
 
-const STREAM_NAMES = { compute: "compute", h2d: "upload", d2h: "download", host: "host", nvme_read: "drive, read", nvme_write: "drive, write" };
+const STREAM_NAMES = { compute: "compute", h2d: "upload", d2h: "download", peer: "card to card", host: "host", nvme_read: "drive, read", nvme_write: "drive, write" };
 const ROW = 24;
 const NAME_WIDTH = 86;
 const AMOUNT_WIDTH = 118;
@@ -40,7 +40,13 @@ function figures(answer) {
 }
 
 function sourceWords(answer) {
-  if (answer.source === "engine") return "Exact: the engine was asked, and searched all plans.";
+  const shared = answer.machine.cards === 1 ? "" : " The cards share the blocks as on a ring.";
+  return `${sourceOf(answer)}${shared}`;
+}
+
+function sourceOf(answer) {
+  const looked = answer.machine.cards === 1 ? "searched all plans" : "simulated the best of the stored plans";
+  if (answer.source === "engine") return `Exact: the engine was asked, and ${looked}.`;
   if (answer.source === "scaled") return "Interpolated: the limits that are stored, scaled to this link rate.";
   if (answer.source === "mixed") return "Interpolated between two stored plans: none of the stored ones fits as it is.";
   const among = "the best of the stored plans";
@@ -51,7 +57,8 @@ function sourceWords(answer) {
 
 function memoryBars(answer, state) {
   const note = (i) => (i === 1 && state.host === null && answer.machine.host_assumed ? " (assumed)" : "");
-  const rows = PLACE_NAMES.map((name, i) => [name, i]).filter(([, i]) => i < 2 || answer.need[i] > 0);
+  const named = [answer.machine.cards === 1 ? "card" : "each card", ...PLACE_NAMES.slice(1)];
+  const rows = named.map((name, i) => [name, i]).filter(([, i]) => i < 2 || answer.need[i] > 0);
   return element("div", { class: "bars" }, ...rows.flatMap(([name, i]) => barRow(name, answer.need[i], answer.have[i], note(i))));
 }
 
@@ -80,7 +87,8 @@ function streamRow(stream, seconds, row, answer, room) {
 }
 
 function bindsWords(answer) {
-  const drawnHow = answer.spans ? "When each stream is busy in a steady step." : "How long each stream is busy in a step, to scale.";
+  const whose = answer.machine.cards === 1 ? "" : answer.spans ? ", on the first card" : ", on the busiest card";
+  const drawnHow = answer.spans ? `When each stream is busy in a steady step${whose}.` : `How long each stream is busy in a step, to scale${whose}.`;
   if (!answer.regime) return `${drawnHow} Nothing is copied, so the link’s rate changes nothing.`;
   const { upTo, other, binds } = answer.regime;
   const then = inWords([other])[0];
@@ -123,7 +131,7 @@ function trustList(answer) {
   const rows = [];
   if (trust) {
     rows.push(["in short", trust.line]);
-    rows.push(["band", answer.source === "engine" ? "this case’s own" : `that of ${STORED.typical} on this machine where the same limit binds`]);
+    rows.push(["band", answer.source === "engine" ? "this case’s own" : `that of ${STORED.typical} on this computer where the same limit binds`]);
     rows.push(["it holds", trust.words.band_holds], ["it lacks", trust.words.band_lacks]);
     rows.push(["hold-out error", trust.words.hold_out_error]);
     rows.push(["compute", trust.provenance.compute], ["link", trust.provenance.link], ["assumed", trust.provenance.assumed]);

@@ -34,8 +34,8 @@ RESIDENT = Spec(
 @pytest.mark.parametrize(
     ("value", "low", "high", "text"),
     [
-        (21.8, 20.0, 24.0, "21.8 s (90 %: 20 to 24 s)"),
-        (0.99, 0.9, 1.1, "990 ms (90 %: 900 ms to 1.1 s)"),
+        (21.8, 20.0, 24.0, "21.8 s (90 %: 20.0 to 24.0 s)"),
+        (0.99, 0.9, 1.1, "990 ms (90 %: 900 ms to 1.10 s)"),
         (21.8, 21.79, 21.81, "21.8 s (no band: what binds has no known spread)"),
     ],
 )
@@ -53,7 +53,7 @@ def test_names_are_summed_up():
 
 
 def test_a_band_that_says_nothing_is_none_in_a_table():
-    assert band_cell(21.8, 20.0, 24.0, show_seconds) == "20 to 24 s"
+    assert band_cell(21.8, 20.0, 24.0, show_seconds) == "20.0 to 24.0 s"
     assert band_cell(21.8, 21.79, 21.81, show_seconds) is None
 
 

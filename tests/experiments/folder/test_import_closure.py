@@ -205,8 +205,10 @@ def test_a_core_install_plans_and_says_which_extra_brings_the_rest(tmp_path: Pat
         [*one, "--out", str(tmp_path / "sweep")],
         ["report", str(tmp_path / "sweep"), "--out", str(tmp_path / "paper")],
         ["plan", "--model", str(unread)],
+        [*(part for part in one if part != "--no-report"), "--out", str(tmp_path / "never")],
     )
     assert done == swept == (0, "")
-    for extra, (code, complaint) in zip(("report", "rt"), refused, strict=True):
+    for extra, (code, complaint) in zip(("report", "rt", "report"), refused, strict=True):
         assert code == 2
         assert f"install 'zo2sim[{extra}]'" in complaint
+    assert not (tmp_path / "never").exists()

@@ -1,31 +1,34 @@
-"""A small page for the tests: two models on three machines, made once."""
+"""A small page for the tests: two models on three machines, of two of which there are computers
+with several cards, made once."""
 
 import re
 from functools import cache
 
+from experiments.planner.computers import computers
 from experiments.planner.document import page
-from experiments.planner.stored import stored_machines, stored_model
+from experiments.planner.stored import stored_computers, stored_model
 from experiments.planner.tables import Steps, tables
 from zo2sim.machines.file import named
 from zo2sim.models.presets import resolve, resolve_config
 
 MODELS = ("opt-125m", "opt-6.7b")
-MACHINES = tuple(map(named, ("rtx-3060-12gb", "a100-pcie-80gb", "rtx-4090-24gb")))
+MACHINES = tuple(map(named, ("rtx-3060-12gb", "a100-sxm-80gb", "rtx-4090-24gb")))
+COMPUTERS = computers(MACHINES)
 DATE = "2026-01-01"
 
 
 @cache
 def small_page(*, served: bool = False) -> str:
     """The text of the file."""
-    machines = list(stored_machines(MACHINES))
-    models = [stored_model(resolve(name), MACHINES, resolve_config(name)) for name in MODELS]
+    machines = list(stored_computers(COMPUTERS))
+    models = [stored_model(resolve(name), COMPUTERS, resolve_config(name)) for name in MODELS]
     return page(machines, models, served=served, date=DATE)
 
 
 @cache
 def small_tables() -> tuple[Steps, ...]:
     """All formats of the first model."""
-    return tuple(tables(resolve(MODELS[0]), MACHINES))
+    return tuple(tables(resolve(MODELS[0]), COMPUTERS))
 
 
 def element(text: str, start: str, end: str) -> str:

@@ -16,6 +16,8 @@ from experiments.entry.arguments import parse
 from tests.browser import opened, started
 from tests.experiments.planner.pages import MACHINES, MODELS, small_page
 from tests.thorough import THOROUGH
+from zo2sim.machines.file import named as resolve_machine
+from zo2sim.machines.machine import Machine
 from zo2sim.memory.account import fits
 from zo2sim.models.presets import resolve_config
 from zo2sim.models.shapes import Model
@@ -28,6 +30,8 @@ from zo2sim.search.space import PlanSpace, plan_axes
 POSITIONS = 200 if THOROUGH else 20
 FORMATS = ("fp16", "int8", "int4")
 NARROW = {"width": 400, "height": 800}
+CUT = """() => [...document.querySelectorAll(".scroll")]
+  .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.textContent)"""
 READ = """() => {
   const { fits, step, source, found } = current.shown[0];
   return { fits, step, source, lower: found.lower, upper: found.upper, drive: current.state.drive };
@@ -45,7 +49,7 @@ MOVE = """async ([inputs, checked]) => {
   }
   byId("drive").checked = checked;
   byId("drive").dispatchEvent(new Event("change"));
-  for (const id of ["device", "host", "link", "load"]) {
+  for (const id of ["cards", "device", "host", "link", "load"]) {
     byId(id).value = Math.floor(inputs[id] * (Number(byId(id).max) + 1));
     byId(id).dispatchEvent(new Event("input"));
     await settled();
@@ -86,6 +90,7 @@ def position(rng: random.Random) -> list[Any]:
     inputs = {
         "machine": rng.choice(MACHINES).name,
         "model": rng.choice(MODELS),
+        "cards": rng.random(),
         "trains": trains,
         "storage": storage,
         "device": rng.random(),
@@ -104,16 +109,21 @@ def case_of(command: str) -> Case:
 
 
 @cache
-def candidates(model: Model, recipe: Recipe, tiers: tuple[str, ...]) -> Candidates:
-    """Every plan of the engine, but for what only takes more memory; alike on all machines."""
-    base = Case(model=model, machine=MACHINES[0], plan=Plan(), recipe=recipe)
-    axes = plan_axes(base, fixed=("write_back_every", "scratch_copies"))
+def candidates(
+    model: Model, machine: Machine, devices: int, recipe: Recipe, tiers: tuple[str, ...]
+) -> Candidates:
+    """Every plan of the engine, but for what only takes more memory: of several devices on a ring
+    in any groups of lanes."""
+    base = Case(model=model, machine=machine, plan=Plan(devices=devices), recipe=recipe)
+    axes = plan_axes(base, fixed=("write_back_every", "scratch_copies", "placement"))
     return Candidates.of(PlanSpace(base=base, axes={**axes, "tier": tiers}))
 
 
 def some_plan_fits(case: Case, *, drive: bool) -> bool:
     """By the engine: one of all plans, not of the stored ones."""
-    every = candidates(case.model, case.recipe, ("ram", "nvme") if drive else ("ram",))
+    devices, tiers = case.plan.devices, ("ram", "nvme") if drive else ("ram",)
+    alike = MACHINES[0] if devices == 1 else resolve_machine(case.machine.name)
+    every = candidates(case.model, alike, devices, case.recipe, tiers)
     return bool(every.fitting(case.machine).any())
 
 
@@ -126,7 +136,7 @@ def check_step(shown: dict[str, Any], case: Case) -> None:
 
 
 def test_positions_of_the_sliders_say_what_the_engine_says(tab: Any):
-    rng, sources = random.Random(7), []
+    rng, sources, cards = random.Random(7), [], []
     for _ in range(POSITIONS):
         tab.evaluate(MOVE, position(rng))
         shown, said = tab.evaluate(READ), tab.inner_text("#source")
@@ -136,8 +146,10 @@ def test_positions_of_the_sliders_say_what_the_engine_says(tab: Any):
         assert said.startswith("Looked up" if shown["source"] == "stored" else "Interpolated")
         check_step(shown, case)
         sources.append(shown["source"])
+        cards.append(case.plan.devices)
     assert tab.seen.complaints == []
     assert {"stored", "scaled"} <= set(sources)
+    assert {*cards} == {1, 2, 4, 8}
     assert sources.count("stored") > POSITIONS / 3
 
 
@@ -150,8 +162,7 @@ def test_an_answer_comes_within_a_tenth_of_a_second(tab: Any):
             byId("device").value = i;
             const begun = performance.now();
             byId("device").dispatchEvent(new Event("input"));
-            await modelNamed(current.state.model);
-            await Promise.resolve();
+            await new Promise((done) => setTimeout(done));
             taken.push(performance.now() - begun);
           }
           return taken;
@@ -164,6 +175,7 @@ def test_an_answer_comes_within_a_tenth_of_a_second(tab: Any):
 def test_a_narrow_window_needs_no_scrolling_sideways(browser: Any, file: Path, scheme: str):
     with planner(browser, file, viewport=NARROW, color_scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
+        assert tab.evaluate(CUT) == []
         paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
         assert tab.seen.complaints == []
@@ -189,12 +201,29 @@ def test_every_input_and_picture_has_a_name(tab: Any):
 
 
 def test_an_address_is_a_position(browser: Any, file: Path):
-    fragment = "#model=opt-6.7b&machine=a100-pcie-80gb&microbatches=4&device=5&storage=int4"
-    with planner(browser, file, f"{fragment}&trains=adapters&price.a100-pcie-80gb=2") as tab:
+    fragment = "#model=opt-6.7b&machine=a100-sxm-80gb&microbatches=4&device=5&storage=int4"
+    with planner(browser, file, f"{fragment}&trains=adapters&price.a100-sxm-80gb=2") as tab:
         assert "--device-memory 5GiB --microbatches 4" in tab.inner_text("#command")
         assert "--trainable lora:16 --storage-dtype int4" in tab.inner_text("#command")
         first = tab.inner_text("#ranking tbody tr:first-child")
-        assert first.startswith("a100-pcie-80gb")
+        assert first.startswith("a100-sxm-80gb")
+
+
+def test_cards_are_dragged_and_the_command_takes_a_computer_that_has_them(tab: Any):
+    assert tab.input_value("#machine") == "rtx-4090-24gb"
+    one = tab.inner_text("#sentence")
+    tab.focus("#cards")
+    for _ in range(2):
+        tab.keyboard.press("ArrowRight")
+    assert "cards=4" in tab.evaluate("location.hash")
+    assert tab.inner_text("#sentence") != one
+    assert tab.inner_text("#cards-shown") == "4, of 4x-rtx-4090"
+    assert tab.inner_text("#command").startswith("zo2sim plan opt-125m 4x-rtx-4090 ")
+    assert tab.inner_text("#command").endswith("--devices 4")
+    tab.select_option("#machine", "rtx-3060-12gb")
+    assert tab.is_disabled("#cards")
+    assert tab.inner_text("#cards-said").startswith("No computer with more of this card")
+    assert "cards=" not in tab.evaluate("location.hash")
 
 
 def test_a_pasted_config_is_one_of_the_stored_models_or_is_said_not_to_be(tab: Any):

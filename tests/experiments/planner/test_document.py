@@ -8,7 +8,14 @@ import re
 
 from experiments.planner.document import SCRIPTS, StoredModel, page
 from experiments.planner.packed import packed
-from tests.experiments.planner.pages import DATE, MODELS, element, small_page, small_tables
+from tests.experiments.planner.pages import (
+    COMPUTERS,
+    DATE,
+    MODELS,
+    element,
+    small_page,
+    small_tables,
+)
 
 
 def policy(text: str) -> str:
@@ -54,13 +61,14 @@ def test_names_end_no_script():
 
 
 def test_all_numbers_of_a_model_are_few_bytes():
-    """Fifty models of forty machines in five megabytes: a machine may take 2.5 kB of a model."""
+    """Fifty models of fifty computers in five megabytes: one may take 1.9 kB of a model."""
     numbers = packed(small_tables())
-    assert len(numbers) < 2500 * 3
+    assert len(numbers) < 1900 * len(COMPUTERS)
     whole = gzip.decompress(base64.b64decode(numbers))
-    entries = sum(table.lower_s.size for table in small_tables())
-    plans = sum(len(table.plans) for table in small_tables())
-    assert len(whole) == entries * (3 + 1 + 2) + plans * (3 * 6 * 8 + 6 * 3 * 4)
+    tables = small_tables()
+    steps = sum(table.lower_s.size for table in tables) * (3 + 1 + 2)
+    memory = sum(table.memory.size + table.least.size for table in tables) * 8
+    assert len(whole) == steps + memory + sum(table.limits_s.size for table in tables) * 4
 
 
 def test_the_same_input_gives_the_same_bytes():

@@ -21,7 +21,22 @@ def test_the_answer_is_that_of_the_search():
     best = tune(MODEL, CARD, microbatches=2)
     assert found["tokensPerS"] == pytest.approx(best.best.tokens_per_s, rel=0.02)
     assert found["source"] == "engine"
+    points = [(point["device"], point["tokensPerS"]) for point in found["front"]]
+    assert points == sorted(points)
+    assert points[-1][1] == max(speed for _, speed in points)
     assert found["fits"] is True
+
+
+def test_of_several_cards_the_best_stored_plan_is_simulated():
+    node = named("4x-rtx-4090")
+    found = exact(Question(cards=4, microbatches=4), MODEL, node)
+    policy = found["flags"].split()[1]
+    own = predict(MODEL, node, policy=policy, devices=4, microbatches=4, scratch_copies=2)
+    assert found["flags"].endswith("--devices 4")
+    assert found["step"] == pytest.approx(own.step_s, rel=0.05)
+    assert found["streams"]["peer"] > 0
+    small = exact(Question(cards=4, device=1.0), MODEL, node)
+    assert (small["fits"], small["front"]) == (False, [])
 
 
 def test_its_band_and_sources_are_its_own():

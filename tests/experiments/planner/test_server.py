@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from experiments.planner.server import LOOPBACK, Engine, server
-from tests.experiments.planner.pages import MACHINES, MODELS
+from tests.experiments.planner.pages import COMPUTERS, MACHINES, MODELS
 
 JSON = {"Content-Type": "application/json"}
 ASKED = {"model": MODELS[0], "machine": MACHINES[2].name}
@@ -25,7 +25,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    engine = Engine(machines={machine.name: machine for machine in MACHINES}, models=MODELS)
+    engine = Engine(computers=COMPUTERS, models=MODELS)
     with server("<p>the page", engine, port=0) as listening:
         thread = threading.Thread(target=listening.serve_forever, daemon=True)
         thread.start()
@@ -51,7 +51,7 @@ def test_it_serves_the_page_and_nothing_else(port: int):
 
 
 def test_it_listens_on_the_loopback_address_alone(port: int):
-    engine = Engine(machines={}, models=())
+    engine = Engine(computers=(), models=())
     with server("", engine, port=0) as other:
         assert other.server_address[0] == "127.0.0.1"
 
@@ -71,7 +71,14 @@ def test_a_config_is_read_and_then_known_by_name(port: int):
 def test_a_preset_s_tables_are_told(port: int):
     status, found = asked(port, "/tables", {"model": MODELS[0]}, **JSON)
     assert (status, found["content"]["config"]["model_type"]) == (200, "opt")
-    assert len(found["content"]["formats"]) == 4
+    assert [own["cards"] for own in found["content"]["formats"]] == [1] * 4
+
+
+def test_tables_of_several_cards_are_told_when_they_are_asked_for(port: int):
+    status, found = asked(port, "/tables", {"model": MODELS[0], "cards": 2}, **JSON)
+    assert (status, [own["cards"] for own in found["content"]["formats"]]) == (200, [2] * 4)
+    status, found = asked(port, "/exact", {**ASKED, "cards": 2}, **JSON)
+    assert (status, found["flags"].endswith("--devices 2")) == (200, True)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,12 @@ def test_a_preset_s_tables_are_told(port: int):
     [
         ("/exact", {**ASKED, "model": "opt-125n"}, "model must be one that the page offers; .*did"),
         ("/exact", {**ASKED, "machine": 7}, "machine must be one that the page offers; got 7"),
+        ("/exact", {**ASKED, "cards": 3}, "cards must be one of 1, 2, 4, 8; got '3'"),
+        (
+            "/exact",
+            {**ASKED, "machine": MACHINES[0].name, "cards": 2},
+            "machine with 2 cards must be one that the page offers",
+        ),
         ("/exact", {**ASKED, "link": 0}, "link must be positive"),
         ("/exact", [], "question: must be a JSON object"),
         ("/tables", {"config": {"model_type": "llama"}}, "pasted-"),
