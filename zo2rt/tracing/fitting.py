@@ -57,10 +57,15 @@ def _aligned(
     if any(len(run) != len(columns) for run in products):
         return None
     gemms, attentions, scores = list[Gemm](), list[Attention](), list[Product]()
+    routed = defaultdict[Product, list[Sequence[int]]](list)
     for column in columns:
         first = column[0]
         if all((p.n, p.k) == (first.n, first.k) for p in column):
-            gemms.append(_gemm(lengths, first, [p.rows for p in column]))
+            rows = [p.rows for p in column]
+            if first.weights and first.rows < lengths[0] and len({*rows}) > 1:
+                routed[first._replace(rows=0)].append(rows)
+            else:
+                gemms.append(_gemm(lengths, first, rows))
         elif all(p.k == first.k for p in column):
             scores.append(first)
         elif scores:
@@ -69,7 +74,14 @@ def _aligned(
             gemms.append(_between(lengths, column))
         else:
             return None
+    gemms += [_shared(lengths, product, each) for product, each in routed.items()]
     return gemms, attentions + [_unfused(lengths[0], alone, None) for alone in scores]
+
+
+def _shared(lengths: Sequence[int], product: Product, each: Sequence[Sequence[int]]) -> Gemm:
+    """Of experts that are a matrix each, and have a share of the rows: together they are even."""
+    together = [sum(rows) for rows in zip(*each, strict=True)]
+    return _gemm(lengths, product._replace(groups=product.groups * len(each)), together)
 
 
 def _unfused(length: int, scores: Product, result: Product | None) -> Attention:
@@ -114,12 +126,11 @@ def _gemm(lengths: Sequence[int], product: Product, rows: Sequence[int]) -> Gemm
     """All rows of two activations' product are one; those of weights are told by matrix."""
     count = product.groups if product.weights else 1
     constant, slope = _even(lengths, [Fraction(row, count) for row in rows])
-    for length, row in zip(lengths, rows, strict=True):
-        if abs((constant + slope * length) * count - row) > _UNEVEN * row:
-            raise ValueError(
-                f"a product must have rows in proportion to the sequence; one of {product.n} x "
-                f"{product.k} has {', '.join(map(str, rows))} at {', '.join(map(str, lengths))}"
-            )
+    if not _grow_evenly(lengths, rows):
+        raise ValueError(
+            f"a product must have rows in proportion to the sequence; one of {product.n} x "
+            f"{product.k} has {', '.join(map(str, rows))} at {', '.join(map(str, lengths))}"
+        )
     return Gemm(
         n=product.n,
         k=product.k,
@@ -127,6 +138,14 @@ def _gemm(lengths: Sequence[int], product: Product, rows: Sequence[int]) -> Gemm
         rows_per_token=float(slope),
         bias=product.bias,
         rows_per_sequence=float(constant),
+    )
+
+
+def _grow_evenly(lengths: Sequence[int], rows: Sequence[int]) -> bool:
+    constant, slope = _even(lengths, rows)
+    return all(
+        abs(constant + slope * length - row) <= _UNEVEN * row
+        for length, row in zip(lengths, rows, strict=True)
     )
 
 

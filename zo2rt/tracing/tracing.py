@@ -22,6 +22,7 @@ from zo2rt.tracing.inputs import inputs
 from zo2rt.tracing.passes import counted, once, shadowed
 from zo2rt.tracing.shadow import tensors_of
 from zo2rt.tracing.stacks import running
+from zo2sim.checks import first_line
 from zo2sim.models.shapes import Model, Parameter, Unit
 from zo2sim.schedule.ops import HEAD, TAIL
 
@@ -43,10 +44,9 @@ def trace(config: Mapping[str, Any], *, name: str) -> Model:
     try:
         return _traced(model, name)
     except Exception as error:  # of any kind: what runs is the class's own code
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise ValueError(
             f"{name}: {type(model).__name__} must run without values for its shapes to be told; "
-            f"got {type(error).__name__}: {reason}"
+            f"got {type(error).__name__}: {first_line(error)}"
         ) from error
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from tests.zo2rt.tracing.configs import Config, model_of
 from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.model.loss import evaluating
 from zo2rt.tracing.inputs import inputs
 from zo2rt.tracing.tracing import completed, trace
 from zo2sim.dtypes import Dtype
@@ -54,7 +55,7 @@ def runnable(config: Config, length: int, words: int) -> PreTrainedModel:
     """The class of a config, with what it lacks to run."""
     model = model_of(config)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             loss(model, filled(inputs(model, length).batch, words))
     except AttributeError as error:
         completed(model, error)
@@ -103,7 +104,7 @@ def unit_bytes(model: Model) -> list[int]:
 def flops_of_the_class(config: Config, words: int) -> int:
     """As PyTorch counts one forward pass."""
     model, counter = runnable(config, LENGTH, words), FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), evaluating(model), counter:
         model(**filled(inputs(model, LENGTH).batch, words), return_dict=False)
     return counter.get_total_flops()
 

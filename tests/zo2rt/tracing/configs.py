@@ -103,6 +103,21 @@ CONFIGS: dict[str, Config] = {
         "num_heads": 4,
         "decoder_start_token_id": 0,
     },
+    "switch": {
+        "model_type": "switch_transformers",
+        "architectures": ["SwitchTransformersForConditionalGeneration"],
+        "vocab_size": 96,
+        "d_model": 64,
+        "d_kv": 16,
+        "d_ff": 112,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_sparse_encoder_layers": 1,
+        "num_sparse_decoder_layers": 1,
+        "num_heads": 4,
+        "num_experts": 6,
+        "decoder_start_token_id": 0,
+    },
     "whisper": {
         "model_type": "whisper",
         "architectures": ["WhisperForConditionalGeneration"],
@@ -136,4 +151,6 @@ def model_of(config: Config) -> PreTrainedModel:
     made = AutoConfig.for_model(config["model_type"], **fields)
     made._experts_implementation = "eager"
     kind = getattr(transformers, config["architectures"][0])
+    if kind.config_class is made.sub_configs.get("text_config"):
+        made = made.get_text_config()
     return kind._from_config(made, attn_implementation="eager").eval()

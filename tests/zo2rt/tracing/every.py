@@ -48,16 +48,19 @@ MOST_ELEMENTS = 30_000_000
 """A small copy that is larger is not run: it is not shrunk enough."""
 
 
+_SECTIONS: Config = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
 _PUBLISHED: dict[str, Config] = {
     "bamba": {"attn_layer_indices": [9, 18, 27]},
     "dbrx": {"attn_config": {"clip_qkv": 8, "kv_n_heads": 8, "rope_theta": 500000.0}},
     "deepseek_v2": {"n_group": 8, "topk_group": 3, "topk_method": "group_limited_greedy"}
     | {"n_routed_experts": 160, "num_experts_per_tok": 6, "first_k_dense_replace": 1},
+    "qwen2_vl": {"text_config": {"rope_parameters": _SECTIONS}},
+    "qwen2_5_vl": {"text_config": {"rope_parameters": _SECTIONS}},
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6}
     | {"first_k_dense_replace": 1},
 }
 """Values of published models where transformers cannot run what its defaults say: Bamba-9B,
-DBRX, DeepSeek-V2, dots.llm1."""
+DBRX, DeepSeek-V2, dots.llm1, Qwen2-VL-7B, Qwen2.5-VL-7B."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ FIRST_SPECIAL = 80
 HEAD, HEADS, WINDOW, POSITIONS = 16, 4, 64, 512
 
 _AT_MOST: Mapping[str, int] = {
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "out_hidden_size"), HEAD * HEADS),
+    **dict.fromkeys(
+        ("hidden_size", "d_model", "n_embd", "out_hidden_size", "embed_dim"), HEAD * HEADS
+    ),
     **dict.fromkeys(("pooler_hidden_size", "pooler_output_size"), HEAD * HEADS),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "d_ff", "ffn_hidden_size", "n_inner"), 112),
     **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim", "intermediate_size_mlp"), 112),

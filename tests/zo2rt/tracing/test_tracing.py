@@ -15,6 +15,7 @@ from zo2rt.model.units import find_units
 from zo2rt.tracing.attention import Kept, kept
 from zo2rt.tracing.fitting import _fixed
 from zo2rt.tracing.inputs import inputs
+from zo2rt.tracing.shadow import Shadow
 from zo2rt.tracing.stacks import running
 from zo2rt.tracing.tracing import trace
 from zo2sim.dtypes import Dtype
@@ -190,6 +191,25 @@ def test_masks_are_asked_what_they_keep():
     assert kept(lambda b, h, q, k: (k <= q) & (k // 12 == q // 12)) == Kept(causal=True, chunk=12)
 
 
+def test_a_mask_s_table_of_positions_goes_on_as_it_ends():
+    image = torch.tensor([[0, 0, -1]])
+
+    def causal_or_of_one_image(b: Any, h: Any, q: Any, k: Any) -> Any:
+        return (k <= q) | ((image[b, q] == image[b, k]) & (image[b, q] >= 0))
+
+    assert kept(causal_or_of_one_image) == Kept(causal=True)
+
+
+def test_experts_that_are_chosen_by_value_get_equal_shares():
+    with Shadow(masks=True):
+        scores = torch.empty(4, 6, device="meta")
+        chosen, best = scores.topk(3, dim=-1).indices, scores.argmax(dim=-1)
+    assert chosen.tolist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2], [3, 4, 5]]
+    assert best.tolist() == [0, 1, 2, 3]
+    into = Gemm(n=112, k=64, count=6, rows_per_token=1 / 6)
+    assert [into in block.gemms for block in traced("switch").blocks] == [False, True] * 2
+
+
 # Refusals
 
 
@@ -202,7 +222,7 @@ def test_masks_are_asked_what_they_keep():
             r"code that comes with a model \(auto_map\) is never run here",
         ),
         ({"num_hidden_layers": 10**6}, "num_hidden_layers must be at most 10000; got 1000000"),
-        ({"num_experts": 10**6}, "num_experts must be at most 10000; got 1000000"),
+        ({"num_experts": 10**6}, "num_experts must be at most 32768; got 1000000"),
         ({"hidden_size": "wide"}, "must be able to build the model of the config; got "),
         ({"hidden_size": -1}, "must be able to build the model of the config; got "),
         ({"num_attention_heads": 0}, "must be able to build the model of the config; got "),
