@@ -26,6 +26,9 @@ _DROPPED = frozenset(
     }
 )
 """Keys that say where weights come from or how they are stored, or that name others' kernels."""
+_ALIASES = {"kimi_k2": "deepseek_v3"}
+"""Kinds whose published code is that of another, under a name of its own: Kimi-K2's config.json
+names DeepseekV3ForCausalLM, and has its fields."""
 _COUNTED = ("layer", "expert", "block", "codebook")
 """Keys about numbers of modules have one of these in their names."""
 _MOST_EXPERTS = 1 << 15
@@ -68,6 +71,8 @@ class _Refused(ValueError):
 def _build(fields: dict[str, Any], name: str) -> PreTrainedModel:
     named = _named(fields)
     model_type = fields.pop("model_type", None if named is None else named.config_class.model_type)
+    if isinstance(model_type, str):
+        model_type = _ALIASES.get(model_type, model_type)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise _Refused(
             f"{name}: model_type in the config must be one that transformers "

@@ -43,6 +43,8 @@ class Shadow(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         if any(tensor.is_meta for tensor in tensors_of((args, kwargs))):
+            if func.name() == "aten::index.Tensor":
+                args = args[0], _numbered(args[1])
             if _writes_host(func, args):
                 return args[0]
             if func.name() == "aten::_grouped_mm":  # without values known in bf16 only
@@ -100,6 +102,17 @@ def _in_turn(numbers: Tensor, most: int, dim: int) -> Tensor:
         return numbers
     shape = numbers.transpose(dim, -1).shape
     return (torch.arange(prod(shape)) % most).reshape(shape).transpose(dim, -1).contiguous()
+
+
+def _numbered(at: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Where a mask has its values, the numbers of what it keeps: how many is a shape."""
+    found = list[Tensor | None]()
+    for one in at:
+        if one is not None and one.dtype == torch.bool and not one.is_meta:
+            found += one.nonzero(as_tuple=True)
+        else:
+            found.append(one)
+    return found
 
 
 def _key(value: Any) -> object:

@@ -14,7 +14,7 @@ from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
 from zo2rt.model.loss import evaluating
 from zo2rt.tracing.inputs import inputs
-from zo2rt.tracing.tracing import completed, trace
+from zo2rt.tracing.tracing import completed, of_chunks, trace
 from zo2sim.dtypes import Dtype
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -41,7 +41,8 @@ def filled(batch: Mapping[str, Any], words: int, seed: int = 0) -> dict[str, Ten
     def value(tensor: Tensor) -> Tensor:
         if tensor.is_meta:
             return torch.randn(tensor.shape, generator=drawing)
-        return torch.randint(1, words, tensor.shape, generator=drawing)
+        drawn = torch.randint(1, words, tensor.shape, generator=drawing)
+        return torch.where(tensor == tensor[0, 0], drawn, tensor)  # an end stays one
 
     return {name: value(tensor) for name, tensor in batch.items() if isinstance(tensor, Tensor)}
 
@@ -101,11 +102,18 @@ def unit_bytes(model: Model) -> list[int]:
     return [unit.buffer_bytes(Dtype.FP32) for unit in (model.head, *model.blocks, model.tail)]
 
 
+def length_for(config: Config) -> int:
+    """So long that no chunk is padded."""
+    text = model_of(config).config.get_text_config()
+    return next((length for length, *_ in of_chunks(text)), LENGTH)
+
+
 def flops_of_the_class(config: Config, words: int) -> int:
-    """As PyTorch counts one forward pass."""
-    model, counter = runnable(config, LENGTH, words), FlopCounterMode(display=False)
+    """As PyTorch counts one forward pass of `length_for`."""
+    length = length_for(config)
+    model, counter = runnable(config, length, words), FlopCounterMode(display=False)
     with torch.no_grad(), evaluating(model), counter:
-        model(**filled(inputs(model, LENGTH).batch, words), return_dict=False)
+        model(**filled(inputs(model, length).batch, words), return_dict=False)
     return counter.get_total_flops()
 
 

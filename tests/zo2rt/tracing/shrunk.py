@@ -63,6 +63,11 @@ _SSM = (
     ("n_mamba_heads", "mamba_headdim", "mamba_expand"),
 )
 _FEWEST_LAYERS = 3
+_SIDES: Mapping[str, Config] = {
+    "vit": {"patch_size": 8},
+    **{kind: {"image_size": 112} for kind in ("swin", "swinv2", "donut-swin")},
+}
+"""Of images: whole windows in every stage, and more patches than one."""
 
 
 def shrunk(fields: Config) -> Config:
@@ -71,9 +76,13 @@ def shrunk(fields: Config) -> Config:
     model_type = fields.pop("model_type")
     whole = AutoConfig.for_model(model_type, **fields).to_dict()
     small = _small(_cleaned(whole, "it"), _Special())
-    if model_type == "vit":
-        small["patch_size"] = 8
-    return small | {"architectures": fields["architectures"], "model_type": model_type}
+    for key in ("out_features", "out_indices", "stage_names"):
+        small.pop(key, None)  # by number of layers
+    return (
+        small
+        | _SIDES.get(model_type, {})
+        | {"architectures": fields["architectures"], "model_type": model_type}
+    )
 
 
 class _Special:
