@@ -5,7 +5,7 @@ them.
 """
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
@@ -189,7 +189,7 @@ class Unit:
 
         ``rest`` is the format of what an integer format leaves as it is, and of its scales.
         """
-        return sum(aligned(p.format(dtype, rest).num_bytes(p.shape)) for p in self.parameters)
+        return _buffer_bytes(self.parameters, dtype, rest)
 
     def decoded(self, dtype: Dtype) -> "Unit":
         """What of the unit a lane cannot read while it is stored in an integer format."""
@@ -302,6 +302,11 @@ class Model:
 
     def __hash__(self) -> int:
         return hash((self.name, len(self.blocks), self.tied))
+
+
+@lru_cache(maxsize=4096)  # a prediction asks hundreds of times; a block of experts has 600 tensors
+def _buffer_bytes(parameters: tuple[Parameter, ...], dtype: Dtype, rest: Dtype | None) -> int:
+    return sum(aligned(p.format(dtype, rest).num_bytes(p.shape)) for p in parameters)
 
 
 def is_linear(name: str, shape: tuple[int, ...]) -> bool:

@@ -89,7 +89,7 @@ def run(config: Config, plan: Plan, words: int) -> Run:
 
 def same(one: Run, other: Run) -> bool:
     equal = (torch.equal(t, other.weights[name]) for name, t in one.weights.items())
-    return one.losses == other.losses and all(equal)
+    return repr(one.losses) == repr(other.losses) and all(equal)  # NaN is NaN
 
 
 def bits_are_resident_s(config: Config, words: int) -> tuple[bool, list[int]]:
