@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _META = torch.device("meta")
 _HOST = torch.device("cpu")
+_BY_VALUE = frozenset(("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"))
 _MOST = 1 << 22
 """Elements of a mask that is made with its values."""
 
@@ -45,6 +46,8 @@ class Shadow(TorchDispatchMode):
         if any(tensor.is_meta for tensor in tensors_of((args, kwargs))):
             if func.name() == "aten::index.Tensor":
                 args = args[0], _numbered(args[1])
+            if func.name() in _BY_VALUE:
+                raise _by_value(func.name())
             if _writes_host(func, args):
                 return args[0]
             if func.name() == "aten::_grouped_mm":  # without values known in bf16 only
@@ -104,11 +107,20 @@ def _in_turn(numbers: Tensor, most: int, dim: int) -> Tensor:
     return (torch.arange(prod(shape)) % most).reshape(shape).transpose(dim, -1).contiguous()
 
 
+def _by_value(what: str) -> RuntimeError:
+    return RuntimeError(
+        f"a value that is computed decides what runs next ({what}), and only shapes are known "
+        "here; plan for a model of like size, whose shapes decide"
+    )
+
+
 def _numbered(at: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Where a mask has its values, the numbers of what it keeps: how many is a shape."""
     found = list[Tensor | None]()
     for one in at:
-        if one is not None and one.dtype == torch.bool and not one.is_meta:
+        if one is not None and one.dtype == torch.bool:
+            if one.is_meta:
+                raise _by_value("a mask")
             found += one.nonzero(as_tuple=True)
         else:
             found.append(one)

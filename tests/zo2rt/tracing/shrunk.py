@@ -65,7 +65,7 @@ _SSM = (
 _FEWEST_LAYERS = 3
 _SIDES: Mapping[str, Config] = {
     "vit": {"patch_size": 8},
-    **{kind: {"image_size": 112} for kind in ("swin", "swinv2", "donut-swin")},
+    **{kind: {"image_size": 112, "embed_dim": 48} for kind in ("swin", "swinv2", "donut-swin")},
 }
 """Of images: whole windows in every stage, and more patches than one."""
 

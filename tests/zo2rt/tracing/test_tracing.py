@@ -267,6 +267,16 @@ def test_a_block_that_runs_twice_is_refused_as_the_runtime_refuses_it():
         trace(shared, name="albert")
 
 
+def test_what_hangs_on_a_value_is_said_to():
+    scores = torch.empty(4, 6, device="meta")
+    for ask in (torch.nonzero, torch.Tensor.item, lambda t: t[t > 0]):
+        with (
+            pytest.raises(RuntimeError, match="a value that is computed decides what runs next"),
+            Shadow(masks=True),
+        ):
+            ask(scores[:1, 0] if ask is torch.Tensor.item else scores)
+
+
 def test_code_that_comes_with_a_known_model_is_not_run(monkeypatch: pytest.MonkeyPatch):
     """The class of transformers is taken; where the code would be is not even looked up."""
     remote = {"auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}}
