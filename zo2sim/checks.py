@@ -28,6 +28,17 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}")
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says that says anything, or else its kind.
+
+    Where that ends with a colon, the next belongs to it.
+    """
+    lines = [line for each in str(error).splitlines() if (line := each.strip())]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        return f"{lines[0]} {lines[1]}"
+    return lines[0] if lines else type(error).__name__
+
+
 def shown(value: object) -> str:
     """The value on one short line, whatever it is."""
     try:

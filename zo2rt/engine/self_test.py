@@ -84,7 +84,7 @@ def _blocks(model: nn.Module, objective: Objective, weights: Weights | None) -> 
     lists = block_lists(model)
     if len(lists) == 1:
         return Blocks.at(model, *lists)
-    with present(model, weights or own), torch.no_grad(), evaluating(model):
+    with present(model, weights or own), torch.no_grad():
         return running_blocks(model, lambda: objective.loss_fn(model, objective.example))
 
 

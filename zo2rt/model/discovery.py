@@ -12,6 +12,7 @@ from itertools import accumulate, takewhile
 from typing import Self
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 _CHOOSE = (
     "say which, in order of execution, as in blocks='encoder.layers,decoder.layers' (of an "
@@ -101,10 +102,11 @@ def find_blocks(model: nn.Module, path: str | None = None) -> Blocks:
 def block_lists(model: nn.Module) -> tuple[str, ...]:
     """Names of the lists that hold blocks: several where a model has several stacks.
 
-    Where no module names its block classes, every outermost list of equal modules.
+    Where no module names its block classes, or no list holds the named ones (parts of blocks, as of
+    Longformer), every outermost list of equal modules.
     """
-    classes = _unsplit_classes(model)
-    return tuple(_outermost(_lists_of(model, classes) if classes else _lists_alike(model)))
+    named = (*_outermost(_lists_of(model, _unsplit_classes(model))),)
+    return named or (*_outermost(_lists_alike(model)),)
 
 
 def _agree(names: tuple[str, ...]) -> bool:
@@ -113,7 +115,9 @@ def _agree(names: tuple[str, ...]) -> bool:
 
 def _lists_alike(model: nn.Module) -> Iterator[str]:
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len({type(entry) for entry in module}) == 1:
+        if not isinstance(module, nn.ModuleList) or isinstance(module, ParametrizationList):
+            continue
+        if len({type(entry) for entry in module}) == 1:
             yield name
 
 

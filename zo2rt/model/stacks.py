@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from torch import nn
 
 from zo2rt.model.discovery import Blocks, block_lists
+from zo2rt.model.loss import evaluating
 
 
 def running_blocks(model: nn.Module, forward: Callable[[], object]) -> Blocks:
@@ -23,7 +24,8 @@ def running_blocks(model: nn.Module, forward: Callable[[], object]) -> Blocks:
                 entered.append(path)
 
             stack.enter_context(first.register_forward_pre_hook(note))
-        forward()
+        with evaluating(model):
+            forward()
     if not entered:
         raise ValueError(
             f"{type(model).__name__}: a forward pass must run a list of blocks; it ran none of "

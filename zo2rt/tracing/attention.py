@@ -76,6 +76,11 @@ class Masks:
 
 def kept(function: Callable[..., Tensor]) -> Kept:
     """What a mask function keeps, seen by asking it."""
+    with _Beyond():
+        return _kept(function)
+
+
+def _kept(function: Callable[..., Tensor]) -> Kept:
     zero = torch.tensor(0)
     keys = torch.arange(2 * _FAR)
     here, next_one = (function(zero, zero, torch.tensor(_FAR + i), keys) for i in (0, 1))
@@ -124,6 +129,22 @@ def _nowhere(*_: Any, **__: Any) -> tuple[Tensor, None]:
 
 AttentionInterface.register(NAME, _nowhere)  # a class refuses a name that is not known
 AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+class _Beyond(TorchFunctionMode):
+    """A table of the sequence's positions goes on as it ends: which image, if any, each is of."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is Tensor.__getitem__ and isinstance(args[1], tuple):
+            table, at = args
+            within = zip(at, table.shape, strict=False)
+            args = (
+                table,
+                tuple(i.clamp(max=n - 1) if isinstance(i, Tensor) else i for i, n in within),
+            )
+        return func(*args, **(kwargs or {}))
 
 
 class _Fused(TorchFunctionMode):

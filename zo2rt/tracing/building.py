@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from zo2rt.tracing.attention import NAME
 from zo2rt.tracing.shadow import Shadow
-from zo2sim.checks import shown
+from zo2sim.checks import first_line, shown
 from zo2sim.models.config.fields import MAX_LAYERS
 
 _DROPPED = frozenset(
@@ -26,8 +26,13 @@ _DROPPED = frozenset(
     }
 )
 """Keys that say where weights come from or how they are stored, or that name others' kernels."""
+_ALIASES = {"kimi_k2": "deepseek_v3"}
+"""Kinds whose published code is that of another, under a name of its own: Kimi-K2's config.json
+names DeepseekV3ForCausalLM, and has its fields."""
 _COUNTED = ("layer", "expert", "block", "codebook")
 """Keys about numbers of modules have one of these in their names."""
+_MOST_EXPERTS = 1 << 15
+"""Doge has 16,384, each of which is a row of a table."""
 _WHOLE = ("size", "dim", "interval", "freq", "hidden_state")
 """Unless they are about something else."""
 _FLOATS = ("Infinity", "-Infinity", "NaN")
@@ -53,10 +58,9 @@ def meta_model(config: Mapping[str, Any], *, name: str) -> PreTrainedModel:
         except _Refused:
             raise
         except Exception as error:  # of any kind: the fields are a stranger's
-            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             raise ValueError(
                 f"{name}: transformers {transformers.__version__} must be able to build the model "
-                f"of the config; got {type(error).__name__}: {reason}"
+                f"of the config; got {type(error).__name__}: {first_line(error)}"
             ) from error
 
 
@@ -67,6 +71,8 @@ class _Refused(ValueError):
 def _build(fields: dict[str, Any], name: str) -> PreTrainedModel:
     named = _named(fields)
     model_type = fields.pop("model_type", None if named is None else named.config_class.model_type)
+    if isinstance(model_type, str):
+        model_type = _ALIASES.get(model_type, model_type)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise _Refused(
             f"{name}: model_type in the config must be one that transformers "
@@ -75,6 +81,8 @@ def _build(fields: dict[str, Any], name: str) -> PreTrainedModel:
         )
     config = AutoConfig.for_model(model_type, **fields)
     kind = _class(config, name) if named is None else named
+    if kind.config_class is config.sub_configs.get("text_config"):
+        config = config.get_text_config()
     with torch.device("meta"), Shadow():
         model = kind._from_config(config, attn_implementation=_attention(kind))
     model.tie_weights()
@@ -125,8 +133,9 @@ def _check_number(key: object, number: object, name: str) -> None:
     counts = isinstance(key, str) and any(word in key for word in _COUNTED)
     if not counts or any(word in str(key) for word in _WHOLE):
         return
-    if isinstance(number, int) and number > MAX_LAYERS:
-        raise _Refused(f"{name}: {key} must be at most {MAX_LAYERS}; got {shown(number)}")
+    most = _MOST_EXPERTS if "expert" in str(key) else MAX_LAYERS
+    if isinstance(number, int) and number > most:
+        raise _Refused(f"{name}: {key} must be at most {most}; got {shown(number)}")
 
 
 @contextlib.contextmanager

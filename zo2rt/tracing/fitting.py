@@ -7,6 +7,7 @@ length, elements with its square; what does not grow is there once per sequence.
 from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 from zo2rt.tracing.attention import Call
 from zo2rt.tracing.counting import Product, Work
@@ -56,37 +57,54 @@ def _aligned(
     columns = list(zip(*products, strict=False))
     if any(len(run) != len(columns) for run in products):
         return None
-    gemms, attentions, scores = list[Gemm](), list[Attention](), list[Product]()
+    gemms, attentions, scores = list[Gemm](), list[Attention](), list[Sequence[Product]]()
+    routed = defaultdict[Product, list[Sequence[int]]](list)
     for column in columns:
         first = column[0]
         if all((p.n, p.k) == (first.n, first.k) for p in column):
-            gemms.append(_gemm(lengths, first, [p.rows for p in column]))
+            rows = [p.rows for p in column]
+            if first.weights and first.rows < lengths[0] and len({*rows}) > 1:
+                routed[first._replace(rows=0)].append(rows)
+            else:
+                gemms.append(_gemm(lengths, first, rows))
         elif all(p.k == first.k for p in column):
-            scores.append(first)
+            scores.append(column)
         elif scores:
-            attentions.append(_unfused(lengths[0], scores.pop(), first))
+            attentions.append(_unfused(lengths, scores.pop(), first))
         elif all(p.n == first.n and p.rows * first.k == first.rows * p.k for p in column):
             gemms.append(_between(lengths, column))
         else:
             return None
-    return gemms, attentions + [_unfused(lengths[0], alone, None) for alone in scores]
+    gemms += [_shared(lengths, product, each) for product, each in routed.items()]
+    return gemms, attentions + [_unfused(lengths, alone, None) for alone in scores]
 
 
-def _unfused(length: int, scores: Product, result: Product | None) -> Attention:
+def _shared(lengths: Sequence[int], product: Product, each: Sequence[Sequence[int]]) -> Gemm:
+    """Of experts that are a matrix each, and have a share of the rows: together they are even."""
+    together = [sum(rows) for rows in zip(*each, strict=True)]
+    return _gemm(lengths, product._replace(groups=product.groups * len(each)), together)
+
+
+def _unfused(
+    lengths: Sequence[int], scores: Sequence[Product], result: Product | None
+) -> Attention:
     """Scores of queries and keys, and what they make of the values, if anything.
 
     An indexer's scores only choose keys (DeepSeek-V3.2).
     """
-    heads = scores.rows // length
-    n = 0 if result is None else result.n
-    value_dim = None if n == scores.k else n
+    first, n = scores[0], 0 if result is None else result.n
+    heads = first.rows // lengths[0]
+    if any(p.rows != heads * length for p, length in zip(scores, lengths, strict=True)):
+        heads = first.groups
+    sizes = _sizes(lengths, [(p.rows // heads, p.n) for p in scores])
     return Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=scores.k,
+        head_dim=first.k,
         causal=False,
-        value_dim=value_dim,
+        value_dim=None if n == first.k else n,
         fused=False,
+        **sizes,
     )
 
 
@@ -114,12 +132,11 @@ def _gemm(lengths: Sequence[int], product: Product, rows: Sequence[int]) -> Gemm
     """All rows of two activations' product are one; those of weights are told by matrix."""
     count = product.groups if product.weights else 1
     constant, slope = _even(lengths, [Fraction(row, count) for row in rows])
-    for length, row in zip(lengths, rows, strict=True):
-        if abs((constant + slope * length) * count - row) > _UNEVEN * row:
-            raise ValueError(
-                f"a product must have rows in proportion to the sequence; one of {product.n} x "
-                f"{product.k} has {', '.join(map(str, rows))} at {', '.join(map(str, lengths))}"
-            )
+    if not _grow_evenly(lengths, rows):
+        raise ValueError(
+            f"a product must have rows in proportion to the sequence; one of {product.n} x "
+            f"{product.k} has {', '.join(map(str, rows))} at {', '.join(map(str, lengths))}"
+        )
     return Gemm(
         n=product.n,
         k=product.k,
@@ -127,6 +144,14 @@ def _gemm(lengths: Sequence[int], product: Product, rows: Sequence[int]) -> Gemm
         rows_per_token=float(slope),
         bias=product.bias,
         rows_per_sequence=float(constant),
+    )
+
+
+def _grow_evenly(lengths: Sequence[int], rows: Sequence[int]) -> bool:
+    constant, slope = _even(lengths, rows)
+    return all(
+        abs(constant + slope * length - row) <= _UNEVEN * row
+        for length, row in zip(lengths, rows, strict=True)
     )
 
 
@@ -140,21 +165,29 @@ def _attention(lengths: Sequence[int], at: Sequence[Call], masked: Call) -> Atte
         window=kept.window,
         chunk=kept.chunk,
         value_dim=None if call.value_dim == call.head_dim else call.value_dim,
-        queries=_fixed(lengths, [c.queries for c in at]),
-        keys=_fixed(lengths, [c.keys for c in at]),
+        **_sizes(lengths, [(c.queries, c.keys) for c in at]),
     )
 
 
-def _fixed(lengths: Sequence[int], sizes: Sequence[int]) -> int | None:
-    """None where the size is the length."""
-    if len({*sizes}) == 1:
-        return sizes[-1]
-    if any(abs(n - length) > _UNEVEN * length for n, length in zip(sizes, lengths, strict=True)):
+def _sizes(lengths: Sequence[int], pairs: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """How many queries and keys there are, for an `Attention`."""
+    found: dict[str, Any] = {}
+    for name, sizes in zip(("queries", "keys"), zip(*pairs, strict=True), strict=True):
+        found[name], found[f"{name}_per_token"] = _size(lengths, sizes)
+    return found
+
+
+def _size(lengths: Sequence[int], sizes: Sequence[int]) -> tuple[int | None, float]:
+    """None where the size is the length; else what it is without the sequence, and per token."""
+    if all(abs(n - length) <= _UNEVEN * length for n, length in zip(sizes, lengths, strict=True)):
+        return None, 0.0
+    if not _grow_evenly(lengths, sizes):
         raise ValueError(
-            "attention must have as many queries and keys as the sequence has positions, or a "
-            f"fixed number; got {', '.join(map(str, sizes))} at {', '.join(map(str, lengths))}"
+            "attention must have queries and keys in proportion to the sequence, or a fixed number "
+            f"of them; got {', '.join(map(str, sizes))} at {', '.join(map(str, lengths))}"
         )
-    return None
+    constant, slope = _even(lengths, sizes)
+    return round(constant), float(slope)
 
 
 def _even(lengths: Sequence[int], values: Sequence[int | Fraction]) -> tuple[Fraction, Fraction]:

@@ -2,7 +2,8 @@
 
 Whole numbers are the exception. Positions and masks decide which way a model's code goes, so a
 tensor of whole numbers or truth values that comes from the inputs has its values, on the host,
-although the code believes that it is where the weights are.
+although the code believes that it is where the weights are. So has what is chosen among scores that
+have no values: each in turn, as a router does whose experts get equal shares.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _META = torch.device("meta")
 _HOST = torch.device("cpu")
+_BY_VALUE = frozenset(("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"))
 _MOST = 1 << 22
 """Elements of a mask that is made with its values."""
 
@@ -42,13 +44,17 @@ class Shadow(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         if any(tensor.is_meta for tensor in tensors_of((args, kwargs))):
+            if func.name() == "aten::index.Tensor":
+                args = args[0], _numbered(args[1])
+            if func.name() in _BY_VALUE:
+                raise _by_value(func.name())
             if _writes_host(func, args):
                 return args[0]
             if func.name() == "aten::_grouped_mm":  # without values known in bf16 only
                 return torch.empty(
                     args[0].shape[0], args[1].shape[-1], dtype=args[0].dtype, device=_META
                 )
-            return self._like_before(func, args, kwargs)
+            return _chosen(func, args, self._like_before(func, args, kwargs))
         if func.name() == "aten::histc":  # on the host known of fractions only
             return func(args[0].double(), *args[1:], **kwargs).to(args[0].dtype)
         if kwargs.get("device") == _META and self._keeps_values(func, args, kwargs):
@@ -67,6 +73,8 @@ class Shadow(TorchDispatchMode):
         name = getattr(func, "__name__", "")
         if name.startswith("arange"):
             return all(isinstance(n, int) for n in args)
+        if name.startswith("full"):
+            return isinstance(args[1], int)
         return self._masks and name.startswith("ones")
 
     def _like_before(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -80,6 +88,43 @@ class Shadow(TorchDispatchMode):
         if key is not None and isinstance(out, Tensor):
             self._known[key] = out.shape, out.stride(), out.dtype
         return out
+
+
+def _chosen(func: Any, args: tuple[Any, ...], out: Any) -> Any:
+    """Of the largest scores, numbers in turn in place of numbers without values."""
+    if func.name() == "aten::topk":
+        scores, _, dim, *_ = (*args, -1)
+        return out[0], _in_turn(out[1], scores.shape[dim], dim)
+    if func.name() == "aten::argmax" and len(args) > 1 and args[1] is not None:
+        return _in_turn(out, args[0].shape[args[1]], -1)
+    return out
+
+
+def _in_turn(numbers: Tensor, most: int, dim: int) -> Tensor:
+    if numbers.numel() > _MOST or numbers.dim() == 0:
+        return numbers
+    shape = numbers.transpose(dim, -1).shape
+    return (torch.arange(prod(shape)) % most).reshape(shape).transpose(dim, -1).contiguous()
+
+
+def _by_value(what: str) -> RuntimeError:
+    return RuntimeError(
+        f"a value that is computed decides what runs next ({what}), and only shapes are known "
+        "here; plan for a model of like size, whose shapes decide"
+    )
+
+
+def _numbered(at: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Where a mask has its values, the numbers of what it keeps: how many is a shape."""
+    found = list[Tensor | None]()
+    for one in at:
+        if one is not None and one.dtype == torch.bool:
+            if one.is_meta:
+                raise _by_value("a mask")
+            found += one.nonzero(as_tuple=True)
+        else:
+            found.append(one)
+    return found
 
 
 def _key(value: Any) -> object:

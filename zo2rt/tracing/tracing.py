@@ -1,6 +1,6 @@
 """A model's shapes from its config, by building its class and running it without arithmetic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,14 +22,15 @@ from zo2rt.tracing.inputs import inputs
 from zo2rt.tracing.passes import counted, once, shadowed
 from zo2rt.tracing.shadow import tensors_of
 from zo2rt.tracing.stacks import running
+from zo2sim.checks import first_line
 from zo2sim.models.shapes import Model, Parameter, Unit
 from zo2sim.schedule.ops import HEAD, TAIL
 
 _LENGTHS = ((128, 192, 256), (16, 32, 48), (4, 8, 12), (2, 4, 6))
 """Lengths at which work is counted; shorter ones where a model has fewer positions. Recurrences
 work through chunks of 64, and one chunk alone is a case of its own."""
-_CHUNKS = ("chunk_size", "mamba_chunk_size", "block_size")
-"""Fields with the length of a recurrence's chunks, where they are longer."""
+_CHUNKS = ("chunk_size", "mamba_chunk_size", "block_size", "local_radius")
+"""Fields with the length of a recurrence's or an attention's chunks, where they are longer."""
 _LONGEST_CHUNK = 1024
 
 
@@ -43,10 +44,9 @@ def trace(config: Mapping[str, Any], *, name: str) -> Model:
     try:
         return _traced(model, name)
     except Exception as error:  # of any kind: what runs is the class's own code
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise ValueError(
             f"{name}: {type(model).__name__} must run without values for its shapes to be told; "
-            f"got {type(error).__name__}: {reason}"
+            f"got {type(error).__name__}: {first_line(error)}"
         ) from error
 
 
@@ -90,7 +90,7 @@ def _traced(model: PreTrainedModel, name: str) -> Model:
         blocks=tuple(described[n] for n in range(units.num_blocks)),
         tail=described[TAIL],
         buffer_elements=sum(b.numel() for b in model.buffers()),
-        notes=_notes(model, units),
+        notes=(*_notes(model, units), *_padded(counts.lengths[0])),
     )
 
 
@@ -111,17 +111,39 @@ def _units(model: PreTrainedModel) -> tuple[Units, _Sizes]:
         results.extend(t for t in tensors_of(model(**batch)) if t.is_floating_point())
         return 0.0
 
+    entered = list[int]()
+
+    def hook_of(number: int) -> Callable[..., None]:
+        def note(_: nn.Module, args: tuple[Any, ...]) -> None:
+            entered.append(number)
+            widths.extend(t.shape[-1] for t in tensors_of(args[:1]))
+
+        return note
+
     with shadowed(Masks(always=False)):
         blocks = _running(model, batch)
         hooks = [
-            block.register_forward_pre_hook(lambda _, args: widths.append(args[0].shape[-1]))
-            for block in blocks.modules
+            block.register_forward_pre_hook(hook_of(number))
+            for number, block in enumerate(blocks.modules)
         ]
         with once(blocks.modules):
             units = find_units(model, forward, batch, blocks=blocks)
         for hook in hooks:
             hook.remove()
+    _check_order(blocks, entered)
     return units, _Sizes(hidden=max(widths), logits=results[0].shape[-1])
+
+
+def _check_order(blocks: Blocks, entered: Sequence[int]) -> None:
+    """The runtime runs every block once and in order, and so must what is planned for."""
+    must = "every block must run once and in order, to be streamed"
+    for at, number in enumerate(entered):
+        if number < at:
+            raise ValueError(f"{must}; {blocks.title(number)} ran again, as shared layers do")
+        if number > at:
+            raise ValueError(f"{must}; {blocks.title(at)} did not, of a sequence of text alone")
+    if len(entered) < len(blocks.modules):
+        raise ValueError(f"{must}; {blocks.title(len(entered))} did not")
 
 
 def _running(model: PreTrainedModel, batch: Mapping[str, Any]) -> Blocks:
@@ -152,7 +174,7 @@ def completed(model: PreTrainedModel, error: AttributeError) -> None:
 
 def _counts(model: PreTrainedModel, blocks: Blocks) -> _Counts:
     """At the longest lengths that the model has positions for."""
-    for lengths in (*_of_chunks(model.config.get_text_config()), *_LENGTHS[:-1]):
+    for lengths in (*of_chunks(model.config.get_text_config()), *_LENGTHS[:-1]):
         try:
             return _counts_at(model, blocks, lengths)
         except (IndexError, RuntimeError):
@@ -160,10 +182,12 @@ def _counts(model: PreTrainedModel, blocks: Blocks) -> _Counts:
     return _counts_at(model, blocks, _LENGTHS[-1])
 
 
-def _of_chunks(config: Any) -> list[tuple[int, ...]]:
+def of_chunks(config: Any) -> list[tuple[int, ...]]:
     """Two chunks, three and four."""
-    found = [getattr(config, name, None) for name in _CHUNKS]
-    sizes = [n for n in found if isinstance(n, int) and _LENGTHS[0][0] // 2 < n <= _LONGEST_CHUNK]
+    found = [(name, getattr(config, name, None)) for name in _CHUNKS]
+    whole = [n + (name == "local_radius") for name, n in found if isinstance(n, int)]
+    whole += dict(getattr(config, "compress_rates", None) or {}).values()
+    sizes = [n for n in whole if _LENGTHS[0][0] // 2 < n <= _LONGEST_CHUNK]
     return [(2 * size, 3 * size, 4 * size) for size in sizes[:1]]
 
 
@@ -224,7 +248,8 @@ def _positions(counts: _Counts) -> int | None:
 def _made_for(config: Any) -> int | None:
     """How long a sequence the model was made for, under whichever name its config says so."""
     names = ("max_position_embeddings", "max_seq_len", "seq_length")
-    return next((most for name in names if (most := getattr(config, name, None))), None)
+    found = (getattr(config, name, None) for name in names)
+    return next((most for most in found if isinstance(most, int) and most > 0), None)
 
 
 def _grows(counts: _Counts, unit: int, number: int) -> bool:
@@ -242,6 +267,15 @@ def _notes(model: PreTrainedModel, units: Units) -> tuple[str, ...]:
         f"{torch.__version__}"
     )
     return (source, *inputs(model, 2).notes, *_idle(model, units))
+
+
+def _padded(shortest: int) -> tuple[str, ...]:
+    if shortest <= _LENGTHS[0][0]:
+        return ()
+    return (
+        f"counted from {shortest} tokens on: a shorter sequence is padded to whole chunks, and "
+        "takes longer than is said here",
+    )
 
 
 def _idle(model: PreTrainedModel, units: Units) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ def block_workspace_elements(unit: Unit, hidden: int) -> int:
 
 def _score_elements(unit: Unit, sequence: int) -> int:
     """Scores per token where they are stored: half precision, softmax in fp32, and cast back."""
-    keys = (a.heads * (a.keys or sequence) for a in unit.attentions if not a.fused)
+    keys = (a.heads * a.num_keys(sequence) for a in unit.attentions if not a.fused)
     return _PER_SCORE * max(keys, default=0)
 
 

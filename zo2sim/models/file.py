@@ -155,8 +155,8 @@ class _Table:
             self.refuse(key, f"a whole number from {least} to {_MOST_ELEMENTS}")
         return value
 
-    def optional(self, key: str) -> int | None:
-        return None if self.values.get(key) is None else self.whole(key)
+    def optional(self, key: str, *, least: int = 1) -> int | None:
+        return None if self.values.get(key) is None else self.whole(key, least=least)
 
     def number(self, key: str, default: float) -> float:
         value = self.values.get(key, default)
@@ -242,14 +242,17 @@ def _filled(cls: type[T], table: _Table) -> T:
         elif isinstance(f.default, bool):
             values[f.name] = table.flag(f.name, f.default)
         elif f.default is None:
-            values[f.name] = table.optional(f.name)
+            values[f.name] = table.optional(f.name, least=0 if f.name in _FROM_0 else 1)
         else:
             values[f.name] = table.whole(f.name, None if f.default is MISSING else f.default)
     table.only(set(values))
     return cls(**values)
 
 
-_ROWS = ("rows_per_token", "rows_per_sequence")
+_ROWS = ("rows_per_token", "rows_per_sequence", "queries_per_token", "keys_per_token")
+
+
+_FROM_0 = ("value_dim", "queries", "keys")
 
 
 def _note(table: _Table, note: object) -> str:

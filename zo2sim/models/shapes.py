@@ -5,7 +5,7 @@ them.
 """
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
@@ -74,9 +74,10 @@ class Attention:
     """Causal (or bidirectional) attention over the whole sequence, or over parts of ``chunk``.
 
     Values may have another width than queries and keys; 0 where the scores choose keys and nothing
-    more. ``queries`` and ``keys`` are how many there are where that does not depend on the
-    sequence: positions of an image, or of an encoder. Where it is not ``fused``, the model's code
-    multiplies all pairs and moves the scores itself.
+    more. ``queries`` and ``keys`` are how many there are where that is not the sequence's length:
+    positions of an image, or of an encoder; and on top of these ``per_token`` ones: tokens behind a
+    prompt, or keys made of several. Where it is not ``fused``, the model's code multiplies all
+    pairs and moves the scores itself.
     """
 
     heads: int
@@ -88,6 +89,8 @@ class Attention:
     value_dim: int | None = None
     queries: int | None = None
     keys: int | None = None
+    queries_per_token: float = 0.0
+    keys_per_token: float = 0.0
     fused: bool = True
 
     @property
@@ -102,7 +105,7 @@ class Attention:
 
     def flops(self, batch: int, sequence: int) -> float:
         """Both products over all pairs, masked or not, as PyTorch's counter has it."""
-        queries, keys = self.queries or sequence, self.keys or sequence
+        queries, keys = self.num_queries(sequence), self.num_keys(sequence)
         return 4.0 * self.width * self.heads * batch * queries * keys
 
     def square(self, batch: Number, sequence: Number) -> tuple[Number, Number]:
@@ -111,9 +114,19 @@ class Attention:
             return batch * np.maximum(1.0, sequence / self.chunk), np.minimum(sequence, self.chunk)
         if self.queries is None and self.keys is None:
             return batch, sequence
-        queries = sequence if self.queries is None else self.queries
-        keys = sequence if self.keys is None else self.keys
-        return batch, np.sqrt(queries * keys)
+        return batch, np.sqrt(self.num_queries(sequence) * self.num_keys(sequence))
+
+    def num_queries(self, sequence: Number) -> Number:
+        """Of one sequence."""
+        return _length(self.queries, self.queries_per_token, sequence)
+
+    def num_keys(self, sequence: Number) -> Number:
+        """The same of keys."""
+        return _length(self.keys, self.keys_per_token, sequence)
+
+
+def _length(own: int | None, per_token: float, sequence: Number) -> Number:
+    return sequence if own is None else own + per_token * sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +189,7 @@ class Unit:
 
         ``rest`` is the format of what an integer format leaves as it is, and of its scales.
         """
-        return sum(aligned(p.format(dtype, rest).num_bytes(p.shape)) for p in self.parameters)
+        return _buffer_bytes(self.parameters, dtype, rest)
 
     def decoded(self, dtype: Dtype) -> "Unit":
         """What of the unit a lane cannot read while it is stored in an integer format."""
@@ -289,6 +302,11 @@ class Model:
 
     def __hash__(self) -> int:
         return hash((self.name, len(self.blocks), self.tied))
+
+
+@lru_cache(maxsize=4096)  # a prediction asks hundreds of times; a block of experts has 600 tensors
+def _buffer_bytes(parameters: tuple[Parameter, ...], dtype: Dtype, rest: Dtype | None) -> int:
+    return sum(aligned(p.format(dtype, rest).num_bytes(p.shape)) for p in parameters)
 
 
 def is_linear(name: str, shape: tuple[int, ...]) -> bool:

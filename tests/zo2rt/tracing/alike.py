@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 from tests.zo2rt.tracing.configs import Config, model_of
 from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
+from zo2rt.model.loss import evaluating
 from zo2rt.tracing.inputs import inputs
-from zo2rt.tracing.tracing import completed, trace
+from zo2rt.tracing.tracing import completed, of_chunks, trace
 from zo2sim.dtypes import Dtype
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -40,7 +41,8 @@ def filled(batch: Mapping[str, Any], words: int, seed: int = 0) -> dict[str, Ten
     def value(tensor: Tensor) -> Tensor:
         if tensor.is_meta:
             return torch.randn(tensor.shape, generator=drawing)
-        return torch.randint(1, words, tensor.shape, generator=drawing)
+        drawn = torch.randint(1, words, tensor.shape, generator=drawing)
+        return torch.where(tensor == tensor[0, 0], drawn, tensor)  # an end stays one
 
     return {name: value(tensor) for name, tensor in batch.items() if isinstance(tensor, Tensor)}
 
@@ -54,7 +56,7 @@ def runnable(config: Config, length: int, words: int) -> PreTrainedModel:
     """The class of a config, with what it lacks to run."""
     model = model_of(config)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             loss(model, filled(inputs(model, length).batch, words))
     except AttributeError as error:
         completed(model, error)
@@ -87,7 +89,7 @@ def run(config: Config, plan: Plan, words: int) -> Run:
 
 def same(one: Run, other: Run) -> bool:
     equal = (torch.equal(t, other.weights[name]) for name, t in one.weights.items())
-    return one.losses == other.losses and all(equal)
+    return repr(one.losses) == repr(other.losses) and all(equal)  # NaN is NaN
 
 
 def bits_are_resident_s(config: Config, words: int) -> tuple[bool, list[int]]:
@@ -100,11 +102,18 @@ def unit_bytes(model: Model) -> list[int]:
     return [unit.buffer_bytes(Dtype.FP32) for unit in (model.head, *model.blocks, model.tail)]
 
 
+def length_for(config: Config) -> int:
+    """So long that no chunk is padded."""
+    text = model_of(config).config.get_text_config()
+    return next((length for length, *_ in of_chunks(text)), LENGTH)
+
+
 def flops_of_the_class(config: Config, words: int) -> int:
-    """As PyTorch counts one forward pass."""
-    model, counter = runnable(config, LENGTH, words), FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        model(**filled(inputs(model, LENGTH).batch, words), return_dict=False)
+    """As PyTorch counts one forward pass of `length_for`."""
+    length = length_for(config)
+    model, counter = runnable(config, length, words), FlopCounterMode(display=False)
+    with torch.no_grad(), evaluating(model), counter:
+        model(**filled(inputs(model, length).batch, words), return_dict=False)
     return counter.get_total_flops()
 
 

@@ -103,6 +103,21 @@ CONFIGS: dict[str, Config] = {
         "num_heads": 4,
         "decoder_start_token_id": 0,
     },
+    "switch": {
+        "model_type": "switch_transformers",
+        "architectures": ["SwitchTransformersForConditionalGeneration"],
+        "vocab_size": 96,
+        "d_model": 64,
+        "d_kv": 16,
+        "d_ff": 112,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_sparse_encoder_layers": 1,
+        "num_sparse_decoder_layers": 1,
+        "num_heads": 4,
+        "num_experts": 6,
+        "decoder_start_token_id": 0,
+    },
     "whisper": {
         "model_type": "whisper",
         "architectures": ["WhisperForConditionalGeneration"],
@@ -121,6 +136,39 @@ CONFIGS: dict[str, Config] = {
         "eos_token_id": 2,
         "decoder_start_token_id": 1,
     },
+    "cpmant": _decoder(
+        "cpmant", "CpmAntForCausalLM", dim_head=16, dim_ff=112, prompt_length=32, prompt_types=4
+    ),
+    "bart": _SIZES
+    | {
+        "model_type": "bart",
+        "architectures": ["BartForSequenceClassification"],
+        "d_model": 64,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 112,
+        "decoder_ffn_dim": 112,
+        "decoder_start_token_id": 2,
+    },
+    "longformer": _decoder("longformer", "LongformerForMaskedLM", attention_window=[32] * 3),
+    "wav2vec2": _decoder(
+        "wav2vec2",
+        "Wav2Vec2ForCTC",
+        conv_dim=[32, 32, 32],
+        conv_kernel=[10, 3, 2],
+        conv_stride=[5, 2, 2],
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+    ),
+    "clip": {
+        "model_type": "clip",
+        "architectures": ["CLIPForImageClassification"],
+        "vision_config": _SIZES | {"num_hidden_layers": 2, "image_size": 32, "patch_size": 8},
+        "text_config": _SIZES | {"num_hidden_layers": 2, "projection_dim": 64},
+        "projection_dim": 64,
+    },
     "vit": _decoder("vit", "ViTForImageClassification", image_size=32, patch_size=8),
 }
 
@@ -136,4 +184,6 @@ def model_of(config: Config) -> PreTrainedModel:
     made = AutoConfig.for_model(config["model_type"], **fields)
     made._experts_implementation = "eager"
     kind = getattr(transformers, config["architectures"][0])
+    if kind.config_class is made.sub_configs.get("text_config"):
+        made = made.get_text_config()
     return kind._from_config(made, attn_implementation="eager").eval()

@@ -31,6 +31,7 @@ from tests.zo2rt.tracing.configs import Config
 from tests.zo2rt.tracing.given import told
 from tests.zo2rt.tracing.shrunk import shrunk
 from zo2rt.tracing.building import meta_model
+from zo2sim.models.file import dump, parse
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.predict import predict
 
@@ -44,20 +45,26 @@ TASKS = {
     "sequence": "SEQUENCE_CLASSIFICATION",
 }
 CPU_S = 60
-MOST_ELEMENTS = 30_000_000
+MOST_ELEMENTS = 100_000_000
 """A small copy that is larger is not run: it is not shrunk enough."""
 
 
+_SECTIONS: Config = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
 _PUBLISHED: dict[str, Config] = {
     "bamba": {"attn_layer_indices": [9, 18, 27]},
     "dbrx": {"attn_config": {"clip_qkv": 8, "kv_n_heads": 8, "rope_theta": 500000.0}},
     "deepseek_v2": {"n_group": 8, "topk_group": 3, "topk_method": "group_limited_greedy"}
     | {"n_routed_experts": 160, "num_experts_per_tok": 6, "first_k_dense_replace": 1},
+    "qwen2_vl": {"text_config": {"rope_parameters": _SECTIONS}},
+    "qwen2_5_vl": {"text_config": {"rope_parameters": _SECTIONS}},
+    "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
+    "efficientnet": {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280}
+    | {"image_size": 224},
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6}
     | {"first_k_dense_replace": 1},
 }
 """Values of published models where transformers cannot run what its defaults say: Bamba-9B,
-DBRX, DeepSeek-V2, dots.llm1."""
+DBRX, DeepSeek-V2, dots.llm1, Qwen2-VL-7B, Qwen2.5-VL-7B, ESM-2, EfficientNet-B0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,7 @@ def planned(case: Case) -> str:
         spec = Spec(model=str(path), machine="a100-sxm-80gb", plan=Plan(), recipe=how)
         predict(spec.case())
     wanted = sum(p.numel() for p in meta_model(config, name="it").parameters())
+    assert parse(json.loads(dump(model)), where="it") == model, "it is not read as it is written"
     assert model.elements == wanted, f"{model.elements} parameters, and the class has {wanted}"
     return f"{model.elements:,} in {took_s:.1f} s"
 

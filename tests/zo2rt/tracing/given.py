@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from tests.zo2rt.tracing.alike import (
-    LENGTH,
     bits_are_resident_s,
     flops_of_the_class,
+    length_for,
     traced,
     unit_bytes,
 )
@@ -28,7 +28,7 @@ def told(config: Config) -> tuple[bool, str]:
     """Of a small config: whether all agrees, and a row of the table."""
     model, found = traced(config), model_of(config)
     parameters = model.elements == sum(p.numel() for p in found.parameters())
-    off = model.flops(1, LENGTH) / flops_of_the_class(config, FIRST_SPECIAL) - 1
+    off = model.flops(1, length_for(config)) / flops_of_the_class(config, FIRST_SPECIAL) - 1
     same, num_bytes = bits_are_resident_s(config, FIRST_SPECIAL)
     arena = num_bytes == unit_bytes(model)
     row = [f"{model.elements:,}", len(model.blocks), parameters, arena, same, f"{off:+.2%}"]

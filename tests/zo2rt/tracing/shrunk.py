@@ -19,7 +19,9 @@ FIRST_SPECIAL = 80
 HEAD, HEADS, WINDOW, POSITIONS = 16, 4, 64, 512
 
 _AT_MOST: Mapping[str, int] = {
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "out_hidden_size"), HEAD * HEADS),
+    **dict.fromkeys(
+        ("hidden_size", "d_model", "n_embd", "out_hidden_size", "embed_dim"), HEAD * HEADS
+    ),
     **dict.fromkeys(("pooler_hidden_size", "pooler_output_size"), HEAD * HEADS),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "d_ff", "ffn_hidden_size", "n_inner"), 112),
     **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim", "intermediate_size_mlp"), 112),
@@ -61,6 +63,11 @@ _SSM = (
     ("n_mamba_heads", "mamba_headdim", "mamba_expand"),
 )
 _FEWEST_LAYERS = 3
+_SIDES: Mapping[str, Config] = {
+    "vit": {"patch_size": 8},
+    **{kind: {"image_size": 112, "embed_dim": 48} for kind in ("swin", "swinv2", "donut-swin")},
+}
+"""Of images: whole windows in every stage, and more patches than one."""
 
 
 def shrunk(fields: Config) -> Config:
@@ -69,9 +76,13 @@ def shrunk(fields: Config) -> Config:
     model_type = fields.pop("model_type")
     whole = AutoConfig.for_model(model_type, **fields).to_dict()
     small = _small(_cleaned(whole, "it"), _Special())
-    if model_type == "vit":
-        small["patch_size"] = 8
-    return small | {"architectures": fields["architectures"], "model_type": model_type}
+    for key in ("out_features", "out_indices", "stage_names"):
+        small.pop(key, None)  # by number of layers
+    return (
+        small
+        | _SIDES.get(model_type, {})
+        | {"architectures": fields["architectures"], "model_type": model_type}
+    )
 
 
 class _Special:

@@ -4,8 +4,14 @@ import pytest
 
 from tests.zo2rt.tracing.every import cases, planned, ran
 
-SAMPLED = ("deepseek_v32", "gpt_oss")
-"""An indexer's scores, and attention that PyTorch has no kernel for."""
+SAMPLED = (
+    "deepseek_v32",  # an indexer's scores
+    "gpt_oss",  # attention that PyTorch has no kernel for
+    "granitemoehybrid",  # layers that all recur, whose cache cannot say how long it is
+    "gemma4_unified",  # a mask that asks which image a position is of
+    "emu3",  # the text part of a config of several parts
+    "doge",  # more experts than any model has layers
+)
 
 
 @pytest.mark.parametrize("model_type", SAMPLED)

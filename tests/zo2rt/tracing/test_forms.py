@@ -61,6 +61,11 @@ def test_a_class_tells_the_kind_of_model_that_a_config_leaves_out(tmp_path: Path
     assert planned(config, tmp_path) == trace(CONFIGS["bloom"], name="it").elements
 
 
+def test_a_kind_with_another_name_for_a_known_class_is_that_class():
+    other = CONFIGS["deepseek"] | {"model_type": "kimi_k2"}
+    assert trace(other, name="it") == trace(CONFIGS["deepseek"], name="it")
+
+
 def test_without_either_a_config_is_refused(tmp_path: Path):
     config = {k: v for k, v in TINY["llama"].items() if k != "model_type"}
     with pytest.raises(ValueError, match=r"model_type in the config must be one of .*no such key"):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from tests.zo2rt.tracing.configs import CONFIGS, Config, model_of, real
 from tests.zo2sim.models.test_config import TINY
 from zo2rt.model.units import find_units
 from zo2rt.tracing.attention import Kept, kept
-from zo2rt.tracing.fitting import _fixed
+from zo2rt.tracing.fitting import _size
 from zo2rt.tracing.inputs import inputs
+from zo2rt.tracing.shadow import Shadow
 from zo2rt.tracing.stacks import running
-from zo2rt.tracing.tracing import trace
+from zo2rt.tracing.tracing import _made_for, trace
 from zo2sim.dtypes import Dtype
 from zo2sim.models.config import from_config
 from zo2sim.models.shapes import Attention, Gemm, Model, Unit
@@ -143,11 +145,13 @@ def test_a_recurrence_in_long_chunks_is_counted_over_several():
     assert traced("mamba2").flops(1, 1024) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
-def test_attention_to_a_part_of_the_sequence_is_refused():
-    with pytest.raises(ValueError, match=r"got 40, 60, 80 at 128, 192, 256$"):
-        _fixed((128, 192, 256), (40, 60, 80))
-    assert _fixed((128, 192, 256), (128, 192, 256)) is None
-    assert _fixed((128, 192, 256), (50, 50, 50)) == 50
+def test_attention_to_parts_that_do_not_grow_evenly_is_refused():
+    with pytest.raises(ValueError, match=r"got 40, 40, 80 at 128, 192, 256$"):
+        _size((128, 192, 256), (40, 40, 80))
+    assert _size((128, 192, 256), (128, 192, 256)) == (None, 0.0)
+    assert _size((128, 192, 256), (50, 50, 50)) == (50, 0.0)
+    assert _size((128, 192, 256), (160, 240, 320)) == (0, 1.25)
+    assert _size((128, 192, 256), (160, 224, 288)) == (32, 1.0)
 
 
 def test_a_class_that_multiplies_all_pairs_is_not_fused():
@@ -168,9 +172,30 @@ def test_an_encoder_s_frames_and_an_image_s_patches_are_there_once_per_sequence(
     }
 
 
+def test_a_length_that_is_none_is_not_one():
+    assert _made_for(SimpleNamespace(max_position_embeddings=-1)) is None  # XLNet's
+    assert _made_for(SimpleNamespace(max_position_embeddings=None, seq_length=512)) == 512
+
+
+def test_prompts_before_the_tokens_are_queries_and_keys():
+    (attention,) = traced("cpmant").blocks[0].attentions
+    assert (attention.queries, attention.queries_per_token) == (32, 1.0)
+    assert (attention.num_keys(64), attention.heads) == (96, 4)
+
+
+def test_sound_is_counted_in_frames():
+    assert traced("wav2vec2").notes[1:] == (
+        "a sequence's length is counted in frames of 20 samples",
+    )
+    assert traced("wav2vec2").blocks[0].attentions == (
+        Attention(heads=4, kv_heads=4, head_dim=16, causal=False),
+    )
+
+
 def test_positions_are_counted_where_a_table_has_a_row_for_each():
     limits = {case: traced(case).max_positions for case in CONFIGS if traced(case).learned}
-    assert limits == {"bert": 512, "roberta": 513, "whisper": 64}
+    found = {"bert": 512, "roberta": 513, "bart": 512, "longformer": 511, "whisper": 64}
+    assert limits == found
 
 
 def test_notes_say_what_was_decided_about_inputs():
@@ -190,6 +215,25 @@ def test_masks_are_asked_what_they_keep():
     assert kept(lambda b, h, q, k: (k <= q) & (k // 12 == q // 12)) == Kept(causal=True, chunk=12)
 
 
+def test_a_mask_s_table_of_positions_goes_on_as_it_ends():
+    image = torch.tensor([[0, 0, -1]])
+
+    def causal_or_of_one_image(b: Any, h: Any, q: Any, k: Any) -> Any:
+        return (k <= q) | ((image[b, q] == image[b, k]) & (image[b, q] >= 0))
+
+    assert kept(causal_or_of_one_image) == Kept(causal=True)
+
+
+def test_experts_that_are_chosen_by_value_get_equal_shares():
+    with Shadow(masks=True):
+        scores = torch.empty(4, 6, device="meta")
+        chosen, best = scores.topk(3, dim=-1).indices, scores.argmax(dim=-1)
+    assert chosen.tolist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2], [3, 4, 5]]
+    assert best.tolist() == [0, 1, 2, 3]
+    into = Gemm(n=112, k=64, count=6, rows_per_token=1 / 6)
+    assert [into in block.gemms for block in traced("switch").blocks] == [False, True] * 2
+
+
 # Refusals
 
 
@@ -202,7 +246,7 @@ def test_masks_are_asked_what_they_keep():
             r"code that comes with a model \(auto_map\) is never run here",
         ),
         ({"num_hidden_layers": 10**6}, "num_hidden_layers must be at most 10000; got 1000000"),
-        ({"num_experts": 10**6}, "num_experts must be at most 10000; got 1000000"),
+        ({"num_experts": 10**6}, "num_experts must be at most 32768; got 1000000"),
         ({"hidden_size": "wide"}, "must be able to build the model of the config; got "),
         ({"hidden_size": -1}, "must be able to build the model of the config; got "),
         ({"num_attention_heads": 0}, "must be able to build the model of the config; got "),
@@ -212,6 +256,26 @@ def test_what_cannot_be_built_is_refused_in_one_line(changes: Config, message: s
     with pytest.raises(ValueError, match=f"^tiny: .*{message}") as caught:
         trace(CONFIGS["qwen3-moe"] | changes, name="tiny")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_block_that_runs_twice_is_refused_as_the_runtime_refuses_it():
+    shared = CONFIGS["bert"] | {
+        "model_type": "albert",
+        "architectures": ["AlbertForMaskedLM"],
+        "embedding_size": 32,
+    }
+    with pytest.raises(ValueError, match=r"must run once and in order.* block 0 .* ran again"):
+        trace(shared, name="albert")
+
+
+def test_what_hangs_on_a_value_is_said_to():
+    scores = torch.empty(4, 6, device="meta")
+    for ask in (torch.nonzero, torch.Tensor.item, lambda t: t[t > 0]):
+        with (
+            pytest.raises(RuntimeError, match="a value that is computed decides what runs next"),
+            Shadow(masks=True),
+        ):
+            ask(scores[:1, 0] if ask is torch.Tensor.item else scores)
 
 
 def test_code_that_comes_with_a_known_model_is_not_run(monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def test_what_is_written_is_read_again():
 def test_every_family_goes_through_a_file(case: str):
     model = from_config(TINY[case], name=case)
     assert parse(content(model), where="file") == model
+
+
+def test_scores_that_only_choose_and_keys_made_of_several_go_through_a_file():
+    indexer = Attention(heads=2, kv_heads=2, head_dim=8, value_dim=0, fused=False)
+    compressed = Attention(heads=2, kv_heads=1, head_dim=8, keys=0, keys_per_token=1.25)
+    model = replace(MIXED, tail=replace(MIXED.tail, attentions=(indexer, compressed)))
+    assert parse(content(model), where="file") == model
+    assert compressed.flops(1, 100) == 4 * 8 * 2 * 100 * 125
 
 
 def test_blocks_that_are_alike_are_written_once():
