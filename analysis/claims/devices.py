@@ -126,7 +126,8 @@ def _said(one: Mapping[str, Any], found: list[float]) -> str:
 def _speedup(one: Mapping[str, Any], count: int) -> float:
     """Tokens per second of so many devices over those of one with one microbatch."""
     model, machine = preset(one["model"]), named(one["machine"])
-    plan = Plan(devices=count, placement=one["placement"])
+    groups = one.get("lane_groups", 1)
+    plan = Plan(devices=count, placement=one["placement"], lane_groups=groups)
     many = asked(model, machine, plan, replace(Recipe(), microbatches=plan.lane_parts))
     alone = asked(model, machine, Plan(), Recipe())
     return predict(many).tokens_per_s / predict(alone).tokens_per_s
