@@ -37,6 +37,8 @@ from zo2sim.search.search import Effort, Found, NothingFits, Objective, Search, 
 from zo2sim.search.space import PlanSpace
 
 _SHOWN = 12  # points of the front on the screen
+_PROGRAMS = 64
+"""Of several devices, whose programs are long."""
 _NEXT = "next  "
 _OF_DEVICES = ("devices", "placement", "lane_groups")
 
@@ -84,7 +86,12 @@ class Config(Site):
 
 def main(config: Config) -> int:
     space = _space(config)
-    effort = Effort(tolerance=config.tolerance, simulations=config.simulations, grain=config.grain)
+    effort = Effort(
+        tolerance=config.tolerance,
+        simulations=config.simulations,
+        grain=config.grain,
+        programs=None if space.base.plan.devices == 1 else _PROGRAMS,
+    )
     try:
         found = _searched_for(space, config.objective, effort)
     except NothingFits as error:

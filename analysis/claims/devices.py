@@ -117,16 +117,25 @@ def _speedup_row(one: Mapping[str, Any]) -> Row:
 
 
 def _said(one: Mapping[str, Any], found: list[float]) -> str:
-    each = ", ".join(
-        f"{count} cards {speedup:.2f}" for count, speedup in zip(one["devices"], found, strict=True)
+    alike = [_speedup(one, count, alike=True) for count in one["devices"]]
+    return (
+        f"tokens per second over one card's: {_each(one, found)}; with as many microbatches on one "
+        f"card: {_each(one, alike)}; {one['why']}"
     )
-    return f"tokens per second over one card's: {each}; {one['why']}"
 
 
-def _speedup(one: Mapping[str, Any], count: int) -> float:
-    """Tokens per second of so many devices over those of one with one microbatch."""
+def _each(one: Mapping[str, Any], found: list[float]) -> str:
+    pairs = zip(one["devices"], found, strict=True)
+    return ", ".join(f"{count} cards {speedup:.2f}" for count, speedup in pairs)
+
+
+def _speedup(one: Mapping[str, Any], count: int, *, alike: bool = False) -> float:
+    """Tokens per second of so many devices over those of one with one microbatch, or with as
+    many."""
     model, machine = preset(one["model"]), named(one["machine"])
-    plan = Plan(devices=count, placement=one["placement"])
-    many = asked(model, machine, plan, replace(Recipe(), microbatches=plan.lane_parts))
-    alone = asked(model, machine, Plan(), Recipe())
+    groups = one.get("lane_groups", 1)
+    plan = Plan(devices=count, placement=one["placement"], lane_groups=groups)
+    recipe = replace(Recipe(), microbatches=plan.lane_parts)
+    many = asked(model, machine, plan, recipe)
+    alone = asked(model, machine, Plan(), recipe if alike else Recipe())
     return predict(many).tokens_per_s / predict(alone).tokens_per_s

@@ -5,11 +5,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from statistics import fmean
 
+from zo2sim.cost import CostModel
 from zo2sim.predict.case import Case
 from zo2sim.schedule.ops import Op
 from zo2sim.simulate.events import simulate
-from zo2sim.simulate.trace import Trace
-from zo2sim.simulate.work import Work
+from zo2sim.simulate.sharing import turn_of
+from zo2sim.simulate.trace import Span, Trace
+from zo2sim.simulate.work import Rates, Resource, Work
 
 
 def replayed_s(trace: Trace, case: Case, steps: Collection[int]) -> float:
@@ -20,14 +22,46 @@ def replayed_s(trace: Trace, case: Case, steps: Collection[int]) -> float:
     operation that ``steps`` lack, because a period has more of them, takes its mean over all steps.
     """
     every = {span.step for span in trace.spans}
-    means = {**mean_durations_s(trace, every), **mean_durations_s(trace, steps)}
-    cost = case.cost
+    cost, rates = case.cost, case.cost.rates
+    own = _without_waits(trace, cost)
+    means = {**mean_durations_s(own, every), **mean_durations_s(own, steps)}
 
     def work_of(op: Op) -> Work:
-        work = cost(op)
-        return replace(work, fixed_s=means[op.name], amounts={})
+        work, taken_s = cost(op), means[op.name]
+        later_s = taken_s * _share_in_turn(work, rates)
+        later = None if work.in_turn is None else Work(amounts={Resource.COMPUTE: later_s})
+        return replace(work, fixed_s=taken_s - later_s, amounts={}, in_turn=later)
 
-    return simulate(case.program, work_of, cost.rates).step_s
+    return simulate(case.program, work_of, rates).step_s
+
+
+def _without_waits(trace: Trace, cost: CostModel) -> Trace:
+    """The same, but what waited for its turn starts later: waiting is a rule. Who ends next after
+    another one has had the whole of its turn since."""
+    shares = {span.op.name: _share_in_turn(cost(span.op), cost.rates) for span in trace.spans}
+    ends: defaultdict[int, list[float]] = defaultdict(list)
+    for span in trace.spans:
+        if shares[span.op.name] > 0.0:
+            ends[turn_of(span.op)].append(span.end_s)
+
+    def own(span: Span) -> Span:
+        share = shares[span.op.name]
+        if share == 0.0:
+            return span
+        before = (end_s for end_s in ends[turn_of(span.op)] if span.start_s < end_s < span.end_s)
+        turn_s = span.end_s - max(before, default=span.start_s)
+        start_s = span.start_s if turn_s == span.duration_s else span.end_s - turn_s / share
+        return replace(span, start_s=max(span.start_s, start_s))
+
+    return replace(trace, spans=tuple(map(own, trace.spans)))
+
+
+def _share_in_turn(work: Work, rates: Rates) -> float:
+    """Of the time that an operation takes."""
+    if work.in_turn is None:
+        return 0.0
+    later_s = float(work.in_turn.alone_s(rates))
+    return later_s / (later_s + float(work.flow_s(rates)))
 
 
 def mean_durations_s(trace: Trace, steps: Collection[int]) -> Mapping[str, float]:

@@ -27,6 +27,7 @@ _MEASURED_BY = {
     KERNELS: ("how fast the card computes in long work", "products"),
     "host.": ("the host", "host"),
     "nvme.": ("the drive", "files"),
+    "node.": ("what lies between the devices", "link"),
 }
 """By the start of a constant's key, the longest of those that fit first: what it is, and the part
 of a calibration that measures it."""

@@ -11,8 +11,10 @@ from torch.nn import functional
 
 from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure.timing import Work, far
+from zo2rt.noise import Extent, perturb
 
 _ROUNDS, _TURN_S = 15, 0.05
+_DRAWN = 1 << 19  # elements
 
 
 def crowded_ratios(num_threads: int, *, rounds: int = _ROUNDS) -> dict[str, float]:
@@ -20,6 +22,7 @@ def crowded_ratios(num_threads: int, *, rounds: int = _ROUNDS) -> dict[str, floa
     median of turns; at least 1."""
     return {
         "cpu.crowded_ratio": _ratio(_product, num_threads, rounds),
+        "cpu.crowded_noise_ratio": _ratio(_noise, num_threads, rounds),
         "cpu.crowded_launch_ratio": _ratio(_launches, num_threads, rounds),
     }
 
@@ -54,6 +57,12 @@ def _product() -> Work:
     """A layer whose weights come from memory, as those of a streamed block do."""
     x, weights = torch.randn(80, 768), far(lambda: torch.randn(768, 768), 4 * 768**2)
     return lambda: functional.linear(x, next(weights))
+
+
+def _noise() -> Work:
+    """W+ of a block's tensor, which comes from memory."""
+    thetas, out = far(lambda: torch.randn(_DRAWN), 4 * _DRAWN), torch.empty(_DRAWN)
+    return lambda: perturb(out, next(thetas), Extent(p=3), key=5, coefficient=1e-3, kind="gaussian")
 
 
 def _launches() -> Work:

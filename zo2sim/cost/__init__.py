@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zo2sim.cost import cpu, forward, passes, peer, transfer
+from zo2sim.cost.crowded import computes, crowded
 from zo2sim.cost.setting import Load, Setting
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Model
@@ -127,7 +128,8 @@ class CostModel:
                 work = self._price(key)
         except OverflowError:  # a whole number that no float holds
             work = Work(fixed_s=np.inf, amounts={})
-        if all(np.all(amount < _MOST) for amount in (work.fixed_s, *work.amounts.values())):
+        amounts = (amount for part in work.parts for amount in part.amounts.values())
+        if all(np.all(amount < _MOST) for amount in (work.fixed_s, *amounts)):
             return work
         raise ValueError(
             f"{key.kind}: an operation must take less than {_MOST:g} bytes or seconds; batch, "
@@ -139,16 +141,27 @@ class CostModel:
         if s.cpu is None:
             return self._on_device(s, key)
         gap_s, wake_s = (cpu.seconds(a, s.machine) for a in (cpu.gap(s, kind), cpu.wake(kind)))
+        return replace(self._on_host(s, key), gap_s=gap_s, wake_s=wake_s)
+
+    def _on_host(self, s: Setting, key: Key) -> Work:
+        """Where the host's cores are the device, or several of them."""
         taken = self.on_cores(key)
-        if taken is not None:
-            taken_s, share = cpu.seconds(taken, s.machine), cpu.crowding(s, taken)
-            if share is None:
-                return Work(fixed_s=taken_s, amounts={}, gap_s=gap_s, wake_s=wake_s)
-            amounts = {Resource.COMPUTE: taken_s, Resource.CORES: taken_s * share}
-            return Work(amounts=amounts, gap_s=gap_s, wake_s=wake_s)
-        work = self._on_device(s, key)
-        fixed_s = work.fixed_s + cpu.seconds(cpu.woken(s, kind), s.machine)
-        return replace(work, fixed_s=fixed_s, gap_s=gap_s, wake_s=wake_s)
+        if taken is None:
+            return self._woken(s, key)
+        if crowded(s) is None:
+            return Work(fixed_s=cpu.seconds(taken, s.machine), amounts={})
+        later = cpu.in_turn(s, key.kind, key.unit, key.lanes, taken)
+        if not later:
+            return computes(s, taken)
+        first = {one: amount - later.get(one, 0.0) for one, amount in taken.items()}
+        return replace(computes(s, first), in_turn=computes(s, later))
+
+    def _woken(self, s: Setting, key: Key) -> Work:
+        """What runs beside, whose thread wakes up; copies between devices do so in Python."""
+        work, woken = self._on_device(s, key), cpu.woken(s, key.kind)
+        if key.kind in (Kind.SEND, Kind.GATHER) and crowded(s) is not None:
+            return replace(computes(s, woken), fixed_s=work.alone_s(self.rates))
+        return replace(work, fixed_s=work.fixed_s + cpu.seconds(woken, s.machine))
 
     def on_cores(self, key: Key) -> cpu.Amounts | None:
         """By constant, what the operation takes of cores that are the device (`cpu.amounts`)."""

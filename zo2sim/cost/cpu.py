@@ -15,6 +15,7 @@ from zo2sim.cost.setting import ADAPTER_KERNELS, Setting
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.machine import Machine
 from zo2sim.models.shapes import Attention
+from zo2sim.plan.placement import between, groups, signs_ahead
 from zo2sim.schedule.ops import HEAD, TAIL, Kind
 from zo2sim.simulate.work import Number
 
@@ -27,7 +28,6 @@ _ELSEWHERE = _BETWEEN | {
 }
 """Kinds that run beside the stream that computes, on a thread of their own."""
 HANDOVER = "host.stream_handover_s"
-_LEAST_S = 1e-30
 _BYTES = Dtype.FP32.bytes
 _ASLEEP_S = 1e-3
 """After a wait of so long a core has lost what it had near. Waits of 0.2 ms cost nothing."""
@@ -104,41 +104,35 @@ def woken(s: Setting, kind: Kind) -> Amounts:
     return {"cpu.copy_start_s" if beside else "cpu.wake_s": 1}
 
 
-def crowded(s: Setting) -> tuple[float, float] | None:
-    """How many times as long products take, and what starts each time, on cores that several
-    devices are parts of. None for one device, and where no calibration has measured it."""
-    cpu = s.cpu
-    if s.plan.devices == 1 or cpu is None:
-        return None
-    if cpu.crowded_ratio is None or cpu.crowded_launch_ratio is None:
-        return None
-    return cpu.crowded_ratio.value, cpu.crowded_launch_ratio.value
+def in_turn(s: Setting, kind: Kind, unit: int | None, lanes: str, taken: Amounts) -> Amounts:
+    """Of what a forward takes the part that it takes after forwards of the same unit on other
+    devices: they bind the weights of one model, one after the other (`zo2rt.model.exclusive`).
 
-
-def crowding(s: Setting, taken: Amounts) -> Number | None:
-    """The share of all cores that an operation holds while those of other devices compute, too.
-
-    Parts of the host's cores share its memory, and one interpreter: what is there each time, and
-    not per element or byte, waits for that one. None where nothing is `crowded`.
+    Before it W is built. On a ring no other device has the unit.
     """
-    ratios = crowded(s)
-    if ratios is None:
-        return None
-    ratio, launch_ratio = ratios
-    launched = {key: amount for key, amount in taken.items() if not key.endswith("_per_s")}
-    launching_s, whole_s = seconds(launched, s.machine), seconds(taken, s.machine)
-    part = launching_s / np.maximum(whole_s, _LEAST_S)
-    longer = part * launch_ratio + (1.0 - part) * ratio
-    return np.minimum(longer / s.machine.host.num_cores.value, 1.0)
+    if kind is not Kind.FORWARD or unit is None or s.plan.placement == "ring":
+        return {}
+    builds = lanes != "0" and bool(s.perturbed(unit))
+    ahead: Amounts = _perturbed(s, unit, lanes) if builds else {}
+    return {key: amount - ahead.get(key, 0.0) for key, amount in taken.items()}
 
 
 def _turnaround(s: Setting) -> Amounts:
-    copies = s.model.num_blocks * s.streamed_share * (1.0 + 1.0 / s.plan.write_back_every)
     return {
         "cpu.turnaround_s": 1,
-        "cpu.turnaround_operation_s": 2 * (s.model.num_blocks + 2) + copies,
+        "cpu.turnaround_operation_s": _operations(s),
         "cpu.turnaround_lane_s": 2 * s.load.samples * s.load.microbatches,
     }
+
+
+def _operations(s: Setting) -> float:
+    """Updates, builds, forwards and copies of a step, which the host enqueues."""
+    plan, blocks = s.plan, s.model.num_blocks
+    every = plan.devices if plan.placement != "ring" else 1
+    back = every if plan.placement == "sliced" else 1
+    updates = every + len(groups(plan)) + signs_ahead(plan, s.recipe)
+    copies = blocks * s.streamed_share * (every + back / plan.write_back_every)
+    return updates * (blocks + 2) + copies + between(plan, blocks)
 
 
 def seconds(taken: Amounts, machine: Machine) -> Number:

@@ -90,7 +90,11 @@ def _elsewhere(cost: CostModel, op: Op) -> Iterator[tuple[str, float]]:
         return
     fixed_s, rate = float(work.fixed_s), _rate(cost, work, op.kind)
     if s.cpu is not None:
-        fixed_s -= sum(seconds for _, seconds in _seconds(s, cpu.woken(s, op.kind)))
+        woken_s = sum(seconds for _, seconds in _seconds(s, cpu.woken(s, op.kind)))
+        if op.kind in (Kind.SEND, Kind.GATHER):  # between parts of the host's cores
+            yield "host.dram_bytes_per_s", float(work.alone_s(cost.rates)) - woken_s
+            return
+        fixed_s -= woken_s
     if op.kind in (Kind.H2D, Kind.D2H):
         copies = len(s.unit(op.unit).parameters) if s.published and op.unit is not None else 1
         waits_s = min(fixed_s, copies * machine.link.latency_s.value)

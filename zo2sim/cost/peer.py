@@ -4,7 +4,7 @@ A way from a peer takes seconds of `Resource.PEER`, at the rate of its route. Wh
 host also loads the links on both ends, and the memory in between twice.
 """
 
-from zo2sim.cost import cpu
+from zo2sim.cost.crowded import crowded
 from zo2sim.cost.setting import Setting
 from zo2sim.machines.node import Node, Route
 from zo2sim.simulate.work import Number, Resource, Sharing, TwoWays, Work
@@ -69,7 +69,7 @@ def sharing(s: Setting, link: TwoWays) -> Sharing | None:
     for one device, and for parts of the host's cores of which nobody measured how they do."""
     node, numbers = s.several, range(s.plan.devices)
     if node is None:
-        return None if cpu.crowded(s) is None else _of_cores(s, link)
+        return None if crowded(s) is None else _of_cores(s, link)
     return Sharing(
         uplinks=tuple(node.uplink_of(device) for device in numbers),
         sockets=tuple(node.socket_of(device) for device in numbers),

@@ -103,6 +103,8 @@ class Cpu:
     crowded_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))
     """How many times as long a product takes while every other core computes one, too; None: not
     measured, as if devices that are parts of these cores did not slow each other."""
+    crowded_noise_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))
+    """The same of a pass that draws noise; None: as of a product."""
     crowded_launch_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))
     """The same of small operators, which one interpreter launches for all."""
     misfit_ratio: Quantity = field(metadata=within(1e-6, 1e1))

@@ -120,6 +120,10 @@ class Node:
         slope = log(known[high] / known[low]) / log(high / low)
         return known[low] * exp(slope * log(count / low))
 
+    def measured_gather(self, count: int) -> Quantity | None:
+        """The gather that was measured with so many devices, if one was."""
+        return self._gathers.get(count)
+
     @property
     def shape(self) -> str:
         """What it is like, in words: ``8 devices behind 4 uplinks, 2 sockets, NVLink``."""

@@ -5,6 +5,7 @@ lanes instead: every device takes some of them through every unit.
 """
 
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from zo2sim.plan.choices import Plan, Recipe
@@ -78,3 +79,18 @@ def builds_ahead(plan: Plan, recipe: Recipe) -> bool:
 def microbatches(part: int, parts: int, count: Number) -> tuple[Number, Number]:
     """A part's microbatches, from the first to the one after the last."""
     return count * part // parts, count * (part + 1) // parts
+
+
+def signs_ahead(plan: Plan, recipe: Recipe) -> int:
+    """Operations per unit that build W ahead: one per sign, or one for both."""
+    return (1 if plan.scratch_copies == 2 else 2) if builds_ahead(plan, recipe) else 0
+
+
+def between(plan: Plan, num_blocks: int) -> int:
+    """Operations of a step that copy between devices: activations on a ring, or slices."""
+    if plan.devices == 1 or plan.placement == "whole":
+        return 0
+    if plan.placement == "sliced":
+        return num_blocks * plan.devices
+    owners = [owner(unit, plan.devices) for unit in (*range(num_blocks), -1)]
+    return len(groups(plan)) * sum(here != there for here, there in pairwise(owners))

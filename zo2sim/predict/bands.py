@@ -14,11 +14,12 @@ operation's time is a sum of parts, one per constant, so the durations of all dr
 product, and the program is walked once for all of them (`zo2sim.simulate.uncontended`). A walk
 knows no contention; where operations slow each other, everything beside the device is first slowed
 by the one factor with which the walk gives the simulated step. What a link gives with both ways
-busy is no part of an operation: the step is simulated at both ends of that, too.
+busy is no part of an operation, nor what a socket's memory gives several devices: the step is
+simulated at both ends of these, too.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import hypot, log
@@ -35,15 +36,16 @@ from zo2sim.memory.account import MemoryPlace
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import Prediction
 from zo2sim.predict.vectorised import walk_of
-from zo2sim.simulate.bounds import BOTH_WAYS
+from zo2sim.simulate.bounds import BOTH_WAYS, UPLINK
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.uncontended import Walk
-from zo2sim.simulate.work import Rates, Resource
+from zo2sim.simulate.work import Rates, Resource, TwoWays
 
 Floats = NDArray[np.float64]
 
 COVERAGE = 0.9
 BOTH = "link.both_h2d_bytes_per_s"
+SOCKET = "node.socket_dram_bytes_per_s"
 MISFIT = "law"
 """Stands for how far runs are from the cost law, in `Band.widest`."""
 UNKNOWN = 3.0
@@ -103,9 +105,9 @@ def band(prediction: Prediction, *, draws: int = 200, seed: int = 0) -> Band:
     slower = np.exp(misfit * normal.scores())
     factors = factors * np.where([[_computes(key)] for key in parts.keys], slower, 1.0)
     jitter = np.exp(_jitter(machine) * normal.scores())
-    both = _both_ways(prediction, normal)
-    steps = parts.steps_s(factors, prediction.step_s) * jitter * both
-    widest, share = _widest({**drawn, BOTH: both, MISFIT: slower}, steps)
+    both, memory = _both_ways(prediction, normal), _memory(prediction, normal)
+    steps = parts.steps_s(factors, prediction.step_s) * jitter * both * memory
+    widest, share = _widest({**drawn, BOTH: both, SOCKET: memory, MISFIT: slower}, steps)
     low, high = (float(np.quantile(steps, q)) for q in ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2))
     tokens = case.recipe.tokens_per_step
     return Band(
@@ -167,11 +169,11 @@ class _Normal:
 
     def __init__(self, rng: np.random.Generator, draws: int) -> None:
         self._rng = rng
-        self._draws = draws
+        self.draws = draws
 
     def scores(self) -> Floats:
         """(draws,), with the exact quantiles of a single factor."""
-        return self._rng.permutation(_quantiles(self._draws))
+        return self._rng.permutation(_quantiles(self.draws))
 
 
 @lru_cache(maxsize=8)
@@ -239,26 +241,65 @@ class _Parts:
 
 
 def _both_ways(prediction: Prediction, normal: _Normal) -> Floats:
-    """What the step is multiplied by in every draw of a link with both ways busy."""
-    case, machine = prediction.case, prediction.case.machine
-    sigma = drawn_sigma(machine, BOTH)
-    both_s = prediction.bound.limits_s.get(BOTH_WAYS, 0.0)
-    if sigma == 0.0 or both_s * np.exp(_SIGMAS / 2.0 * sigma) < prediction.step_s:
-        return np.ones(len(normal.scores()))
+    """What the step is multiplied by in every draw of a link with both ways busy; uplinks are of
+    its kind."""
+    limits_s = prediction.bound.limits_s
+    both_s = max(limits_s.get(BOTH_WAYS, 0.0), limits_s.get(UPLINK, 0.0))
+    return _drawn(prediction, normal, BOTH, both_s, _busier)
+
+
+def _memory(prediction: Prediction, normal: _Normal) -> Floats:
+    """The same of the memory of each socket, which several devices share; of one it is no
+    constant of its own."""
+    if prediction.case.cost.setting.several is None:
+        return np.ones(normal.draws)
+    memory_s = prediction.bound.limits_s.get(Resource.DRAM, 0.0)
+    return _drawn(prediction, normal, SOCKET, memory_s, _of_memory)
+
+
+def _drawn(
+    prediction: Prediction,
+    normal: _Normal,
+    key: str,
+    limit_s: float,
+    changed: Callable[[Rates, float], Rates],
+) -> Floats:
+    """By what a shared constant multiplies the step in every draw, simulated at both of its ends;
+    by nothing where it could not bind at either."""
+    case = prediction.case
+    sigma, scores = drawn_sigma(case.machine, key), normal.scores()
+    if sigma == 0.0 or limit_s * np.exp(_SIGMAS / 2.0 * sigma) < prediction.step_s:
+        return np.ones(len(scores))
     cost, program = case.cost, walk_of(case).program
-    scores = np.array([-_SIGMAS / 2.0, 0.0, _SIGMAS / 2.0])
-    ends = (simulate(program, cost, _busier(cost.rates, sigma * z)).step_s for z in scores[::2])
-    slowest, fastest = (log(step_s / prediction.step_s) for step_s in ends)
-    return np.exp(np.interp(normal.scores(), scores, [slowest, 0.0, fastest]))
+    ends = np.array([-_SIGMAS / 2.0, 0.0, _SIGMAS / 2.0])
+    steps_s = (simulate(program, cost, changed(cost.rates, sigma * z)).step_s for z in ends[::2])
+    slowest, fastest = (log(step_s / prediction.step_s) for step_s in steps_s)
+    return np.exp(np.interp(scores, ends, [slowest, 0.0, fastest]))
+
+
+def _of_memory(rates: Rates, exponent: float) -> Rates:
+    sharing, factor = rates.sharing, float(np.exp(exponent))
+    assert sharing is not None, "several devices share the memory of a socket"
+    return replace(rates, sharing=replace(sharing, socket_dram=sharing.socket_dram * factor))
 
 
 def _busier(rates: Rates, exponent: float) -> Rates:
-    """The link with other rates both ways; no direction is faster than with the link to itself."""
+    """The link with other rates both ways, and uplinks, which are of its kind; no direction is
+    faster than with the link to itself."""
     factor = float(np.exp(exponent))
+    sharing = rates.sharing
+    if sharing is not None:
+        link, uplink = _busier_ways(sharing.link, factor), _busier_ways(sharing.uplink, factor)
+        sharing = replace(sharing, link=link, uplink=uplink)
+    ways = _busier_ways(rates.link, factor)
+    return replace(rates, both_h2d=ways.both_h2d, both_d2h=ways.both_d2h, sharing=sharing)
+
+
+def _busier_ways(ways: TwoWays, factor: float) -> TwoWays:
     return replace(
-        rates,
-        both_h2d=min(rates.both_h2d * factor, rates.link_h2d),
-        both_d2h=min(rates.both_d2h * factor, rates.link_d2h),
+        ways,
+        both_h2d=min(ways.both_h2d * factor, ways.h2d),
+        both_d2h=min(ways.both_d2h * factor, ways.d2h),
     )
 
 

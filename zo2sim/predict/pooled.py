@@ -57,6 +57,9 @@ class Pooled:
     sharing: Sharing
     loads: int
 
+    def __post_init__(self) -> None:
+        assert all(work.in_turn is None for work in self.works), "who takes turns waits longer"
+
     @cached_property
     def _drawn(self) -> tuple[Drawn, ...]:
         return tuple(self._of(kind) for kind in self.kinds)

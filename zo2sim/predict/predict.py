@@ -89,8 +89,23 @@ class Prediction:
             "compute": self._compute_source(),
             "memory": self._memory_source(),
             "link": self.case.machine.link.h2d_bytes_per_s.source,
+            **self._between_devices(),
             "assumed": ", ".join(_assumed(self.case)) or "nothing",
             "extrapolated": ", ".join(extrapolations(self.case)) or "nothing",
+        }
+
+    def _between_devices(self) -> Mapping[str, str]:
+        """Of what lies between several devices: their ways to each other, and what they share."""
+        node = self.case.cost.setting.several
+        if node is None:
+            return {}
+        between, uplink = node.peer_bytes_per_s(0, 1), node.uplink_h2d_bytes_per_s
+        gather = node.measured_gather(node.devices)
+        sliced = self.case.plan.placement == "sliced" and gather is not None
+        return {
+            "between devices": (gather or between).source if sliced else between.source,
+            "uplinks": uplink.source,
+            "memory of a socket": node.socket_dram_bytes_per_s.source,
         }
 
     def _memory_source(self) -> str:
@@ -173,7 +188,8 @@ def _extrapolated(case: Case, unit: Unit) -> Iterator[str]:
 
 def _assumed(case: Case) -> tuple[str, ...]:
     """Machine constants that nobody measured and that this case's prediction uses."""
-    unused = {"nvme", "node"} if case.plan.tier == "ram" else {"node"}
+    unused = {"nvme"} if case.plan.tier == "ram" else set[str]()
+    unused |= {"node"} if case.cost.setting.several is None else set[str]()
     unused |= set[str]() if case.plan.policy.traits.streams else {"host"}
     keys = case.machine.quantities.items()
     return tuple(

@@ -7,7 +7,7 @@ they do it is a lower bound (`contends` tells which).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -27,8 +27,9 @@ from zo2sim.simulate.work import Rates, Resource, Work
 _ON_DEVICE = (Kind.BUILD, Kind.FORWARD, Kind.UPDATE)
 
 
-def step_s(cases: Sequence[Case]) -> Floats:
-    """Steady step time of every case, (cases,), as if nothing contended.
+def step_s(cases: Sequence[Case], *, free: Collection[Kind] = ()) -> Floats:
+    """Steady step time of every case, (cases,), as if nothing contended, and kinds that are
+    ``free`` took no time.
 
     Raises ``ValueError`` when a case's combination is refused.
     """
@@ -36,7 +37,9 @@ def step_s(cases: Sequence[Case]) -> Floats:
     for numbers in _grouped(_structures(cases)).values():
         members = [cases[i] for i in numbers]
         walk = walk_of(members[0])
-        result[numbers] = walk.step_s(*_times(walk, members))
+        durations, late = _times(walk, members)
+        durations[[op.kind in free for op in walk.classes]] = 0.0
+        result[numbers] = walk.step_s(durations, late)
     return result
 
 

@@ -6,10 +6,12 @@ step time is known. So the least entry is at any time a proven bound of the whol
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from zo2sim.predict.vectorised import shared_program, step_s
+from zo2sim.schedule.ops import Kind
 from zo2sim.search.candidates import Candidates, Flags
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.steady import Floats, Numbers
@@ -21,7 +23,8 @@ Watch = Callable[[int, int], None]
 class Ledger:
     """Seconds per step of every candidate: ``step_s`` where ``known``, otherwise a lower bound.
 
-    A bound that was ``walked`` has the chain of dependencies in it.
+    A bound that was ``walked`` has the chain of dependencies in it; ``num_programs`` were,
+    plans of one program together.
 
     ``work`` is what a step of each gets done. ``watch`` is told the numbers of plans that were
     walked and simulated, whenever there are more.
@@ -35,6 +38,9 @@ class Ledger:
         self.known: Flags = np.zeros(len(candidates), dtype=bool)
         self.num_walked = 0
         self.num_simulated = 0
+        self.num_programs = 0
+        self.last_walked: list[int] = []
+        self._roomy: set[int] = set()
         self.walked: Flags = np.zeros(len(candidates), dtype=bool)
 
     def cost(self, numbers: Numbers) -> Floats:
@@ -68,10 +74,56 @@ class Ledger:
             self._watch(self.num_walked, self.num_simulated)
 
     def _walk(self, number: int) -> None:
+        """Of several devices, whose programs are long, first what bounds many plans at once."""
+        core, several = int(self.candidates.core[number]), self._has_roomier(number)
+        if several and core not in self._roomy:
+            self._roomy.add(core)
+            self._raise(self.candidates.core == core, self._with_all_room_s(number))
+        elif several:
+            roomiest = self._roomiest(number)
+            self._walk_kin(roomiest)
+            same = self._placed_alike(number) & ~self.known
+            self._raise(same, float(self.step_s[roomiest]))
+        else:
+            self._walk_kin(number)
+
+    def _has_roomier(self, number: int) -> bool:
+        """Whether a plan with more room waits for less, and costs the same elsewhere."""
+        core = self.candidates.cores[int(self.candidates.core[number])]
+        if core.plan.devices == 1 or core.machine.cpu is not None:
+            return False
+        first = int(self.candidates.core[number]) not in self._roomy
+        return first or not self.walked[self._roomiest(number)]
+
+    def _placed_alike(self, number: int) -> Flags:
+        """Plans that differ in their number of slots alone."""
+        found = self.candidates
+        return (found.core == found.core[number]) & (found.residents == found.residents[number])
+
+    def _roomiest(self, number: int) -> int:
+        """The one of those with most slots: what waits for one waits for less with more."""
+        alike = np.flatnonzero(self._placed_alike(number))
+        return int(alike[self.candidates.slots[alike].argmax()])
+
+    def _with_all_room_s(self, number: int) -> float:
+        """No plan of a core is faster: every block is resident, and with updates on the host costs
+        no update at all."""
+        case = self.candidates.case(number)
+        room = {"resident_blocks": case.model.num_blocks, "write_back_every": 1}
+        plan = replace(case.plan, **room)
+        free = (Kind.UPDATE,) if case.plan.policy.traits.updates_on_host else ()
+        return float(step_s([replace(case, plan=plan)], free=free)[0])
+
+    def _raise(self, those: Flags, bound_s: float) -> None:
+        self.step_s[those] = np.maximum(self.step_s[those], bound_s)
+
+    def _walk_kin(self, number: int) -> None:
+        self.num_programs += 1
         kin = np.flatnonzero(self.candidates.kin == self.candidates.kin[number])
         walked = step_s([self.candidates.case(int(one)) for one in kin])
         self.step_s[kin] = np.maximum(self.step_s[kin], walked)
         self.walked[kin] = True
+        self.last_walked = kin.tolist()
         self.num_walked += len(kin)
 
     def _simulate(self, number: int) -> None:

@@ -11,17 +11,21 @@ from zo2sim.search.ledger import Ledger
 from zo2sim.simulate.steady import Floats, Numbers
 
 
-def front(ledger: Ledger, among: Numbers, *, grain: float, simulations: int) -> tuple[int, ...]:
+def front(
+    ledger: Ledger, among: Numbers, *, grain: float, simulations: int, programs: int | None = None
+) -> tuple[int, ...]:
     """Plans that are not beaten, from the fastest to the smallest.
 
     A plan is beaten by one that needs no more memory of either kind and costs no more time, each
     up to the grain (relative; 0: exactly). Entries that the front depends on are simulated, up to
-    that many; the rest of them stay bounds.
+    that many, and so many programs walked; the rest of them stay bounds.
     """
     cells = _Cells(ledger, among, grain)
-    begun = ledger.num_simulated
+    begun, walked = ledger.num_simulated, ledger.num_programs
     points = cells.front()
     while ledger.num_simulated - begun < simulations:
+        if programs is not None and ledger.num_programs - walked >= programs:
+            break
         unknown = [point for point in points if not ledger.known[point]]
         if not unknown:
             break

@@ -8,6 +8,7 @@ other plan can be faster. The same order with memory for two more axes gives the
 (`zo2sim.search.pareto`).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -21,7 +22,7 @@ from zo2sim.memory.account import GIB, DoesNotFit
 from zo2sim.models.shapes import Model
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.case import Case
-from zo2sim.search.candidates import Allowed, Candidates
+from zo2sim.search.candidates import Allowed, Candidates, Flags
 from zo2sim.search.ledger import Ledger, Watch
 from zo2sim.search.pareto import front
 from zo2sim.search.space import PlanSpace, plan_axes
@@ -29,6 +30,8 @@ from zo2sim.simulate.steady import Floats, Numbers
 
 Objective = Literal["tokens", "samples", "memory"]
 
+_OF_ONE_CORE = 8
+"""Cores that a limited number of programs is shared by, at the least."""
 SAME = 1e-9
 """Relative difference that is rounding."""
 
@@ -44,11 +47,14 @@ class Effort:
     ``tolerance`` is the relative distance to the bound at which a plan is good enough,
     ``simulations`` the most that are run for the best plan, and again for the Pareto front;
     ``grain`` is the relative difference below which two points of the front are alike.
+    ``programs`` are the most that are walked for the best plan, and again for the front; None: as
+    many as it takes.
     """
 
     tolerance: float = 1e-3
     simulations: int = 16
     grain: float = 0.15
+    programs: int | None = None
 
     def __post_init__(self) -> None:
         if self.tolerance < 0.0 or self.grain < 0.0 or self.simulations < 1:
@@ -120,7 +126,13 @@ def search(
     among = smallest(candidates, fitting) if objective == "memory" else fitting
     best = fastest(ledger, among, effort)
     least = float(ledger.cost(among).min() * ledger.work[best])
-    points = front(ledger, fitting, grain=effort.grain, simulations=effort.simulations)
+    points = front(
+        ledger,
+        fitting,
+        grain=effort.grain,
+        simulations=effort.simulations,
+        programs=effort.programs,
+    )
     return Search(
         best=found(ledger, best),
         lower_bound_s=min(least, float(ledger.step_s[best])),
@@ -157,7 +169,7 @@ def fastest(ledger: Ledger, among: Numbers, effort: Effort) -> int:
     Stops where nothing can be better by more than the tolerance, or at the most simulations.
     """
     begun = ledger.num_simulated
-    for number in best_first(ledger, among):
+    for number in _within(ledger, among, effort.programs):
         known = among[ledger.known[among]]
         best = ledger.cost(known).min() if len(known) else np.inf
         if ledger.cost_of(number) * (1 + effort.tolerance) >= best:
@@ -172,27 +184,58 @@ def fastest(ledger: Ledger, among: Numbers, effort: Effort) -> int:
     return int(equal[np.lexsort(needs)[0]])
 
 
+def _within(ledger: Ledger, among: Numbers, programs: int | None) -> Iterator[int]:
+    """`best_first`, with no more programs walked than that; of one core a share of them, as its
+    plans of least bounds are alike."""
+    cores, begun, spent = ledger.candidates.core, ledger.num_programs, Counter[int]()
+    most = np.inf if programs is None else programs
+    while len(among):
+        left: Flags | None = None
+        for number in best_first(ledger, among):
+            core, before = int(cores[number]), ledger.num_programs
+            if not ledger.walked[number] and spent[core] >= most / _OF_ONE_CORE:
+                left = cores[among] != core
+            if not ledger.walked[number] and before - begun >= most:
+                left = np.zeros(len(among), dtype=bool)
+            if left is not None:
+                break
+            yield number
+            spent[core] += ledger.num_programs - before
+        if left is None:
+            return
+        among = among[left | ledger.walked[among]]
+
+
 def best_first(ledger: Ledger, among: Numbers) -> Iterator[int]:
     """Plans of least cost first, of equal ones the smallest, as the ledger learns.
 
-    A plan comes again until it is known; a known one comes once.
+    A plan comes again until it is known; a known one comes once. Of several devices' those come
+    first that were walked, which have most slots.
     """
     device = ledger.candidates.device
+    several = ledger.candidates.space.base.plan.devices > 1
 
-    def entry(number: int) -> tuple[float, int, int]:
-        return ledger.cost_of(number), int(device[number]), number
+    def entry(number: int) -> tuple[float, bool, int, int]:
+        unwalked = several and not ledger.walked[number]
+        return ledger.cost_of(number), unwalked, int(device[number]), number
 
     heap = [entry(number) for number in among.tolist()]
     heapify(heap)
+    ours, told = {*among.tolist()} if several else set[int](), set[int]()
     while heap:
-        cost, _, number = heappop(heap)
+        cost, *_, number = heappop(heap)
+        if number in told:
+            continue
         if cost < ledger.cost_of(number):  # it has been looked at since
             heappush(heap, entry(number))
             continue
         was_known = bool(ledger.known[number])
         yield number
-        if not was_known:
-            heappush(heap, entry(number))
+        if was_known:
+            told.add(number)
+            continue
+        for one in {number, *ours.intersection(ledger.last_walked)}:
+            heappush(heap, entry(one))
 
 
 def found(ledger: Ledger, number: int) -> Found:

@@ -119,19 +119,25 @@ def bound(
     limits[BOTH_WAYS] = max(both_ways, default=0.0)
     limits[Resource.DRAM.value] = sum(totals[d, Resource.DRAM] for d in devices) / rates.dram
     if rates.sharing is not None:
-        limits |= _shared_s(program, work_of, rates.sharing)
+        limits |= _shared_s(program, work_of, rates, rates.sharing)
     limits[DEPENDENCIES] = _chain_s(chain or chain_of(program), work_of, rates)
     return Bound(limits_s=_named_after_resources(limits))
 
 
 def _shared_s(
-    program: Program, work_of: Callable[[Op], Work], sharing: Sharing
+    program: Program, work_of: Callable[[Op], Work], rates: Rates, sharing: Sharing
 ) -> dict[str, float]:
-    """Seconds per step of the busiest pool of each kind that several devices share."""
+    """Seconds per step of the busiest pool of each kind that several devices share.
+
+    Cores are drawn for as long as it takes with nobody else, at least: alone nothing waits.
+    """
     totals: defaultdict[Pool, float] = defaultdict(float)
     for op in program.period.ops:
-        for pool, amount in draws(op, work_of(op), sharing).items():
-            totals[pool] += amount / program.period.steps
+        for part in work_of(op).parts:
+            alone_s = float(part.flow_s(rates))
+            for pool, amount in draws(op, part, sharing).items():
+                least = min(amount, alone_s) if pool.kind is Shared.CORES else amount
+                totals[pool] += least / program.period.steps
     return pooled_s(totals, sharing)
 
 
@@ -146,7 +152,7 @@ def pooled_s(totals: Mapping[Pool, float], sharing: Sharing) -> dict[str, float]
 
 def _pool_s(pool: Pool, totals: Mapping[Pool, float], sharing: Sharing) -> float:
     if pool.kind not in (Shared.LINK, Shared.UPLINK):
-        return totals[pool] / capacities((pool,), sharing)[pool]
+        return totals[pool] / capacities((pool, pool), sharing)[pool]
     up, down = (totals.get(pool._replace(up=way), 0.0) for way in (True, False))
     return both_ways_s(up, down, sharing.link if pool.kind is Shared.LINK else sharing.uplink)
 

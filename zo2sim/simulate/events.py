@@ -6,6 +6,7 @@ stream that must be woken after its wake-up. A fluid model divides what several 
 once, max-min fair.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -13,9 +14,10 @@ from itertools import groupby
 import numpy as np
 import simpy
 
-from zo2sim.schedule.ops import Op, Program
+from zo2sim.schedule.ops import Op, Program, Stream, Track
 from zo2sim.schedule.unroll import Unrolled, unroll
 from zo2sim.simulate.fabric import Fabric
+from zo2sim.simulate.sharing import turn_of
 from zo2sim.simulate.steady import Floats, cycles, forced, lengths, most_periods
 from zo2sim.simulate.trace import Span, Trace
 from zo2sim.simulate.work import Rates, Work, sees_late
@@ -77,7 +79,14 @@ class _Run:
             env.event() if work.wake_s > 0.0 else done
             for work, done in zip(self._works, self._done, strict=True)
         ]
+        self._turns = defaultdict[int, simpy.Resource](lambda: simpy.Resource(env))
+        self._free = self._freed() if any(item.op.device for item in ops) else self._done
         self._times: list[tuple[float, float]] = [(0.0, 0.0)] * len(ops)
+
+    def _freed(self) -> list[simpy.Event]:
+        """When an operation's own stream goes on."""
+        pairs = zip(self._works, self._done, strict=True)
+        return [self._env.event() if work.gap_s > 0.0 else done for work, done in pairs]
 
     def spans(self) -> tuple[Span, ...]:
         order = sorted(range(len(self._ops)), key=lambda i: self._ops[i].op.track)
@@ -100,12 +109,24 @@ class _Run:
                 yield self._env.timeout(work.fixed_s)
             if self._fabric.flows(work):
                 yield self._fabric.run(work, self._ops[number].op)
+            if work.in_turn is not None:
+                yield from self._in_turn(work.in_turn, self._ops[number].op)
             self._times[number] = (start, self._env.now)
             self._done[number].succeed()
             if work.wake_s > 0.0:
                 self._env.process(self._wake(number, work.wake_s))
             if work.gap_s > 0.0:
                 yield self._env.timeout(work.gap_s)
+                if self._free[number] is not self._done[number]:
+                    self._free[number].succeed()
+
+    def _in_turn(self, work: Work, op: Op) -> Generator[simpy.Event, None, None]:
+        """First come, first served."""
+        turns = self._turns[turn_of(op)]
+        own = turns.request()
+        yield own
+        yield self._fabric.run(work, op)
+        turns.release(own)
 
     def _awaited(self, number: int) -> Iterator[simpy.Event]:
         """What an operation waits for, beside its own track, which runs in order anyway."""
@@ -113,7 +134,13 @@ class _Run:
         for dep in self._ops[number].deps:
             track = self._ops[dep].op.track
             if track != own:
-                yield (self._woken if sees_late(own, track) else self._done)[dep]
+                yield self._seen(own, track)[dep]
+
+    def _seen(self, own: Track, track: Track) -> list[simpy.Event]:
+        """When the one track sees what ended on the other."""
+        if sees_late(own, track):
+            return self._woken
+        return self._free if own.stream is Stream.COMPUTE is track.stream else self._done
 
     def _wake(self, number: int, wake_s: float) -> Generator[simpy.Event, None, None]:
         yield self._env.timeout(wake_s)

@@ -6,11 +6,13 @@ are the devices, those cores. The two directions of a link or an uplink are slow
 each alone.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from math import inf
 from typing import NamedTuple
 
-from zo2sim.schedule.ops import BufferSpace, Kind, Op, Stream
+from zo2sim.schedule.ops import HEAD, BufferSpace, Kind, Op, Stream
 from zo2sim.simulate.work import Number, Resource, Sharing, Work
 
 
@@ -32,6 +34,9 @@ class Pool(NamedTuple):
     up: bool = True
 
 
+_CORES = Pool(Shared.CORES)
+
+
 def draws(op: Op, work: Work, sharing: Sharing) -> dict[Pool, float]:
     """How much the whole operation takes of every pool, above 0."""
     found: dict[Pool, float] = {}
@@ -42,10 +47,16 @@ def draws(op: Op, work: Work, sharing: Sharing) -> dict[Pool, float]:
 
 
 def capacities(used: Iterable[Pool], sharing: Sharing) -> dict[Pool, float]:
-    """What every pool that is used gives per second; of a link, a way has less where the other
-    one is used, too."""
-    busy = {*used}
-    return {pool: _capacity(pool, sharing, both=other_way(pool) in busy) for pool in busy}
+    """What every pool that is used gives per second, named once for each that uses it.
+
+    Of a link, a way has less where the other one is used, too. Who has the cores to itself goes at
+    its own speed.
+    """
+    busy = Counter(used)
+    found = {pool: _capacity(pool, sharing, both=other_way(pool) in busy) for pool in busy}
+    if busy[_CORES] == 1:
+        found[_CORES] = inf
+    return found
 
 
 def other_way(pool: Pool) -> Pool:
@@ -58,6 +69,13 @@ def sender(op: Op) -> int:
     if op.kind is not Kind.SEND:
         return op.device
     return next(b.device for b in op.reads if b.space is BufferSpace.ACTIVATIONS)
+
+
+def turn_of(op: Op) -> int:
+    """What an operation takes turns for (`Work.in_turn`): its unit, of which head and tail are one,
+    as they share the buffers that no block has."""
+    assert op.unit is not None, f"{op.name} is about no unit"
+    return max(op.unit, HEAD)
 
 
 def _capacity(pool: Pool, sharing: Sharing, *, both: bool) -> float:

@@ -89,7 +89,7 @@ class Rates:
     peer: Number = 1.0
     far: Number = 1.0
     issue: Number = 1.0
-    cores: Number = 1.0
+    cores: Number = np.inf
     compute: Number = 1.0
     sharing: Sharing | None = None
 
@@ -125,16 +125,25 @@ class Work:
 
     ``gap_s`` is what the host needs from its end until its own stream can go on, ``wake_s`` until
     the stream that computes can start what waits for it; all other streams are asked at once.
+    ``in_turn`` are amounts that flow after the others, and of operations on one unit one after the
+    other, whatever their device.
     """
 
     fixed_s: Number = 0.0
     amounts: Mapping[Resource, Number]
+    in_turn: "Work | None" = None
     gap_s: Number = 0.0
     wake_s: Number = 0.0
 
     def alone_s(self, rates: Rates) -> Number:
         """Time until its stream goes on, when nothing else runs: fixed, slowest flow, gap."""
-        return self.fixed_s + self.flow_s(rates) + self.gap_s
+        flows_s = sum(part.flow_s(rates) for part in self.parts)
+        return self.fixed_s + flows_s + self.gap_s
+
+    @property
+    def parts(self) -> tuple["Work", ...]:
+        """What flows, one after the other."""
+        return (self,) if self.in_turn is None else (self, self.in_turn)
 
     @property
     def late_s(self) -> Number:
@@ -143,14 +152,15 @@ class Work:
         return self.wake_s - self.gap_s
 
     def flow_s(self, rates: Rates) -> Number:
-        """Duration of the flow alone: the slowest resource."""
+        """Duration of the first flow alone: the slowest resource."""
         times = [amount / rates.of(r) for r, amount in self.amounts.items()]
         return reduce(np.maximum, times, 0.0)
 
 
 def sees_late(after: Track, before: Track) -> bool:
-    """Between a stream that computes and other tracks an end is seen `Work.late_s` later.
+    """Between a stream that computes and other streams an end is seen `Work.late_s` later.
 
-    Those others have no gaps of their own.
+    Those others have no gaps of their own. What computes on another device sees it when its own
+    stream goes on.
     """
-    return after != before and Stream.COMPUTE in (after.stream, before.stream)
+    return after.stream is not before.stream and Stream.COMPUTE in (after.stream, before.stream)

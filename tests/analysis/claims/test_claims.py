@@ -56,6 +56,7 @@ def test_what_disagrees():
         "galore-7b-24gb/saved_8bit_percent",
         "nvbandwidth-all-a100/h2d_gb_per_s",
         "distzo2-175b/speedup",
+        "roundpipe-8x4090/speedup",
     ]
 
 

@@ -15,12 +15,14 @@ from analysis.validation.op_errors import LIMIT, OpError, op_errors, suspects
 from analysis.validation.replay import mean_durations_s, replayed_s
 from tests.analysis.report.test_validation_report import OPERATION
 from tests.zo2sim.cost.test_cpu import case
+from tests.zo2sim.cost.test_crowding import on_two
 from zo2sim.cost.cpu import seconds_per
 from zo2sim.cost.measured import Measured
 from zo2sim.machines.what_if import cap_link, scale_link
 from zo2sim.plan.choices import Plan, Policy
 from zo2sim.predict.case import Case
 from zo2sim.predict.drift import Drift, drifted
+from zo2sim.predict.predict import predict
 from zo2sim.schedule.ops import Kind, Stream
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.perfetto import to_json
@@ -291,3 +293,11 @@ def test_links_do_not_drift_with_the_cores():
         assert row.amounts == {rate: row_bytes(one), **others}
     limited = copy_rows(traced(one), one, "run", counted, limit_bytes_per_s=1e9)
     assert all(row.amounts == {"cpu.throttle_s": 1.0} for row in limited)
+
+
+def test_replaying_takes_no_wait_for_a_turn_twice():
+    plan = Plan(devices=2, placement="sliced")
+    found = predict(on_two(1.0, 1.0, cores=8.0, plan=plan))
+    steps = range(1, 1 + max(span.step for span in found.trace.spans))
+    again_s = replayed_s(found.trace, found.case, steps)
+    assert again_s == pytest.approx(found.step_s, rel=0.02)

@@ -11,10 +11,11 @@ from tests.zo2sim.cost.test_cpu import case
 from zo2sim.cost.parts import KERNELS, parts_s
 from zo2sim.machines.file import named, names
 from zo2sim.machines.machine import Machine
+from zo2sim.machines.quantity import Quantity
 from zo2sim.machines.what_if import replace_all
 from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Plan, Policy, Recipe
-from zo2sim.predict.bands import BOTH, MISFIT, Band, band
+from zo2sim.predict.bands import BOTH, MISFIT, SOCKET, Band, band
 from zo2sim.predict.case import Case
 from zo2sim.predict.predict import predict
 
@@ -196,3 +197,43 @@ def test_an_uncertain_size_makes_an_uncertain_verdict():
 def test_a_band_needs_draws():
     with pytest.raises(ValueError, match="draws must be >= 20; got 19"):
         banded(case(), draws=19)
+
+
+def on_eight(socket: Quantity | None = None) -> Case:
+    """A ring on cards of which two are behind each uplink."""
+    machine = named("8x-a100")
+    assert machine.node is not None
+    if socket is not None:
+        machine = replace(machine, node=replace(machine.node, socket_dram_bytes_per_s=socket))
+    recipe = Recipe(microbatches=4, sequence=256)
+    plan = Plan(devices=8, lane_groups=4)
+    return Case(model=preset("opt-6.7b"), machine=machine, plan=plan, recipe=recipe)
+
+
+def test_where_uplinks_bind_their_rate_both_ways_makes_the_band():
+    one = on_eight()
+    found = banded(one)
+    assert one.machine.node is not None
+    low, high = one.machine.node.uplink_both_h2d_bytes_per_s.interval
+    value = one.machine.node.uplink_both_h2d_bytes_per_s.value
+    assert (found.widest, found.widest_share > 0.7) == (BOTH, True)
+    assert found.high_step_s / predict(one).step_s == pytest.approx((value / low) ** 0.82, rel=0.1)
+    assert high > value
+
+
+def test_where_memory_binds_the_interval_of_a_socket_makes_the_band():
+    socket = Quantity(3e10, "assumed", "test", low=2e10, high=4.5e10)
+    found = banded(on_eight(socket))
+    assert (found.widest, found.widest_share > 0.7) == (SOCKET, True)
+    assert found.high_step_s / found.low_step_s > 1.5
+
+
+def test_a_prediction_of_several_devices_says_what_lies_between_them():
+    said = predict(on_eight()).provenance
+    assert "NVIDIA/nccl-tests issue 149" in said["between devices"]
+    assert "one port of the host for all behind it" in said["uplinks"]
+    assert "one socket's" in said["memory of a socket"]
+    assert "node.socket_dram_bytes_per_s" in said["assumed"]
+    alone = predict(replace(on_eight(), plan=Plan())).provenance
+    assert "uplinks" not in alone
+    assert "node." not in alone["assumed"]
