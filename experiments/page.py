@@ -5,20 +5,27 @@ python -m experiments.page --models opt-13b llama-3-8b --out page.html
 """
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import repeat
 from pathlib import Path
 
 from analysis.report.wording import counted
 from experiments.case.model import model_of
 from experiments.cli import DONE, run, write_file
-from experiments.planner.computers import computers
-from experiments.planner.document import page
+from experiments.jobs.workers import Crew, chosen
+from experiments.planner.computers import Computer, computers
+from experiments.planner.document import StoredModel, page
 from experiments.planner.stored import stored_computers, stored_model
 from experiments.screen import tracked
 from zo2sim.machines.catalogue import names
 from zo2sim.machines.file import resolve
 from zo2sim.models.presets import every, resolve_config
+from zo2sim.models.shapes import Model
+
+Fields = Mapping[str, object] | None
+"""Of a model's config.json, where it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +38,16 @@ class Config:
     """Models to choose from: presets, or a folder or config.json; all presets take minutes."""
     machines: tuple[str, ...] = names()
     """Machines to choose from: of the catalogue, or TOML files of machines with a card."""
+    jobs: int | None = None
+    """Worker processes, a model each at a time; None: one per core."""
 
 
 def main(config: Config) -> int:
     machines = computers(map(resolve, config.machines))
     models = [(model_of(name), resolve_config(name)) for name in config.models]
     known = [*tracked(stored_computers(machines), "machines", total=len(machines))]
-    found = (stored_model(model, machines, fields) for model, fields in models)
-    stored = [*tracked(found, "models", total=len(models))]
+    crew = chosen(jobs=config.jobs, scheduler=None, most=len(models))
+    stored = [*tracked(_stored(models, machines, crew), "models", total=len(models))]
     text = page(known, stored, served=False, date=date.today().isoformat())
     write_file(config.out, text.encode())
     counts = f"{counted(len(stored), 'model')} on {counted(len(config.machines), 'machine')}"
@@ -46,6 +55,18 @@ def main(config: Config) -> int:
         counts += f", with up to {machines[-1].cards} cards"
     print(f"{config.out}: {counts}, {len(text.encode()) / 1e6:.2f} MB")
     return DONE
+
+
+def _stored(
+    models: Sequence[tuple[Model, Fields]], machines: Sequence[Computer], crew: Crew
+) -> Iterator[StoredModel]:
+    """In order, each as soon as it and those before it are there."""
+    if crew.num_workers == 1:  # which would answer all before it gives the first
+        yield from (stored_model(model, machines, fields) for model, fields in models)
+        return
+    with crew.open() as executor:
+        asked, fields = zip(*models, strict=True)
+        yield from executor.map(stored_model, asked, repeat(machines), fields)
 
 
 if __name__ == "__main__":
