@@ -50,7 +50,10 @@ def test_check_says_no_where_nothing_explains(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reproduce, "reproduce", lambda: broken)
     outcome = call(reproduce, "--check")
     assert outcome.code == 3
-    assert outcome.err == "error: distzo2-175b speedup: disagrees, and nothing says why\n"
+    assert (
+        outcome.err
+        == f"error: {known[-1].claim} {known[-1].item}: disagrees, and nothing says why\n"
+    )
     assert call(reproduce).code == 0
     assert call(reproduce, "--json", "-").json["unexplained"] == 1
 

@@ -14,7 +14,7 @@ def test_the_screen_says_both_ways_and_where_they_end(monkeypatch: pytest.Monkey
     lines = call(scale, *SMALL).out.splitlines()
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 24
-    assert any(line.split()[:1] == ["1000"] for line in lines)
+    assert any(line.split()[:1] == ["1,000"] for line in lines)
     assert "The wall: from " in " ".join(lines)
     assert "…" not in "".join(lines)
 
