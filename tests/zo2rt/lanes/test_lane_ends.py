@@ -165,8 +165,9 @@ def test_dropout_modules_count_while_they_train():
 def test_a_parameter_that_was_replaced_is_named():
     model = build("opt")
     units = find_units(model, model_loss, batch("opt"))
-    norm = model.model.decoder.layers[1].final_layer_norm
-    norm.bias = nn.Parameter(norm.bias.detach().clone())
+    name = next(n for n, _ in model.named_parameters() if n.endswith("1.final_layer_norm.bias"))
+    norm = model.get_submodule(name.rpartition(".")[0])
+    norm.bias = nn.Parameter(model.get_parameter(name).detach().clone())
     with pytest.raises(ValueError, match=r"layers\.1\.final_layer_norm\.bias is another one now"):
         Traversal(model, units, model_loss, [batch("opt")])
 
