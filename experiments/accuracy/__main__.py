@@ -42,15 +42,15 @@ class Config:
     """Runs of each format: other text, adapters and noise."""
     steps: int = 300
     """Steps of each run."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Learning rate of the first step, from which it falls to 0."""
     eps: float = 1e-3
     """Distance from the weights to W+ and W-, per unit of noise."""
-    rank: int = 2
+    rank: int = 1
     """Of the adapters on every linear layer."""
-    batch: int = 8
+    batch: int = 32
     """Paragraphs of a step."""
-    sequence: int = 24
+    sequence: int = 16
     """Tokens of a paragraph; longer ones are cut."""
     held_out: int = 240
     """Paragraphs to be judged by, from modules that no training text comes from."""
