@@ -47,7 +47,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """
     modules = modules_of(model)
     trained = [module for module in modules if module.training]
-    configs = {id(c): c for m in modules if (c := _config(m)) is not None}
+    # A module that has none looks for it, by getattr, in vain through all that it holds.
+    configs = {id(c): c for m in modules if (c := vars(m).get("config")) is not None}
     caching = [c for c in configs.values() if getattr(c, "use_cache", False) is True]
     try:
         for module in trained:
@@ -75,11 +76,6 @@ def refuse_dropout(model: nn.Module) -> None:
             f"dropout must be off, because lanes run in eval mode; it is on in "
             f"{', '.join(active[:3])}{more}; call model.eval() first"
         )
-
-
-def _config(module: nn.Module) -> Any:
-    """Not by ``getattr`` where there is none: a module looks in vain through all that it holds."""
-    return getattr(module, "config", None) if "config" in vars(module) else None
 
 
 def _drops(module: nn.Module) -> bool:

@@ -138,9 +138,9 @@ class DeviceArena:
 
     def decoded(self, parameters: Sequence[UnitParameter]) -> tuple[Tensor, ...]:
         """Room for frozen weights in the compute dtype."""
-        room = self.decoded_frozen
         if not parameters:
             return ()
+        room = self.decoded_frozen
         assert room is not None
         indices = tuple(p.index for p in parameters)
         return self._cut(("decoded", indices), lambda: self._in(room, parameters))

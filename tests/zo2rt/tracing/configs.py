@@ -27,6 +27,16 @@ def _decoder(model_type: str, architecture: str, **more: Any) -> Config:
 
 _ROUTED: Config = {"moe_intermediate_size": 48, "num_experts": 8, "num_experts_per_tok": 2}
 
+_TWO_STACKS: Config = {
+    "d_model": 64,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 112,
+    "decoder_ffn_dim": 112,
+}
+
 CONFIGS: dict[str, Config] = {
     "bert": _decoder("bert", "BertForMaskedLM"),
     "roberta": _decoder("roberta", "RobertaForMaskedLM", max_position_embeddings=514),
@@ -118,17 +128,11 @@ CONFIGS: dict[str, Config] = {
         "num_experts": 6,
         "decoder_start_token_id": 0,
     },
-    "whisper": {
+    "whisper": _TWO_STACKS
+    | {
         "model_type": "whisper",
         "architectures": ["WhisperForConditionalGeneration"],
         "vocab_size": 96,
-        "d_model": 64,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
-        "encoder_ffn_dim": 112,
-        "decoder_ffn_dim": 112,
         "max_source_positions": 24,
         "max_target_positions": 64,
         "pad_token_id": 0,
@@ -140,16 +144,10 @@ CONFIGS: dict[str, Config] = {
         "cpmant", "CpmAntForCausalLM", dim_head=16, dim_ff=112, prompt_length=32, prompt_types=4
     ),
     "bart": _SIZES
+    | _TWO_STACKS
     | {
         "model_type": "bart",
         "architectures": ["BartForSequenceClassification"],
-        "d_model": 64,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
-        "encoder_ffn_dim": 112,
-        "decoder_ffn_dim": 112,
         "decoder_start_token_id": 2,
     },
     "longformer": _decoder("longformer", "LongformerForMaskedLM", attention_window=[32] * 3),
