@@ -41,7 +41,7 @@ def sampled(names: Sequence[str], count: int, seed: int) -> dict[str, list[Mutan
             for mutant in mutants(module, (ROOT / module).read_text())
         ]
         draw = random.Random(f"{name} {seed}")  # whichever groups there are
-        chosen[name] = [make() for make in draw.sample(everything, min(share, len(everything)))]
+        chosen[name] = draw.sample(everything, min(share, len(everything)))
     return chosen
 
 

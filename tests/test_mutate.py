@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
-from tests.mutants.changes import Mutant, mutants
+from tests.mutants.changes import mutants
 from tests.mutants.core_modules import EQUIVALENT, GROUPS, Group
 from tests.mutants.touched import Touched
 from tests.mutants.trial import Trials, copied
@@ -16,7 +16,7 @@ GROUP = Group(modules=("m.py",), tests=("test_m.py",))
 
 def changes(source: str) -> list[str]:
     """What is said of every mutant, behind the line that it is in."""
-    return [make().said.partition("  # ")[2] for make in mutants("m.py", source)]
+    return [mutant.said.partition("  # ")[2] for mutant in mutants("m.py", source)]
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,10 @@ def test_what_says_nothing_about_results_is_left_alone(source: str):
 
 def test_the_rest_of_the_module_stays():
     source = "def f(a):\n    return (a\n        + a)\n"
-    (make,) = mutants("m.py", source)
-    assert make() == Mutant(
-        "m.py",
-        "m.py: return (a  # a + a -> a - a",
-        "def f(a):\n    return a - a",
-        lines=range(2, 4),
-    )
+    (mutant,) = mutants("m.py", source)
+    assert mutant.said == "m.py: return (a  # a + a -> a - a"
+    assert mutant.lines == range(2, 4)
+    assert mutant.text == "def f(a):\n    return a - a"
 
 
 SOURCE = """\
@@ -102,7 +99,7 @@ def test_a_mutant_is_killed_or_survives_and_the_module_is_as_it_was(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("tests.mutants.trial._STARTED_S", 1.0)
-    found = {m.said.partition("  # ")[2]: m for m in (make() for make in mutants("m.py", SOURCE))}
+    found = {m.said.partition("  # ")[2]: m for m in mutants("m.py", SOURCE)}
     with Trials(tree, imported=()) as trials:
         touched = trials.touched(GROUP)
         told = {change: trials.outcome(found[change], touched) for change in WANTED}
@@ -142,7 +139,7 @@ def test_what_is_said_to_be_equivalent_is_still_there():
     modules = {said.partition(":")[0] for said in EQUIVALENT}
     assert modules <= {module for group in GROUPS.values() for module in group.modules}
     sources = {module: (ROOT / module).read_text() for module in modules}
-    there = {make().said for module, text in sources.items() for make in mutants(module, text)}
+    there = {mutant.said for module, text in sources.items() for mutant in mutants(module, text)}
     assert [said for said in EQUIVALENT if said not in there] == []
 
 

@@ -1,8 +1,9 @@
 """Mutants of a module: one node of it changed, which says nothing about messages or types."""
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 _COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -30,6 +31,7 @@ _REPLACED: dict[type[ast.operator], type[ast.operator]] = {
     ast.RShift: ast.LShift,
     ast.Pow: ast.Mult,
 }
+_Place: TypeAlias = tuple[ast.AST, str, int | None, ast.AST]
 _ASIDE = ("annotation", "returns", "type_params", "decorator_list")
 
 
@@ -73,7 +75,7 @@ def _differ(first: ast.AST, second: ast.AST) -> bool:
     return not starred and ast.dump(first) != ast.dump(second)
 
 
-def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
+def _places(node: ast.AST) -> Iterator[_Place]:
     """Every node that makes a result, with where it hangs: no message, annotation, decorator, and
     no assertion, as ``strict`` is one: what is zipped is equally long."""
     if isinstance(node, ast.keyword) and node.arg == "strict":
@@ -94,29 +96,41 @@ class Mutant:
 
     module: str
     said: str
-    text: str
     lines: range
+    source: str
+    number: int
+
+    @property
+    def text(self) -> str:
+        """The module with the change, its comments and layout left out."""
+        tree = ast.parse(self.source)
+        _, (parent, field, index, _), new = _changes(tree)[self.number]
+        if index is None:
+            setattr(parent, field, new)
+        else:
+            getattr(parent, field)[index] = new
+        return ast.unparse(ast.fix_missing_locations(tree))
 
 
-def mutants(module: str, source: str) -> list[Callable[[], Mutant]]:
-    """Every mutant of a module, made when asked for."""
-    count = sum(_other(child) is not None for *_, child in _places(ast.parse(source)))
-    return [lambda number=number: _made(module, source, number) for number in range(count)]
+def mutants(module: str, source: str) -> list[Mutant]:
+    """Every mutant of a module."""
+    stripped = [line.strip() for line in source.splitlines()]
+    return [
+        Mutant(
+            module,
+            f"{module}: {stripped[lines[0] - 1]}  # {ast.unparse(old)} -> {ast.unparse(new)}",
+            lines,
+            source,
+            number,
+        )
+        for number, (lines, (*_, old), new) in enumerate(_changes(ast.parse(source)))
+    ]
 
 
-def _made(module: str, source: str, number: int) -> Mutant:
-    tree = ast.parse(source)
-    found = [place for place in _places(tree) if _other(place[3]) is not None]
-    parent, field, index, child = found[number]
-    new = _other(child)
-    assert new is not None, "it was counted"
-    first, last = child.lineno, child.end_lineno  # type: ignore[attr-defined]
-    line = source.splitlines()[first - 1].strip()
-    said = f"{module}: {line}  # {ast.unparse(child)} -> {ast.unparse(new)}"
-    if index is None:
-        setattr(parent, field, new)
-    else:
-        getattr(parent, field)[index] = new
-    return Mutant(
-        module, said, ast.unparse(ast.fix_missing_locations(tree)), range(first, last + 1)
-    )
+def _changes(tree: ast.AST) -> list[tuple[range, _Place, ast.AST]]:
+    """The lines, the place and the other node of every change."""
+    return [
+        (range(place[3].lineno, place[3].end_lineno + 1), place, new)  # type: ignore[attr-defined]
+        for place in _places(tree)
+        if (new := _other(place[3])) is not None
+    ]
