@@ -8,7 +8,7 @@ from experiments.planner.computers import Computer
 from experiments.planner.document import StoredModel
 from experiments.planner.machines import Known
 from experiments.planner.packed import packed
-from experiments.planner.tables import tables
+from experiments.planner.tables import Steps, tables
 from zo2sim.models.shapes import Model
 
 _SIZES = (
@@ -32,12 +32,15 @@ def stored_model(
 ) -> StoredModel:
     """All tables of a model, or those of some numbers of cards; ``config`` are the fields of its
     config.json, where it has one."""
-    found = list(tables(model, computers, cards))
-    content = {
-        "name": model.name,
-        "config": sizes(config),
-        "formats": [table.content for table in found],
-    }
+    return of_tables(model.name, list(tables(model, computers, cards)), config)
+
+
+def of_tables(
+    name: str, found: Sequence[Steps], config: Mapping[str, object] | None
+) -> StoredModel:
+    """A model by the tables that were made of it."""
+    formats = [table.content for table in found]
+    content = {"name": name, "config": sizes(config), "formats": formats}
     return StoredModel(content=content, numbers=packed(found))
 
 

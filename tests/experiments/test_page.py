@@ -11,14 +11,14 @@ from experiments import page
 from tests import ROOT
 from tests.commands import call
 
-CARD = "rtx-4090-24gb"
+CARD = "rtx-3090-24gb"
 
 
 def test_a_page_is_written(tmp_path: Path):
     out = tmp_path / "page.html"
     found = call(page, "--models", "opt-125m", "--machines", CARD, "--out", str(out))
     assert found.code == 0
-    assert re.fullmatch(rf"{out}: 1 model on 1 machine, with up to 8 cards, 0\.\d+ MB\n", found.out)
+    assert re.fullmatch(rf"{out}: 1 model on 1 machine, with up to 2 cards, 0\.\d+ MB\n", found.out)
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 

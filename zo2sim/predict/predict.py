@@ -27,16 +27,13 @@ MAX_WRITE_BACK_EVERY = 64
 class Prediction:
     """What is predicted for a case; every figure is per step of the steady state.
 
-    ``memory`` is what the plan needs. ``published`` is what published figures count: for
-    `resident` the code of MeZO with untied embeddings, which has no integer formats; for all else
-    the same account. ``program`` is simulated when its times are asked for.
+    ``memory`` is what the plan needs. ``program`` is simulated when its times are asked for.
     """
 
     case: Case
     program: Program
     bound: Bound
     memory: MemoryAccount
-    published: MemoryAccount
     fits: tuple[Demand, ...]
 
     @cached_property
@@ -46,6 +43,16 @@ class Prediction:
         if case.workload.once:
             return replace(simulate(self.program, cost, cost.rates, periods=1), once=True)
         return simulate(self.program, cost, cost.rates)
+
+    @cached_property
+    def published(self) -> MemoryAccount:
+        """What published figures count: for `resident` the code of MeZO with untied embeddings,
+        which has no integer formats; for all else the same account."""
+        case = self.case
+        if case.plan.policy.traits.streams or case.recipe.storage_dtype.is_integer:
+            return self.memory
+        context_bytes = int(case.machine.device.context_bytes.value)
+        return mezo_account(case.model.untied(), case.recipe, context_bytes=context_bytes)
 
     @property
     def step_s(self) -> float:
@@ -144,16 +151,8 @@ def predict(case: Case) -> Prediction:
         program=walk.program,
         bound=bound(walk.program, cost, cost.rates, chain=walk),
         memory=memory,
-        published=_published(case, memory),
         fits=fits(memory, case.machine),
     )
-
-
-def _published(case: Case, memory: MemoryAccount) -> MemoryAccount:
-    if case.plan.policy.traits.streams or case.recipe.storage_dtype.is_integer:
-        return memory
-    context_bytes = int(case.machine.device.context_bytes.value)
-    return mezo_account(case.model.untied(), case.recipe, context_bytes=context_bytes)
 
 
 def extrapolations(case: Case) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from functools import cache
 
 from experiments.planner.computers import computers
 from experiments.planner.document import page
-from experiments.planner.stored import stored_computers, stored_model
+from experiments.planner.stored import of_tables, stored_computers
 from experiments.planner.tables import Steps, tables
 from zo2sim.machines.file import named
 from zo2sim.models.presets import resolve, resolve_config
@@ -21,14 +21,14 @@ DATE = "2026-01-01"
 def small_page(*, served: bool = False) -> str:
     """The text of the file."""
     machines = list(stored_computers(COMPUTERS))
-    models = [stored_model(resolve(name), COMPUTERS, resolve_config(name)) for name in MODELS]
+    models = [of_tables(name, small_tables(name), resolve_config(name)) for name in MODELS]
     return page(machines, models, served=served, date=DATE)
 
 
 @cache
-def small_tables() -> tuple[Steps, ...]:
-    """All formats of the first model."""
-    return tuple(tables(resolve(MODELS[0]), COMPUTERS))
+def small_tables(name: str = MODELS[0]) -> tuple[Steps, ...]:
+    """All formats of a model."""
+    return tuple(tables(resolve(name), COMPUTERS))
 
 
 def element(text: str, start: str, end: str) -> str:
