@@ -5,7 +5,7 @@ until one is as fast as it can be, or a pool is full; what is then settled stays
 on. No flow could get more without another one that has no more getting less.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -46,19 +46,23 @@ def rates(flows: Sequence[Flow[P]], capacities: Mapping[P, float]) -> list[float
     sizes = [flow.size for flow in flows]
     rising = [n for n, flow in enumerate(flows) if any(pool in free for pool in flow.amounts)]
     rising.sort(key=lambda n: speeds[n] * sizes[n])
+    drawing = {
+        pool: {n: a[pool] / sizes[n] for n in rising if pool in (a := flows[n].amounts)}
+        for pool in free
+    }
+    levels = {pool: _level(room, drawing[pool].values()) for pool, room in free.items()}
     while rising:
-        level, pool = min(
-            ((_level(pool, room, rising, flows, sizes), pool) for pool, room in free.items()),
-            key=lambda found: found[0],
-        )
-        settled = rising[0]
+        first = min(levels, key=levels.__getitem__)
+        settled, level = rising[0], levels[first]
         if speeds[settled] * sizes[settled] > level:  # nobody is as fast as it can be yet
-            settled = next(n for n in rising if pool in flows[n].amounts)
+            settled = next(iter(drawing[first]))
         speeds[settled] = min(speeds[settled], level / sizes[settled])
         rising.remove(settled)
-        for one, amount in flows[settled].amounts.items():
-            if one in free:
-                free[one] -= speeds[settled] * amount
+        for pool, amount in flows[settled].amounts.items():
+            if pool in free:
+                free[pool] -= speeds[settled] * amount
+                del drawing[pool][settled]
+                levels[pool] = _level(free[pool], drawing[pool].values())
     return speeds
 
 
@@ -71,9 +75,7 @@ def _short(flows: Sequence[Flow[P]], capacities: Mapping[P, float]) -> dict[P, f
     return {p: capacities[p] for p, sum_ in wanted.items() if sum_ >= PLENTY * capacities[p]}
 
 
-def _level(
-    pool: P, room: float, rising: Sequence[int], flows: Sequence[Flow[P]], sizes: Sequence[float]
-) -> float:
-    """How far the rising flows can rise together until the pool is full."""
-    drawn = sum(flows[n].amounts.get(pool, 0.0) / sizes[n] for n in rising)
+def _level(room: float, drawing: Iterable[float]) -> float:
+    """How far those that rise can rise together until the pool is full."""
+    drawn = sum(drawing)
     return room / drawn if drawn > 0.0 else float("inf")
