@@ -71,7 +71,7 @@ def happens_before(unrolled: tuple[Unrolled, ...]) -> list[tuple[int, ...]]:
     Operation a ends before b starts iff b's count for a's track exceeds a's ``position``.
     """
     columns = columns_of(unrolled)
-    nothing = (0,) * (max(columns, default=0) + 1)
+    nothing = (0,) * len({*columns})
     clocks: list[tuple[int, ...]] = []
     joined: dict[tuple[int, ...], tuple[int, ...]] = {}
     for item, own in zip(unrolled, columns, strict=True):

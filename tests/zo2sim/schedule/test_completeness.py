@@ -175,6 +175,13 @@ def test_a_loss_before_the_journal_of_the_step_before():
     )
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_in_place_a_tied_tail_leaves_the_head_s_weights_different_too(tied: bool):
+    task = replace(ONE_BLOCK, in_place=True, tied=tied)
+    assert [task.passed(unit) for unit in (HEAD, 0)] == [(HEAD,), (0,)]
+    assert task.passed(TAIL) == ((TAIL, HEAD) if tied else (TAIL,))
+
+
 def test_in_place_the_signs_take_turns():
     trips = [STEP.replace("+-", sign).replace(" compute", ".1 compute", 3) for sign in "-+"]
     minus, plus = ("\n".join(trip.splitlines()[1:4]) for trip in trips)

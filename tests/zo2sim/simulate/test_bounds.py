@@ -1,7 +1,7 @@
 """Bounds: below every prediction, and the name of what binds."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Kind, Op, Program
 from zo2sim.simulate.bounds import Bound, both_ways_s, bound
 from zo2sim.simulate.events import simulate
-from zo2sim.simulate.work import Rates, Work
+from zo2sim.simulate.work import Rates, Resource, Work
 
 times = st.integers(min_value=0, max_value=9)
 
@@ -145,6 +145,17 @@ def test_a_chain_sees_ends_late():
 def test_dependencies_and_both_ways_are_named_where_they_exceed_what_is_busiest():
     assert {*limits(Plan(), h2d=5, forward=4, d2h=2)} == {"link_h2d", "compute", "link_d2h", "dram"}
     assert limits(Plan(num_slots=1), h2d=3, forward=4, d2h=2)["dependencies"] == 28
+
+
+def test_what_takes_no_time_has_no_limit():
+    program = build(Shape(num_blocks=4), Plan(policy=Policy.RESIDENT), Recipe())
+    assert dict(bound(program, costs(forward=4), rates()).limits_s) == {"compute": 16}
+
+
+@pytest.mark.parametrize("name", ["peer", "far", "issue", "compute"])
+def test_what_is_counted_in_seconds_takes_as_long(name: str):
+    own = {key: value for key, value in asdict(rates()).items() if key != name}
+    assert Work(amounts={Resource(name): 3.0}).alone_s(Rates(**own)) == 3.0
 
 
 def test_the_busiest_of_several_devices_binds_and_memory_serves_them_all():

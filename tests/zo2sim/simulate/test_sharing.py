@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tests.machines import rates
 from tests.thorough import examples
+from zo2sim.plan.choices import Plan, Recipe
+from zo2sim.policies import Shape, build
 from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, Schedule, Stream
 from zo2sim.simulate.bounds import BOTH_WAYS, UPLINK, bound
 from zo2sim.simulate.events import simulate
@@ -160,6 +162,19 @@ def test_no_step_is_under_its_bound(jobs: list[Job], link: TwoWays, uplink: TwoW
     found = bound(program, lambda op: works[op.name], on)
     trace = simulate(program, lambda op: works[op.name], on)
     assert trace.step_s >= found.step_s * (1 - 1e-9)
+
+
+def test_what_is_shared_has_a_limit_per_step():
+    """A period of two steps uploads twice."""
+    limits = [
+        bound(
+            build(Shape(num_blocks=2), Plan(devices=2, write_back_every=k), Recipe()),
+            lambda op: up(op.device)[1] if op.kind is Kind.H2D else Work(amounts={}),
+            machine(),
+        ).limits_s[UPLINK]
+        for k in (1, 2)
+    ]
+    assert limits == [4.0, 4.0]
 
 
 def test_the_uplink_is_named_where_it_binds():
