@@ -13,15 +13,15 @@ from zo2sim.models.presets import preset
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.case import asked, of_usual_devices, socket_bytes
 
-BOX = ("opt-1.3b", "4x-rtx-4090", "--sequence", "512")
+BOX = ("opt-125m", "4x-rtx-4090", "--sequence", "512")
 PINNED = ("policy=zo2", "tier=ram", "num-slots=3", "resident-blocks=0", "write-back-every=1")
 
 
 def test_a_node_is_used_whole_on_one_screen(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "80")
-    found = call(plan, "opt-1.3b", "8x-a100", "--sequence", "512", "--microbatches", "4")
+    found = call(plan, "opt-125m", "8x-a100", "--sequence", "512", "--microbatches", "4")
     lines = found.out.splitlines()
-    assert lines[0] == "opt-1.3b on 8x-a100, zo2, 8 devices, ring of 4 lane groups a sign: fits"
+    assert lines[0] == "opt-125m on 8x-a100, zo2, 8 devices, ring of 4 lane groups a sign: fits"
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 24
     text = " ".join(found.out.split())
@@ -30,9 +30,9 @@ def test_a_node_is_used_whole_on_one_screen(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_devices_that_somebody_chose_are_those():
-    assert call(plan, *BOX, "--devices", "1").out.startswith("opt-1.3b on 4x-rtx-4090, zo2: fits")
+    assert call(plan, *BOX, "--devices", "1").out.startswith("opt-125m on 4x-rtx-4090, zo2: fits")
     two = call(plan, *BOX, "--devices", "2", "--placement", "whole").out
-    assert two.startswith("opt-1.3b on 4x-rtx-4090, zo2, 2 devices, whole: fits")
+    assert two.startswith("opt-125m on 4x-rtx-4090, zo2, 2 devices, whole: fits")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,8 @@ def test_what_several_devices_cannot_do_is_refused(flags: tuple[str, ...], compl
 
 
 def test_what_to_change_is_how_devices_share_the_work_too():
-    whole = call(plan, *BOX, "--placement", "whole", "--microbatches", "2")
+    _, *others = BOX
+    whole = call(plan, "opt-350m", *others, "--placement", "whole", "--microbatches", "2")
     assert "--placement ring" in whole.out
     assert "--devices 4" in call(plan, *BOX, "--devices", "1").out
 
@@ -62,13 +63,13 @@ def test_what_to_change_is_how_devices_share_the_work_too():
 @pytest.mark.parametrize("chosen", [{}, {"microbatches": 2, "placement": "sliced"}], ids=str)
 def test_what_is_advised_is_what_is_then_said(chosen: dict[str, Any]):
     """A change leaves out what nobody chose: the groups of lanes on a ring."""
-    base = zo2sim.predict("opt-1.3b", "4x-rtx-4090", sequence=512, **chosen).prediction
+    base = zo2sim.predict("opt-125m", "4x-rtx-4090", sequence=512, **chosen).prediction
     for advice in advise(base, most=9):
         words = advice.change.split()
         names = (word.strip("-").replace("-", "_") for word in words[::2])
         values = (int(word) if word.isdecimal() else word for word in words[1::2])
         changed = {"sequence": 512, **chosen, **dict(zip(names, values, strict=True))}
-        found = zo2sim.predict("opt-1.3b", "4x-rtx-4090", **changed).prediction
+        found = zo2sim.predict("opt-125m", "4x-rtx-4090", **changed).prediction
         assert found.step_s == advice.prediction.step_s, advice.change
 
 
@@ -105,5 +106,5 @@ def test_tune_tries_every_way_to_share_the_work():
 
 
 def test_python_takes_what_the_command_takes():
-    found = zo2sim.predict("opt-1.3b", "4x-rtx-4090", sequence=512)
+    found = zo2sim.predict("opt-125m", "4x-rtx-4090", sequence=512)
     assert found.prediction.case.plan.devices == 4
