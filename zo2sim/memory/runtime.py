@@ -115,7 +115,7 @@ def placed_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
     )
 
 
-def segments_bytes(items: Iterable[Item], device: int = 0) -> int:
+def segments_bytes(items: Iterable[Item], device: int) -> int:
     """What items on a device take with the allocator's slack: each has segments of its own."""
     own = (i for i in items if i.place is MemoryPlace.DEVICE and i.device == device)
     return sum(round_up(i.num_bytes, LARGE_GRAIN_BYTES) for i in own)

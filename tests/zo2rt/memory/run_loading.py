@@ -3,11 +3,15 @@
 Writes JSON: by how much making an engine of the folder, and saving its model, let the process grow
 at most (mapped files count), what the account has to train with, the largest shard, the size of the
 model, and how often its bytes were read to load it. `write` makes such a folder: random, bf16.
+
+With a number of bytes behind it, no more than account, largest shard and these are there to be
+had (`tests.zo2rt.memory.confined`), and it writes how often there was no room, too.
 """
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.families import batch
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, recipe
+from tests.zo2rt.memory.confined import confined, times_full
 from tests.zo2rt.memory.run_phases import peak, rss_bytes
 from zo2rt.backends import HostBackend
 from zo2rt.backends.buffers import give_back_freed
@@ -47,10 +52,12 @@ FORMATS: Mapping[str, Recipe] = {
 VOCAB = 512
 
 
-def loading(model: Path, run: Path, tier: Any, form: str) -> dict[str, int]:
+def loading(
+    model: Path, run: Path, tier: Any, form: str, slack_bytes: int | None = None
+) -> dict[str, int]:
     warm = write(run / "warm", 128, 2)  # what libraries take once
     loaded(warm, run / "warm run", tier, form)
-    return loaded(model, run / "run", tier, form)
+    return loaded(model, run / "run", tier, form, slack_bytes)
 
 
 def write(folder: Path, hidden: int, blocks: int) -> Path:
@@ -85,7 +92,9 @@ def finish(folder: Path, files: dict[str, dict[str, Tensor]], part: int) -> None
             save_file(files.pop(name), folder / name, metadata={"format": "pt"})
 
 
-def loaded(folder: Path, run: Path, tier: Any, form: str) -> dict[str, int]:
+def loaded(
+    folder: Path, run: Path, tier: Any, form: str, slack_bytes: int | None = None
+) -> dict[str, int]:
     how = FORMATS[form]
     give_back_freed()
     start = rss_bytes()
@@ -101,7 +110,7 @@ def loaded(folder: Path, run: Path, tier: Any, form: str) -> dict[str, int]:
         config = LoraConfig(r=RANK, target_modules="all-linear", lora_dropout=0.0)
         model = get_peft_model(model, config, autocast_adapter_dtype=False).eval()
     read, num_bytes = _read_bytes(), checkpoint.num_bytes
-    with HostBackend() as backend:
+    with limited(found, slack_bytes), HostBackend() as backend:
         with peak(found, "loading", start, rss_bytes):
             engine = Engine(
                 model,
@@ -120,6 +129,17 @@ def loaded(folder: Path, run: Path, tier: Any, form: str) -> dict[str, int]:
     return found
 
 
+@contextmanager
+def limited(found: dict[str, int], slack_bytes: int | None) -> Iterator[None]:
+    """With so much more than account and shard, or with all that there is."""
+    if slack_bytes is None:
+        yield
+        return
+    with confined(found["account"] + found["shard"] + slack_bytes) as group:
+        yield
+        found["times_full"] = times_full(group)
+
+
 def _read_bytes() -> int:
     """By this process, from wherever the system has it."""
     fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
@@ -127,5 +147,6 @@ def _read_bytes() -> int:
 
 
 if __name__ == "__main__":
-    model, run, tier, form = sys.argv[1:]
-    sys.stdout.write(json.dumps(loading(Path(model), Path(run), tier, form)))
+    model, run, tier, form, *slack = sys.argv[1:]
+    found = loading(Path(model), Path(run), tier, form, *map(int, slack))
+    sys.stdout.write(json.dumps(found))

@@ -137,6 +137,8 @@ def test_adapters_are_built_beside_what_is_decoded():
     decoded = (1 + 2) * BLOCK.elements / ROOM
     assert decode_s(setting, 0) == pytest.approx(decoded)
     assert decode_s(setting, TAIL) == 0.0, "in the compute dtype already"
+    slow = of(machine=replace_all(A100, {"device.launch_s": 0.1}), wire_dtype=Dtype.FP8)
+    assert decode_s(slow, 0) == 0.1, "one kernel"
     assert build_s(setting, 0, "+-") == pytest.approx(2 * one + decoded)
 
 

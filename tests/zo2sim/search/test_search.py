@@ -214,6 +214,15 @@ def test_memory_of_a_grid_is_that_of_each_plan(case: Case, data: st.DataObject):
     assert found == (one.device_bytes, one.host_bytes, one.nvme_bytes)
 
 
+@pytest.mark.parametrize("policy", [Policy.ZO2_REFERENCE, Policy.RESIDENT])
+def test_published_code_needs_the_same_wherever_blocks_are_said_to_be(policy: Policy):
+    model, plan, recipe = OPT_125M.model, Plan(policy=policy), Recipe(noise="torch")
+    grid = rooms(model, plan, recipe, context_bytes=7, residents=(0, 1), slots=(1, 2, 3))
+    one = account(model, plan, recipe, context_bytes=7)
+    assert grid.device.tolist() == [[one.device_bytes] * 3] * 2
+    assert grid.host.tolist() == [[one.host_bytes] * 3] * 2
+
+
 def test_plans_that_place_blocks_alike_count_once():
     axes = {"num_slots": (1, 2, 3), "resident_blocks": (10, 11, 12)}
     found = Candidates.of(PlanSpace(base=OPT_125M, axes=axes))
