@@ -33,7 +33,7 @@ class Step:
     error: Exception | None = None
     """See [Note: a lane's error]."""
 
-    def advance(self, lanes: Sequence[int], unit: int, device: int = 0) -> None:
+    def advance(self, lanes: Sequence[int], unit: int, device: int) -> None:
         """Run some lanes through a unit, unless a lane of the step has failed."""
         if self.error is None:
             try:
