@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from tests.families import batch, build
+from tests.families import BLOCKS, batch, build
 from tests.zo2rt.engine.engine_runs import engine, recipe
 from zo2rt.backends import VirtualBackend
 from zo2rt.backends.base import Touched, Work
 from zo2rt.backends.tracks import Where
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
-from zo2sim.schedule.ops import Buffer, BufferSpace
+from zo2sim.schedule.ops import Buffer, BufferSpace, Kind
 
 NARROW = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP8, compute_dtype=Dtype.FP32)
 CASES = {
@@ -53,18 +54,19 @@ def test_every_buffer_gives_the_bits_of_none(case: tuple[Plan, Recipe], tmp_path
 
 
 class Told(VirtualBackend):
-    """Keeps what each operation says that it touches of what is no tensor."""
+    """Keeps what each operation says that it touches, and of how many tensors it does both."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, devices: int) -> None:
+        super().__init__(devices=devices)
         self.reads: dict[str, list[Buffer]] = {}
         self.writes: dict[str, list[Buffer]] = {}
+        self.changed: dict[str, int] = {}
         self._running = ""
 
     def launch(self, track: Where, work: Work, *, label: str) -> None:
         def named() -> None:
             self._running = label
-            self.reads[label], self.writes[label] = [], []
+            self.reads[label], self.writes[label], self.changed[label] = [], [], 0
             work()
 
         super().launch(track, named, label=label)
@@ -72,27 +74,35 @@ class Told(VirtualBackend):
     def touch(self, *, reads: tuple[Touched, ...] = (), writes: tuple[Touched, ...] = ()) -> None:
         self.reads[self._running] += (one for one in reads if isinstance(one, Buffer))
         self.writes[self._running] += (one for one in writes if isinstance(one, Buffer))
+        tensors = [one.data_ptr() for one in writes if isinstance(one, Tensor)]
+        both = {one.data_ptr() for one in reads if isinstance(one, Tensor)} & {*tensors}
+        self.changed[self._running] += len(both)
 
 
-@pytest.mark.parametrize("policy", [Policy.ZO2, Policy.HOST_UPDATE])
-def test_operations_say_what_they_touch_of_records_and_files(policy: Policy, tmp_path: Path):
+@pytest.mark.parametrize(
+    "plan", [Plan(tier="nvme"), Plan(policy=Policy.HOST_UPDATE), Plan(devices=2)], ids=str
+)
+def test_operations_say_what_they_touch(plan: Plan, tmp_path: Path):
     """A detector of races sees no others; records are told by their steps."""
-    tier = "nvme" if policy is Policy.ZO2 else "ram"
-    plan, backend = Plan(tier=tier, policy=policy), Told()
-    data = batch("opt")
-    with engine(build("opt"), plan, recipe(), data, lambda: backend, folder=tmp_path) as trained:
+    backend, data = Told(devices=plan.devices), batch("opt")
+    model = build("opt")
+    names = [name for name, _ in model.named_parameters()]
+    own = [sum(f".layers.{block}." in name for name in names) for block in range(BLOCKS)]
+    with engine(model, plan, recipe(), data, lambda: backend, folder=tmp_path) as trained:
         for _ in range(3):
             trained.step(data)
         backend.synchronize()
         program = trained.program
 
     def spaces(touched: Iterable[Buffer]) -> list[BufferSpace]:
-        told = (BufferSpace.RECORD, BufferSpace.NVME)
+        told = (BufferSpace.RECORD, BufferSpace.NVME, BufferSpace.ACTIVATIONS)
         return sorted(one.space for one in touched if one.space in told)
 
     for op in program.period.ops:
         assert spaces(backend.reads[op.name]) == spaces(op.reads), op.name
         assert spaces(backend.writes[op.name]) == spaces(op.writes), op.name
+        if op.unit is not None and op.unit >= 0 and op.kind in (Kind.UPDATE, Kind.HOST_UPDATE):
+            assert backend.changed[op.name] == own[op.unit], op.name
 
 
 def test_every_record_is_journalled_in_its_step(tmp_path: Path):
