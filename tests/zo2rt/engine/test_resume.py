@@ -52,6 +52,16 @@ def test_a_header_says_which_rates_its_groups_begin_with(tmp_path: Path):
     )
 
 
+def test_a_run_in_the_place_of_a_file_is_refused(tmp_path: Path):
+    (tmp_path / "run").write_text("mine")
+    with (
+        pytest.raises(ValueError, match="must be a folder; it is a file"),
+        opened(tmp_path / "run"),
+    ):
+        pass
+    assert (tmp_path / "run").read_text() == "mine"
+
+
 def go_on(trained: Engine, steps: int, save_every: int = SAVE_EVERY) -> None:
     """Step ``n`` reads batch ``n``, and the learning rate falls."""
     while trained.num_steps < steps:
