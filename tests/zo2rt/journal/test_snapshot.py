@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.zo2rt.journal import toy_run
 from tests.zo2rt.journal.lossy_disk import LossyDisk
 from tests.zo2rt.journal.toy_run import HEADER, first_weights
-from zo2rt.journal import DamageError, Position, recovery, snapshot
+from zo2rt.journal import DamageError, Position, durable, recovery, snapshot
 from zo2rt.journal.chain import FIRST, unseal
 from zo2rt.journal.durable import Disk
 from zo2rt.journal.snapshot import Latest, Snapshot, latest
@@ -110,6 +110,22 @@ def test_it_is_durable_when_it_was_written():
     made = written(fs, 3)
     (left,) = fs.after_crash()
     assert latest(left, FOLDER).snapshot == made
+
+
+def test_a_crash_while_old_ones_go_leaves_whole_ones():
+    """Whatever of it had reached the disk: what has a snapshot's name can be read."""
+    fs = LossyDisk()
+    for step in range(4):
+        written(fs, step)
+    pruned = LossyDisk(fs.nodes)
+    snapshot.prune(pruned, FOLDER)
+    assert pruned.names(FOLDER) == ("step-00000000", "step-00000002", "step-00000003")
+    for length in range(len(pruned.log) + 1):
+        for disk in pruned.after_crash(length):
+            kept = [name for name in disk.names(FOLDER) if not name.endswith(durable.TEMPORARY)]
+            assert len(kept) in (3, 4)
+            for name in kept:
+                snapshot.check(disk, FOLDER / name)
 
 
 def test_nothing_is_overwritten():

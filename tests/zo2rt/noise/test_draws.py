@@ -13,7 +13,7 @@ from tests.zo2rt.noise.noise_cases import KEY, update_of
 from zo2rt import noise
 from zo2rt.model.units import UnitParameter
 from zo2rt.noise import Extent
-from zo2rt.noise.draws import Both, ElementDraws, MezoDraws
+from zo2rt.noise.draws import SPLIT_ELEMENTS, Both, ElementDraws, MezoDraws
 
 COUNT = 96
 
@@ -82,6 +82,17 @@ def test_weights_that_go_are_not_kept():
     del theta
     gc.collect()
     assert memory() is None
+
+
+def test_threads_share_what_is_large_and_in_host_memory():
+    shared, alone = draws(threads=2), draws()
+    large, small = (torch.empty(count, device="meta") for count in (SPLIT_ELEMENTS, COUNT))
+    host = torch.empty(SPLIT_ELEMENTS)
+    assert [shared._is_split(one) for one in (host, host[:-1], large, small)] == [
+        True,
+        *[False] * 3,
+    ]
+    assert not alone._is_split(host)
 
 
 def test_mezo_s_noise_reaches_both_rooms_and_leaves_theta():
