@@ -107,7 +107,11 @@ GROUPS = {
             "zo2rt/journal/reading.py",
             "zo2rt/journal/durable.py",
         ),
-        tests=("tests/zo2rt/journal/test_journal.py", "tests/zo2rt/journal/test_durable.py"),
+        tests=(
+            "tests/zo2rt/journal/test_journal.py",
+            "tests/zo2rt/journal/test_lines.py",
+            "tests/zo2rt/journal/test_durable.py",
+        ),
     ),
     "recovery": Group(
         modules=("zo2rt/journal/recovery.py", "zo2rt/journal/replay.py", "zo2rt/journal/run.py"),
