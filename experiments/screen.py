@@ -95,7 +95,7 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
-def tracked(items: Iterable[T], what: str, *, total: int | None = None) -> Iterator[T]:
+def tracked(items: Iterable[T], what: str, *, total: int | None) -> Iterator[T]:
     """The items one by one, with a bar that counts those that are done."""
     with progress_bar() as progress:
         task = progress.add_task(what, total=total)

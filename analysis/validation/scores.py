@@ -184,7 +184,7 @@ class Scores:
         return tuple(sorted(self.comparisons, key=lambda c: -abs(c.error)))
 
 
-def coverage_interval(n: int, *, coverage: float = 0.9) -> tuple[float, float]:
-    """The central 95 % of what the measured coverage of ``n`` bands would be, were they right."""
-    shares = stats.binom.ppf([0.025, 0.975], n, coverage) / n  # pyright: ignore
+def coverage_interval(n: int) -> tuple[float, float]:
+    """The central 95 % of what would be measured of ``n`` bands that hold in 90 %."""
+    shares = stats.binom.ppf([0.025, 0.975], n, 0.9) / n  # pyright: ignore
     return float(shares[0]), float(shares[1])  # pyright: ignore

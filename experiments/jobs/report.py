@@ -64,7 +64,7 @@ def with_report(
     answers: Answers,
     table: pd.DataFrame,
     *,
-    trace_format: TraceFormat = "perfetto",
+    trace_format: TraceFormat,
 ) -> Run:
     """The run with words, figures, and the trace of the case that is drawn."""
     shown = wide([wide_row(jobs[n], answers[jobs[n].key]) for n in _shown(table)])

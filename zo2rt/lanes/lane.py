@@ -156,7 +156,7 @@ class Lane:
             self.forwards += 1
         return self._carry(block, carried)
 
-    def leave_blocks(self, carried: Any = None) -> Any:
+    def leave_blocks(self, carried: Any) -> Any:
         """Called after the last block; returns its output, as it is when the tail is to run."""
         return self._carry(TAIL, carried)
 

@@ -10,13 +10,14 @@ from zo2sim.cost.measured import Measured
 _RECORD = b"x" * 512
 _PIECE_BYTES = 1 << 24
 _PAGE_BYTES = 4096
+_TIMES = 20
 
 
-def fsyncs(folder: Path, *, count: int = 20) -> Iterator[Measured]:
+def fsyncs(folder: Path) -> Iterator[Measured]:
     """An append of a record and its fsync."""
     path = folder / "fsync.probe"
     with path.open("ab", buffering=0) as file:
-        for _ in range(count):
+        for _ in range(_TIMES):
             start_s = perf_counter()
             file.write(_RECORD)
             os.fsync(file.fileno())
@@ -31,7 +32,7 @@ def pieces(folder: Path, *, count: int = 6) -> Iterator[Measured]:
     """
     path = folder / "pieces.probe"
     piece = os.urandom(_PIECE_BYTES)
-    for _ in range(count):
+    for _ in range(_TIMES):
         with path.open("wb", buffering=0) as file:
             start_s = perf_counter()
             file.write(piece)

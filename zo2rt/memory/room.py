@@ -75,7 +75,7 @@ def _check_free(
         free_room(backend, weights, number).check(account, backend.device, (one,))
 
 
-def free_room(backend: Backend, weights: Sequence[Tensor] = (), number: int = 0) -> Room:
+def free_room(backend: Backend, weights: Sequence[Tensor], number: int) -> Room:
     """What is free now of a device and of the host, and would be without these weights."""
     device, device_bytes = backend.devices[number], backend.free_device_bytes(number)
     host_bytes = free_host_bytes() + given_back_bytes(weights, torch.device("cpu"))

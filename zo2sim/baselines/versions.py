@@ -42,15 +42,14 @@ class Content(NamedTuple):
     trip: int | None = None
 
 
-def check_training(program: Program, *, periods: int = 3) -> tuple[Hazard, ...]:
+def check_training(program: Program) -> tuple[Hazard, ...]:
     """Every operation that sees other weights, gradients or checkpoints than it should.
 
     A pass needs the weights of all optimizer steps before its own step; a backward pass the
     checkpoint of its own microbatch; an optimizer's step the whole gradient of its own step, once.
     """
     assert not program.flush.ops, "a first-order step leaves nothing to flush"
-    steady = (program.period,) * (periods - 1)
-    items = chain((program.prologue, *steady, program.evaluate))
+    items = chain((program.prologue, program.period, program.period, program.evaluate))
     passes = (op for op in program.period.ops if op.kind is Kind.BACKWARD)
     state = _State(Counter(_owner(op, b) for op in passes for b in op.writes if _is_gradient(b)))
     return once(hazard for item in items for hazard in state.follow(item))

@@ -130,7 +130,7 @@ def card_of(name: str) -> Card:
     )
 
 
-def link_rates(link: str, *, without: frozenset[str] = frozenset()) -> Table:
+def link_rates(link: str, *, without: frozenset[str]) -> Table:
     """The rates of a class of links, by key of a machine file."""
     other = _file("links")["links"][link].get("as", link)
     found = {way: _rate(other, way, without) for way in _RATES}
@@ -217,7 +217,7 @@ def _device(name: str, host: str, without: frozenset[str]) -> Table:
     }
 
 
-def large_product(name: str, key: str, *, without: frozenset[str] = frozenset()) -> Quantity:
+def large_product(name: str, key: str, *, without: frozenset[str]) -> Quantity:
     """What a large product reaches on a card: measured there, or as on cards of its segment."""
     own = measurements(key, name, without=without)
     if own:

@@ -36,7 +36,7 @@ class Measurement:
     host: str
 
 
-def measurements(key: str, on: str, *, without: Collection[str] = ()) -> tuple[Measurement, ...]:
+def measurements(key: str, on: str, *, without: Collection[str]) -> tuple[Measurement, ...]:
     """What is known of a constant, sources and hosts in ``without`` apart."""
     known = _known().get((key, on), ())
     return tuple(m for m in known if m.source not in without and m.host not in without)

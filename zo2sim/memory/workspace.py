@@ -16,9 +16,7 @@ _ROUTED = 20
 """Half-precision elements of a row's indices and weights: two orders, an expert, a share."""
 
 
-def workspace_items(
-    model: Model, recipe: Recipe, *, lanes: int, tail: bool = True
-) -> tuple[Item, ...]:
+def workspace_items(model: Model, recipe: Recipe, *, lanes: int, tail: bool) -> tuple[Item, ...]:
     """Lanes run in lockstep, one at a time within a unit: all hidden states, one workspace.
 
     Of a device that ``lanes`` come to. The tail's workspace follows that of the blocks, so the

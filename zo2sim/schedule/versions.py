@@ -44,25 +44,23 @@ FlushAfter = Callable[[int], Schedule]
 
 
 def check_versions(
-    program: Program, task: Task, flush_after: FlushAfter | None = None, *, periods: int = 3
+    program: Program, task: Task, flush_after: FlushAfter | None = None
 ) -> tuple[Hazard, ...]:
     """Every operation that sees too old, too new or foreign weights; empty when there is none.
 
-    Interprets the prologue and ``periods - 1`` periods in issue order, with flush and evaluation
-    at their end, and with ``flush_after`` after each of their steps, or evenly spread ones where
+    Interprets the prologue and two periods in issue order, with flush and evaluation at their end,
+    and with ``flush_after`` after each of their steps, or evenly spread ones where
     there are more than `_MOST_STOPS`. A FORWARD needs the records of all losses before it; an
     update must apply exactly the records that are missing, from buffers that hold them; a WRITE
     needs every record that it contains to be in the journal; a flush leaves all of them wherever
     weights are read from later.
     """
-    return once(_followed(program, task, flush_after, periods))
+    return once(_followed(program, task, flush_after))
 
 
-def _followed(
-    program: Program, task: Task, flush_after: FlushAfter | None, periods: int
-) -> Iterator[Hazard]:
+def _followed(program: Program, task: Task, flush_after: FlushAfter | None) -> Iterator[Hazard]:
     state, homes = _State(task), _homes(program)
-    steps = chain((program.prologue, *(program.period,) * (periods - 1)))
+    steps = chain((program.prologue, program.period, program.period))
     last = steps[-1].step if steps else 0
     every = last + 1 if flush_after is None else 1 + last // _MOST_STOPS
     for step, items in groupby(steps, lambda item: item.step):

@@ -15,7 +15,7 @@ NUM_FOLDS = 5
 FOLD_SEED = 0
 
 
-def shape_log_errors(table: KernelTable, roofline: Any = None) -> Array:
+def shape_log_errors(table: KernelTable, roofline: Any) -> Array:
     """Log error of every row, predicted by a fit that has seen no row of its pair of sizes.
 
     The roofline is fitted too, unless a class's is given.

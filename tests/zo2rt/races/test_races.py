@@ -297,7 +297,7 @@ def mutants(unrolled: tuple[Unrolled, ...]) -> Iterator[tuple[str, tuple[Unrolle
     for index, item in enumerate(unrolled):
         for dep in item.deps:
             if dep != item.track_prev:
-                cut = replace(item, deps=tuple(d for d in item.deps if d != dep))
+                cut = item._replace(deps=tuple(d for d in item.deps if d != dep))
                 name = f"{item.name} of period {item.period} <- {unrolled[dep].name}"
                 yield name, (*unrolled[:index], cut, *unrolled[index + 1 :])
 
