@@ -1,7 +1,6 @@
 """The race detector: what it must report, and that it can fail: edges are deleted."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from threading import Thread
 
 import pytest
