@@ -50,7 +50,7 @@ def simulate(
 def _ends(trace: Trace, periods: int) -> Floats:
     """Ends of the first periods. The last one has the link to itself, as nothing follows it."""
     ends = np.array([span.end_s for span in trace.spans])
-    return ends.reshape(periods + 1, -1, 1)[:-1]
+    return ends.reshape(periods + 1, -1)[:periods, :, None]
 
 
 def _trace(program: Program, work_of: Callable[[Op], Work], rates: Rates, periods: int) -> Trace:

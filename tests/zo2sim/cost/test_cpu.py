@@ -10,7 +10,9 @@ import pytest
 from tests.calibrated import calibrated_host
 from zo2sim.cost.cpu import (
     HANDOVER,
+    NEAR_BYTES,
     Amounts,
+    _spilled,
     amounts,
     attention_amounts,
     gap,
@@ -63,6 +65,27 @@ def taken(
 ) -> Amounts | None:
     setting = case(microbatches=microbatches).cost.setting
     return amounts(setting, kind, unit, lanes, records)
+
+
+def test_an_adapter_takes_two_products_of_its_rank_and_a_sum():
+    plain, adapted = (
+        amounts(case(trainable=trainable).cost.setting, Kind.FORWARD, 0, "+", 0) or {}
+        for trainable in ("all", "lora:3")
+    )
+    shapes = OPT.blocks[0].linear_shapes
+    weights = sum(3 * (out + inp) for out, inp in shapes)
+    more = {key: adapted[key] - plain[key] for key in plain if key.startswith("cpu.gemm")}
+    assert more == {
+        "cpu.gemm_flops_per_s": 2 * 2 * weights,  # two tokens
+        "cpu.gemm_weight_elements_per_s": weights,
+        "cpu.gemm_output_elements_per_s": 0,
+    }
+
+
+def test_what_a_core_has_near_is_not_read_from_afar():
+    """Theta and W, of four bytes each."""
+    near = NEAR_BYTES // 8
+    assert [_spilled(near + more) for more in (-1, 0, 5)] == [0, 0, 5]
 
 
 def test_a_block_takes_its_products_noise_and_hand_overs():

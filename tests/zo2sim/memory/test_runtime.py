@@ -27,7 +27,7 @@ from zo2sim.memory.workspace import block_workspace_elements
 from zo2sim.models.config import from_config
 from zo2sim.models.presets import names, preset
 from zo2sim.models.shapes import Attention, Model, Parameter, Unit
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Noise, Plan, Policy, Recipe
 
 GIB = 1 << 30
 NO_CONTEXT = 0
@@ -82,6 +82,12 @@ def test_every_device_item_of_a_tiny_model():
         "cuBLAS workspace": 32 << 20,
         "reserved by the allocator, not in use": 8 * (2 << 20) - 1_176_896,  # 8 small items
     }
+
+
+@pytest.mark.parametrize(("noise", "nbytes"), [("gaussian", 4 * 2**16), ("rademacher", 0)])
+def test_only_the_gaussian_has_a_table(noise: Noise, nbytes: int):
+    found = account(TINY, Plan(), Recipe(noise=noise)).items
+    assert sum(item.num_bytes for item in found if item.name == "noise table") == nbytes
 
 
 def test_slots_are_no_more_than_streamed_blocks():
