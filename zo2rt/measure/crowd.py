@@ -2,12 +2,13 @@
 
 [Note: as devices do] Every thread builds a block's weights from noise and runs tokens through
 them, as a device does. So weights come from where a pass has just left them, not from memory; and
-beside a product another core computes a product, or draws noise. Threads have blocks of different
-sizes, so that their parts meet in every way; each part is timed by itself.
+beside a product another core computes a product, or draws noise. Threads have blocks of two sizes
+in turn, so that their parts meet in every way; each part is timed by itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from statistics import fmean, median
 from threading import Barrier
 from time import perf_counter
@@ -21,6 +22,7 @@ from zo2rt.noise import Extent, perturb
 
 _ROUNDS, _TURN_S = 30, 0.05
 """A turn is as long as a step of a small model, in which blocks meet in every way."""
+_SIZES = 2
 _TOKENS, _HIDDEN, _WIDER = 96, 320, 64
 _PRODUCT, _NOISE = "cpu.crowded_ratio", "cpu.crowded_noise_ratio"
 _LAUNCH = "cpu.crowded_launch_ratio"
@@ -37,7 +39,7 @@ def crowded_ratios(num_threads: int, *, rounds: int = _ROUNDS) -> dict[str, floa
     return {
         key: ratio
         for make in makes
-        for key, ratio in _ratios([make(n) for n in range(num_threads)], rounds).items()
+        for key, ratio in _ratios([make(n % _SIZES) for n in range(num_threads)], rounds).items()
     }
 
 
@@ -48,15 +50,13 @@ def _ratios(works: Sequence[Work], rounds: int) -> dict[str, float]:
 
 
 def _rounds(pool: ThreadPoolExecutor, works: Sequence[Work], rounds: int) -> Iterator[Parts]:
-    """Each piece of work alone and all at once, in an order that turns around every time."""
+    """One of each size alone and all at once, in an order that turns around every time."""
+    turns = [*([work] for work in works[:_SIZES]), works]
     for number in range(rounds):
-        turns = [*([work] for work in works), works][:: 1 - 2 * (number % 2)]
-        seconds = [_together_s(pool, turn) for turn in turns][:: 1 - 2 * (number % 2)]
-        *alone, beside = seconds
-        yield {
-            key: fmean(own[key] / one[key] for own, (one,) in zip(beside, alone, strict=True))
-            for key in beside[0]
-        }
+        around = 1 - 2 * (number % 2)
+        *alone, beside = [_together_s(pool, turn) for turn in turns[::around]][::around]
+        pairs = [*zip(beside, cycle(alone))]
+        yield {key: fmean(own[key] / one[key] for own, (one,) in pairs) for key in beside[0]}
 
 
 def _together_s(pool: ThreadPoolExecutor, works: Sequence[Work]) -> list[Parts]:
@@ -75,9 +75,9 @@ def _each_s(work: Work, start: Barrier) -> Parts:
     return {key: fmean(one[key] for one in found) for key in found[0]}
 
 
-def _block(number: int) -> Work:
+def _block(size: int) -> Work:
     """A block's six layers: W+ is built of all of them, and then a lane goes through."""
-    hidden = _HIDDEN + number * _WIDER
+    hidden = _HIDDEN + size * _WIDER
     shapes = [*[(hidden, hidden)] * 4, (4 * hidden, hidden), (hidden, 4 * hidden)]
     weights = [torch.empty(shape) for shape in shapes]
     nbytes = sum(weight.nbytes for weight in weights)
