@@ -15,19 +15,33 @@ from zo2sim.simulate.work import Rates, Resource, Work
 
 
 def replayed_s(trace: Trace, case: Case, steps: Collection[int]) -> float:
-    """Step time of a schedule whose operations take what they took on the average of ``steps``.
+    """Step time of a schedule whose operations take what they took, in the mean over ``steps``.
 
-    Nothing contends: what contention did is in the durations. Gaps between operations are the cost
-    model's, as they are part of the rules: ``case`` is on the machine as it was meanwhile. An
-    operation that ``steps`` lack, because a period has more of them, takes its mean over all steps.
+    Each of these is replayed by itself: where tracks wait for each other, scatter costs time that
+    mean durations do not have. What a period has beyond the step takes its mean over ``steps``, or
+    over all steps. Nothing contends: what contention did is in the durations. Gaps between
+    operations are the cost model's, as they are part of the rules: ``case`` is on the machine as it
+    was meanwhile.
     """
     every = {span.step for span in trace.spans}
+    own = _without_waits(trace, case.cost)
+    usual = {**mean_durations_s(own, every), **mean_durations_s(own, steps)}
+    usual_s = _step_s(case, usual)
+
+    def as_in(step: int) -> float:
+        others_s = (case.program.period.steps - 1) * usual_s
+        replayed = _step_s(case, {**usual, **mean_durations_s(own, {step})})
+        return replayed * case.program.period.steps - others_s
+
+    return fmean(map(as_in, steps))
+
+
+def _step_s(case: Case, durations_s: Mapping[str, float]) -> float:
+    """Of a schedule whose operations take these seconds, by name."""
     cost, rates = case.cost, case.cost.rates
-    own = _without_waits(trace, cost)
-    means = {**mean_durations_s(own, every), **mean_durations_s(own, steps)}
 
     def work_of(op: Op) -> Work:
-        work, taken_s = cost(op), means[op.name]
+        work, taken_s = cost(op), durations_s[op.name]
         later_s = taken_s * _share_in_turn(work, rates)
         later = None if work.in_turn is None else Work(amounts={Resource.COMPUTE: later_s})
         return replace(work, fixed_s=taken_s - later_s, amounts={}, in_turn=later)

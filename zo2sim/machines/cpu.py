@@ -101,8 +101,8 @@ class Cpu:
     trip_s: Quantity = field(metadata=within(1e-9, 1e-1, start_s=5e-4))
     """What a trip's first operation loses, where a step has several: the host enqueues the rest."""
     crowded_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))
-    """How many times as long a product takes while every other core computes one, too; None: not
-    measured, as if devices that are parts of these cores did not slow each other."""
+    """How many times as long a product takes while every other core works on a block, too; None:
+    not measured, as if devices that are parts of these cores did not slow each other."""
     crowded_noise_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))
     """The same of a pass that draws noise; None: as of a product."""
     crowded_launch_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))

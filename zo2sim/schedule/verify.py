@@ -10,7 +10,7 @@ atomic, and two at once would leave a mixture.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from zo2sim.schedule.completeness import Task, check_complete
 from zo2sim.schedule.hazard import Hazard, HazardKind, once, place
@@ -48,7 +48,8 @@ def races(unrolled: tuple[Unrolled, ...]) -> Iterator[Hazard]:
     last write, a write with the reads since, or without any with the last write. Takes time
     linear in the number of operations.
     """
-    columns, clocks = columns_of(unrolled), happens_before(unrolled)
+    columns = columns_of(unrolled)
+    clocks = _clocks(unrolled, columns)
     accesses = _Accesses()
     for index, second in enumerate(unrolled):
         for kind, buffer, before in accesses.conflicts(second):
@@ -70,25 +71,27 @@ def happens_before(unrolled: tuple[Unrolled, ...]) -> list[tuple[int, ...]]:
 
     Operation a ends before b starts iff b's count for a's track exceeds a's ``position``.
     """
-    columns = columns_of(unrolled)
+    return _clocks(unrolled, columns_of(unrolled))
+
+
+def _clocks(unrolled: tuple[Unrolled, ...], columns: list[int]) -> list[tuple[int, ...]]:
     nothing = (0,) * len({*columns})
     clocks: list[tuple[int, ...]] = []
     joined: dict[tuple[int, ...], tuple[int, ...]] = {}
     for item, own in zip(unrolled, columns, strict=True):
         clock = nothing if item.track_prev is None else clocks[item.track_prev]
         edges = item.deps if item.track_prev is None else item.deps[1:]
-        if edges not in joined:  # what several operations wait for
-            joined[edges] = _joined(nothing, (clocks[target] for target in edges))
-        clock = _joined(clock, (joined[edges],))
+        if edges:
+            if edges not in joined:  # what several operations wait for
+                joined[edges] = _joined(*(clocks[target] for target in edges))
+            clock = _joined(clock, joined[edges])
         clocks.append((*clock[:own], item.position + 1, *clock[own + 1 :]))
     return clocks
 
 
-def _joined(clock: tuple[int, ...], others: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+def _joined(*clocks: tuple[int, ...]) -> tuple[int, ...]:
     """How many of every track have ended when all of these have."""
-    for other in others:
-        clock = tuple(map(max, clock, other))
-    return clock
+    return clocks[0] if len(clocks) == 1 else tuple(map(max, *clocks))
 
 
 class _Accesses:

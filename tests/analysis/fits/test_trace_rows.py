@@ -1,8 +1,10 @@
 """What a trace tells: a simulated run gives back the constants that it was simulated with."""
 
 import gzip
+from collections.abc import Mapping
 from dataclasses import replace
 from math import log
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from zo2sim.predict.predict import predict
 from zo2sim.schedule.ops import Kind, Stream
 from zo2sim.simulate.events import simulate
 from zo2sim.simulate.perfetto import to_json
-from zo2sim.simulate.trace import Trace
+from zo2sim.simulate.trace import Span, Trace
 
 STEPS = 7
 SETTLED = Counted(steps=range(2, STEPS))
@@ -123,6 +125,26 @@ def test_a_step_that_was_not_measured_takes_what_it_took_before():
     one = case(Plan(write_back_every=3))
     trace = traced(one)
     assert replayed_s(trace, one, {5}) == pytest.approx(trace.step_s, rel=0.03)
+
+
+def longer(trace: Trace, kinds: Mapping[Kind, int]) -> Trace:
+    """Operations of a kind take nine times as long in every second step, from the given one on."""
+
+    def own(span: Span) -> Span:
+        times = 9 if kinds.get(span.op.kind) == span.step % 2 else 1
+        return replace(span, end_s=span.start_s + times * span.duration_s)
+
+    return replace(trace, spans=tuple(map(own, trace.spans)))
+
+
+def test_steps_that_scatter_are_replayed_one_by_one():
+    """Of copies and forwards the longer one counts in each, not the longer of the means."""
+    one = linked()
+    trace, steps = traced(one), (4, 5)
+    copies, forwards = ({kind: 0} for kind in (Kind.H2D, Kind.FORWARD))
+    apart = [replayed_s(longer(trace, kinds), one, {4}) for kinds in (copies, forwards)]
+    mixed_s = replayed_s(longer(trace, {Kind.H2D: 0, Kind.FORWARD: 1}), one, steps)
+    assert mixed_s == pytest.approx(fmean(apart))
 
 
 def linked() -> Case:
