@@ -46,7 +46,7 @@ def main(config: Config) -> int:
     machines = computers(map(resolve, config.machines))
     models = [(model_of(name), resolve_config(name)) for name in config.models]
     known = [*tracked(stored_computers(machines), "machines", total=len(machines))]
-    crew = chosen(jobs=config.jobs, scheduler=None, most=len(models))
+    crew = chosen(jobs=config.jobs, most=len(models))
     stored = [*tracked(_stored(models, machines, crew), "models", total=len(models))]
     text = page(known, stored, served=False, date=date.today().isoformat())
     write_file(config.out, text.encode())

@@ -28,7 +28,7 @@ from rich.progress import Progress
 from analysis.report.wording import counted
 from experiments.answer.trust import summed, with_band
 from experiments.campaign.recorded_run import write_spec
-from experiments.case.sizes import show_bytes, show_seconds
+from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.cli import DONE, FAILED, Answer, claim, finish, run, write_json
 from experiments.folder import write as folder
 from experiments.folder.write import JOURNAL
@@ -263,7 +263,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         of = f", on {summary['ranks']} ranks" if summary["ranks"] > 1 else ""
         yield "step", show_seconds(summary["step_s"]) + on + of
         yield from _predicted(summary["predicted"], summary["backend"])
-        yield "tokens/s", f"{summary['tokens_per_s']:.4g}"
+        yield "tokens/s", show_number(summary["tokens_per_s"])
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"
     if "devices" in summary:
         yield "devices", f"{summary['devices']}, {summary['placement']}"

@@ -29,13 +29,14 @@ from experiments.folder.provenance import provenance
 from experiments.folder.traces import TraceFormat
 from experiments.folder.write import Run, typesetters, write_run
 from experiments.jobs.answers import Answers
+from experiments.jobs.cluster import cluster
 from experiments.jobs.grid import expand
 from experiments.jobs.job import Job
 from experiments.jobs.pool import run_jobs
 from experiments.jobs.presets import PRESETS
 from experiments.jobs.records import write_records
 from experiments.jobs.report import headline, summary, with_report
-from experiments.jobs.workers import chosen
+from experiments.jobs.workers import Crew, chosen
 from experiments.screen import working
 from zo2rt.lock import one_writer
 
@@ -97,7 +98,7 @@ def main(config: Config) -> int:
     base = tuple(replace(job, bands=job.bands and not config.no_bands) for job in _base(config))
     axes = parse_axes(config.axis)
     jobs = [*expand(base, axes)]
-    crew = chosen(jobs=config.jobs, scheduler=config.scheduler, most=len(jobs))
+    crew = _crew(config, most=len(jobs))
     claim(config.out, "sweep")
     with one_writer(config.out), Answers(config.out / "answers.jsonl") as answers:
         try:
@@ -121,6 +122,14 @@ def main(config: Config) -> int:
             write_run(config.out, run, typeset=not config.no_report)
     answer = Answer(run.summary, lambda: _print(run, config.out, Console()))
     return finish(answer, config.json)
+
+
+def _crew(config: Config, *, most: int) -> Crew:
+    if config.scheduler is None:
+        return chosen(jobs=config.jobs, most=most)
+    if config.jobs is not None:
+        raise ValueError("give --jobs or --scheduler, not both: its workers do the work")
+    return cluster(config.scheduler)
 
 
 def _print(run: Run, out: Path, console: Console) -> None:

@@ -34,7 +34,7 @@ from experiments.comparison.memory import arena_checks, process_checks
 from experiments.comparison.output import record_validation, summary, write_validation
 from experiments.comparison.screen import show
 from experiments.flags import refuse
-from experiments.folder.write import write_samples
+from experiments.folder.write import typesetters, write_samples
 from experiments.screen import progress_bar
 from zo2rt.measure.runs import MeasuredRun, RunSpec, measured, opened
 from zo2rt.measure.turns import TURNS, Rounds
@@ -97,6 +97,8 @@ class Config:
 
 
 def main(config: Config) -> int:
+    if config.out is not None and not config.no_report:
+        typesetters()
     machine = resolve(config.machine)
     sampler = Sampler([HostProbe()], interval_s=_SAMPLED_EVERY_S)
     before = None if config.measured is None else read_measured(config.measured)

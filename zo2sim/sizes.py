@@ -69,5 +69,5 @@ def _digits(value: float) -> str:
 
 
 def show_number(value: float) -> str:
-    """Four significant digits, and no exponent for large ones: ``94.15``, ``20,480``."""
-    return f"{value:,.0f}" if value >= 1e4 else f"{value:.4g}"
+    """Four significant digits, and no exponent for large ones: ``94.15``, ``2,048``."""
+    return f"{value:,.0f}" if value >= 1e4 else f"{value:,.4g}"

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -29,25 +30,20 @@ def accuracies(judged: Sequence[Judged], *, chance: float) -> Figure:
     for column, dtype in enumerate(formats):
         own = [one for one in judged if one.dtype == dtype]
         at = [column + 0.5 * (one.seed + 0.5) / seeds - 0.25 for one in own]
-        before, after = "before" if not column else None, "after" if not column else None
-        axes.plot(
-            at,
-            [one.before for one in own],
-            mfc="none",
-            mec=GREY,
-            label=before,
-            ls="none",
-            marker="o",
-            ms=4.0,
-        )
-        axes.plot(
-            at, [one.after for one in own], color=BLUE, label=after, ls="none", marker="o", ms=4.0
-        )
-        mean = sum(one.after for one in own) / len(own)
-        axes.plot([column - 0.3, column + 0.3], [mean, mean], color=ORANGE, lw=1.0)
+        marks: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 4.0}
+        before, after = [one.before for one in own], [one.after for one in own]
+        axes.plot(at, before, mfc="none", mec=GREY, label=_once("before", column), **marks)
+        axes.plot(at, after, color=BLUE, label=_once("after", column), **marks)
+        ends, mean = [column - 0.3, column + 0.3], 2 * [sum(after) / len(after)]
+        axes.plot(ends, mean, color=ORANGE, lw=1.0, label=_once("mean after", column))
     axes.axhline(chance, color=GREY, lw=0.8, ls=":", label="chance")
     axes.set_xticks(range(len(formats)), formats)
     axes.set_ylim(0.0, 1.0)
     axes.set_ylabel("held-out accuracy")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=4)
     return figure
+
+
+def _once(name: str, column: int) -> str | None:
+    """The legend's name of what every column shows."""
+    return None if column else name

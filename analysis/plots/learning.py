@@ -1,7 +1,10 @@
 # pyright: reportUnknownMemberType=false
 """Whether a model learned: loss and held-out accuracy over the steps, offloaded and resident."""
 
+from collections.abc import Iterator
+
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -39,9 +42,9 @@ def learning(
             panels[1].axhline(chance, color=GREY, lw=0.8, ls=":", label="chance")
         panels[1].set_ylabel("held-out accuracy")
         panels[1].set_ylim(0.0, 1.02)
-        panels[1].legend(loc="lower right")
     panels[-1].set_xlabel("step")
-    panels[0].legend(loc="upper right")
+    named = {name: mark for axes in panels for name, mark in _named(axes)}
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=2)
     return figure
 
 
@@ -53,6 +56,11 @@ def smoothed(values: Floats, window: int) -> Floats:
     for totals in (sums, counts):
         totals[window:] -= totals[:-window].copy()
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def _named(axes: Axes) -> Iterator[tuple[str, Artist]]:
+    handles, labels = axes.get_legend_handles_labels()
+    return zip(labels, handles, strict=True)
 
 
 def _losses(axes: Axes, steps: Table) -> None:

@@ -4,14 +4,14 @@ Text is never markup. Whatever characters a string holds, readers see those char
 """
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 TRACE = "trace.json.gz"
 """The file of a run's folder that holds its trace."""
 
 _LONG_CELL = 40
-_MOST_ON_ONE_COLUMN = 6
 _KEY = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -53,16 +53,20 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureBlock:
-    """A numbered figure. ``wide`` spans both columns; ``key`` also names the picture."""
+    """A numbered figure. ``wide`` takes the text's width; ``key`` also names the picture."""
 
     key: str
     caption: str
     wide: bool = False
 
 
+ColumnKind = Literal["names", "numbers", "text"]
+"""Text is long, and may break into lines; most of a column of names begin with a letter."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableBlock:
-    """A numbered table; the first column and those of words are set left, the others right.
+    """A numbered table; the first column, names and text are set left, numbers right.
 
     Raises ``ValueError`` when a row has more or fewer cells than the header.
     """
@@ -82,10 +86,17 @@ class TableBlock:
                 )
 
     @property
-    def wordy(self) -> tuple[bool, ...]:
-        """Which columns hold words to read, and may break into lines."""
+    def kinds(self) -> tuple[ColumnKind, ...]:
+        """Of each column."""
         columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.header)
-        return tuple(any(len(cell) > _LONG_CELL for cell in column) for column in columns)
+        return tuple(_kind(column) for column in columns)
+
+
+def _kind(column: Sequence[str]) -> ColumnKind:
+    if any(len(cell) > _LONG_CELL for cell in column):
+        return "text"
+    named = sum(cell[:1].isalpha() for cell in column)
+    return "names" if 2 * named > len(column) else "numbers"
 
 
 Block = Paragraph | FigureBlock | TableBlock
@@ -156,11 +167,6 @@ class Document:
     def figure_keys(self) -> tuple[str, ...]:
         """Pictures that the document needs, in order."""
         return tuple(block.key for block in self.blocks if isinstance(block, FigureBlock))
-
-    @property
-    def is_short(self) -> bool:
-        """Whether it holds so few figures and tables that one column shows them in their order."""
-        return not self.is_assembled and len(self.numbered) <= _MOST_ON_ONE_COLUMN
 
     @property
     def is_assembled(self) -> bool:

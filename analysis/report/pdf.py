@@ -1,4 +1,4 @@
-"""A document as a PDF of two columns, or of one where it is short, set by Typst.
+"""A document as a PDF, set by Typst.
 
 The template is a Typst program that receives the document as JSON. No text is pasted into source
 code, so no text can break it. Only the fonts inside Typst are used: every machine sets the same.
@@ -54,8 +54,7 @@ def _inputs(document: Document, figures: Mapping[str, str]) -> dict[str, str]:
     shown = {
         **fields(document),
         "pictures": {key: figures[key] for key in document.figure_keys},
-        "wordy": {table.key: table.wordy for table in tables},
-        "columns": 1 if document.is_short else 2,
+        "kinds": {table.key: table.kinds for table in tables},
         "assembled": document.is_assembled,
     }
     return {"document": json.dumps(shown)}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isnan
 
-from analysis.validation.scores import Scores, coverage_interval
+from analysis.validation.scores import TITLES, Scores, coverage_interval
 
 MAPE, MAX_APE, MPE, RULES_MAPE = 0.03, 0.08, 0.015, 0.01
 BAND_WIDTH = 0.15
@@ -32,10 +32,10 @@ class Promise:
         """For a person to read, where it is not kept."""
         if self.least > 0.0:
             return (
-                f"{self.name} must lie in {self.least:.0%} to {self.most:.0%}; "
+                f"{TITLES[self.name]}: must lie in {self.least:.0%} to {self.most:.0%}; "
                 f"it is {self.value:.0%}"
             )
-        return f"{self.name} must be at most {self.most:.2%}; it is {abs(self.value):.2%}"
+        return f"{TITLES[self.name]}: must be at most {self.most:.2%}; it is {abs(self.value):.2%}"
 
 
 def promises(scores: Scores) -> Iterator[Promise]:

@@ -22,6 +22,22 @@ Floats = NDArray[np.float64]
 _DRIFTED = 0.05
 """From here on another calibration is due: two drifts do not describe all that changed."""
 
+TITLES = {
+    "n": "configurations",
+    "mape": "mean absolute error",
+    "max_ape": "largest absolute error",
+    "mpe": "mean signed error",
+    "rules_mape": "of which the rules",
+    "repeatability": "measurements repeat within",
+    "coverage_90": "measurements in their 90 % band",
+    "band_width": "mean width of the bands",
+    "drift": "drift since calibration",
+    "computing_drift": "drift in computing",
+    "starting_drift": "drift in starting",
+    "disturbance": "median step above a calm one",
+}
+"""What people call each figure of `Scores.as_dict`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:

@@ -20,7 +20,7 @@ from experiments.accuracy.paragraphs import PACKAGES, read_documents
 from experiments.cli import Answer, claim, finish
 from experiments.cli import run as run_command
 from experiments.folder.provenance import provenance
-from experiments.folder.write import Run, settings, write_run
+from experiments.folder.write import Run, settings, typesetters, write_run
 from experiments.screen import progress_bar
 from experiments.training.loaded_model import quieten
 from zo2rt.backends.process import intra_op_threads
@@ -72,6 +72,8 @@ class Config:
 
 
 def main(config: Config) -> int:
+    if not config.no_report:
+        typesetters()
     quieten()
     claim(config.out, "accuracy")
     packages = [read_documents(name) for name in PACKAGES]
@@ -85,7 +87,7 @@ def main(config: Config) -> int:
     content = _content(config, scores, found)
     write_run(config.out, _folder(config, content, scores), typeset=not config.no_report)
     good = all(one.mean >= -MOST_POINTS for one in found)
-    return finish(Answer(content, lambda: _print(content), yes=good), config.json)
+    return finish(Answer(content, lambda: _print(content, config.out), yes=good), config.json)
 
 
 def _content(
@@ -114,7 +116,7 @@ def _folder(config: Config, content: dict[str, Any], scores: Sequence[Score]) ->
     )
 
 
-def _print(content: dict[str, Any]) -> None:
+def _print(content: dict[str, Any], out: Path) -> None:
     for one in content["runs"]:
         print(
             f"seed {one['seed']}, {one['dtype']}: {one['before']:.1%} -> {one['after']:.1%}, "
@@ -124,6 +126,9 @@ def _print(content: dict[str, Any]) -> None:
         error = one["standard_error"]
         beside = "" if error is None else f" \u00b1 {100 * error:.1f}"
         print(f"{one['dtype']} - {content['dense']}: {100 * one['mean']:+.1f}{beside} points")
+        if one["mean"] < -MOST_POINTS:
+            print(f"  which is more than {100 * MOST_POINTS:.0f} points below")
+    print(f"written to {out}")
 
 
 if __name__ == "__main__":

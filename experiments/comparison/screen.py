@@ -9,7 +9,7 @@ from rich.table import Table
 from analysis.validation.op_errors import OpError
 from analysis.validation.peak_memory import MemoryScores
 from analysis.validation.promise import Promise, promises
-from analysis.validation.scores import Scores
+from analysis.validation.scores import TITLES, Scores
 from experiments.comparison.compared import Validated, beyond, complaints, errors_of, scores_of
 from experiments.comparison.memory import memory_table
 from experiments.screen import headed, right
@@ -26,11 +26,11 @@ def show(found: Sequence[Validated], memory: MemoryScores, console: Console) -> 
     if memory.measured:
         console.print(memory_table(memory))
     for text, count in beyond(found).items():
-        console.print(f"extrapolated in {count}: {escape(text)}", soft_wrap=True, highlight=False)
+        console.print(f"extrapolated in {count}: {escape(text)}", highlight=False)
     if scores.drift_notice is not None:
-        console.print(f"[yellow]{escape(scores.drift_notice)}[/]", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]{escape(scores.drift_notice)}[/]", highlight=False)
     for complaint in complaints(found, memory):
-        console.print(f"[yellow]{escape(complaint)}[/]", soft_wrap=True)
+        console.print(f"[yellow]{escape(complaint)}[/]", highlight=False)
 
 
 def _errors_table(scores: Scores) -> Table:
@@ -78,7 +78,7 @@ def _rows(scores: Scores) -> Iterator[tuple[str, ...]]:
     for name, value in scores.as_dict().items():
         shown = "-" if value is None else str(value) if name == "n" else f"{value:.2%}"
         promise = promised.get(name)
-        yield name, shown, *(("", "") if promise is None else _verdict(promise))
+        yield TITLES[name], shown, *(("", "") if promise is None else _verdict(promise))
 
 
 def _verdict(promise: Promise) -> tuple[str, str]:

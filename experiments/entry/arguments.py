@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args
@@ -25,6 +26,7 @@ from experiments.flags import Particular, typed
 C = TypeVar("C")
 
 _HELP = ("For full helptext", "Argument helptext")  # where the parser's message ends
+_MEANT = ("Perhaps you meant", "Arguments similar to")  # before flags with their help texts
 _RULES = ConstructorRegistry()
 _MOST_LETTERS = 4096
 """As many as a path may have."""
@@ -125,4 +127,6 @@ def _one_line(box: str) -> str:
     lines = [re.sub(r"[╭╮╰╯│─]+|-{5,}", " ", line).strip() for line in box.splitlines()]
     body = [line for line in lines[1:] if line]
     stop = next((i for i, line in enumerate(body) if line.startswith(_HELP)), None)
-    return " ".join(body[:stop])
+    said = [*takewhile(lambda line: not line.startswith(_MEANT), body[:stop])]
+    meant = [line.split()[0] for line in body[len(said) : stop] if line.startswith("--")]
+    return " ".join(said) + (f"; did you mean {' or '.join(meant)}?" if meant else "")

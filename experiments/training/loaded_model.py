@@ -30,7 +30,7 @@ from zo2rt.checkpoint import Checkpoint, NotByShard
 from zo2rt.checkpoint.presence import present
 from zo2rt.model.codec import TORCH_DTYPES
 from zo2rt.model.loss import evaluating
-from zo2sim.checks import shown
+from zo2sim.checks import first_line, shown
 from zo2sim.models.config.fields import MAX_LAYERS
 from zo2sim.plan.choices import Recipe
 from zo2sim.reading import read_text
@@ -241,11 +241,10 @@ def _unreadable(name: str, error: Exception) -> str:
             f"--model {name}: it needs code of its own (auto_map in its files), which is never "
             "run here; convert it to a class that transformers has"
         )
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
     return (
         f"--model must be 'tiny', a folder that holds a causal language model with its tokenizer, "
         f"or an id that is in the local Hugging Face cache (nothing is downloaded); "
-        f"got {name!r}: {reason}"
+        f"got {name!r}: {first_line(error)}"
     )
 
 

@@ -94,7 +94,7 @@ def test_every_command_refuses_an_unknown_flag(command):
         (("--num-slots", "-1"), "num_slots must be a whole number >= 1; got -1"),
         (("--scratch-copies", "3"), "scratch_copies must be 1 or 2; got 3"),
         (("--policy", "x"), "Expected one of ('resident', 'naive', 'dual', 'zo2'"),
-        (("--bacth", "3"), "Perhaps you meant: --batch"),
+        (("--bacth", "3"), "Unrecognized options: --bacth, 3; did you mean --batch?"),
         (("--json", ""), "--json must name a file, or be - for stdout"),
         (("--resident-blocks", "13"), "at most the model's 12 blocks; got 13"),
         (("--compute-dtype", "fp8"), "compute_dtype must be fp32, fp16 or bf16"),

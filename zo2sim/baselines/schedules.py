@@ -11,7 +11,7 @@ from functools import partial
 from zo2sim.baselines.layout import TrainingLayout
 from zo2sim.baselines.training import Training
 from zo2sim.policies import Shape
-from zo2sim.schedule.edges import with_edges
+from zo2sim.schedule.edges import prologue, with_edges
 from zo2sim.schedule.ops import Buffer, BufferSpace, Kind, Op, Program, Schedule, Stream, operation
 
 ACTIVATIONS = Buffer(BufferSpace.ACTIVATIONS)
@@ -23,7 +23,7 @@ def build(shape: Shape, training: Training) -> Program:
     layout = TrainingLayout(shape=shape, training=training)
     period = _schedule(training, "period", _period_ops(layout), cyclic=True)
     return Program(
-        prologue=_first(period),
+        prologue=prologue(period),
         period=period,
         flushing=partial(_schedule, training, "flush", (), cyclic=False),
         evaluating=partial(_evaluate, layout),
@@ -36,12 +36,6 @@ def _evaluate(layout: TrainingLayout) -> Schedule:
 
 def _schedule(training: Training, part: str, ops: Iterable[Op], *, cyclic: bool) -> Schedule:
     return Schedule(name=f"{training.method}/{part}", ops=with_edges(tuple(ops), cyclic=cyclic))
-
-
-def _first(period: Schedule) -> Schedule:
-    """The first period: the same operations, with nothing before them."""
-    ops = (replace(o, after=tuple(e for e in o.after if e[-1] != "^")) for o in period.ops)
-    return replace(period, name=period.name.replace("period", "prologue"), ops=tuple(ops))
 
 
 def _period_ops(layout: TrainingLayout) -> Iterator[Op]:

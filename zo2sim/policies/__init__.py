@@ -15,7 +15,7 @@ from zo2sim.policies.layout import Layout, Shape
 from zo2sim.policies.reference import reference_ops
 from zo2sim.policies.streaming import evaluate_ops, flush_ops, period_ops
 from zo2sim.policies.task import task
-from zo2sim.schedule.edges import with_edges
+from zo2sim.schedule.edges import prologue, with_edges
 from zo2sim.schedule.ops import Op, Program, Schedule
 
 __all__ = ["Layout", "Shape", "build", "flush", "task"]
@@ -48,7 +48,7 @@ def build(shape: Shape, plan: Plan, recipe: Recipe) -> Program:
     layout = Layout(shape=shape, plan=plan, recipe=recipe)
     period = _schedule(layout, "period", _ordered(layout), cyclic=True)
     return Program(
-        prologue=_first(period),
+        prologue=prologue(period),
         period=period,
         flushing=partial(flush, layout, plan.write_back_every),
         evaluating=partial(_evaluate, layout),
@@ -83,16 +83,3 @@ def _one_after_another(ops: tuple[Op, ...]) -> Iterator[Op]:
     for before, op in zip((ops[-1], *ops), ops, strict=False):
         wrap = "^" if op is ops[0] else ""
         yield replace(op, after=(before.name + wrap,))
-
-
-def _first(period: Schedule) -> Schedule:
-    """The first period: nothing precedes it, and step s finds at most s records."""
-    ops = tuple(map(_with_nothing_before, period.ops))
-    return replace(period, name=period.name.replace("period", "prologue"), ops=ops)
-
-
-def _with_nothing_before(op: Op) -> Op:
-    after = tuple(edge for edge in op.after if not edge.endswith("^"))
-    records = op.records if op.trip or op.unit is None else min(op.records, op.step)
-    same = records == op.records and len(after) == len(op.after)
-    return op if same else replace(op, after=after, records=records)

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from zo2sim.schedule.ops import Op
+from zo2sim.schedule.ops import Op, Schedule
 
 _PERIODS = 3  # the third period's edges are those of the steady state
 _NOBODY = -1
@@ -29,6 +29,19 @@ def with_edges(ops: Sequence[Op], *, cyclic: bool) -> tuple[Op, ...]:
         edges = [walk.step(access) for access in walk.accesses]
     pairs = zip(ops, edges, strict=True)
     return tuple(op if op.after == after else replace(op, after=after) for op, after in pairs)
+
+
+def prologue(period: Schedule) -> Schedule:
+    """The first period: nothing precedes it, and step s finds at most s records."""
+    ops = tuple(map(_with_nothing_before, period.ops))
+    return replace(period, name=period.name.replace("period", "prologue"), ops=ops)
+
+
+def _with_nothing_before(op: Op) -> Op:
+    after = tuple(edge for edge in op.after if not edge.endswith("^"))
+    records = op.records if op.trip or op.unit is None else min(op.records, op.step)
+    same = records == op.records and len(after) == len(op.after)
+    return op if same else replace(op, after=after, records=records)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,5 +73,5 @@ def _cell(one: Judged | None) -> str:
 def _figure() -> FigureBlock:
     return FigureBlock(
         key="accuracies",
-        caption="Every run: open before, filled after training; lines are means.",
+        caption="Every run: open before, filled after training; a format's line is its mean.",
     )

@@ -99,8 +99,11 @@ def _learned(summary: Mapping[str, Any]) -> Iterator[Block]:
         f"{_shown(summary['training_loss_early'])} at the beginning and "
         f"{_shown(summary['training_loss_late'])} at the end (",
         Ref("learning"),
-        f"). {summary['skipped_steps']} steps were skipped because a loss was not finite.",
+        ").",
     )
+    if summary["skipped_steps"]:
+        skipped = counted(summary["skipped_steps"], "step")
+        yield Paragraph(f"Skipped because a loss was not finite: {skipped}.")
     yield FigureBlock(
         key="learning",
         caption="Training loss, and loss and accuracy on held-out examples, over the steps.",

@@ -20,19 +20,11 @@ from analysis.report.wording import SPACE, counted, listed, percent, seconds, si
 from analysis.validation.op_errors import OpError, suspects
 from analysis.validation.peak_memory import MemoryScores
 from analysis.validation.promise import Promise, promises
-from analysis.validation.scores import Comparison, Scores, coverage_interval
+from analysis.validation.scores import TITLES, Comparison, Scores, coverage_interval
 
 DRAWN = ("worst", "median", "best")
 """Configurations whose steps are drawn; the figures are called ``timelines-worst`` and so on."""
 _MOST_OPERATIONS = 12
-_NAMES = {
-    "mape": "mean absolute error",
-    "max_ape": "largest absolute error",
-    "mpe": "mean signed error",
-    "rules_mape": "of which the rules",
-    "coverage_90": "measurements in their 90 % band",
-    "band_width": "mean width of the bands",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +146,7 @@ def _promised(promise: Promise) -> tuple[str, ...]:
     most = f"at most {percent(promise.most)}"
     if promise.least > 0.0:
         most = f"{percent(promise.least)} to {percent(promise.most)}"
-    name = _NAMES[promise.name]
-    return name, show(promise.value), most, "yes" if promise.kept else "no"
+    return TITLES[promise.name], show(promise.value), most, "yes" if promise.kept else "no"
 
 
 def _error_table(found: Findings) -> TableBlock:

@@ -1,8 +1,7 @@
 """How much of a report's pages is empty: python -m tests.analysis.report.emptiness RUN [RUN ...]
 
-Of each column of a page's text, lines without ink count as empty where they are more than a gap
-between paragraphs, figures or sections; what stands across the page counts for every column. A
-report of one column has lines as wide as the page.
+Lines without ink count as empty where they are more than a gap between paragraphs, figures or
+sections.
 """
 
 import sys
@@ -25,9 +24,8 @@ MARGINS_IN = (0.85, 0.9)  # above and below the text
 
 def shares(document: Document, figures: Mapping[str, str]) -> list[float]:
     """The empty share of each page."""
-    columns = 1 if document.is_short else 2
     pages = page_pngs(document, figures, ppi=PPI)
-    return [_share(matplotlib.image.imread(BytesIO(page)), columns) for page in pages]
+    return [_share(matplotlib.image.imread(BytesIO(page))) for page in pages]
 
 
 def of_folder(run: Path) -> list[float]:
@@ -40,12 +38,10 @@ def _figures(run: Path, document: Document) -> dict[str, str]:
     return {key: (run / "figures" / f"{key}.svg").read_text() for key in document.figure_keys}
 
 
-def _share(picture: NDArray[np.float32], columns: int) -> float:
+def _share(picture: NDArray[np.float32]) -> float:
     top, bottom = (round(PPI * inches) for inches in MARGINS_IN)
     ink = picture[top : picture.shape[0] - bottom, :, :3].min(axis=-1) < 0.9
-    parts = np.array_split(ink, columns, axis=1)
-    lines = [np.atleast_1d(part.any(axis=1)) for part in parts]
-    return sum(map(_empty_lines, lines)) / (columns * len(ink))
+    return _empty_lines(ink.any(axis=1)) / len(ink)
 
 
 def _empty_lines(inked: NDArray[np.bool_]) -> int:

@@ -111,7 +111,10 @@ def test_promises_are_kept_or_not():
         "coverage_90": True,
         "band_width": False,
     }
-    assert next(promises(SCORES)).sentence == "mape must be at most 3.00%; it is 12.00%"
+    assert (
+        next(promises(SCORES)).sentence
+        == "mean absolute error: must be at most 3.00%; it is 12.00%"
+    )
 
 
 def test_an_error_may_exceed_its_limit_by_what_the_measurement_scatters_by():
@@ -124,7 +127,7 @@ def test_an_error_may_exceed_its_limit_by_what_the_measurement_scatters_by():
 def test_coverage_must_not_be_too_low():
     out = Scores(comparisons=(comparison(low_s=105.0),) * 24)
     (coverage,) = (p for p in promises(out) if p.name == "coverage_90")
-    assert coverage.sentence == "coverage_90 must lie in 75% to 100%; it is 0%"
+    assert coverage.sentence == "measurements in their 90 % band: must lie in 75% to 100%; it is 0%"
 
 
 @pytest.mark.parametrize("has_residuals", [True, False])

@@ -26,7 +26,7 @@ NEEDS = {
     "fit_memory": ("", ""),
     "machines": ("", ""),
     "models": ("", ""),
-    "page": ("", "rt scale"),
+    "page": ("", "rt"),
     "plan": ("", "rt"),
     "replay": ("rt", "report rt"),
     "report": ("", "report"),

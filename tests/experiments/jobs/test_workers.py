@@ -17,6 +17,7 @@ import experiments.jobs.pool
 from experiments import sweep
 from experiments.case.axes import parse_axes
 from experiments.case.spec import Spec
+from experiments.jobs import cluster as dask
 from experiments.jobs import workers as crew
 from experiments.jobs.answers import Answers
 from experiments.jobs.grid import expand
@@ -233,4 +234,4 @@ def test_a_scheduler_without_workers_is_named():
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty,
         pytest.raises(ValueError, match=r"must have workers; start some with 'dask worker"),
     ):
-        crew.cluster(empty.scheduler_address)
+        dask.cluster(empty.scheduler_address)
