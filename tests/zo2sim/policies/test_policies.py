@@ -326,3 +326,18 @@ def test_lanes_are_numbered_by_sample_then_sign_then_microbatch():
     assert lanes("+-") == tuple(range(12))
     assert (lanes("+"), lanes("-")) == ((0, 1, 2, 6, 7, 8), (3, 4, 5, 9, 10, 11))
     assert lanes("0") == (0, 1, 2)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_the_published_code_writes_every_block_back(blocks: int):
+    program = build(Shape(num_blocks=blocks), Plan(policy=Policy.ZO2_REFERENCE), Recipe())
+    for part in (program.prologue, program.period):
+        assert [op.unit for op in part.ops if op.kind is Kind.D2H] == [*range(blocks)]
+
+
+@pytest.mark.parametrize(("copies", "lanes"), [(1, ["+", "-"]), (2, ["+-"])])
+def test_what_is_built_ahead_is_as_much_as_has_room(copies: int, lanes: list[str]):
+    plan = Plan(devices=2, lane_groups=2, scratch_copies=copies)
+    program = build(Shape(num_blocks=2), plan, Recipe(microbatches=2))
+    built = [op for op in program.period.ops if op.kind is Kind.BUILD and op.unit == 0]
+    assert [op.lanes for op in built] == lanes
