@@ -1,9 +1,9 @@
 """Cores that compute at once: how many times as long the same work takes on each of them.
 
-[Note: as devices do] Every thread builds a block's weights from noise and runs tokens through
-them, as a device does. So weights come from where a pass has just left them, not from memory; and
-beside a product another core computes a product, or draws noise. Threads have blocks of two sizes
-in turn, so that their parts meet in every way; each part is timed by itself.
+Every thread builds a block's weights from noise and runs tokens through them, as a device does. So
+weights come from where a pass has just left them, not from memory; and beside a product another
+core computes a product, or draws noise. Threads have blocks of two sizes in turn, so that their
+parts meet in every way; each part is timed by itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
