@@ -42,6 +42,7 @@ from zo2sim.machines.units import suiting
 from zo2sim.predict.extrapolation import seen
 
 _FOLDS = 5
+_CROWDED_ROUNDS = 30
 """Of the runs, each left out in its turn: their steps say how far the law is from other runs."""
 _IDENTIFIED = 3.0
 """Runs change a constant only where its 95 % interval is no wider than this factor."""
@@ -173,7 +174,7 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
     machine = with_constants(
         machine, {key: Quantity(ratio, "fitted", source) for key, ratio in ratios.items()}
     )
-    crowded = crowded_ratios(room.num_cores)
+    crowded = crowded_ratios(room.num_cores, rounds=campaign.count(_CROWDED_ROUNDS, 3))
     machine = with_constants(
         machine, {key: Quantity(ratio, "measured", source) for key, ratio in crowded.items()}
     )

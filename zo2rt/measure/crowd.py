@@ -20,7 +20,7 @@ from zo2rt.backends.process import intra_op_threads
 from zo2rt.measure.timing import far
 from zo2rt.noise import Extent, perturb
 
-_ROUNDS, _TURN_S = 30, 0.05
+_TURN_S = 0.05
 """A turn is as long as a step of a small model, in which blocks meet in every way."""
 _SIZES = 2
 _TOKENS, _HIDDEN, _WIDER = 96, 320, 64
@@ -32,7 +32,7 @@ Parts = Mapping[str, float]
 Work = Callable[[], Parts]
 
 
-def crowded_ratios(num_threads: int, *, rounds: int = _ROUNDS) -> dict[str, float]:
+def crowded_ratios(num_threads: int, *, rounds: int) -> dict[str, float]:
     """By constant of the cores: what a thread takes beside others over what it takes alone, the
     median of rounds; at least 1."""
     makes = (_block, _launches)

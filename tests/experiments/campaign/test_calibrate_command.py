@@ -108,7 +108,7 @@ def test_more_effort_takes_more_turns(
 @pytest.mark.usefixtures("_tiny")
 def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     file, runs = tmp_path / "machine.toml", tmp_path / "runs"
-    done = call(calibrate, "--out", str(file), "--effort", "0.1", "--json", "-")
+    done = call(calibrate, "--out", str(file), "--effort", "0.02", "--json", "-")
     assert (done.code, done.err) == (0, "")
     assert done.json["num_rows"] > 50
     machine = resolve(file)
