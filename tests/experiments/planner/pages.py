@@ -13,7 +13,12 @@ from zo2sim.models.presets import resolve, resolve_config
 
 MODELS = ("opt-125m", "opt-6.7b")
 MACHINES = tuple(map(named, ("rtx-3060-12gb", "a100-sxm-80gb", "rtx-4090-24gb")))
-COMPUTERS = computers(MACHINES)
+COMPUTERS = tuple(
+    one
+    for one in computers(MACHINES)
+    if one.cards == 1 or (one.cards == 8) == (one.card == "a100-sxm-80gb")
+)
+"""Of each number of cards above 1, one."""
 DATE = "2026-01-01"
 
 
