@@ -92,6 +92,8 @@ class _Run:
         self._free = self._done
         if any(item.op.device for item in ops):
             self._free = self._apart(lambda costed: costed.gap_s > 0.0)
+        tracks = {item.op.track for item in ops}
+        self._ends_seen = {(own, of): self._seen(own, of) for own in tracks for of in tracks}
         self._times: list[tuple[float, float]] = [(0.0, 0.0)] * len(ops)
 
     def _looked_up_once(self, work_of: Callable[[Op], Work]) -> list[_Costed]:
@@ -170,7 +172,7 @@ class _Run:
         ops = self._ops
         own = ops[number].op.track
         others = [(ops[dep].op.track, dep) for dep in ops[number].deps]
-        return [self._seen(own, track)[dep] for track, dep in others if track != own]
+        return [self._ends_seen[own, track][dep] for track, dep in others if track != own]
 
     def _seen(self, own: Track, track: Track) -> list[simpy.Event]:
         """When the one track sees what ended on the other."""
