@@ -81,6 +81,8 @@ class _Run:
         ]
         self._turns = defaultdict[int, simpy.Resource](lambda: simpy.Resource(env))
         self._free = self._freed() if any(item.op.device for item in ops) else self._done
+        tracks = {item.op.track for item in ops}
+        self._ends_seen = {(own, of): self._seen(own, of) for own in tracks for of in tracks}
         self._times: list[tuple[float, float]] = [(0.0, 0.0)] * len(ops)
 
     def _freed(self) -> list[simpy.Event]:
@@ -134,7 +136,7 @@ class _Run:
         for dep in self._ops[number].deps:
             track = self._ops[dep].op.track
             if track != own:
-                yield self._seen(own, track)[dep]
+                yield self._ends_seen[own, track][dep]
 
     def _seen(self, own: Track, track: Track) -> list[simpy.Event]:
         """When the one track sees what ended on the other."""

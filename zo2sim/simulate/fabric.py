@@ -80,6 +80,8 @@ class Fabric:
         self._since = 0.0
         self._generation = 0
         self._settling = False
+        self._end = env.event()  # of an instant, one after the other
+        self._end._ok = True  # pyright: ignore[reportPrivateUsage]
 
     def flows(self, work: Work) -> bool:
         """Whether the work takes any time beside its fixed one."""
@@ -127,10 +129,8 @@ class Fabric:
         if self._settling:
             return
         self._settling = True
-        end = self._env.event()
-        end._ok = True  # pyright: ignore[reportPrivateUsage]
-        end.callbacks.append(self._settle)  # pyright: ignore[reportUnknownMemberType]
-        self._env.schedule(end, _LAST)
+        self._end.callbacks = [self._settle]
+        self._env.schedule(self._end, _LAST)
 
     def _settle(self, _: simpy.Event) -> None:
         self._settling = False
