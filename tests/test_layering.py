@@ -120,7 +120,7 @@ def test_a_package_imports_only_what_its_layer_may(package: str):
         (named(path), name)
         for path in sources(package)
         for name in imports(path)
-        if name not in ALLOWED[package] | {"simpy"} | sys.stdlib_module_names
+        if name not in ALLOWED[package] | sys.stdlib_module_names
     }
     assert foreign == set()
 
@@ -165,11 +165,6 @@ def test_every_room_says_what_it_is_for():
     doors = [path for p in PACKAGES for path in sources(p) if path.name == "__init__.py"]
     silent = [p for p in doors if ast.get_docstring(ast.parse(p.read_text("utf-8"))) is None]
     assert [named(path) for path in silent] == []
-
-
-def test_only_the_simulator_knows_simpy():
-    users = {named(path) for p in PACKAGES for path in sources(p) if "simpy" in imports(path)}
-    assert users == {"zo2sim/simulate/events.py", "zo2sim/simulate/fabric.py"}
 
 
 def test_only_one_file_knows_torch_distributed():

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NEEDED = (
-    *("numpy", "scipy", "pandas", "pyarrow", "matplotlib", "simpy", "tyro", "rich"),
+    *("numpy", "scipy", "pandas", "pyarrow", "matplotlib", "tyro", "rich"),
     *("torch", "transformers", "numba", "safetensors", "psutil"),
 )
 """Modules that a card's day imports."""

@@ -72,7 +72,6 @@ def provenance(*, seed: int, machines: Iterable[str]) -> dict[str, str]:
         "command": command(),
         "python": platform.python_version(),
         "numpy": importlib.metadata.version("numpy"),
-        "simpy": importlib.metadata.version("simpy"),
     }
 
 

@@ -40,6 +40,7 @@ GROUPS = {
     ),
     "simulate": Group(
         modules=(
+            "zo2sim/simulate/clock.py",
             "zo2sim/simulate/events.py",
             "zo2sim/simulate/steady.py",
             "zo2sim/simulate/work.py",

@@ -4,14 +4,12 @@ Simulator, verifier and executor read the same unrolled tuple, so an edge means 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from zo2sim.schedule.ops import Op, Program, Schedule, Track
 
 
-@dataclass(frozen=True, slots=True)
-class Unrolled:
+class Unrolled(NamedTuple):
     """One operation of one period. Indices count within the unrolled tuple.
 
     ``step`` counts from the start of the program, ``position`` on the operation's track.

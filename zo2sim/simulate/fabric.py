@@ -2,59 +2,71 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import simpy
-from simpy.events import EventPriority
+from functools import partial
+from math import inf
 
 from zo2sim.schedule.ops import Op
 from zo2sim.simulate import pools
-from zo2sim.simulate.sharing import Pool, capacities, draws, sender
-from zo2sim.simulate.work import Rates, Resource, Sharing, Work
+from zo2sim.simulate.clock import Clock, Event
+from zo2sim.simulate.sharing import Pool, capacities, draws
+from zo2sim.simulate.work import Rates, Resource, Work
 
 _NEGLIGIBLE_S = 1e-15  # a flow this short is over at once: its speed would overflow
 _TOGETHER = 1 + 1e-12  # flows whose ends differ by rounding alone end together
-_LAST = EventPriority(2)  # of what happens at one instant
 
 
-@dataclass(frozen=True, slots=True)
-class _Want:
-    """What one kind of work asks of the fabric, looked up once: shares per second with the link to
-    itself and with both ways busy, the ways that it goes, bytes of DRAM, and seconds alone."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Want:
+    """What one kind of work asks of the fabric: shares per second with the link to itself and with
+    both ways busy, the device and the ways of its link that it goes, bytes of DRAM, seconds alone,
+    and what it takes of what several devices share, where the machine says what that is."""
 
     speeds: tuple[float, float]
+    device: int
     up: bool
     down: bool
     dram: float
     flow_s: float
+    drawn: pools.Flow[Pool] | None
 
     @classmethod
-    def of(cls, work: Work, rates: Rates) -> "_Want":
+    def of(cls, work: Work, op: Op, rates: Rates) -> "Want":
         amounts = {r: float(amount) for r, amount in work.amounts.items() if amount > 0.0}
         shared = {Resource.LINK_H2D: rates.both_h2d, Resource.LINK_D2H: rates.both_d2h}
         alone = {r: rates.of(r) for r in amounts}
+        speeds = _slowest(amounts, alone), _slowest(amounts, alone | shared)
+        sharing = rates.sharing
         return cls(
-            speeds=(_slowest(amounts, alone), _slowest(amounts, alone | shared)),
+            speeds=speeds,
+            device=op.device,
             up=Resource.LINK_H2D in work.amounts,
             down=Resource.LINK_D2H in work.amounts,
             dram=amounts.get(Resource.DRAM, 0.0),
             flow_s=float(work.flow_s(rates)),
+            drawn=None if sharing is None else pools.Flow(speeds[0], draws(op, work, sharing)),
         )
+
+    @property
+    def flows(self) -> bool:
+        """Whether it takes any time."""
+        return self.flow_s > _NEGLIGIBLE_S
 
 
 def _slowest(amounts: Mapping[Resource, float], rates: Mapping[Resource, float]) -> float:
-    return min((rates[r] / amount for r, amount in amounts.items()), default=0.0)
+    return float(min((rates[r] / amount for r, amount in amounts.items()), default=0.0))
 
 
-@dataclass(slots=True, eq=False)
-class _Flow:
-    """An operation that flows: the share that is left, and its speed in shares per second."""
+class _Flow(Event):
+    """The end of an operation that flows; the share that is left, and its speed in shares per
+    second."""
 
-    want: _Want
-    device: int
-    done: simpy.Event
-    drawn: pools.Flow[Pool] | None
-    left: float = 1.0
-    speed: float = 0.0
+    __slots__ = ("left", "speed", "want")
+
+    def __init__(self, want: Want) -> None:
+        super().__init__()
+        self.want = want
+        self.left = 1.0
+        self.speed = 0.0
 
 
 class Fabric:
@@ -66,120 +78,85 @@ class Fabric:
     what several devices share (`zo2sim.simulate.sharing`), all of that is divided so; else every
     device has a link of its own.
 
-    Speeds are set once for every instant at which flows begin or end, after all of them have.
+    Speeds are set once for every instant at which flows begin or end, after all of them have; the
+    same wants meet again for every block, and are then as fast as before.
     """
 
-    def __init__(self, env: simpy.Environment, rates: Rates) -> None:
-        self._env = env
+    def __init__(self, clock: Clock, rates: Rates) -> None:
+        self._clock = clock
         self._rates = rates
-        self._wants: dict[int, tuple[Work, _Want]] = {}
-        self._flowing: dict[tuple[int, int, int], pools.Flow[Pool]] = {}
-        self._speeds: dict[tuple[int, ...], list[float]] = {}
+        self._speeds: dict[tuple[Want, ...], list[float]] = {}
         self._flows: list[_Flow] = []
-        self._next: list[_Flow] = []
         self._since = 0.0
-        self._generation = 0
-        self._settling = False
+        self._ending: list[_Flow] = []
 
-    def flows(self, work: Work) -> bool:
-        """Whether the work takes any time beside its fixed one."""
-        return self._want(work).flow_s > _NEGLIGIBLE_S
-
-    def run(self, work: Work, op: Op) -> simpy.Event:
-        """An event that fires when the amounts of an operation's ``work`` have flowed."""
+    def run(self, want: Want) -> Event:
+        """An event that happens when all that a kind of work wants has flowed."""
         self._advance()
-        want = self._want(work)
-        flow = _Flow(want, op.device, self._env.event(), drawn=self._drawn(work, want, op))
+        flow = _Flow(want)
         self._flows.append(flow)
         self._change()
-        return flow.done
-
-    def _want(self, work: Work) -> _Want:
-        """Known by the object, which is kept: operations of one cost share it."""
-        found = self._wants.get(id(work))
-        if found is None:
-            found = self._wants[id(work)] = (work, _Want.of(work, self._rates))
-        return found[1]
-
-    def _drawn(self, work: Work, want: _Want, op: Op) -> pools.Flow[Pool] | None:
-        """What it takes of what several devices share; None where nothing is said of that."""
-        sharing = self._rates.sharing
-        if sharing is None:
-            return None
-        key = id(work), op.device, sender(op)
-        found = self._flowing.get(key)
-        if found is None:
-            drawn = pools.Flow(want.speeds[0], draws(op, work, sharing))
-            found = self._flowing[key] = drawn
-        return found
+        return flow
 
     def _advance(self) -> None:
-        elapsed = self._env.now - self._since
+        now = self._clock.now
+        elapsed = now - self._since
         if elapsed == 0.0:
             return
         for flow in self._flows:
             flow.left -= elapsed * flow.speed
-        self._since = self._env.now
+        self._since = now
 
     def _change(self) -> None:
         """The flows are others than they were: their speeds are set at the end of this instant."""
-        self._generation += 1
-        if self._settling:
-            return
-        self._settling = True
-        end = self._env.event()
-        end._ok = True  # pyright: ignore[reportPrivateUsage]
-        end.callbacks.append(self._settle)  # pyright: ignore[reportUnknownMemberType]
-        self._env.schedule(end, _LAST)
+        self._ending = []
+        self._clock.last(self._settle)
 
-    def _settle(self, _: simpy.Event) -> None:
-        self._settling = False
-        if not self._flows:
+    def _settle(self) -> None:
+        flows = self._flows
+        if not flows:
             return
-        self._set_speeds()
-        first = max(0.0, min(flow.left / flow.speed for flow in self._flows))
-        self._next = [f for f in self._flows if f.left <= first * f.speed * _TOGETHER]
-        timeout = self._env.timeout(first, value=self._generation)
-        timeout.callbacks.append(self._on_timeout)  # pyright: ignore[reportUnknownMemberType]
+        wants = tuple([flow.want for flow in flows])
+        speeds = self._speeds.get(wants)
+        if speeds is None:
+            speeds = self._speeds[wants] = [*map(float, self._divided(wants))]
+        first = inf
+        for flow, speed in zip(flows, speeds, strict=True):
+            flow.speed = speed
+            first = min(first, flow.left / speed)
+        first = max(0.0, first)
+        ending = [flow for flow in flows if flow.left <= first * flow.speed * _TOGETHER]
+        self._ending = ending
+        self._clock.after(first, partial(self._end, ending))
 
-    def _on_timeout(self, timeout: simpy.Timeout) -> None:
-        if timeout.value != self._generation:
-            return  # the flows have changed since; a later timeout stands for them
+    def _end(self, ending: list[_Flow]) -> None:
+        if ending is not self._ending:
+            return  # the flows have changed since; a later event stands for them
         self._advance()
-        ended = self._next
-        self._flows = [flow for flow in self._flows if flow not in ended]
-        for flow in ended:
-            flow.done.succeed()
+        self._flows = [flow for flow in self._flows if flow not in ending]
+        for flow in ending:
+            self._clock.soon(flow)
         self._change()
 
-    def _set_speeds(self) -> None:
-        flows = self._flows
-        if self._rates.sharing is not None:
-            self._share(self._rates.sharing)
-            return
-        up = {flow.device for flow in flows if flow.want.up}
-        both_ways = {flow.device for flow in flows if flow.want.down and flow.device in up}
-        for flow in flows:
-            flow.speed = flow.want.speeds[flow.device in both_ways]
-        self._share_dram()
-
-    def _share(self, sharing: Sharing) -> None:
-        """Links, uplinks, sockets' memory and the interpreter, divided max-min fair at once; the
-        same flows meet again every period."""
-        drawn = tuple(flow.drawn for flow in self._flows if flow.drawn is not None)
-        key = tuple(map(id, drawn))
-        speeds = self._speeds.get(key)
-        if speeds is None:
+    def _divided(self, wants: tuple[Want, ...]) -> list[float]:
+        """Links, uplinks, sockets' memory and the interpreter, divided max-min fair at once."""
+        sharing = self._rates.sharing
+        if sharing is not None:
+            drawn = tuple(want.drawn for want in wants if want.drawn is not None)
             room = capacities((pool for one in drawn for pool in one.amounts), sharing)
-            speeds = self._speeds[key] = pools.rates(drawn, room)
-        for flow, speed in zip(self._flows, speeds, strict=True):
-            flow.speed = speed
+            return pools.rates(drawn, room)
+        up = {want.device for want in wants if want.up}
+        both_ways = {want.device for want in wants if want.down and want.device in up}
+        speeds = [want.speeds[want.device in both_ways] for want in wants]
+        self._share_dram(wants, speeds)
+        return speeds
 
-    def _share_dram(self) -> None:
-        users = [flow for flow in self._flows if flow.want.dram > 0.0]
-        if sum(f.speed * f.want.dram for f in users) < pools.PLENTY * self._rates.dram:
+    def _share_dram(self, wants: tuple[Want, ...], speeds: list[float]) -> None:
+        """Slow down those that want more of it than there is."""
+        users = [number for number, want in enumerate(wants) if want.dram > 0.0]
+        dram = self._rates.dram
+        if sum(speeds[n] * wants[n].dram for n in users) < pools.PLENTY * dram:
             return  # as `pools` says, too: most of the time
-        drawn = [pools.Flow(f.speed, {Resource.DRAM: f.want.dram}) for f in users]
-        speeds = pools.rates(drawn, {Resource.DRAM: self._rates.dram})
-        for flow, speed in zip(users, speeds, strict=True):
-            flow.speed = speed
+        drawn = [pools.Flow(speeds[n], {Resource.DRAM: wants[n].dram}) for n in users]
+        for n, speed in zip(users, pools.rates(drawn, {Resource.DRAM: dram}), strict=True):
+            speeds[n] = speed

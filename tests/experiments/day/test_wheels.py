@@ -12,8 +12,8 @@ import pytest
 from experiments.day import wheels
 from tests import ROOT
 
-ABSENT = ("simpy", "tyro", "rich", "typst")
-BROUGHT = ("simpy", "tyro", "rich")
+ABSENT = ("tyro", "rich", "typst")
+BROUGHT = ("tyro", "rich")
 COMMAND = """
 import runpy, sys
 sys.path += sys.argv[1:3]
@@ -56,7 +56,7 @@ def test_what_is_missing_is_said_in_one_line(bare: Path):
     done = command(bare)
     assert done.returncode == 2
     assert done.stderr.startswith(
-        "error: the packages simpy, tyro, rich must be installed; or give a folder with their "
+        "error: the packages tyro, rich must be installed; or give a folder with their "
         "wheels: --wheels DIR"
     )
     assert done.stderr.count("\n") == 1

@@ -194,7 +194,7 @@ def test_the_edges_that_the_reports_ask_for_are_enough(random: Schedule):
         assert hazard.first is not None
         second = index[hazard.second.name, hazard.second.period]
         deps = (*unrolled[second].deps, index[hazard.first.name, hazard.first.period])
-        repaired = replace(unrolled[second], deps=deps)
+        repaired = unrolled[second]._replace(deps=deps)
         unrolled = (*unrolled[:second], repaired, *unrolled[second + 1 :])
     assert first_violation(unrolled) is None
 
