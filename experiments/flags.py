@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
+
+import tyro
 
 from zo2sim.plan.choices import Plan, Recipe
 
@@ -15,6 +17,14 @@ class Particular(Protocol):
     def typed(self, flags: frozenset[str]) -> Self:
         """The settings, told which flags were typed; ``ValueError`` where one has no effect."""
         ...
+
+
+def explained(kind: type) -> Any:
+    """Of a group of flags, its class's own docstring as what a help text says, for an annotation.
+
+    Without it the parser looks for one in the source of the command, whatever was asked for.
+    """
+    return tyro.conf.arg(help=kind.__doc__)
 
 
 def typed(argv: Sequence[str] | None) -> frozenset[str]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from rich.console import Console
 
@@ -24,7 +24,7 @@ from experiments.answer.trust import Trust
 from experiments.answer.verdict import Verdict
 from experiments.case.target import SITE, Target, recipe_flags
 from experiments.cli import Answer, finish, run, write_file
-from experiments.flags import refuse
+from experiments.flags import explained, refuse
 from zo2sim.machines.catalogue import names
 from zo2sim.models import file
 from zo2sim.plan.choices import Recipe
@@ -41,7 +41,7 @@ _OF_ONE = ("--write-plan", "--write-model", "--details", "--compare")
 class Config(Target):
     """Will it fit, how fast, what limits it, what to change first. Exit code 3: it does not."""
 
-    workload: Workload
+    workload: Annotated[Workload, explained(Workload)]
     write_plan: Path | None = None
     """Write plan and recipe to this TOML file, which --plan reads."""
     write_model: Path | None = None

@@ -25,7 +25,7 @@ from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.case.spec import Spec
 from experiments.case.target import Site, plan_flags
 from experiments.cli import Answer, finish, run, write_file
-from experiments.flags import RECIPE, refuse, without
+from experiments.flags import RECIPE, explained, refuse, without
 from experiments.folder.traces import TraceFormat
 from experiments.screen import headed, pairs, progress_bar, right, show_command
 from zo2sim.machines.file import resolve
@@ -47,7 +47,7 @@ _OF_DEVICES = ("devices", "placement", "lane_groups")
 class Config(Site):
     """The best plan, the Pareto front and the proven bound. Exit code 3: nothing fits."""
 
-    recipe: Recipe
+    recipe: Annotated[Recipe, explained(Recipe)]
     objective: Objective = "tokens"
     """Most tokens/s, most samples of the estimator per second, or least memory."""
     free: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()

@@ -11,7 +11,7 @@ import tyro
 from experiments.case.model import model_of
 from experiments.case.sizes import parse_bytes
 from experiments.case.spec import Spec
-from experiments.flags import PLAN, RECIPE, flag_of, refuse
+from experiments.flags import PLAN, RECIPE, explained, flag_of, refuse
 from zo2sim.machines.file import resolve
 from zo2sim.models.presets import storage_of
 from zo2sim.plan.choices import Plan, Recipe, of_policy
@@ -63,8 +63,8 @@ class Site:
 class Target(Site):
     """Model, machine, plan and recipe. ``given`` are the flags that were typed."""
 
-    plan: Plan
-    recipe: Recipe
+    plan: Annotated[Plan, explained(Plan)]
+    recipe: Annotated[Recipe, explained(Recipe)]
     plan_file: Annotated[Path | None, tyro.conf.arg(name="plan")] = None
     """Read plan and recipe from this TOML file instead of flags."""
     given: tyro.conf.Suppress[tyro.conf.Fixed[frozenset[str]]] = frozenset()

@@ -48,11 +48,6 @@ def parse(
     return parsed.typed(typed(words)) if isinstance(parsed, Particular) else parsed
 
 
-def asks_for_help(words: Sequence[str]) -> bool:
-    """Whether a help text is all that is wanted."""
-    return not {"-h", "--help"}.isdisjoint(words)
-
-
 def typed_command() -> str:
     """What was typed to come here: ``python -m experiments.plan``, or the name of a script."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)

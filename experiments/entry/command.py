@@ -10,8 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from experiments.entry.arguments import asks_for_help
-from experiments.entry.unloaded import keep_unloaded
+from experiments.entry.unloaded import asks_for_help, keep_unloaded
 from experiments.entry.verbs import GROUPS, VERBS
 from zo2sim import __version__
 from zo2sim.spelling import suggestion

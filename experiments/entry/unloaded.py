@@ -7,7 +7,7 @@ decorator. Nothing of the kind is ever computed with.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -86,6 +86,11 @@ class _Finder:
 
     def exec_module(self, module: ModuleType) -> None:
         pass
+
+
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Whether a help text is all that is wanted."""
+    return not {"-h", "--help"}.isdisjoint(words)
 
 
 def keep_unloaded() -> None:

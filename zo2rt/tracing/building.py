@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
@@ -83,7 +84,7 @@ def _build(fields: dict[str, Any], name: str) -> PreTrainedModel:
     kind = _class(config, name) if named is None else named
     if kind.config_class is config.sub_configs.get("text_config"):
         config = config.get_text_config()
-    with torch.device("meta"), Shadow():
+    with torch.device("meta"), Shadow(), no_init_weights():
         model = kind._from_config(config, attn_implementation=_attention(kind))
     model.tie_weights()
     return model.eval()

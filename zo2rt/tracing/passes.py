@@ -101,8 +101,9 @@ def _described(module: nn.Module) -> tuple[object, ...]:
     ]
     tensors = [
         (name, *_sizes(tensor))
-        for of in (module.named_parameters, module.named_buffers)
-        for name, tensor in of(recurse=False)
+        for of in (module._parameters, module._buffers)
+        for name, tensor in of.items()
+        if tensor is not None
     ]
     return type(module).__name__, own, tensors
 

@@ -102,9 +102,10 @@ def bound(
     steps = program.period.steps
     busy: defaultdict[Track, float] = defaultdict(float)
     totals: defaultdict[tuple[int, Resource], float] = defaultdict(float)
-    for op in program.period.ops:
-        work = work_of(op)
-        busy[op.track] += float(work.alone_s(rates)) / steps
+    works = [work_of(op) for op in program.period.ops]
+    alone_s = {id(work): float(work.alone_s(rates)) for work in {id(w): w for w in works}.values()}
+    for op, work in zip(program.period.ops, works, strict=True):
+        busy[op.track] += alone_s[id(work)] / steps
         for resource, amount in work.amounts.items():
             totals[op.device, resource] += float(amount) / steps
     devices = sorted({track.device for track in busy})
