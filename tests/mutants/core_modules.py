@@ -97,7 +97,12 @@ GROUPS = {
     ),
     "operations": Group(
         modules=("zo2rt/steps/operations.py", "zo2rt/steps/step.py"),
-        tests=(f"{_ENGINE}test_operations.py", "tests/zo2rt/weights", "tests/zo2rt/devices"),
+        tests=(
+            f"{_ENGINE}test_operations.py",
+            "tests/zo2rt/steps/test_supported.py",
+            "tests/zo2rt/weights",
+            "tests/zo2rt/devices",
+        ),
     ),
     "journal": Group(
         modules=(

@@ -22,9 +22,10 @@ from zo2rt.engine.engine import Engine, MezoSgd
 from zo2rt.journal import DamageError, Group, read, shard
 from zo2rt.journal.durable import Disk, FileSystem
 from zo2rt.journal.replay import weights_at
-from zo2rt.journal.run import RunFolder
+from zo2rt.journal.run import ENCODING_VERSION, RunFolder, _encoding_table
 from zo2rt.optimizer import Estimator
-from zo2sim.plan.choices import Plan, Policy
+from zo2sim.dtypes import Dtype
+from zo2sim.plan.choices import Plan, Policy, Recipe
 
 STEPS, SAVE_EVERY = 12, 5
 KILLED_STEPS = 100 if THOROUGH else 24
@@ -49,6 +50,14 @@ def test_a_header_says_which_rates_its_groups_begin_with(tmp_path: Path):
     assert found.groups == (
         Group(name="decayed", lr=OPTIMIZER.lr, weight_decay=0.25),
         Group(name="undecayed", lr=OPTIMIZER.lr, weight_decay=0.0),
+    )
+
+
+@pytest.mark.parametrize(("storage", "said"), [(Dtype.FP16, 0), (Dtype.INT4, 1)])
+def test_a_header_says_which_encoder_integers_come_from(storage: Dtype, said: int):
+    assert (
+        _encoding_table(Recipe(storage_dtype=storage)).count(f"version = {ENCODING_VERSION}")
+        == said
     )
 
 
