@@ -128,6 +128,20 @@ def test_a_crash_while_old_ones_go_leaves_whole_ones():
                 snapshot.check(disk, FOLDER / name)
 
 
+def test_a_power_cut_after_a_kill_while_a_run_begins_loses_nothing_that_goes_on():
+    """What the killed process had not made durable, the one that goes on does."""
+    fs, folder = LossyDisk(), FOLDER.parent
+    toy_run.resumed(fs, folder)
+    for length in range(len(fs.log) + 1):
+        again = fs.after_kill(length)
+        toy_run.resumed(again, folder)
+        for left in again.after_crash():
+            assert left.exists(folder / recovery.JOURNAL), length
+            state, weights = toy_run.resumed(left, folder)
+            assert state.journal.position == HEADER.start
+            assert toy_run.bits(weights) == toy_run.bits(first_weights())
+
+
 def test_nothing_is_overwritten():
     fs = LossyDisk()
     made = written(fs, 3)
