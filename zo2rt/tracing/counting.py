@@ -95,11 +95,6 @@ class Counter(TorchDispatchMode):
         self.work.attentions.append(call)
         self.work.kernels += 1
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here, so nothing needs to be kept from it."""
-        return False
-
     def __torch_dispatch__(
         self,
         func: Any,

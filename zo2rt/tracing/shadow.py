@@ -35,11 +35,6 @@ class Shadow(TorchDispatchMode):
         self._masks = masks
         self._known: dict[object, tuple[Any, ...]] = {}
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here, so nothing needs to be kept from it."""
-        return False
-
     def __torch_dispatch__(
         self,
         func: Any,
