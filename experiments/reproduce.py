@@ -197,8 +197,8 @@ def _percent(error: float) -> str:
 
 
 def _number(value: float) -> str:
-    """As many digits as publications print."""
-    return f"{value:.2f}" if value < 100 else f"{value:.1f}"
+    """As many digits as publications print; three of what is small, as errors tell them apart."""
+    return f"{value:.{3 if value < 1 else 2 if value < 100 else 1}f}"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def pdf_bytes(document: Document, figures: Mapping[str, str]) -> bytes:
     except typst.TypstError as error:
         if "internal error" not in str(error):
             raise ValueError(f"{document.title}: its PDF must be set; {error}") from None
-        return _pdf(inputs, tagged=False)  # Typst 0.15 cannot tag every long two-column document
+        return _pdf(inputs, tagged=False)  # Typst 0.15 cannot tag every document
 
 
 def _pdf(inputs: dict[str, str], *, tagged: bool) -> bytes:

@@ -15,10 +15,9 @@ from experiments.flags import PLAN, RECIPE, explained, flag_of, refuse
 from zo2sim.machines.file import resolve
 from zo2sim.models.presets import storage_of
 from zo2sim.plan.choices import Plan, Recipe, of_policy
-from zo2sim.plan.file import parse
+from zo2sim.plan.file import read
 from zo2sim.plan.refusals import unread
 from zo2sim.predict.case import Case, of_usual_devices, of_usual_length
-from zo2sim.reading import read_text
 
 _SEVERAL = ("all",)  # what stands for several machines, each of which has one device
 SITE = ("--model", "--machine", "--device-memory", "--host-memory")
@@ -101,7 +100,7 @@ class Target(Site):
         Devices that nobody chose are all that the machine has.
         """
         if self.plan_file is not None:
-            return parse(read_text(self.plan_file), where=str(self.plan_file))
+            return read(self.plan_file)
         recipe = self.recipe
         if "--sequence" not in self.given:
             recipe = of_usual_length(model_of(self.model), recipe)

@@ -9,6 +9,7 @@ from experiments.campaign.recorded_run import read_recorded
 from experiments.cli import json_object
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import MeasuredRun
+from zo2sim.checks import first_line
 from zo2sim.reading import read_text
 
 
@@ -24,7 +25,7 @@ def read_measured(folder: Path) -> list[MeasuredRun]:
     except (OSError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{folder}: must be the folder of a validation, as this validate --out writes it; "
-            f"{type(error).__name__}: {error}"
+            f"{first_line(error)}"
         ) from None
 
 

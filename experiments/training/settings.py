@@ -22,7 +22,7 @@ from zo2rt.optimizer import Estimator, Rule
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import names, resolve
 from zo2sim.plan.choices import Plan, Policy, Recipe
-from zo2sim.plan.file import fields_of, from_fields, parse
+from zo2sim.plan.file import fields_of, from_fields, read
 from zo2sim.reading import read_text
 
 BackendName = Literal["host", "virtual", "cuda"]
@@ -254,7 +254,7 @@ class Config:
             return self.plan, self.recipe
         if self.plan_from == AUTO:
             return self.plan, self.recipe
-        return parse(read_text(Path(self.plan_from)), where=self.plan_from)
+        return read(Path(self.plan_from))
 
 
 def settings_of(config: Config) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def test_every_command_refuses_an_unknown_flag(command):
         (("--num-slots", "-1"), "num_slots must be a whole number >= 1; got -1"),
         (("--scratch-copies", "3"), "scratch_copies must be 1 or 2; got 3"),
         (("--policy", "x"), "Expected one of ('resident', 'naive', 'dual', 'zo2'"),
+        (("--plan", "best.tml"), "a plan must be a file, as plan --write-plan writes it"),
         (("--bacth", "3"), "Unrecognized options: --bacth, 3; did you mean --batch?"),
         (("--json", ""), "--json must name a file, or be - for stdout"),
         (("--resident-blocks", "13"), "at most the model's 12 blocks; got 13"),

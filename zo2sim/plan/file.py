@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from zo2sim import toml
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.reading import read_text
 
 _ENUMS = {
     "policy": Policy,
@@ -31,6 +33,16 @@ def dump(plan: Plan, recipe: Recipe) -> str:
         del fixed["reference"]
     tables = (toml.table("recipe", fixed), toml.table("plan", fields_of(plan)))
     return "\n\n".join(tables) + "\n"
+
+
+def read(path: Path) -> tuple[Plan, Recipe]:
+    """What a file holds. Raises ``ValueError`` where there is none, or as `parse` does."""
+    if not path.exists():
+        raise ValueError(
+            f"a plan must be a file, as plan --write-plan writes it, or for run auto; there is "
+            f"none at {path}"
+        )
+    return parse(read_text(path), where=str(path))
 
 
 def parse(text: str, *, where: str = "plan file") -> tuple[Plan, Recipe]:

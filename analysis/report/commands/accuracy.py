@@ -67,7 +67,7 @@ def _table(judged: Sequence[Judged], formats: Sequence[str]) -> TableBlock:
 
 
 def _cell(one: Judged | None) -> str:
-    return DASH if one is None else f"{one.before:.1%} to {one.after:.1%}"
+    return DASH if one is None else f"{percent(one.before)} to {percent(one.after)}"
 
 
 def _figure() -> FigureBlock:

@@ -14,7 +14,7 @@ from analysis.report.document import (
     TableBlock,
 )
 from analysis.report.trust import Grounds, trust_section
-from analysis.report.wording import DASH, counted, number, signed_percent, span
+from analysis.report.wording import DASH, counted, number, percent, signed_percent, span
 from analysis.scores.summary import Summary, summaries
 from analysis.scores.times import time_scores
 from zo2sim.memory.account import load_constants
@@ -90,11 +90,11 @@ def _gpus() -> Iterator[Block]:
             (
                 s.kind,
                 str(s.count),
-                f"{s.median:.1%}",
-                f"{s.p90:.1%}",
+                percent(s.median),
+                percent(s.p90),
                 signed_percent(s.signed),
-                f"{s.held:.0%}",
-                f"{s.width:.0%}",
+                percent(s.held),
+                percent(s.width),
             )
             for s in summaries()
         ),
@@ -123,11 +123,11 @@ def _gpus() -> Iterator[Block]:
 def _grounds(found: Summary) -> Grounds:
     """How far predictions were off that owe nothing to a measurement's source."""
     return {
-        "band": f"{found.held:.0%} of {found.count} measurements lie in theirs",
+        "band": f"{percent(found.held)} of {found.count} measurements lie in theirs",
         "band_holds": "how far other sources' measurements scatter",
         "band_lacks": "settings that a source does not say",
-        "hold_out_error": f"{found.median:.1%} median, {found.p90:.1%} at the 90th percentile, "
-        f"{signed_percent(found.signed)} signed",
+        "hold_out_error": f"{percent(found.median)} median, {percent(found.p90)} at the 90th "
+        f"percentile, {signed_percent(found.signed)} signed",
         "extrapolated": "cards and sizes of which only this source has measurements",
         "sources": "measured by others; nothing here was measured by this project",
     }
