@@ -88,7 +88,7 @@ def updated(
     *,
     kind: Distribution,
     dtype: Dtype,
-    stochastic_rounding: bool = False,
+    stochastic_rounding: bool,
 ) -> Values:
     """theta after the updates, in order, rounded to ``dtype`` after each."""
     for update in updates:
