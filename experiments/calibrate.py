@@ -42,8 +42,9 @@ from zo2sim.machines.units import suiting
 from zo2sim.predict.extrapolation import seen
 
 _FOLDS = 5
-_CROWDED_ROUNDS = 30
 """Of the runs, each left out in its turn: their steps say how far the law is from other runs."""
+_CROWDED_ROUNDS = 30
+"""Of a whole calibration, in each of which cores work alone and at once."""
 _IDENTIFIED = 3.0
 """Runs change a constant only where its 95 % interval is no wider than this factor."""
 _NOISY = 0.03

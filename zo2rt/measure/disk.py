@@ -32,7 +32,7 @@ def pieces(folder: Path, *, count: int = 6) -> Iterator[Measured]:
     """
     path = folder / "pieces.probe"
     piece = os.urandom(_PIECE_BYTES)
-    for _ in range(_TIMES):
+    for _ in range(count):
         with path.open("wb", buffering=0) as file:
             start_s = perf_counter()
             file.write(piece)
