@@ -12,7 +12,9 @@ from typing import TypeVar
 
 from zo2sim.schedule.ops import Op, Schedule
 
-_PERIODS = 3  # the third period's edges are those of the steady state
+_PERIODS = 2
+"""An edge reaches one period back, and so does all that it may follow from: the second period's
+edges are those of every later one."""
 _NOBODY = -1
 
 T = TypeVar("T", bound=Hashable)

@@ -51,9 +51,12 @@ def keep(program: Program, handed_on: Sequence[int], cost: Callable[[Op], int]) 
 
 def _swapped(row: Row, count: int) -> Row:
     """The row of an even period, from an odd one's: what is handed on is where the other's was."""
-    turned = {place: (place + count) % (2 * count) for place in (row.end, *row.deps)}
-    places = {place: new if place < 2 * count else place for place, new in turned.items()}
-    return row._replace(end=places[row.end], deps=tuple(places[dep] for dep in row.deps))
+    deps = tuple([_turned(dep, count) for dep in row.deps])
+    return Row(_turned(row.end, count), row.cost, deps, row.late)
+
+
+def _turned(place: int, count: int) -> int:
+    return (place + count) % (2 * count) if place < 2 * count else place
 
 
 Wait = tuple[object, int | None]
