@@ -17,7 +17,7 @@ from experiments.answer.trust import unbanded
 from experiments.case.model import model_of
 from experiments.case.sizes import parse_bytes, show_bytes, show_seconds
 from experiments.cli import DONE, Answer, finish, run
-from experiments.flags import refuse
+from experiments.entry.flags import refuse
 from experiments.folder.provenance import provenance
 from experiments.folder.traces import TraceFormat, trace_text
 from experiments.folder.write import Number, Run, number_records, settings, write_run

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Literal, Self
 
 from experiments.cli import FAILED, Answer, finish, run
-from experiments.flags import refuse
+from experiments.entry.flags import refuse
 from experiments.speed import devices as devices_speed
 from experiments.speed import simulator as simulator_speed
 

@@ -29,7 +29,7 @@ from experiments.campaign.host import measure_host, rows_of
 from experiments.campaign.recorded_run import case_of, read_recorded
 from experiments.campaign.references import excess, misfit_ratio
 from experiments.cli import Answer, finish, run, write_file
-from experiments.flags import refuse
+from experiments.entry.flags import refuse
 from experiments.folder.provenance import commit
 from experiments.screen import headed, right
 from zo2rt.measure.card import read_card

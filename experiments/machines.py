@@ -18,7 +18,7 @@ from rich.table import Table
 from experiments.case.here import Here
 from experiments.case.sizes import show_bytes
 from experiments.cli import Answer, finish, run, write_file
-from experiments.flags import refuse
+from experiments.entry.flags import refuse
 from experiments.screen import headed, left, right
 from zo2sim.machines import nodes
 from zo2sim.machines.catalogue import GEMM

@@ -24,7 +24,7 @@ from experiments.answer.trust import Trust
 from experiments.answer.verdict import Verdict
 from experiments.case.target import SITE, Target, recipe_flags
 from experiments.cli import Answer, finish, run, write_file
-from experiments.flags import explained, refuse
+from experiments.entry.flags import explained, refuse
 from zo2sim.machines.catalogue import names
 from zo2sim.models import file
 from zo2sim.plan.choices import Recipe

@@ -24,7 +24,7 @@ from experiments.case.axes import parse_axes
 from experiments.case.sizes import show_number
 from experiments.case.target import SITE, Target
 from experiments.cli import Answer, claim, finish, run
-from experiments.flags import PLAN, RECIPE, refuse, without
+from experiments.entry.flags import PLAN, RECIPE, refuse, without
 from experiments.folder.provenance import provenance
 from experiments.folder.traces import TraceFormat
 from experiments.folder.write import Run, typesetters, write_run

@@ -25,7 +25,7 @@ from experiments.case.sizes import show_bytes, show_number, show_seconds
 from experiments.case.spec import Spec
 from experiments.case.target import Site, plan_flags
 from experiments.cli import Answer, finish, run, write_file
-from experiments.flags import RECIPE, explained, refuse, without
+from experiments.entry.flags import RECIPE, explained, refuse, without
 from experiments.folder.traces import TraceFormat
 from experiments.screen import headed, pairs, progress_bar, right, show_command
 from zo2sim.machines.file import resolve

@@ -33,7 +33,7 @@ from experiments.comparison.earlier import read_measured
 from experiments.comparison.memory import arena_checks, process_checks
 from experiments.comparison.output import record_validation, summary, write_validation
 from experiments.comparison.screen import show
-from experiments.flags import refuse
+from experiments.entry.flags import refuse
 from experiments.folder.write import typesetters, write_samples
 from experiments.screen import progress_bar
 from zo2rt.measure.runs import MeasuredRun, RunSpec, measured, opened

@@ -11,7 +11,7 @@ from typing import Self
 
 from experiments.case.target import refuse_unread
 from experiments.cli import Answer, finish, run
-from experiments.flags import PLAN, RECIPE, refuse
+from experiments.entry.flags import PLAN, RECIPE, refuse
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Layout, Shape, build
 from zo2sim.policies.proof import hazards

@@ -71,7 +71,7 @@ ARROWS = {
         "report": "claims plots scores validation",
     },
     "experiments": {
-        "case": "",
+        "case": "entry",
         "folder": "entry",
         "campaign": "",
         "entry": "",
@@ -81,7 +81,7 @@ ARROWS = {
         "day": "campaign comparison folder",
         "jobs": "answer case folder",
         "planner": "answer case",
-        "training": "answer campaign case folder",
+        "training": "answer campaign case entry folder",
         "accuracy": "folder training",
     },
 }

@@ -11,7 +11,7 @@ import tyro
 from experiments.case.model import model_of
 from experiments.case.sizes import parse_bytes
 from experiments.case.spec import Spec
-from experiments.flags import PLAN, RECIPE, explained, flag_of, refuse
+from experiments.entry.flags import PLAN, RECIPE, explained, flag_of, refuse
 from zo2sim.machines.file import resolve
 from zo2sim.models.presets import storage_of
 from zo2sim.plan.choices import Plan, Recipe, of_policy

@@ -21,7 +21,7 @@ from tyro.constructors import (
 )
 
 from experiments.entry.defaults import checked_quickly
-from experiments.flags import Particular, typed
+from experiments.entry.flags import Particular, typed
 
 C = TypeVar("C")
 

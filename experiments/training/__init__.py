@@ -1,4 +1,4 @@
-"""A training run. Imports `case`, `answer`, `campaign` and `folder`.
+"""A training run. Imports `case`, `answer`, `campaign`, `entry` and `folder`.
 
 `settings` are its flags, `setup` makes model, `batches` and plan of them, `result` trains and keeps
 what came of it; `history` and `observation` are kept meanwhile, `output` writes the folder.

@@ -11,9 +11,9 @@ import tyro
 from experiments.case.sizes import parse_bytes
 from experiments.case.target import refuse_unread
 from experiments.cli import json_object
-from experiments.flags import PLAN as PLAN_FLAGS
-from experiments.flags import RECIPE as RECIPE_FLAGS
-from experiments.flags import refuse
+from experiments.entry.flags import PLAN as PLAN_FLAGS
+from experiments.entry.flags import RECIPE as RECIPE_FLAGS
+from experiments.entry.flags import refuse
 from experiments.folder.traces import TraceFormat
 from experiments.training.places import found, told
 from experiments.training.tiny_model import NAME as TINY

@@ -19,7 +19,7 @@ from experiments import (
     validate,
     verify,
 )
-from experiments.flags import PLAN, RECIPE
+from experiments.entry.flags import PLAN, RECIPE
 from tests.commands import call
 from tests.thorough import some_of
 from zo2sim.models.presets import names
