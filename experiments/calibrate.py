@@ -24,8 +24,9 @@ from analysis.plots.residuals import residuals
 from analysis.plots.style import svg_text
 from experiments.campaign.benchmarks import Campaign
 from experiments.campaign.card import CardCampaign, PartName, card_room, open_card, run_rows
+from experiments.campaign.crowded import with_crowded
 from experiments.campaign.designs import reference_runs
-from experiments.campaign.host import measure_host, rows_of
+from experiments.campaign.host import measure_crowded, measure_host, rows_of
 from experiments.campaign.recorded_run import case_of, read_recorded
 from experiments.campaign.references import excess, misfit_ratio
 from experiments.cli import Answer, finish, run, write_file
@@ -33,7 +34,6 @@ from experiments.entry.flags import refuse
 from experiments.folder.provenance import commit
 from experiments.screen import headed, right
 from zo2rt.measure.card import read_card
-from zo2rt.measure.crowd import crowded_ratios
 from zo2sim.cost.measured import Measured
 from zo2sim.machines.file import dump, named, resolve
 from zo2sim.machines.machine import Machine
@@ -43,8 +43,6 @@ from zo2sim.predict.extrapolation import seen
 
 _FOLDS = 5
 """Of the runs, each left out in its turn: their steps say how far the law is from other runs."""
-_CROWDED_ROUNDS = 30
-"""Of a whole calibration, in each of which cores work alone and at once."""
 _IDENTIFIED = 3.0
 """Runs change a constant only where its 95 % interval is no wider than this factor."""
 _NOISY = 0.03
@@ -175,10 +173,7 @@ def _measured(config: Config, source: str) -> tuple[Fit, Machine]:
     machine = with_constants(
         machine, {key: Quantity(ratio, "fitted", source) for key, ratio in ratios.items()}
     )
-    crowded = crowded_ratios(room.num_cores, rounds=campaign.count(_CROWDED_ROUNDS, 3))
-    machine = with_constants(
-        machine, {key: Quantity(ratio, "measured", source) for key, ratio in crowded.items()}
-    )
+    machine = with_crowded(machine, measure_crowded(campaign), source)
     told = (case_of(run.spec) for run in found.runs)  # rows come from no reference
     return fitted, replace(machine, calibrated=seen(told, source))
 

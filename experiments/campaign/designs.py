@@ -248,8 +248,8 @@ def integer_runs() -> Iterator[RunSpec]:
 def several_runs() -> Iterator[RunSpec]:
     """Two devices with a limited link each: rings, and lanes that are dealt.
 
-    Held out as those of `held_out_runs` are, whose models they have: no calibration runs more than
-    one device. Links bind at the slower rates, and lanes that wait for each other at the faster.
+    Held out as those of `held_out_runs` are, whose models they have. Links bind at the slower
+    rates, and lanes that wait for each other at the faster.
     """
     models = {
         "opt 448": opt(448, 4, vocab=1600),
@@ -295,6 +295,34 @@ _SEVERAL_PLANS = {
     "sliced, 3 slots": (Plan(placement="sliced", num_slots=3), 2),
 }
 """With the microbatches of each."""
+
+
+def crowded_runs() -> Iterator[RunSpec]:
+    """Two devices that compute at once, whose links let them: how they slow each other.
+
+    Small models, whose launches take most, in turn with larger ones; every placement.
+    """
+    designs = (
+        (opt(352, 4, vocab=1024), Plan(lane_groups=2), 2, 64, 2e9),
+        (llama(128, 8, vocab=512), Plan(placement="whole"), 1, 64, 1e9),
+        (opt(192, 8, vocab=512), Plan(lane_groups=4, num_slots=3), 4, 32, 1e9),
+        (llama(288, 4, vocab=1024), Plan(placement="whole", write_back_every=2), 2, 80, 2e9),
+        (opt(512, 3, vocab=1024), Plan(placement="sliced"), 1, 100, 2e9),
+        (llama(192, 6, vocab=512, tied=True), Plan(placement="sliced"), 2, 44, 1e9),
+    )
+    for number, (config, plan, microbatches, sequence, rate) in enumerate(designs):
+        yield RunSpec(
+            name=f"crowded {number}",
+            config=config,
+            plan=replace(plan, devices=2),
+            recipe=recipe(
+                batch=1,
+                sequence=sequence,
+                microbatches=microbatches,
+                noise=("gaussian", "rademacher")[number // 2 % 2],
+            ),
+            link_bytes_per_s=rate,
+        )
 
 
 def device_runs() -> Iterator[RunSpec]:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from statistics import fmean, median
 
 from analysis.fits.machine import Repeated, assumed
 from analysis.fits.trace_rows import Counted, copy_rows, gap_rows, op_rows
 from experiments.campaign.benchmarks import AFTER_RUNS, BEFORE_RUNS, Campaign, made
-from experiments.campaign.designs import KINDS, calibration_runs, reference_runs
+from experiments.campaign.designs import KINDS, calibration_runs, crowded_runs, reference_runs
 from experiments.campaign.recorded_run import case_of
 from experiments.campaign.references import References
 from experiments.screen import progress_bar
@@ -24,6 +24,7 @@ from zo2sim.simulate.trace import Trace
 
 _TURNS, _STEPS = 10, 3
 _LEAST_TURNS = 3  # of a quick look, of which a third still counts
+_CROWDED = 6
 _WARM_UP = 2
 """First steps of a run compile, allocate and touch memory for the first time."""
 
@@ -61,6 +62,15 @@ def measure_host(campaign: Campaign) -> Found:
         runs = _measured(specs, rounds, done)
         after = [*made(AFTER_RUNS, campaign, done)]
     return _found((*before, *after), runs, rounds.turns)
+
+
+def measure_crowded(campaign: Campaign) -> list[MeasuredRun]:
+    """Runs of two devices, of which two tell how they slow each other, and more tell it better."""
+    specs = [*islice(crowded_runs(), campaign.count(_CROWDED, 2))]
+    rounds = Rounds(turns=campaign.count(_TURNS, _LEAST_TURNS), steps=_STEPS)
+    with progress_bar() as bar:
+        task = bar.add_task("two devices", total=(rounds.turns + 1) * len(specs))
+        return _measured(specs, rounds, partial(bar.advance, task))
 
 
 def _found(benches: tuple[Measured, ...], runs: Sequence[MeasuredRun], turns: int) -> Found:

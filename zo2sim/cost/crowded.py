@@ -1,7 +1,5 @@
 """Where parts of the host's cores are the devices: how what they do at once slows each other."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from zo2sim.cost.cpu import Amounts, seconds, seconds_per
@@ -9,24 +7,19 @@ from zo2sim.cost.setting import Setting
 from zo2sim.simulate.work import Number, Resource, Work
 
 _LEAST_S = 1e-30
-_PRODUCTS, _NOISE, _LAUNCHES = "products", "noise", "launches"
-_DRAWN = ("cpu.gaussian_", "cpu.rademacher_")
 
 
-def crowded(s: Setting) -> Mapping[str, float] | None:
-    """How many times as long each part of an operation takes on cores that several devices are
-    parts of. None for one device, and where no calibration has measured it."""
+def crowded(s: Setting) -> tuple[float, float] | None:
+    """How many times as long an operation takes on cores that several devices are parts of: what
+    works through memory or multiplies, and what is there each time. None for one device, and where
+    no calibration has measured it."""
     cpu = s.cpu
     if s.plan.devices == 1 or cpu is None:
         return None
     ratio, launch_ratio = cpu.crowded_ratio, cpu.crowded_launch_ratio
     if ratio is None or launch_ratio is None:
         return None
-    return {
-        _PRODUCTS: ratio.value,
-        _NOISE: (cpu.crowded_noise_ratio or ratio).value,
-        _LAUNCHES: launch_ratio.value,
-    }
+    return ratio.value, launch_ratio.value
 
 
 def crowding(s: Setting, taken: Amounts) -> Number:
@@ -40,7 +33,8 @@ def crowding(s: Setting, taken: Amounts) -> Number:
     if ratios is None:
         raise ValueError(f"{s.machine.name} must say how crowded cores slow each other")
     longer_s = sum(
-        amount * _seconds_per(s, key) * ratios[_crowded_by(key)] for key, amount in taken.items()
+        amount * _seconds_per(s, key) * ratios[not key.endswith("_per_s")]
+        for key, amount in taken.items()
     )
     longer = longer_s / np.maximum(seconds(taken, s.machine), _LEAST_S)
     return longer / s.machine.host.num_cores.value
@@ -48,13 +42,6 @@ def crowding(s: Setting, taken: Amounts) -> Number:
 
 def _seconds_per(s: Setting, key: str) -> float:
     return seconds_per(key, s.machine.quantity(key).value)
-
-
-def _crowded_by(key: str) -> str:
-    """What is there each time waits for the interpreter, draws for a core, the rest for memory."""
-    if not key.endswith("_per_s"):
-        return _LAUNCHES
-    return _NOISE if key.startswith(_DRAWN) else _PRODUCTS
 
 
 def computes(s: Setting, taken: Amounts) -> Work:

@@ -101,12 +101,10 @@ class Cpu:
     trip_s: Quantity = field(metadata=within(1e-9, 1e-1, start_s=5e-4))
     """What a trip's first operation loses, where a step has several: the host enqueues the rest."""
     crowded_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))
-    """How many times as long a product takes while every other core works on a block, too; None:
-    not measured, as if devices that are parts of these cores did not slow each other."""
-    crowded_noise_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))
-    """The same of a pass that draws noise; None: as of a product."""
+    """How many times as long products and passes take while every other core works on a block, too;
+    None: not measured, as if devices that are parts of these cores did not slow each other."""
     crowded_launch_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))
-    """The same of small operators, which one interpreter launches for all."""
+    """The same of what is there each time, as launches are, which one interpreter makes for all."""
     misfit_ratio: Quantity = field(metadata=within(1e-6, 1e1))
     """Relative standard deviation of runs' steps around what a fit without them predicts."""
     jitter_ratio: Quantity = field(metadata=within(1e-6, 1e1))

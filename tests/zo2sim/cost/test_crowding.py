@@ -21,7 +21,6 @@ from zo2sim.simulate.work import Resource
 def on_two(
     ratio: float | None,
     launch_ratio: float | None,
-    noise_ratio: float | None = None,
     *,
     cores: float = 2.0,
     plan: Plan | None = None,
@@ -30,15 +29,13 @@ def on_two(
     cores."""
     one = case(microbatches=2)
     assert one.machine.cpu is not None
-    given = (ratio, launch_ratio, noise_ratio)
-    known = [None if r is None else Quantity(r, "measured", "test") for r in given]
+    known = [None if r is None else Quantity(r, "fitted", "test") for r in (ratio, launch_ratio)]
     machine = replace(
         one.machine,
         cpu=replace(
             one.machine.cpu,
             crowded_ratio=known[0],
             crowded_launch_ratio=known[1],
-            crowded_noise_ratio=known[2],
         ),
         host=replace(one.machine.host, num_cores=Quantity(cores, "measured", "test")),
     )
@@ -55,12 +52,6 @@ def test_what_is_there_each_time_waits_for_the_interpreter_and_the_rest_for_memo
     taken = {"cpu.gemm_flops_per_s": 3 * second, "cpu.gap_s": 1 / found.machine.cpu.gap_s.value}
     assert crowding(found.cost.setting, taken) == pytest.approx((0.75 * 1.2 + 0.25 * 1.6) / 2)
     assert crowding(on_two(3.0, 9.0).cost.setting, taken) == pytest.approx(4.5 / 2)
-
-
-def test_draws_have_a_ratio_of_their_own_or_that_of_products():
-    taken = {"cpu.gaussian_perturb_elements_per_s": 1e6}
-    assert crowding(on_two(1.2, 1.6).cost.setting, taken) == pytest.approx(1.2 / 2)
-    assert crowding(on_two(1.2, 1.6, 1.1).cost.setting, taken) == pytest.approx(1.1 / 2)
 
 
 def test_nothing_is_asked_where_nobody_measured_it():
