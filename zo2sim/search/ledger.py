@@ -63,11 +63,16 @@ class Ledger:
             self.look_closer(number)
         return False
 
-    def look_closer(self, number: int) -> None:
-        """Learn more of one plan: walk its program, or simulate it where it was walked before."""
+    def look_closer(self, number: int, *, alone: bool = False) -> None:
+        """Learn more of one plan: walk its program, or simulate it where it was walked before.
+
+        ``alone``: nothing is walked first that bounds others, too.
+        """
         assert not self.known[number], "nothing more can be learnt of a simulated plan"
         if self.walked[number]:
             self._simulate(number)
+        elif alone:
+            self._walk_kin(number)
         else:
             self._walk(number)
         if self._watch is not None:
