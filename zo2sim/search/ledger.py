@@ -66,25 +66,23 @@ class Ledger:
     def look_closer(self, number: int, *, alone: bool = False) -> None:
         """Learn more of one plan: walk its program, or simulate it where it was walked before.
 
-        ``alone``: nothing is walked first that bounds others, too.
+        ``alone``: no other plan is walked first.
         """
         assert not self.known[number], "nothing more can be learnt of a simulated plan"
         if self.walked[number]:
             self._simulate(number)
-        elif alone:
-            self._walk_kin(number)
         else:
-            self._walk(number)
+            self._walk(number, alone=alone)
         if self._watch is not None:
             self._watch(self.num_walked, self.num_simulated)
 
-    def _walk(self, number: int) -> None:
+    def _walk(self, number: int, *, alone: bool) -> None:
         """Of several devices, whose programs are long, first what bounds many plans at once."""
         core, several = int(self.candidates.core[number]), self._has_roomier(number)
         if several and core not in self._roomy:
             self._roomy.add(core)
             self._raise(self.candidates.core == core, self._with_all_room_s(number))
-        elif several:
+        elif several and not alone:
             roomiest = self._roomiest(number)
             self._walk_kin(roomiest)
             same = self._placed_alike(number) & ~self.known

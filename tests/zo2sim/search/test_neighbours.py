@@ -13,6 +13,7 @@ from zo2sim.predict.case import Case
 from zo2sim.search.candidates import Candidates
 from zo2sim.search.ledger import Ledger
 from zo2sim.search.neighbours import Neighbours, climb
+from zo2sim.search.pareto import front
 from zo2sim.search.search import Effort, best_first, fastest
 from zo2sim.search.space import PlanSpace
 from zo2sim.simulate.steady import Numbers
@@ -57,8 +58,8 @@ class Told(Ledger):
     def everyone(self) -> Numbers:
         return np.arange(len(self.candidates))
 
-    def _walk(self, number: int) -> None:
-        self.for_others += 1
+    def _walk(self, number: int, *, alone: bool) -> None:
+        self.for_others += not alone
         self._walk_kin(number)
 
     def _walk_kin(self, number: int) -> None:
@@ -164,6 +165,12 @@ def test_a_search_of_any_number_of_programs_goes_by_bounds_alone():
             break
         in_order.look_closer(number)
     assert ledger.tried == in_order.tried
+
+
+def test_for_a_point_of_the_front_no_other_plan_is_walked():
+    ledger = Told(valley_s)
+    _ = front(ledger, ledger.everyone, grain=0.0, simulations=4, programs=100)
+    assert (ledger.num_programs, ledger.num_simulated, ledger.for_others) == (4, 4, 0)
 
 
 def test_of_several_devices_a_walked_plan_comes_before_those_that_are_less_by_rounding():

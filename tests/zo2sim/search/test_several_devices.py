@@ -60,6 +60,17 @@ def test_however_few_programs_it_finds_a_plan(programs: int):
     assert found.lower_bound_s <= found.best.step_s
 
 
+def test_a_plan_alone_is_walked_next_after_what_bounds_its_kind():
+    asked = PlanSpace(base=space().base, axes={"num_slots": (1, 2, 4)})
+    candidates = Candidates.of(asked)
+    for alone, walked in ((True, [True, False, False]), (False, [False, False, True])):
+        ledger = Ledger(candidates, work(candidates, "tokens"))
+        ledger.look_closer(0, alone=alone)
+        assert not ledger.walked.any()
+        ledger.look_closer(0, alone=alone)
+        assert ledger.walked.tolist() == walked
+
+
 def test_one_device_has_no_room_to_look_at_first():
     base = replace(space().base, plan=Plan())
     candidates = Candidates.of(PlanSpace(base=base, axes={"num_slots": (1, 2)}))
