@@ -109,12 +109,13 @@ class Ledger:
         return int(alike[self.candidates.slots[alike].argmax()])
 
     def _with_all_room_s(self, number: int) -> float:
-        """No plan of a core is faster: every block is resident, and with updates on the host costs
-        no update at all."""
+        """No plan of a core is faster: every block is resident, and costs no update at all where
+        one that is streamed costs the device less: on the host, or of its own slice."""
         case = self.candidates.case(number)
         room = {"resident_blocks": case.model.num_blocks, "write_back_every": 1}
         plan = replace(case.plan, **room)
-        free = (Kind.UPDATE,) if case.plan.policy.traits.updates_on_host else ()
+        less = case.plan.policy.traits.updates_on_host or case.plan.placement == "sliced"
+        free = (Kind.UPDATE,) if less else ()
         return float(step_s([replace(case, plan=plan)], free=free)[0])
 
     def _raise(self, those: Flags, bound_s: float) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from zo2sim.machines.file import named
 from zo2sim.models.presets import preset
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Placement, Plan, Policy, Recipe
 from zo2sim.predict.case import Case
+from zo2sim.predict.vectorised import step_s
 from zo2sim.search.candidates import Candidates
 from zo2sim.search.ledger import Ledger
 from zo2sim.search.search import Effort, search, work
@@ -43,6 +44,19 @@ def test_no_bound_exceeds_what_it_bounds():
     assert len(bounds_s) > 2 * len(candidates)
     for bound_s in bounds_s:
         assert np.all(bound_s <= ledger.step_s * (1 + 1e-9))
+
+
+@pytest.mark.parametrize("placement", ["ring", "whole", "sliced"])
+@pytest.mark.parametrize("policy", AXES["policy"])
+def test_no_plan_takes_less_than_is_said_of_its_kind(policy: Policy, placement: Placement):
+    plan = Plan(policy=policy, placement=placement, devices=4, num_slots=4)
+    base = replace(space().base, machine=named("8x-a100"), plan=plan)
+    candidates = Candidates.of(PlanSpace(base=base, axes={"resident_blocks": tuple(range(13))}))
+    ledger = Ledger(candidates, work(candidates, "tokens"))
+    ledger.look_closer(0)
+    assert not ledger.walked.any()
+    walked_s = step_s([candidates.case(number) for number in range(len(candidates))])
+    assert np.all(ledger.step_s <= walked_s * (1 + 1e-9))
 
 
 def test_a_limited_search_finds_about_the_best_and_tells_the_bound():
