@@ -4,8 +4,9 @@
 
 Every plan has a lower bound (`zo2sim.search.placement_bounds`). The plan with the least bound is
 looked at more closely (`zo2sim.search.ledger`), until the least entry is a simulated one: then no
-other plan can be faster. The same order with memory for two more axes gives the Pareto front
-(`zo2sim.search.pareto`).
+other plan can be faster. Where the effort is too small for that, part of it goes to what is near
+the best one (`zo2sim.search.neighbours`). The same order with memory for two more axes gives the
+Pareto front (`zo2sim.search.pareto`).
 """
 
 from collections import Counter
