@@ -63,23 +63,26 @@ class Ledger:
             self.look_closer(number)
         return False
 
-    def look_closer(self, number: int) -> None:
-        """Learn more of one plan: walk its program, or simulate it where it was walked before."""
+    def look_closer(self, number: int, *, alone: bool = False) -> None:
+        """Learn more of one plan: walk its program, or simulate it where it was walked before.
+
+        ``alone``: no other plan is walked first.
+        """
         assert not self.known[number], "nothing more can be learnt of a simulated plan"
         if self.walked[number]:
             self._simulate(number)
         else:
-            self._walk(number)
+            self._walk(number, alone=alone)
         if self._watch is not None:
             self._watch(self.num_walked, self.num_simulated)
 
-    def _walk(self, number: int) -> None:
+    def _walk(self, number: int, *, alone: bool) -> None:
         """Of several devices, whose programs are long, first what bounds many plans at once."""
         core, several = int(self.candidates.core[number]), self._has_roomier(number)
         if several and core not in self._roomy:
             self._roomy.add(core)
             self._raise(self.candidates.core == core, self._with_all_room_s(number))
-        elif several:
+        elif several and not alone:
             roomiest = self._roomiest(number)
             self._walk_kin(roomiest)
             same = self._placed_alike(number) & ~self.known
@@ -106,12 +109,13 @@ class Ledger:
         return int(alike[self.candidates.slots[alike].argmax()])
 
     def _with_all_room_s(self, number: int) -> float:
-        """No plan of a core is faster: every block is resident, and with updates on the host costs
-        no update at all."""
+        """No plan of a core is faster: every block is resident, and costs no update at all where
+        one that is streamed costs the device less: on the host, or of its own slice."""
         case = self.candidates.case(number)
         room = {"resident_blocks": case.model.num_blocks, "write_back_every": 1}
         plan = replace(case.plan, **room)
-        free = (Kind.UPDATE,) if case.plan.policy.traits.updates_on_host else ()
+        less = case.plan.policy.traits.updates_on_host or case.plan.placement == "sliced"
+        free = (Kind.UPDATE,) if less else ()
         return float(step_s([replace(case, plan=plan)], free=free)[0])
 
     def _raise(self, those: Flags, bound_s: float) -> None:

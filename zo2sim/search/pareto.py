@@ -29,7 +29,7 @@ def front(
         unknown = [point for point in points if not ledger.known[point]]
         if not unknown:
             break
-        ledger.look_closer(min(unknown, key=ledger.cost_of))
+        ledger.look_closer(min(unknown, key=ledger.cost_of), alone=True)
         points = cells.front()
     return tuple(sorted(points, key=ledger.cost_of))
 

@@ -4,13 +4,14 @@
 
 Every plan has a lower bound (`zo2sim.search.placement_bounds`). The plan with the least bound is
 looked at more closely (`zo2sim.search.ledger`), until the least entry is a simulated one: then no
-other plan can be faster. The same order with memory for two more axes gives the Pareto front
-(`zo2sim.search.pareto`).
+other plan can be faster. Where the effort is too small for that, part of it goes to what is near
+the best one (`zo2sim.search.neighbours`). The same order with memory for two more axes gives the
+Pareto front (`zo2sim.search.pareto`).
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from typing import Literal, get_args
 
@@ -24,6 +25,7 @@ from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.predict.case import Case
 from zo2sim.search.candidates import Allowed, Candidates, Flags
 from zo2sim.search.ledger import Ledger, Watch
+from zo2sim.search.neighbours import climb
 from zo2sim.search.pareto import front
 from zo2sim.search.space import PlanSpace, plan_axes
 from zo2sim.simulate.steady import Floats, Numbers
@@ -62,6 +64,12 @@ class Effort:
                 "tolerance and grain must be >= 0, simulations >= 1; "
                 f"got {self.tolerance}, {self.grain}, {self.simulations}"
             )
+
+    @property
+    def half(self) -> "Effort":
+        """With half as many simulations and programs, at least one."""
+        programs = None if self.programs is None else (self.programs + 1) // 2
+        return replace(self, simulations=(self.simulations + 1) // 2, programs=programs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +174,25 @@ def smallest(candidates: Candidates, among: Numbers) -> Numbers:
 def fastest(ledger: Ledger, among: Numbers, effort: Effort) -> int:
     """The plan that is known to cost least, of ``among``; equal ones by memory.
 
-    Stops where nothing can be better by more than the tolerance, or at the most simulations.
+    Stops where nothing can be better by more than the tolerance, or at the most simulations. Where
+    programs are limited, half of the effort is for neighbours of the best.
     """
+    begun, walked = ledger.num_simulated, ledger.num_programs
+    if effort.programs is None:
+        return _by_bounds(ledger, among, effort)
+
+    def spent() -> bool:
+        programs = ledger.num_programs - walked
+        return ledger.num_simulated - begun >= effort.simulations or programs >= most
+
+    most = effort.programs
+    best = _by_bounds(ledger, among, effort.half)
+    climb(ledger, among, best, tolerance=effort.tolerance, spent=spent)
+    return _least(ledger, among)
+
+
+def _by_bounds(ledger: Ledger, among: Numbers, effort: Effort) -> int:
+    """The plan that is known to cost least, once the best are looked at by their bounds."""
     begun = ledger.num_simulated
     for number in _within(ledger, among, effort.programs):
         known = among[ledger.known[among]]
@@ -177,6 +202,10 @@ def fastest(ledger: Ledger, among: Numbers, effort: Effort) -> int:
         if ledger.num_simulated - begun >= effort.simulations and len(known):
             break
         ledger.look_closer(number)
+    return _least(ledger, among)
+
+
+def _least(ledger: Ledger, among: Numbers) -> int:
     known = among[ledger.known[among]]
     costs = ledger.cost(known)
     equal = known[costs <= costs.min() * (1 + SAME)]
@@ -209,15 +238,19 @@ def _within(ledger: Ledger, among: Numbers, programs: int | None) -> Iterator[in
 def best_first(ledger: Ledger, among: Numbers) -> Iterator[int]:
     """Plans of least cost first, of equal ones the smallest, as the ledger learns.
 
-    A plan comes again until it is known; a known one comes once. Of several devices' those come
-    first that were walked, which have most slots.
+    A plan comes again until it is known; a known one comes once. Of several devices' plans, whose
+    costs are equal up to rounding, those come first that were walked, which have most slots.
     """
     device = ledger.candidates.device
     several = ledger.candidates.space.base.plan.devices > 1
 
+    def cost_of(number: int) -> float:
+        cost = ledger.cost_of(number)
+        return float(f"{cost:.10g}") if several else cost
+
     def entry(number: int) -> tuple[float, bool, int, int]:
         unwalked = several and not ledger.walked[number]
-        return ledger.cost_of(number), unwalked, int(device[number]), number
+        return cost_of(number), unwalked, int(device[number]), number
 
     heap = [entry(number) for number in among.tolist()]
     heapify(heap)
@@ -226,7 +259,7 @@ def best_first(ledger: Ledger, among: Numbers) -> Iterator[int]:
         cost, *_, number = heappop(heap)
         if number in told:
             continue
-        if cost < ledger.cost_of(number):  # it has been looked at since
+        if cost < cost_of(number):  # it has been looked at since
             heappush(heap, entry(number))
             continue
         was_known = bool(ledger.known[number])

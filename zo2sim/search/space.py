@@ -149,14 +149,26 @@ class PlanSpace:
             slots=self.slots,
         )
 
+    def place(self, core: Case) -> tuple[int, ...]:
+        """Where each value of a core stands on its axis; -1 for one that follows from another's."""
+        axes = ((self.axes[name], _value(core, name)) for name in self._of_cores)
+        return tuple(axis.index(value) if value in axis else -1 for axis, value in axes)
+
     def _values(self, axis: str) -> tuple[Any, ...]:
-        owner = self.base.plan if axis in _PLAN else self.base.recipe
-        return self.axes.get(axis, (getattr(owner, axis),))
+        return self.axes.get(axis, (_value(self.base, axis),))
+
+    @property
+    def _of_cores(self) -> list[str]:
+        return [axis for axis in self.axes if axis not in PLACEMENT]
 
     def _combined(self) -> Iterator[Case]:
-        names = [axis for axis in self.axes if axis not in PLACEMENT]
+        names = self._of_cores
         for values in product(*(self.axes[name] for name in names)):
             yield changed(self.base, dict(zip(names, values, strict=True)))
+
+
+def _value(case: Case, axis: str) -> Any:
+    return getattr(case.plan if axis in _PLAN else case.recipe, axis)
 
 
 def changed(case: Case, values: Mapping[str, Any]) -> Case:

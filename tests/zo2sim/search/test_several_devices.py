@@ -7,8 +7,9 @@ import pytest
 
 from zo2sim.machines.file import named
 from zo2sim.models.presets import preset
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Placement, Plan, Policy, Recipe
 from zo2sim.predict.case import Case
+from zo2sim.predict.vectorised import step_s
 from zo2sim.search.candidates import Candidates
 from zo2sim.search.ledger import Ledger
 from zo2sim.search.search import Effort, search, work
@@ -45,6 +46,19 @@ def test_no_bound_exceeds_what_it_bounds():
         assert np.all(bound_s <= ledger.step_s * (1 + 1e-9))
 
 
+@pytest.mark.parametrize("placement", ["ring", "whole", "sliced"])
+@pytest.mark.parametrize("policy", AXES["policy"])
+def test_no_plan_takes_less_than_is_said_of_its_kind(policy: Policy, placement: Placement):
+    plan = Plan(policy=policy, placement=placement, devices=4, num_slots=4)
+    base = replace(space().base, machine=named("8x-a100"), plan=plan)
+    candidates = Candidates.of(PlanSpace(base=base, axes={"resident_blocks": tuple(range(13))}))
+    ledger = Ledger(candidates, work(candidates, "tokens"))
+    ledger.look_closer(0)
+    assert not ledger.walked.any()
+    walked_s = step_s([candidates.case(number) for number in range(len(candidates))])
+    assert np.all(ledger.step_s <= walked_s * (1 + 1e-9))
+
+
 def test_a_limited_search_finds_about_the_best_and_tells_the_bound():
     everything = search(space(), effort=Effort(tolerance=0.0, simulations=1000))
     limited = search(space(), effort=Effort(tolerance=0.0, simulations=8, programs=24))
@@ -58,6 +72,17 @@ def test_however_few_programs_it_finds_a_plan(programs: int):
     found = search(space(), effort=Effort(simulations=1, programs=programs))
     assert found.best.simulated
     assert found.lower_bound_s <= found.best.step_s
+
+
+def test_a_plan_alone_is_walked_next_after_what_bounds_its_kind():
+    asked = PlanSpace(base=space().base, axes={"num_slots": (1, 2, 4)})
+    candidates = Candidates.of(asked)
+    for alone, walked in ((True, [True, False, False]), (False, [False, False, True])):
+        ledger = Ledger(candidates, work(candidates, "tokens"))
+        ledger.look_closer(0, alone=alone)
+        assert not ledger.walked.any()
+        ledger.look_closer(0, alone=alone)
+        assert ledger.walked.tolist() == walked
 
 
 def test_one_device_has_no_room_to_look_at_first():
