@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ FORMATS = ("fp16", "int8", "int4")
 NARROW = {"width": 400, "height": 800}
 CUT = """() => [...document.querySelectorAll(".scroll")]
   .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.textContent)"""
+BROKEN = """() => [...document.querySelectorAll("#command .word")]
+  .filter((word) => word.getClientRects().length !== 1 || word.offsetHeight > 30)
+  .map((word) => word.textContent)"""
 READ = """() => {
   const { fits, step, source, found } = current.shown[0];
   return { fits, step, source, lower: found.lower, upper: found.upper, drive: current.state.drive };
@@ -176,6 +180,7 @@ def test_a_narrow_window_needs_no_scrolling_sideways(browser: Any, file: Path, s
     with planner(browser, file, viewport=NARROW, color_scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
         assert tab.evaluate(CUT) == []
+        assert tab.evaluate(BROKEN) == []
         paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
         assert tab.seen.complaints == []
@@ -224,6 +229,15 @@ def test_cards_are_dragged_and_the_command_takes_a_computer_that_has_them(tab: A
     assert tab.is_disabled("#cards")
     assert tab.inner_text("#cards-said").startswith("No computer with more of this card")
     assert "cards=" not in tab.evaluate("location.hash")
+
+
+def test_of_every_slider_one_change_is_told_and_of_every_amount_one_speed(tab: Any):
+    """Not 2 cards, and as a second row 4 that are no faster."""
+    changes = tab.locator("#changes tbody td:first-child").all_inner_texts()
+    assert ["cards in one computer" in words for words in changes].count(True) == 1
+    assert ["microbatches" in words for words in changes].count(True) <= 1
+    amounts = re.findall(r"rom ([\d.]+) GiB", tab.inner_text("#front-words"))
+    assert len(amounts) == len(set(amounts)) > 1
 
 
 def test_a_pasted_config_is_one_of_the_stored_models_or_is_said_not_to_be(tab: Any):
