@@ -81,6 +81,11 @@ class Config:
     def __post_init__(self) -> None:
         if self.record and not Path(self.machine).is_file():
             raise ValueError(f"--record needs a machine file to write to; got {self.machine}")
+        if self.machine.endswith(".toml") and not Path(self.machine).is_file():
+            raise ValueError(
+                f"there is no machine file {self.machine}; zo2sim calibrate measures this machine "
+                "and writes one, or name another with --machine"
+            )
         if self.turns < 1 or self.steps < 1:
             raise ValueError(f"--turns and --steps must be >= 1; got {self.turns} and {self.steps}")
         if self.integers and self.devices:
