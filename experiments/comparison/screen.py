@@ -42,9 +42,9 @@ def _errors_table(scores: Scores) -> Table:
             escape(c.name),
             f"{c.predicted_s * 1e3:.1f} ms",
             f"{c.step_s * 1e3:.1f} ms",
-            f"{c.error:+.1%}",
+            f"{c.error:+z.1%}",
             "in" if c.covered else "[red]out[/]",
-            f"{c.rules_error:+.1%}",
+            f"{c.rules_error:+z.1%}",
             _known(c.standard_error),
         )
     return table
