@@ -30,6 +30,8 @@ from zo2sim.search.space import PlanSpace, plan_axes
 
 POSITIONS = 200 if THOROUGH else 20
 FORMATS = ("fp16", "int8", "int4")
+LONG = "#model=opt-6.7b&machine=a100-sxm-80gb&microbatches=4&device=5&storage=int4&trains=adapters"
+"""A position with a long command."""
 NARROW = {"width": 400, "height": 800}
 CUT = """() => [...document.querySelectorAll(".scroll")]
   .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.textContent)"""
@@ -177,7 +179,7 @@ def test_an_answer_comes_within_a_tenth_of_a_second(tab: Any):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_window_needs_no_scrolling_sideways(browser: Any, file: Path, scheme: str):
-    with planner(browser, file, viewport=NARROW, color_scheme=scheme) as tab:
+    with planner(browser, file, LONG, viewport=NARROW, color_scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
         assert tab.evaluate(CUT) == []
         assert tab.evaluate(BROKEN) == []
@@ -206,8 +208,7 @@ def test_every_input_and_picture_has_a_name(tab: Any):
 
 
 def test_an_address_is_a_position(browser: Any, file: Path):
-    fragment = "#model=opt-6.7b&machine=a100-sxm-80gb&microbatches=4&device=5&storage=int4"
-    with planner(browser, file, f"{fragment}&trains=adapters&price.a100-sxm-80gb=2") as tab:
+    with planner(browser, file, f"{LONG}&price.a100-sxm-80gb=2") as tab:
         assert "--device-memory 5GiB --microbatches 4" in tab.inner_text("#command")
         assert "--trainable lora:16 --storage-dtype int4" in tab.inner_text("#command")
         first = tab.inner_text("#ranking tbody tr:first-child")
