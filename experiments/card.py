@@ -59,8 +59,17 @@ def main(config: Config, *, start_s: float | None = None) -> int:
         outcomes = run_parts(day.parts, 60.0 * config.minutes, start_s, tell)
     table = out / "table.txt"
     print(table.read_text(encoding="utf-8") if table.is_file() else "nothing was predicted")
-    print(f"results: {out}")
+    print(_told(config.backend, out))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def _told(backend: str, out: Path) -> str:
+    """Where it all is, and what it is good for."""
+    if backend == "host":
+        good_for = "a rehearsal: it shows that every part works; its errors are of no card"
+    else:
+        good_for = f"plan with it: zo2sim plan opt-13b --machine {out / 'machine.toml'}"
+    return f"results: {out}\n{good_for}"
 
 
 def _entry() -> int:

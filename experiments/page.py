@@ -1,9 +1,12 @@
 """The planner page: one HTML file with sliders that works without a network.
 
-python -m experiments.page --out page.html
-python -m experiments.page --models opt-13b llama-3-8b --out page.html
+    python -m experiments.page --out page.html
+    python -m experiments.page --models opt-13b llama-3-8b --out page.html
+
+What is known of a model is kept beside the page until that is whole, so the same command goes on.
 """
 
+import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from pathlib import Path
 from analysis.report.wording import counted
 from experiments.case.model import model_of
 from experiments.cli import DONE, run, write_file
+from experiments.jobs.answers import Answers
 from experiments.jobs.workers import Crew, chosen
 from experiments.planner.computers import Computer, computers
 from experiments.planner.document import StoredModel, page
@@ -47,9 +51,11 @@ def main(config: Config) -> int:
     models = [(model_of(name), resolve_config(name)) for name in config.models]
     known = [*tracked(stored_computers(machines), "machines", total=len(machines))]
     crew = chosen(jobs=config.jobs, most=len(models))
-    stored = [*tracked(_stored(models, machines, crew), "models", total=len(models))]
+    with Answers(config.out.with_name(f"{config.out.name}.answers.jsonl")) as kept:
+        stored = [*tracked(_stored(models, machines, crew, kept), "models", total=len(models))]
     text = page(known, stored, served=False, date=date.today().isoformat())
     write_file(config.out, text.encode())
+    kept.path.unlink()
     counts = f"{counted(len(stored), 'model')} on {counted(len(config.machines), 'machine')}"
     if len(machines) > len(config.machines):
         counts += f", with up to {machines[-1].cards} cards"
@@ -58,10 +64,37 @@ def main(config: Config) -> int:
 
 
 def _stored(
+    models: Sequence[tuple[Model, Fields]],
+    machines: Sequence[Computer],
+    crew: Crew,
+    kept: Answers,
+) -> Iterator[StoredModel]:
+    """In order, each as soon as it and those before it are there; what is kept is not made anew."""
+    keys = [_key(model, machines) for model, _ in models]
+    made = _made(
+        [m for m, key in zip(models, keys, strict=True) if key not in kept], machines, crew
+    )
+    for number, key in enumerate(keys):
+        if key not in kept:
+            try:
+                one = next(made)
+            except KeyboardInterrupt:
+                so_far = f"{number} of {counted(len(models), 'model')}"
+                raise KeyboardInterrupt(
+                    f"interrupted; the same command goes on after {so_far}"
+                ) from None
+            kept.add(key, {"content": one.content, "numbers": one.numbers})
+        yield StoredModel(**kept[key])
+
+
+def _key(model: Model, machines: Sequence[Computer]) -> str:
+    return hashlib.sha256(repr((model, machines)).encode()).hexdigest()
+
+
+def _made(
     models: Sequence[tuple[Model, Fields]], machines: Sequence[Computer], crew: Crew
 ) -> Iterator[StoredModel]:
-    """In order, each as soon as it and those before it are there."""
-    if crew.num_workers == 1:  # which would answer all before it gives the first
+    if crew.num_workers == 1 or not models:  # one alone would answer all before it gives the first
         yield from (stored_model(model, machines, fields) for model, fields in models)
         return
     with crew.open() as executor:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 from analysis.report.paper import Part, paper, prefixed
+from analysis.report.wording import counted
 from experiments.cli import Answer, finish, run
 from experiments.folder.provenance import provenance
 from experiments.folder.read import FinishedRun
@@ -111,8 +112,9 @@ def _summary(parts: Sequence[Part]) -> dict[str, object]:
 def _print(config: Config, parts: Sequence[Part]) -> None:
     for part in parts:
         print(
-            f"{part.name} ({part.verb}): {part.num_records} records, "
-            f"{len(part.document.figure_keys)} figures, {len(part.files)} traces"
+            f"{part.name} ({part.verb}): {counted(part.num_records, 'record')}, "
+            f"{counted(len(part.document.figure_keys), 'figure')}, "
+            f"{counted(len(part.files), 'trace')}"
         )
     print(f"paper: {config.out / 'report.pdf'} and {config.out / 'report.html'}")
 

@@ -56,6 +56,9 @@ from zo2rt.lock import one_writer
 from zo2rt.measure.runs import RunSpec
 from zo2rt.memory.room import UNLIMITED
 
+_LONG = 2.0
+"""Times the median step, a first step is told."""
+
 
 def main(config: Config) -> int:
     with joined() as exchange:
@@ -261,7 +264,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if summary["step_s"] is not None:
         on = f", on {counted(summary['threads'], 'thread')}" if summary["backend"] == "host" else ""
         of = f", on {summary['ranks']} ranks" if summary["ranks"] > 1 else ""
-        yield "step", show_seconds(summary["step_s"]) + on + of
+        yield "step", f"{show_seconds(summary['step_s'])} in the median{on}{of}"
+        yield from _first_step(summary)
         yield from _predicted(summary["predicted"], summary["backend"])
         yield "tokens/s", show_number(summary["tokens_per_s"])
         yield "exposed", f"{summary['exposed_share']:.1%} of the step"
@@ -280,6 +284,12 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         differs = ", ".join(summary["differs_in"])
         same = f"differs in {differs}" if differs else "the same bits"
         yield f"against {summary['compared_with']}", same
+
+
+def _first_step(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where it took much longer than the others do."""
+    if summary["first_step_s"] > _LONG * summary["step_s"]:
+        yield "first step", f"{show_seconds(summary['first_step_s'])}, with all that is made once"
 
 
 def _predicted(found: Mapping[str, Any] | None, backend: str) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,10 @@ class Config:
     machines: tuple[str, ...] = names()
     """Machines to choose from: of the catalogue, or TOML files of machines with a card."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port must be from 0 to 65535; got {self.port}")
+
 
 def main(config: Config) -> int:
     machines = computers(map(resolve, config.machines))

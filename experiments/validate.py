@@ -96,9 +96,19 @@ class Config:
         return self
 
 
+def _check_file(machine: str) -> None:
+    """Raise ``ValueError`` where a file is meant that is not there."""
+    if machine.endswith(".toml") and not Path(machine).is_file():
+        raise ValueError(
+            f"there is no machine file {machine}; zo2sim calibrate measures this machine and "
+            "writes one, or name another with --machine"
+        )
+
+
 def main(config: Config) -> int:
     if config.out is not None and not config.no_report:
         typesetters()
+    _check_file(config.machine)
     machine = resolve(config.machine)
     sampler = Sampler([HostProbe()], interval_s=_SAMPLED_EVERY_S)
     before = None if config.measured is None else read_measured(config.measured)

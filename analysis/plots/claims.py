@@ -28,6 +28,7 @@ _CLAIMS = {
     "nvbandwidth-all-a100": "8 A100",
     "zero-infinity-dgx2-links": "DGX-2",
     "distzo2-175b": "DistZO2, 175B",
+    "roundpipe-8x4090": "RoundPipe, 8 cards",
 }
 _TITLES = {
     "tflops_10b": "rate at 10B",

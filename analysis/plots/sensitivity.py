@@ -14,6 +14,13 @@ from zo2sim.predict.sensitivity import LINK, SWING, Elasticity, Grid
 
 _MOST = 10  # bars of a tornado
 _GIGA_KEYS = ("bytes_per_s", "elements_per_s")
+_UNITS = {
+    "_bytes_per_s": "GB/s",
+    "_elements_per_s": "1e9 elements/s",
+    "_flops_per_s": "FLOP/s",
+    "_s": "s",
+}
+"""By the ending of a constant's name; those that end in none of these have no unit."""
 
 
 @styled
@@ -61,11 +68,8 @@ def axis_label(key: str) -> str:
     """The constant with its unit in brackets."""
     if key == LINK:
         return "link rate, host to device (GB/s)"
-    part, _, name = key.partition(".")
-    for ending, unit in (("_bytes_per_s", "GB/s"), ("_elements_per_s", "1e9 elements/s")):
-        if name.endswith(ending):
-            return f"{_named(key)} ({unit})"
-    return f"{part} {name.replace('_', ' ')} (SI units)"
+    unit = next((unit for ending, unit in _UNITS.items() if key.endswith(ending)), None)
+    return _named(key) if unit is None else f"{_named(key)} ({unit})"
 
 
 def _named(key: str) -> str:

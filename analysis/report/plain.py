@@ -48,7 +48,7 @@ def plain_document(
     ]
     return Document(
         title=title,
-        abstract=(f"What {title} left behind, without a comment.",),
+        abstract=(f"{title}: what it left behind, without a comment.",),
         sections=(Section("What was found", tuple(blocks)),) if blocks else (),
         provenance=tuple(provenance.items()),
     )

@@ -8,10 +8,13 @@ its tokenizer will do.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from analysis.plots.accuracy import Judged, accuracies
 from analysis.report.commands.accuracy import accuracy_document
@@ -21,7 +24,7 @@ from experiments.cli import Answer, claim, finish
 from experiments.cli import run as run_command
 from experiments.folder.provenance import provenance
 from experiments.folder.write import Run, settings, typesetters, write_run
-from experiments.screen import progress_bar
+from experiments.screen import headed, left, progress_bar, right
 from experiments.training.loaded_model import quieten
 from zo2rt.backends.process import intra_op_threads
 from zo2sim.dtypes import Dtype
@@ -64,6 +67,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.steps < 1 or len(self.formats) < 2:
             raise ValueError("--seeds and --steps must be >= 1, and --formats two or more")
+        if not (self.model / "config.json").is_file():
+            raise ValueError(
+                f"--model must be an encoder's folder; {self.model} has no config.json"
+            )
 
     @property
     def course(self) -> Course:
@@ -117,18 +124,35 @@ def _folder(config: Config, content: dict[str, Any], scores: Sequence[Score]) ->
 
 
 def _print(content: dict[str, Any], out: Path) -> None:
-    for one in content["runs"]:
-        print(
-            f"seed {one['seed']}, {one['dtype']}: {one['before']:.1%} -> {one['after']:.1%}, "
-            f"loss {one['loss_before']:.3f} -> {one['loss_after']:.3f}"
-        )
+    console = Console()
+    console.print(
+        f"which of {len(content['packages'])} packages is a paragraph of documentation from? "
+        f"{content['held_out']} held-out ones; guessing is right in {content['chance']:.1%}",
+        highlight=False,
+    )
+    console.print(_table(content["runs"]))
     for one in content["differences"]:
-        error = one["standard_error"]
-        beside = "" if error is None else f" \u00b1 {100 * error:.1f}"
-        print(f"{one['dtype']} - {content['dense']}: {100 * one['mean']:+.1f}{beside} points")
-        if one["mean"] < -MOST_POINTS:
-            print(f"  which is more than {100 * MOST_POINTS:.0f} points below")
+        print(_compared(one, content["dense"]))
     print(f"written to {out}")
+
+
+def _table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    numbers = ("accuracy before", "after training", "loss before", "after training")
+    table = headed(*left("base in", whole=True), *right("seed", *numbers), gap=1)
+    for one in runs:
+        shares = (f"{one[when]:.1%}" for when in ("before", "after"))
+        losses = (f"{one[f'loss_{when}']:.3f}" for when in ("before", "after"))
+        table.add_row(one["dtype"], str(one["seed"]), *shares, *losses)
+    return table
+
+
+def _compared(one: Mapping[str, Any], dense: str) -> str:
+    """``int4 beside fp32: +0.5 points of accuracy after training (standard error 1.0)``."""
+    error = one["standard_error"]
+    beside = "a single seed" if error is None else f"standard error {100 * error:.1f}"
+    points = f"{100 * one['mean']:+.1f} points of accuracy after training ({beside})"
+    low = f": more than {100 * MOST_POINTS:.0f} below" if one["mean"] < -MOST_POINTS else ""
+    return f"{one['dtype']} beside {dense}: {points}{low}"
 
 
 if __name__ == "__main__":

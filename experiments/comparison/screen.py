@@ -1,5 +1,6 @@
 """A validation on the screen: every configuration, the worst operations, and the figures."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -41,12 +42,17 @@ def _errors_table(scores: Scores) -> Table:
             escape(c.name),
             f"{c.predicted_s * 1e3:.1f} ms",
             f"{c.step_s * 1e3:.1f} ms",
-            f"{c.error:+.1%}",
+            f"{c.error:+z.1%}",
             "in" if c.covered else "[red]out[/]",
-            f"{c.rules_error:+.1%}",
-            f"{c.standard_error:.1%}",
+            f"{c.rules_error:+z.1%}",
+            _known(c.standard_error),
         )
     return table
+
+
+def _known(share: float) -> str:
+    """A single turn says nothing of how far others would be from it."""
+    return "-" if math.isnan(share) else f"{share:.1%}"
 
 
 def _operations_table(errors: Sequence[OpError]) -> Table:

@@ -68,7 +68,7 @@ class Outcome:
     @property
     def line(self) -> str:
         """For people."""
-        return f"{self.part:<26} {self.status:<8} {self.seconds:6.1f} s  {self.why}"
+        return f"{self.part:<28} {self.status:<7} {self.seconds:5.1f} s  {self.why}"
 
 
 Tell = Callable[[Sequence[Outcome]], None]
@@ -118,7 +118,7 @@ def _run(part: Part, left_s: float) -> Outcome:
     except Exception as error:
         late = isinstance(error, TimeUp) or deadline.left_s < 0.0
         status = "cut" if late else "failed"
-        why = "its time was up; what it had measured counts" if late else _one_line(error)
+        why = "its time was up; what it had found counts" if late else _one_line(error)
         trace = "" if isinstance(error, TimeUp) else traceback.format_exc()
     if status != "done":
         gc.collect()  # what was left open holds memory that the next part needs

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from analysis.report.wording import number, signed_percent
 from analysis.validation.peak_memory import MemoryScores
 from experiments.campaign.recorded_run import case_of, write_recorded
 from experiments.campaign.references import References
@@ -67,7 +68,9 @@ class Runs:
         self._enter(run, prediction)
         row = self.rows[name]
         assert row.error is not None, "it has just been measured"
-        return f"{row.error:+.1%}, {'in' if row.in_band else 'outside'} its band"
+        return (
+            f"predicted {signed_percent(row.error)}, {'in' if row.in_band else 'not in'} its band"
+        )
 
     def finish(self, settings: dict[str, Any]) -> str:
         """The folder that `experiments.report` takes, and the errors in the machine file."""
@@ -131,7 +134,7 @@ def _setting(spec: RunSpec) -> str:
     config, how, plan = spec.config, spec.recipe, spec.plan
     words = (
         f"OPT, hidden {config['hidden_size']}, {config['num_hidden_layers']} blocks",
-        f"{spec.model.elements / 1e9:.2f}e9 weights in {how.storage_dtype}",
+        f"{number(spec.model.elements / 1e6)} million weights in {how.storage_dtype}",
         f"computed in {how.compute_dtype}" if how.compute_dtype is not how.storage_dtype else "",
         f"{how.batch}x{how.sequence} tokens",
         str(plan.policy),

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from textwrap import fill
 from typing import Any
 
 from analysis.report.wording import DASH, SPACE, seconds, signed_percent
 
-_WIDTHS = (26, 12, 24, 12, 9, 7)
-_HEADINGS = ("configuration", "predicted", "90 % band", "measured", "error", "in band")
+_HEADINGS = ("configuration", "predicted", "90 % band", "measured", "error", "in it")
+_LINE = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +51,18 @@ class Row:
 
 
 def table_text(rows: Sequence[Row]) -> str:
-    """Aligned columns, and below them what each configuration is."""
-    lines = [_line(_HEADINGS), *(_line(row.cells) for row in rows), ""]
-    return "\n".join([*lines, *(f"{row.name}: {row.setting}" for row in rows)]) + "\n"
+    """Aligned columns, and below them what each configuration is, in lines of 80 characters."""
+    cells = [_HEADINGS, *(row.cells for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [_line(each, widths) for each in cells]
+    return "\n".join([*lines, "", *map(_explained, rows)]) + "\n"
 
 
-def _line(cells: Sequence[str]) -> str:
-    first, *others = zip(cells, _WIDTHS, strict=True)
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
     shown = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-    return " ".join(shown).replace(SPACE, " ").rstrip()
+    return "  ".join(shown).replace(SPACE, " ").rstrip()
+
+
+def _explained(row: Row) -> str:
+    return fill(f"{row.name}: {row.setting}", _LINE, subsequent_indent="  ")

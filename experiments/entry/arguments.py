@@ -27,6 +27,8 @@ C = TypeVar("C")
 
 _HELP = ("For full helptext", "Argument helptext")  # where the parser's message ends
 _MEANT = ("Perhaps you meant", "Arguments similar to")  # before flags with their help texts
+_WHOSE = "Error parsing Config: "
+"""The parser's words before those of a setting's own check, which say enough."""
 _RULES = ConstructorRegistry()
 _MOST_LETTERS = 4096
 """As many as a path may have."""
@@ -93,7 +95,13 @@ def _parsed(config: Callable[..., C], words: Sequence[str], prog: str) -> C:
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise ValueError(_one_line(message.getvalue())) from None
+        raise ValueError(_helped(_one_line(message.getvalue()), prog)) from None
+
+
+def _helped(message: str, prog: str) -> str:
+    """With where the flags are listed, where the parser knows none that was meant."""
+    lost = message.startswith("Unrecognized options") and "did you mean" not in message
+    return f"{message}; {prog} --help lists the flags" if lost else message
 
 
 @_RULES.primitive_rule
@@ -124,4 +132,5 @@ def _one_line(box: str) -> str:
     stop = next((i for i, line in enumerate(body) if line.startswith(_HELP)), None)
     said = [*takewhile(lambda line: not line.startswith(_MEANT), body[:stop])]
     meant = [line.split()[0] for line in body[len(said) : stop] if line.startswith("--")]
-    return " ".join(said) + (f"; did you mean {' or '.join(meant)}?" if meant else "")
+    words = " ".join(said).removeprefix(_WHOSE)
+    return words + (f"; did you mean {' or '.join(meant)}?" if meant else "")

@@ -99,7 +99,7 @@ class Run:
         if self.document is not None:
             return self.document
         return plain_document(
-            title=f"experiments.{self.verb}",
+            title=f"A run of zo2sim {self.verb}",
             summary=self.summary,
             figures=drawn,
             files=tuple(self.traces),

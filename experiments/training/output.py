@@ -1,7 +1,7 @@
 """What a run leaves in its folder: records, summary, figures, trace and report."""
 
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -118,8 +118,7 @@ def summary_of(
         "training_loss_early": _mean_loss(steps[: _share(steps)]),
         "training_loss_late": _mean_loss(steps[-_share(steps) :]),
         **_before_and_after(config, prepared, evaluations),
-        "tokens_per_s": _median(_known(s.tokens_per_s for s in steps)),
-        "step_s": _median(wall_s),
+        **speed(steps),
         "exposed_share": sum(exposed_s) / sum(wall_s) if wall_s else None,
         "ranks": run.ranks,
         "predicted": _predicted(prepared.prediction, config.num_threads, run.ranks),
@@ -131,6 +130,20 @@ def summary_of(
         "divergence": run.divergence,
         "compared_with": None if config.against is None else str(config.against),
         "differs_in": None if reference is None else list(differences(run, reference)),
+    }
+
+
+def speed(steps: Sequence[Outcome]) -> dict[str, float | None]:
+    """Seconds and tokens per second of the median step, and what the first one took.
+
+    The median of all rates would be another step's, where few steps differ much.
+    """
+    wall_s = _known(s.wall_s for s in steps)
+    step_s = _median(wall_s)
+    return {
+        "tokens_per_s": step_s and statistics.median(s.tokens for s in steps) / step_s,
+        "step_s": step_s,
+        "first_step_s": wall_s[0] if wall_s else None,
     }
 
 

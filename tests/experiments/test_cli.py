@@ -96,6 +96,7 @@ def test_every_command_refuses_an_unknown_flag(command):
         (("--policy", "x"), "Expected one of ('resident', 'naive', 'dual', 'zo2'"),
         (("--plan", "best.tml"), "a plan must be a file, as plan --write-plan writes it"),
         (("--bacth", "3"), "Unrecognized options: --bacth, 3; did you mean --batch?"),
+        (("--qqqq",), "Unrecognized options: --qqqq; "),
         (("--json", ""), "--json must name a file, or be - for stdout"),
         (("--resident-blocks", "13"), "at most the model's 12 blocks; got 13"),
         (("--compute-dtype", "fp8"), "compute_dtype must be fp32, fp16 or bf16"),

@@ -6,10 +6,15 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
-from experiments import page
+import pytest
+
+from experiments import page, serve
+from experiments.planner.document import StoredModel
 from tests import ROOT
 from tests.commands import call
+from zo2sim.models.shapes import Model
 
 CARD = "rtx-3090-24gb"
 
@@ -22,10 +27,40 @@ def test_a_page_is_written(tmp_path: Path):
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def test_the_same_command_goes_on_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out, made, asked = tmp_path / "page.html", page.stored_model, list[str]()
+    words = ("--models", "opt-125m", "gpt2", "--machines", CARD, "--jobs", "1", "--out", str(out))
+
+    def stored(model: Model, *more: Any) -> StoredModel:
+        asked.append(model.name)
+        if asked == ["opt-125m", "gpt2"]:
+            raise KeyboardInterrupt
+        return made(model, *more)
+
+    monkeypatch.setattr(page, "stored_model", stored)
+    first = call(page, *words)
+    assert (first.code, out.exists()) == (1, False)
+    assert first.complaint == "interrupted; the same command goes on after 1 of 2 models"
+    assert call(page, *words).code == 0
+    assert asked == ["opt-125m", "gpt2", "gpt2"]
+    whole = out.read_text(encoding="utf-8")
+    assert [*tmp_path.iterdir()] == [out]
+    assert call(page, *words).code == 0
+    assert asked[3:] == ["opt-125m", "gpt2"]
+    assert out.read_text(encoding="utf-8") == whole
+
+
 def test_an_unknown_model_is_refused_before_anything_is_predicted(tmp_path: Path):
     found = call(page, "--models", "opt-125n", "--out", str(tmp_path / "page.html"))
     assert found.code == 2
     assert "did you mean opt-125m" in found.complaint
+
+
+def test_a_port_that_is_none_is_refused():
+    found = call(serve, "--port", "65536")
+    assert (found.code, found.complaint) == (2, "--port must be from 0 to 65535; got 65536")
 
 
 def _listens() -> None:

@@ -350,7 +350,10 @@ def _holds(case: Case, parts: _Parts) -> tuple[str, ...]:
     """What a band of this case is made of."""
     machine, misfit = case.machine, _misfit(case)
     drawn = [key for key in parts.keys if drawn_sigma(machine, key) > 0.0]
-    found = [f"intervals of {len(drawn)} constants"] if drawn else []
+    many = (
+        "the interval of 1 constant" if len(drawn) == 1 else f"intervals of {len(drawn)} constants"
+    )
+    found = [many] if drawn else []
     if case.cost.setting.cpu is not None:
         found.append(f"scatter of runs around their prediction ({misfit:.1%})")
     elif KERNELS in parts.keys:

@@ -16,10 +16,18 @@ from analysis.report.document import (
 from analysis.report.plain import files_offered
 from analysis.report.trust import Grounds, trust_section
 from analysis.report.wording import bind, gib, number, percent, seconds
-from zo2sim.baselines import TrainingCase, TrainingPrediction
+from zo2sim.baselines import Method, TrainingCase, TrainingPrediction
 from zo2sim.memory.account import MemoryPlace
 
 _SHOWN_BYTES = 1 << 20  # smaller items are left out
+
+_METHODS = {
+    Method.ADAMW: "AdamW",
+    Method.ZERO_OFFLOAD: "as ZeRO-Offload",
+    Method.ZERO_INFINITY: "as ZeRO-Infinity",
+    Method.FUYOU: "as Fuyou",
+    Method.ROUNDPIPE: "as RoundPipe",
+}
 
 
 def training_document(
@@ -34,7 +42,7 @@ def training_document(
     name = f"{model_title(case.model.name)} on {case.machine.name}"
     verdict = "It fits" if all(place.fits for place in case.fits) else "It does not fit"
     return Document(
-        title=f"First-order training of {name}: {case.training.method.value}",
+        title=f"First-order training of {name}, {_METHODS[case.training.method]}",
         abstract=(f"{verdict}. A step takes {seconds(predicted.step_s)}.",),
         sections=(
             Section("Memory", tuple(_memory(case))),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 
 import numpy as np
 
@@ -81,11 +82,16 @@ def _abstract(scores: Scores) -> str:
         f"The step times of {counted(scores.n, 'configuration')} were predicted and then measured. "
         f"Predictions are off by {percent(scores.mape)} in the mean and by "
         f"{percent(scores.max_ape)} at most ({worst.name}), with a signed mean of "
-        f"{signed_percent(scores.mpe)}; measurements repeat within "
-        f"{percent(scores.repeatability)}. The rules of the simulator alone are off by "
-        f"{percent(scores.rules_mape)}. "
+        f"{signed_percent(scores.mpe)}{_repeated(scores)}. "
+        f"The rules of the simulator alone are off by {percent(scores.rules_mape)}. "
         f"{percent(scores.coverage_90)} of the measurements lie in their 90{SPACE}% band."
     )
+
+
+def _repeated(scores: Scores) -> str:
+    """Nothing where each was measured in one turn, which tells nothing of others."""
+    known = not isnan(scores.repeatability)
+    return f"; measurements repeat within {percent(scores.repeatability)}" if known else ""
 
 
 def _method(scores: Scores) -> Iterator[Block]:

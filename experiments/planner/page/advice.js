@@ -1,12 +1,13 @@
 // What to change first: other positions of the sliders, each looked up, those that gain most.
 
 const WORTH = 1.02; // gain from which on a change is worth telling, as in the engine
+const SAME_SPEED = 1.01; // of two values of one slider, the one that changes less does where it is as fast
 const MOST = 4;
 
 /** Changes of what is chosen, in words; not all of them help. */
 function changesOf(model, state, answer) {
   const changes = [];
-  const change = (words, values) => changes.push({ words, state: { ...state, ...values } });
+  const change = (words, values) => changes.push({ words, slider: Object.keys(values)[0], state: { ...state, ...values } });
   for (const load of [state.load + 1, LOADS - 1]) {
     if (load < LOADS && load > state.load) change(`${STORED.microbatches[load]} microbatches per step`, { load });
   }
@@ -31,15 +32,25 @@ function nextMemory(answer) {
   return faster.length ? Math.ceil(faster.at(-1).device / GIB) : null;
 }
 
-/** The changes that fit and gain most; where nothing fits, those that do. */
+/** Of every slider the fastest value, the first of those that are as fast. */
+function bestOfEach(changes) {
+  const best = new Map();
+  for (const change of changes) {
+    const known = best.get(change.slider);
+    if (!known || change.factor > known.factor * SAME_SPEED) best.set(change.slider, change);
+  }
+  return [...best.values()];
+}
+
+/** The changes that fit and gain most, one of every slider; where nothing fits, those that do. */
 function adviceOf(model, state, answer) {
-  return changesOf(model, state, answer)
+  const known = changesOf(model, state, answer)
     .filter((change) => tableOf(model, change.state))
     .map((change) => ({ ...change, answer: answerOf(model, change.state) }))
     .filter((change) => change.answer.fits)
-    .map((change) => ({ ...change, factor: change.answer.tokensPerS / answer.tokensPerS }))
+    .map((change) => ({ ...change, factor: change.answer.tokensPerS / answer.tokensPerS }));
+  return bestOfEach(known)
     .filter((change) => !answer.fits || change.factor > WORTH)
     .sort((a, b) => b.factor - a.factor)
-    .filter((change, i, all) => all.findIndex((other) => other.words === change.words) === i)
     .slice(0, MOST);
 }

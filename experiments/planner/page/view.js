@@ -17,8 +17,13 @@ function showAnswer(answer, state, advice) {
   showFront(answer);
   byId("changes").replaceChildren(changesTable(answer, advice));
   byId("trust").replaceChildren(trustList(answer));
-  byId("command").textContent = commandOf(state, answer);
+  byId("command").replaceChildren(...unbroken(commandOf(state, answer)));
   byId("copied").textContent = state.link === 1 ? "" : "With the machine\u2019s own link: plan has no flag for another rate.";
+}
+
+/** Words between which a line may end: not after the hyphens of a flag. */
+function unbroken(command) {
+  return command.split(" ").flatMap((word, i) => [i ? " " : "", element("span", { class: "word" }, word)]);
 }
 
 function sentence(answer) {
@@ -100,7 +105,8 @@ function showFront(answer) {
   const here = answer.fits ? { device: answer.need[0], tokensPerS: answer.tokensPerS } : null;
   drawFront(byId("front"), answer.front, here, answer.have[0]);
   byId("front").setAttribute("aria-label", "Tokens per second against the memory of the card");
-  const points = answer.front.map((p) => `${showGib(p.device)} GiB: ${showNumber(p.tokensPerS)} tokens/s`);
+  const fastest = new Map(answer.front.map((p) => [showGib(p.device), p.tokensPerS])); // of those that look as large
+  const points = [...fastest].map(([gib, tokensPerS]) => `${gib} GiB: ${showNumber(tokensPerS)} tokens/s`);
   const where = here ? "The dot is where you are, the dashed line the card’s memory. " : "The dashed line is the card’s memory. ";
   byId("front-words").textContent = points.length ? `${where}From ${points.join("; from ")}.` : "No plan has room on the host, whatever the card has.";
 }
@@ -112,7 +118,7 @@ function changesTable(answer, advice) {
       change.state ? chooser(change.words, change.state) : change.words,
       `\u00d7\u00a0${change.factor.toFixed(2)}`,
       showNumber(change.answer.tokensPerS),
-      `${showGib(change.answer.need[0])} GiB`,
+      `${showGib(change.answer.need[0])}\u00a0GiB`,
       listed(change.answer.binds),
     ],
   }));

@@ -124,6 +124,17 @@ def test_an_error_may_exceed_its_limit_by_what_the_measurement_scatters_by():
     assert [(one["mape"], one["mpe"]) for one in kept] == [(True, True), (False, False)]
 
 
+def test_one_turn_tells_nothing_of_how_far_others_are():
+    def abstract(standard_error: float) -> str:
+        scores = Scores(comparisons=(comparison(standard_error=standard_error),) * 3)
+        return "".join(
+            map(str, validation_document(replace(FINDINGS, scores=scores), provenance={}).abstract)
+        )
+
+    assert "; measurements repeat within 7.0" in abstract(0.07)
+    assert "repeat" not in abstract(float("nan"))
+
+
 def test_coverage_must_not_be_too_low():
     out = Scores(comparisons=(comparison(low_s=105.0),) * 24)
     (coverage,) = (p for p in promises(out) if p.name == "coverage_90")

@@ -88,7 +88,8 @@ def test_a_run_compares_formats_and_leaves_a_figure(
     sizes = ("--steps", "2", "--seeds", "2", "--held-out", "8", "--sequence", "8")
     out = tmp_path / "out"
     words = ("--model", str(encoder(tmp_path)), *sizes, "--lr", "0", "--no-report")
-    found = call(command, *words, "--out", str(out), "--json", "-").json
+    ran = call(command, *words, "--out", str(out), "--json", str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
     runs = found["runs"]
     assert [(one["seed"], one["dtype"]) for one in runs] == [
         (0, "fp32"),
@@ -99,6 +100,21 @@ def test_a_run_compares_formats_and_leaves_a_figure(
     assert all(one["before"] == one["after"] for one in runs), "a rate of 0 trains nothing"
     assert runs[0]["sha256"] == runs[1]["sha256"] != runs[2]["sha256"]
     assert runs[0]["loss_before"] != runs[1]["loss_before"], "four bits round the base"
+    said = [" ".join(line.split()) for line in ran.out.splitlines()]
+    share, loss = f"{runs[1]['before']:.1%}", f"{runs[1]['loss_before']:.3f}"
+    assert f"int4 0 {share} {share} {loss} {loss}" in said
+    assert said[0].startswith(
+        "which of 2 packages is a paragraph of documentation from? 8 held-out"
+    )
+    assert any(line.startswith("int4 beside fp32: ") and "standard error" in line for line in said)
     assert (out / "figures" / "accuracies.svg").stat().st_size > 1000
     report = json.loads((out / "report.json").read_text())
     assert "int4 is" in json.dumps(report)
+
+
+def test_what_is_no_model_is_refused_before_anything_is_read(tmp_path: Path):
+    from experiments.accuracy import __main__ as command
+
+    ran = call(command, "--model", str(tmp_path))
+    assert (ran.code, ran.out) == (2, "")
+    assert "--model must be an encoder's folder" in ran.complaint

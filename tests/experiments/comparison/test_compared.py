@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from analysis.plots.paired_timelines import loss_to_loss
 from analysis.validation.peak_memory import MemoryScores
+from experiments import validate
 from experiments.campaign.designs import held_out_runs
 from experiments.campaign.recorded_run import case_of
 from experiments.campaign.references import References
 from experiments.comparison.compared import Validated, compared
 from experiments.comparison.screen import show
 from tests.calibrated import referenced_host, references_s
+from tests.commands import call
 from zo2rt.measure.calm import Turn
 from zo2rt.measure.runs import MeasuredRun
 from zo2sim.predict.drift import Drift, drifted
@@ -67,5 +70,13 @@ def test_a_machine_that_changed_is_said_to_on_the_screen():
         assert isinstance(console.file, StringIO)
         return console.file.getvalue()
 
+    (row,) = (line for line in screen(Drift()).splitlines() if line.startswith(" opt 224, 1x80"))
+    assert row.split()[-4:] == ["+0.0%", "in", "+0.0%", "-"], "one turn tells no scatter"
     assert "calibrate again" in screen(Drift(computing=1.2, starting=1.2))
     assert "calibrate again" not in screen(Drift())
+
+
+def test_without_a_calibration_the_way_to_one_is_said(tmp_path: Path):
+    ran = call(validate, "--machine", str(tmp_path / "machine.toml"))
+    assert ran.code == 2
+    assert "machine.toml; zo2sim calibrate measures this machine" in ran.complaint

@@ -111,7 +111,7 @@ def test_a_part_that_looks_at_its_deadline_is_cut_there():
             deadline.check()
 
     assert told([part("a", run, WHOLE_S / 100), part("b", done)], budget_s=20.0) == [
-        "a cut: its time was up; what it had measured counts",
+        "a cut: its time was up; what it had found counts",
         "b done: all of it",
     ]
 
@@ -124,7 +124,7 @@ def test_one_that_does_not_is_stopped_by_the_alarm():
         return ""
 
     assert told([part("a", run, WHOLE_S)], budget_s=0.1) == [
-        "a cut: its time was up; what it had measured counts"
+        "a cut: its time was up; what it had found counts"
     ]
     assert monotonic() - started_s < 5.0
 

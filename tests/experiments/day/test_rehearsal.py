@@ -156,6 +156,7 @@ def test_a_day_runs_its_parts_in_order_and_leaves_everything(rehearsal: Rehearsa
     assert all(row["measured_s"] is None for row in predicted.values()), "made before they ran"
     assert "predictions.json" in rehearsal.seen["run: resident"]
     assert all(name in ran.out for name in CONFIGURATIONS)
+    assert ran.out.endswith(f"--machine {rehearsal.folder / 'machine.toml'}\n")
 
     again = rehearsal.run()
     assert again.code == 2

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +30,14 @@ from zo2sim.search.space import PlanSpace, plan_axes
 
 POSITIONS = 200 if THOROUGH else 20
 FORMATS = ("fp16", "int8", "int4")
+LONG = "#model=opt-6.7b&machine=a100-sxm-80gb&microbatches=4&device=5&storage=int4&trains=adapters"
+"""A position with a long command."""
 NARROW = {"width": 400, "height": 800}
 CUT = """() => [...document.querySelectorAll(".scroll")]
   .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.textContent)"""
+BROKEN = """() => [...document.querySelectorAll("#command .word")]
+  .filter((word) => word.getClientRects().length !== 1 || word.offsetHeight > 30)
+  .map((word) => word.textContent)"""
 READ = """() => {
   const { fits, step, source, found } = current.shown[0];
   return { fits, step, source, lower: found.lower, upper: found.upper, drive: current.state.drive };
@@ -173,9 +179,10 @@ def test_an_answer_comes_within_a_tenth_of_a_second(tab: Any):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_window_needs_no_scrolling_sideways(browser: Any, file: Path, scheme: str):
-    with planner(browser, file, viewport=NARROW, color_scheme=scheme) as tab:
+    with planner(browser, file, LONG, viewport=NARROW, color_scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") == NARROW["width"]
         assert tab.evaluate(CUT) == []
+        assert tab.evaluate(BROKEN) == []
         paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
         assert tab.seen.complaints == []
@@ -201,8 +208,7 @@ def test_every_input_and_picture_has_a_name(tab: Any):
 
 
 def test_an_address_is_a_position(browser: Any, file: Path):
-    fragment = "#model=opt-6.7b&machine=a100-sxm-80gb&microbatches=4&device=5&storage=int4"
-    with planner(browser, file, f"{fragment}&trains=adapters&price.a100-sxm-80gb=2") as tab:
+    with planner(browser, file, f"{LONG}&price.a100-sxm-80gb=2") as tab:
         assert "--device-memory 5GiB --microbatches 4" in tab.inner_text("#command")
         assert "--trainable lora:16 --storage-dtype int4" in tab.inner_text("#command")
         first = tab.inner_text("#ranking tbody tr:first-child")
@@ -224,6 +230,15 @@ def test_cards_are_dragged_and_the_command_takes_a_computer_that_has_them(tab: A
     assert tab.is_disabled("#cards")
     assert tab.inner_text("#cards-said").startswith("No computer with more of this card")
     assert "cards=" not in tab.evaluate("location.hash")
+
+
+def test_of_every_slider_one_change_is_told_and_of_every_amount_one_speed(tab: Any):
+    """Not 2 cards, and as a second row 4 that are no faster."""
+    changes = tab.locator("#changes tbody td:first-child").all_inner_texts()
+    assert ["cards in one computer" in words for words in changes].count(True) == 1
+    assert ["microbatches" in words for words in changes].count(True) <= 1
+    amounts = re.findall(r"rom ([\d.]+) GiB", tab.inner_text("#front-words"))
+    assert len(amounts) == len(set(amounts)) > 1
 
 
 def test_a_pasted_config_is_one_of_the_stored_models_or_is_said_not_to_be(tab: Any):

@@ -112,6 +112,8 @@ def test_a_band_says_what_it_holds_and_what_it_lacks():
     assert nothing.holds == ("scatter around kernel tables of a sibling card (2.2%)",)
     assert set(nothing.lacks[:2]) == {"link.h2d_bytes_per_s", "link.d2h_bytes_per_s"}
     host = banded(spread(1.2))
+    assert found.holds[0] == "intervals of 7 constants"
+    assert host.holds[0] == "intervals of 25 constants"
     assert set(host.lacks) == {"host.fsync_s", "host.stream_handover_s"}
     assert host.holds[1:] == (
         "scatter of runs around their prediction (2.0%)",

@@ -121,7 +121,9 @@ def test_contours_say_both_constants_with_units():
     assert axes.get_xlabel() == "link rate, host to device (GB/s)"
     assert axes.get_ylabel() == "host dram rate (GB/s)"
     assert axes.get_xlim() == pytest.approx((5.0, 80.0))
-    assert axis_label("host.fsync_s") == "host fsync s (SI units)"
+    assert axis_label("host.fsync_s") == "host fsync (s)"
+    assert axis_label("device.gemm_flops_per_s") == "device gemm rate (FLOP/s)"
+    assert axis_label("device.sustained_ratio") == "device sustained ratio"
 
 
 # The command
