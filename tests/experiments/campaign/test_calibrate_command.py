@@ -61,6 +61,12 @@ def tiny_runs(count: int, *, seed: int = 0) -> Iterator[RunSpec]:
         yield RunSpec(name=f"tiny {number}", plan=plans[number % 3], **fields)
 
 
+def tiny_crowded_runs() -> Iterator[RunSpec]:
+    """Two devices, one after the other and at once."""
+    for plan in (Plan(devices=2), Plan(devices=2, placement="whole")):
+        yield RunSpec(name="tiny, of two", plan=plan, **TINY)
+
+
 def tiny_references() -> tuple[RunSpec, RunSpec]:
     """One computes a little more than the other; no run is as short."""
     plan = Plan(policy=Policy.RESIDENT)
@@ -72,6 +78,7 @@ def tiny_references() -> tuple[RunSpec, RunSpec]:
 @pytest.fixture
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration_rows, "calibration_runs", tiny_runs)
+    monkeypatch.setattr(calibration_rows, "crowded_runs", tiny_crowded_runs)
     monkeypatch.setattr(validate, "held_out_runs", lambda: tiny_runs(2))
     monkeypatch.setattr(memory_check, "memory_runs", lambda: tuple(tiny_runs(1)))
     grown = Footprint(arena_bytes=1, grown_bytes=10**9)
@@ -116,6 +123,9 @@ def test_a_calibrated_machine_predicts_and_is_validated(tmp_path: Path):
     gemm = machine.cpu.gemm_flops_per_s
     assert gemm.provenance == "fitted"
     assert gemm.low is not None
+    assert machine.cpu.crowded_ratio is not None
+    assert machine.cpu.crowded_launch_ratio is not None
+    assert machine.cpu.crowded_launch_ratio.provenance == "fitted"
     assert "experiments.calibrate" in gemm.source
     assert machine.calibrated is not None
     assert dict(machine.calibrated.ranges)["sequence"] == Range(low=8, high=8)
