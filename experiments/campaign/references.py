@@ -19,6 +19,9 @@ from zo2sim.predict.predict import Prediction, predict
 _ALIKE = 0.2
 """Ratio of singular values below which two references are too much alike to tell two drifts."""
 
+_FASTEST = 0.1
+"""Drift that no machine has: a turn of which so little is left was disturbed, or its references."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class References:
@@ -51,7 +54,9 @@ class References:
         more = np.array([seconds / calibrated_s - 1.0 for seconds, calibrated_s in pairs])
         own = np.array([(one.computing, one.starting) for one in self.shares])
         computing, starting = np.linalg.lstsq(own, more, rcond=_ALIKE)[0].tolist()
-        return Drift(computing=1.0 + computing, starting=1.0 + starting)
+        return Drift(
+            computing=max(_FASTEST, 1.0 + computing), starting=max(_FASTEST, 1.0 + starting)
+        )
 
     def drift_during(self, turns: Sequence[Turn], steps: Collection[int]) -> Drift:
         """In the mean over steps of a run."""

@@ -59,6 +59,15 @@ def test_both_drifts_are_told_from_the_references(machine: Machine):
     assert found.starting == pytest.approx(DRIFT.starting, rel=5e-3)
 
 
+def test_no_drift_makes_a_step_vanish(machine: Machine):
+    """Where a neighbour disturbed a calibration, a reference seems fast ever after."""
+    large_s, small_s = references_s(machine)
+    references = References.of(machine, [[Turn(steps_s={0: 1.0}, references_s=(large_s, small_s))]])
+    disturbed = Turn(steps_s={0: 1.0}, references_s=(large_s / 1e3, 50.0 * small_s))
+    found = references.drift(disturbed)
+    assert min(found.computing, found.starting) == 0.1
+
+
 def test_the_drift_during_steps_is_that_of_their_turns(machine: Machine):
     beside_s = references_s(machine), references_s(drifted(machine, DRIFT))
     turns = [Turn(steps_s={i: 1.0}, references_s=own) for i, own in enumerate(beside_s)]
