@@ -17,6 +17,7 @@ from pathlib import Path
 from analysis.report.wording import counted
 from experiments.case.model import model_of
 from experiments.cli import DONE, run, write_file
+from experiments.folder.provenance import code_version
 from experiments.jobs.answers import Answers
 from experiments.jobs.workers import Crew, chosen
 from experiments.planner.computers import Computer, computers
@@ -27,6 +28,8 @@ from zo2sim.machines.catalogue import names
 from zo2sim.machines.file import resolve
 from zo2sim.models.presets import every, resolve_config
 from zo2sim.models.shapes import Model
+
+_STORED = "experiments.planner.stored"
 
 Fields = Mapping[str, object] | None
 """Of a model's config.json, where it has one."""
@@ -88,7 +91,9 @@ def _stored(
 
 
 def _key(model: Model, machines: Sequence[Computer]) -> str:
-    return hashlib.sha256(repr((model, machines)).encode()).hexdigest()
+    """What is kept is of the same shapes and machines, made by the same code."""
+    asked = model, machines, code_version(_STORED)
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
 def _made(

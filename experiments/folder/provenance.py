@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import zo2sim
@@ -16,19 +16,19 @@ from experiments.folder.import_closure import ImportClosure
 _ANSWERS = "experiments.jobs.job"
 
 
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """16 hexadecimal digits over the sources and data that answers depend on."""
-    return version_in(Path(zo2sim.__file__).parent.parent)
+@cache
+def code_version(module: str = _ANSWERS) -> str:
+    """16 hexadecimal digits over the sources and data that the answers of a module depend on."""
+    return version_in(Path(zo2sim.__file__).parent.parent, module)
 
 
-def version_in(root: Path) -> str:
+def version_in(root: Path, module: str = _ANSWERS) -> str:
     """The code version of the checkout, or of the installed packages, in a folder.
 
-    It covers every source that the module of answers imports, be it in a function, and all data of
-    the predictor: of each file its content, and its path below ``root``.
+    It covers every source that the module imports, be it in a function, and all data of the
+    predictor: of each file its content, and its path below ``root``.
     """
-    sources = ImportClosure.of(_ANSWERS, root, deferred=True).sources
+    sources = ImportClosure.of(module, root, deferred=True).sources
     digest = hashlib.sha256()
     for path in sorted({*sources, *_data(root / "zo2sim")}):
         content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -27,11 +27,11 @@ def test_a_page_is_written(tmp_path: Path):
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-def test_the_same_command_goes_on_where_it_was_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.fixture
+def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """Words of a command that was interrupted at its second model, and the models asked for."""
     out, made, asked = tmp_path / "page.html", page.stored_model, list[str]()
-    words = ("--models", "opt-125m", "gpt2", "--machines", CARD, "--jobs", "1", "--out", str(out))
+    words = ["--models", "opt-125m", "gpt2", "--machines", CARD, "--jobs", "1", "--out", str(out)]
 
     def stored(model: Model, *more: Any) -> StoredModel:
         asked.append(model.name)
@@ -43,6 +43,13 @@ def test_the_same_command_goes_on_where_it_was_interrupted(
     first = call(page, *words)
     assert (first.code, out.exists()) == (1, False)
     assert first.complaint == "interrupted; the same command goes on after 1 of 2 models"
+    return words, asked
+
+
+def test_the_same_command_goes_on_where_it_was_interrupted(
+    interrupted: tuple[list[str], list[str]], tmp_path: Path
+):
+    (words, asked), out = interrupted, tmp_path / "page.html"
     assert call(page, *words).code == 0
     assert asked == ["opt-125m", "gpt2", "gpt2"]
     whole = out.read_text(encoding="utf-8")
@@ -50,6 +57,15 @@ def test_the_same_command_goes_on_where_it_was_interrupted(
     assert call(page, *words).code == 0
     assert asked[3:] == ["opt-125m", "gpt2"]
     assert out.read_text(encoding="utf-8") == whole
+
+
+def test_what_other_code_made_is_made_anew(
+    interrupted: tuple[list[str], list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    words, asked = interrupted
+    monkeypatch.setattr(page, "code_version", lambda module: f"another {module}")
+    assert call(page, *words).code == 0
+    assert asked == ["opt-125m", "gpt2", "opt-125m", "gpt2"]
 
 
 def test_an_unknown_model_is_refused_before_anything_is_predicted(tmp_path: Path):

@@ -12,7 +12,13 @@ import pytest
 from experiments import run
 from experiments.training import history
 from tests.commands import call
-from tests.experiments.training.kills.killed_runs import Death, die, exit_code, started
+from tests.experiments.training.kills.killed_runs import (
+    OF_THE_CALL,
+    Death,
+    die,
+    exit_code,
+    started,
+)
 from tests.tiny_causal import save
 from zo2rt.journal import read
 from zo2rt.journal.durable import Disk
@@ -79,13 +85,12 @@ class Between:
 
 
 _TAKEN = {"wall_s", "exposed_s"}
-_OF_THE_CALL = ("step_s", "tokens_per_s", "exposed_share", "predicted", "host_rss_bytes", "run_id")
 
 
 def told(out: Path) -> tuple[list[dict[str, object]], dict[str, object]]:
     """Lines and summary, without what depends on the clock."""
     summary = json.loads((out / "summary.json").read_text())
-    same = {k: v for k, v in summary.items() if k not in _OF_THE_CALL and "energy" not in k}
+    same = {k: v for k, v in summary.items() if k not in OF_THE_CALL and "energy" not in k}
     return [{k: v for k, v in line.items() if k not in _TAKEN} for line in lines(out)], same
 
 
