@@ -53,10 +53,9 @@ class References:
         pairs = zip(turn.references_s, self.calibrated_s, strict=True)
         more = np.array([seconds / calibrated_s - 1.0 for seconds, calibrated_s in pairs])
         own = np.array([(one.computing, one.starting) for one in self.shares])
-        computing, starting = np.linalg.lstsq(own, more, rcond=_ALIKE)[0].tolist()
-        return Drift(
-            computing=max(_FASTEST, 1.0 + computing), starting=max(_FASTEST, 1.0 + starting)
-        )
+        drifts = 1.0 + np.linalg.lstsq(own, more, rcond=_ALIKE)[0]
+        computing, starting = np.maximum(_FASTEST, drifts).tolist()
+        return Drift(computing=computing, starting=starting)
 
     def drift_during(self, turns: Sequence[Turn], steps: Collection[int]) -> Drift:
         """In the mean over steps of a run."""

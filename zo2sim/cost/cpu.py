@@ -144,7 +144,12 @@ def seconds(taken: Amounts, machine: Machine) -> Number:
 
 def seconds_per(key: str, value: float) -> float:
     """Seconds for one unit of what a constant prices: its inverse where it is a rate."""
-    return 1.0 / value if key.endswith("_per_s") else value
+    return 1.0 / value if is_rate(key) else value
+
+
+def is_rate(key: str) -> bool:
+    """Whether a constant prices elements, bytes or operations, and not what is there each time."""
+    return key.endswith("_per_s")
 
 
 def gemm_amounts(m: Number, n: int, k: int, *, bias: bool) -> Amounts:

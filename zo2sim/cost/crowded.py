@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from zo2sim.cost.cpu import Amounts, seconds, seconds_per
+from zo2sim.cost.cpu import Amounts, is_rate, seconds, seconds_per
 from zo2sim.cost.setting import Setting
 from zo2sim.simulate.work import Number, Resource, Work
 
@@ -32,8 +32,9 @@ def crowding(s: Setting, taken: Amounts) -> Number:
     ratios = crowded(s)
     if ratios is None:
         raise ValueError(f"{s.machine.name} must say how crowded cores slow each other")
+    ratio, launch_ratio = ratios
     longer_s = sum(
-        amount * _seconds_per(s, key) * ratios[not key.endswith("_per_s")]
+        amount * _seconds_per(s, key) * (ratio if is_rate(key) else launch_ratio)
         for key, amount in taken.items()
     )
     longer = longer_s / np.maximum(seconds(taken, s.machine), _LEAST_S)

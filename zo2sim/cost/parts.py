@@ -124,7 +124,7 @@ def _slower(s: Setting) -> Mapping[str, CostModel]:
     """The same setting with one constant slower, for each of them."""
     found: dict[str, CostModel] = {}
     for key in _DEVICE:
-        factor = 1.0 / (1.0 + _SLOWER) if key.endswith("_per_s") else 1.0 + _SLOWER
+        factor = 1.0 / (1.0 + _SLOWER) if cpu.is_rate(key) else 1.0 + _SLOWER
         machine = replace(s.machine, key, s.machine.quantity(key).value * factor)
         found[key] = CostModel(setting=dataclasses.replace(s, machine=machine))
     return found

@@ -8,7 +8,7 @@ one was seen at 5 % when the other was at 16. So they are told apart.
 import dataclasses
 from dataclasses import dataclass, replace
 
-from zo2sim.cost.cpu import HANDOVER, seconds_per
+from zo2sim.cost.cpu import HANDOVER, is_rate, seconds_per
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.quantity import Quantity
 from zo2sim.predict.predict import Prediction, predict
@@ -39,7 +39,7 @@ class Drift:
         """For a constant of the machine, by dotted key: 1 where it is none of a core."""
         if key == _THROTTLE or not (key.startswith("cpu.") or key == HANDOVER):
             return 1.0
-        return self.computing if key.endswith("_per_s") else self.starting
+        return self.computing if is_rate(key) else self.starting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,15 +177,15 @@ def fastest(ledger: Ledger, among: Numbers, effort: Effort) -> int:
     Stops where nothing can be better by more than the tolerance, or at the most simulations. Where
     programs are limited, half of the effort is for neighbours of the best.
     """
-    begun, walked = ledger.num_simulated, ledger.num_programs
-    if effort.programs is None:
+    most = effort.programs
+    if most is None:
         return _by_bounds(ledger, among, effort)
+    begun, walked = ledger.num_simulated, ledger.num_programs
 
     def spent() -> bool:
         programs = ledger.num_programs - walked
         return ledger.num_simulated - begun >= effort.simulations or programs >= most
 
-    most = effort.programs
     best = _by_bounds(ledger, among, effort.half)
     climb(ledger, among, best, tolerance=effort.tolerance, spent=spent)
     return _least(ledger, among)
