@@ -47,7 +47,7 @@ class Deadline:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """``run`` says in a few words what it found. ``most_s`` is its share of `WHOLE_S`, of which
-    parts before it leave ``kept_s`` in any case."""
+    parts before it leave ``kept_s`` in any case. The last part may take all that is left."""
 
     name: str
     most_s: float
@@ -86,7 +86,9 @@ def run_parts(parts: Sequence[Part], budget_s: float, start_s: float, tell: Tell
         kept_s = sum(later.kept_s for later in parts[number + 1 :])
         scale = budget_s / WHOLE_S
         share_s = part.most_s * scale
-        left_s = min(share_s, start_s + budget_s - kept_s * scale - monotonic())
+        left_s = start_s + budget_s - kept_s * scale - monotonic()
+        if number < len(parts) - 1:
+            left_s = min(left_s, share_s)
         if left_s < _LEAST_SHARE * share_s:
             why = f"no time: {max(left_s, 0.0):.0f} s left of the {share_s:.0f} s that it may take"
             outcomes.append(Outcome(part=part.name, status="skipped", why=why, seconds=0.0))

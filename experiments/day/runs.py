@@ -73,15 +73,16 @@ class Runs:
         )
 
     def finish(self, settings: dict[str, Any]) -> str:
-        """The folder that `experiments.report` takes, and the errors in the machine file."""
+        """The errors in the machine file, then the folder that `experiments.report` takes."""
         if not self._found:
             raise RuntimeError("no configuration was measured, so there is nothing to compare")
         found = [self._found[name] for name in self._specs if name in self._found]
-        out = self.folder / "validation"
-        write_validation(out, found, MemoryScores(), settings, typeset=False)
         scores = scores_of(found)
         machine = found[0].prediction.case.machine
         record_validation(self.folder / "machine.toml", machine, scores)
+        write_validation(
+            self.folder / "validation", found, MemoryScores(), settings, typeset=False
+        )
         return f"{scores.n} configurations, mean absolute error {scores.mape:.1%}"
 
     def _predict(self, spec: RunSpec, machine: Machine) -> None:

@@ -79,8 +79,8 @@ def test_shares_are_scaled_with_the_budget():
         left.append(deadline.left_s)
         return ""
 
-    told([part("a", run, 48.0)], budget_s=WHOLE_S / 10)
-    assert left == [pytest.approx(4.8, abs=0.1)]
+    told([part("a", run, 48.0), part("b", run, 48.0)], budget_s=WHOLE_S / 10)
+    assert left == [pytest.approx(4.8, abs=0.1), pytest.approx(48.0, abs=0.1)], "the last has all"
 
 
 def test_what_later_parts_are_to_have_is_kept_for_them():
@@ -91,7 +91,7 @@ def test_what_later_parts_are_to_have_is_kept_for_them():
         return ""
 
     told([part("a", run, WHOLE_S), part("b", run, 100.0, kept_s=80.0)])
-    assert left == [pytest.approx(400.0, abs=0.1), pytest.approx(100.0, abs=0.1)]
+    assert left == [pytest.approx(400.0, abs=0.1), pytest.approx(480.0, abs=0.1)]
 
 
 def test_what_there_is_no_time_for_is_skipped():
