@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 from zo2sim.checks import shown
@@ -26,10 +26,12 @@ def model_of(text: str) -> Model:
 def _traced(config: Mapping[str, object], name: str) -> Model:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the import, which reads it
     with _uncollected():
-        return _trace(config, name)
+        trace = _tracer(config, name)
+        gc.freeze()  # one look at all that this has loaded takes a quarter of the whole
+        return trace(config, name=name)
 
 
-def _trace(config: Mapping[str, object], name: str) -> Model:
+def _tracer(config: Mapping[str, object], name: str) -> Callable[..., Model]:
     try:
         from zo2rt.tracing.tracing import trace  # the only import of the runtime in a plan
     except ModuleNotFoundError as error:
@@ -39,7 +41,7 @@ def _trace(config: Mapping[str, object], name: str) -> Model:
             f"must be traced, which needs {error.name}: install 'zo2sim[rt]', or give the file "
             f"that plan --write-model FILE wrote where it is installed"
         ) from None
-    return trace(config, name=name)
+    return trace
 
 
 @contextlib.contextmanager

@@ -80,9 +80,7 @@ class Runs:
         scores = scores_of(found)
         machine = found[0].prediction.case.machine
         record_validation(self.folder / "machine.toml", machine, scores)
-        write_validation(
-            self.folder / "validation", found, MemoryScores(), settings, typeset=False
-        )
+        write_validation(self.folder / "validation", found, MemoryScores(), settings, typeset=False)
         return f"{scores.n} configurations, mean absolute error {scores.mape:.1%}"
 
     def _predict(self, spec: RunSpec, machine: Machine) -> None:

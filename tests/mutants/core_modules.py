@@ -131,7 +131,7 @@ GROUPS = {
         tests=("tests/zo2rt/journal/test_snapshot.py", f"{_ENGINE}test_resume.py"),
     ),
     "codec": Group(
-        modules=("zo2rt/model/codec.py",),
+        modules=("zo2rt/model/codec.py", "zo2rt/model/layout.py"),
         tests=("tests/zo2rt/model/test_codec.py", "tests/zo2rt/model"),
     ),
     "noise": Group(

@@ -9,7 +9,8 @@ from functools import partial
 import torch
 
 from zo2rt.measure.timing import Bench, Work, far
-from zo2rt.model.codec import WireLayout, decode, encode
+from zo2rt.model.codec import decode, encode
+from zo2rt.model.layout import WireLayout
 from zo2sim.cost.cpu import codec_amounts, floats
 from zo2sim.dtypes import Dtype, TensorFormat
 

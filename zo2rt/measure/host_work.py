@@ -11,7 +11,8 @@ import torch
 
 from zo2rt.measure.noise import updates_of
 from zo2rt.measure.timing import Bench, Work
-from zo2rt.model.codec import WireLayout, encode
+from zo2rt.model.codec import encode
+from zo2rt.model.layout import WireLayout
 from zo2rt.noise import Distribution, Extent, update
 from zo2sim.cost.measured import Measured
 from zo2sim.dtypes import Dtype

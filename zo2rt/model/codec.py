@@ -1,24 +1,20 @@
 """Wire codecs: the tensors of a unit into one flat byte buffer, and back.
 
-Every tensor starts at a multiple of 256 bytes, and a buffer has exactly
-`zo2sim.models.shapes.Unit.buffer_bytes` bytes. fp8 is e4m3 (Micikevicius et al., arXiv:2209.05433:
-largest value 448, no infinity) with one fp32 scale per row; the scales stand at the end of the
-tensor's piece, so that both values and scales are aligned, and zero points just before them. A row
-is all but the last dimension's index; a vector is one row. Integer formats are those of
-`zo2rt.model.integers`; a unit in one of them has tensors in a float format, too.
+Where they lie in it is told by `zo2rt.model.layout`. fp8 is e4m3 (Micikevicius et al.,
+arXiv:2209.05433: largest value 448, no infinity) with one fp32 scale per row. A row is all but the
+last dimension's index; a vector is one row. Integer formats are those of `zo2rt.model.integers`; a
+unit in one of them has tensors in a float format, too.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from zo2rt.model import integers
 from zo2rt.model.integers import Encoded
+from zo2rt.model.layout import Piece, WireLayout, piece_of
 from zo2sim.dtypes import Dtype, TensorFormat
-from zo2sim.models.shapes import aligned
 
 TORCH_DTYPES = {
     Dtype.FP32: torch.float32,
@@ -32,46 +28,6 @@ _FP8_MAX = 448.0
 _SCALE_MIN = torch.finfo(torch.float32).tiny
 _SCALE_MAX = torch.finfo(torch.float32).max / _FP8_MAX  # in fp32 too, 448 of it stay finite
 _ELEMENTS_AT_ONCE = 2**18  # 1 MiB of fp32: what encoding fp8 holds beside the buffer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """Where one tensor lies in the buffer: its values first, its scales last."""
-
-    form: TensorFormat
-    shape: tuple[int, ...]
-    start: int
-    end: int
-    values_end: int
-    scales_start: int
-
-    @property
-    def dtype(self) -> Dtype:
-        return self.form.dtype
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireLayout:
-    """A flat buffer of ``num_bytes`` for tensors, in the order given."""
-
-    pieces: tuple[Piece, ...]
-
-    @classmethod
-    def of(cls, dtype: Dtype, shapes: Sequence[tuple[int, ...]]) -> Self:
-        """The layout of tensors with these logical shapes in one format."""
-        return cls.mixed((TensorFormat(dtype), shape) for shape in shapes)
-
-    @classmethod
-    def mixed(cls, tensors: Iterable[tuple[TensorFormat, tuple[int, ...]]]) -> Self:
-        """The layout of tensors that each have a format of their own."""
-        pieces: list[Piece] = []
-        for form, shape in tensors:
-            pieces.append(_piece(form, tuple(shape), pieces[-1].end if pieces else 0))
-        return cls(pieces=tuple(pieces))
-
-    @property
-    def num_bytes(self) -> int:
-        return self.pieces[-1].end if self.pieces else 0
 
 
 def encode(tensors: Sequence[Tensor], buffer: Tensor, layout: WireLayout) -> None:
@@ -156,18 +112,6 @@ def views(buffer: Tensor, layout: WireLayout) -> tuple[Tensor, ...]:
     return tuple(view(buffer, piece) for piece in layout.pieces)
 
 
-def _piece(form: TensorFormat, shape: tuple[int, ...], start: int) -> Piece:
-    end = aligned(start + form.num_bytes(shape))
-    return Piece(
-        form=form,
-        shape=shape,
-        start=start,
-        end=end,
-        values_end=start + form.values_bytes(shape),
-        scales_start=end - form.scales_bytes(shape),
-    )
-
-
 def view(buffer: Tensor, piece: Piece) -> Tensor:
     """One of `views`."""
     values = buffer[piece.start : piece.values_end]
@@ -189,7 +133,7 @@ def _write_integers(tensor: Tensor, buffer: Tensor, piece: Piece) -> None:
     if buffer.device.type == "cpu":
         integers.encode(tensor, encoded(buffer, piece))
         return
-    own = _piece(piece.form, piece.shape, 0)
+    own = piece_of(piece.form, piece.shape, 0)
     staged = torch.zeros(own.end, dtype=torch.uint8)
     integers.encode(tensor, encoded(staged, own))
     buffer[piece.start : piece.end].copy_(staged)

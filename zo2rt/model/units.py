@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zo2rt.model.codec import WireLayout
 from zo2rt.model.decay import DecayRule, by_type
 from zo2rt.model.discovery import Blocks, find_blocks
+from zo2rt.model.layout import WireLayout
 from zo2rt.model.loss import LossFn
 from zo2rt.model.uses import Uses, trace_uses
 from zo2sim.dtypes import Dtype, TensorFormat

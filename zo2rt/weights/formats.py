@@ -7,9 +7,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from zo2rt.model.codec import WireLayout as Format
 from zo2rt.model.codec import write
 from zo2rt.model.integers import check_finite
+from zo2rt.model.layout import WireLayout as Format
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.placement import cuts

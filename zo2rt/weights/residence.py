@@ -10,7 +10,8 @@ from torch import Tensor
 
 from zo2rt.backends.buffers import give_back_freed
 from zo2rt.model.binding import bound
-from zo2rt.model.codec import TORCH_DTYPES, Piece, encoded, view, views
+from zo2rt.model.codec import TORCH_DTYPES, encoded, view, views
+from zo2rt.model.layout import Piece
 from zo2rt.model.scales import SCALES
 from zo2rt.model.units import Unit, UnitParameter, Units
 from zo2rt.weights.arena import Arena

@@ -174,6 +174,12 @@ def test_a_plan_needs_the_runtime_in_one_place_and_late():
     assert "zo2rt" not in asks["experiments/case/model.py"]
 
 
+def test_to_trace_a_model_no_compiler_of_kernels_is_loaded():
+    """Which takes more than a second, and what is traced computes nothing."""
+    closure = ImportClosure.of("zo2rt.tracing.tracing", ROOT, deferred=False)
+    assert not closure.foreign & {"numba", "triton"}
+
+
 def without_extras(*called: list[str]) -> list[tuple[int, str]]:
     """Exit code and stderr of commands where no extra is installed."""
     missing = sorted(set().union(*EXTRAS.values()))

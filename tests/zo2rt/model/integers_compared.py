@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import torch
 
-from zo2rt.model.codec import TORCH_DTYPES, WireLayout, encode, encoded
+from zo2rt.model.codec import TORCH_DTYPES, encode, encoded
 from zo2rt.model.integers import Encoded, accelerator
+from zo2rt.model.layout import WireLayout
 from zo2sim.dtypes import Dtype, TensorFormat
 
 _DEVICE = sys.argv[1]

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zo2rt.model.codec import TORCH_DTYPES, WireLayout, decode, encode, recode, views
+from zo2rt.model.codec import TORCH_DTYPES, decode, encode, recode, views
+from zo2rt.model.layout import WireLayout
 from zo2sim.dtypes import Dtype
 from zo2sim.models.shapes import Parameter, Unit
 

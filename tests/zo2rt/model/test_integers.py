@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zo2rt.model.codec import TORCH_DTYPES, WireLayout, decode, encode, encoded, write
+from zo2rt.model.codec import TORCH_DTYPES, decode, encode, encoded, write
 from zo2rt.model.integers import Encoded
+from zo2rt.model.layout import WireLayout
 from zo2sim.dtypes import Dtype, TensorFormat
 
 INTEGERS = (Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM)

@@ -16,8 +16,9 @@ from zo2rt.engine.engine import Engine
 from zo2rt.journal.durable import Disk
 from zo2rt.journal.groups import by_decay
 from zo2rt.journal.replay import weights_at
-from zo2rt.model.codec import WireLayout, encode, encoded
+from zo2rt.model.codec import encode, encoded
 from zo2rt.model.integers import Encoded
+from zo2rt.model.layout import WireLayout
 from zo2rt.model.loss import model_loss
 from zo2rt.model.scales import SCALES
 from zo2rt.model.units import UnitParameter
