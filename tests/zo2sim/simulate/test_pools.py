@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import linprog
+from scipy import optimize
 
 from tests.thorough import examples
 from zo2sim.simulate.pools import Flow, rates
@@ -17,6 +18,7 @@ POOLS = ("dram0", "dram1", "uplink0", "uplink1", "issue")
 amounts = st.dictionaries(st.sampled_from(POOLS), st.floats(0.1, 10.0), max_size=4)
 flow = st.builds(Flow, st.floats(0.01, 100.0), amounts)
 flows = st.lists(flow, min_size=1, max_size=7)
+linprog: Any = vars(optimize)["linprog"]  # to infer what it returns takes pyright 100 s
 capacities = st.fixed_dictionaries({pool: st.floats(0.5, 50.0) for pool in POOLS})
 
 
