@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -20,7 +21,7 @@ from experiments.entry.verbs import VERBS
 from tests import ROOT
 from tests.commands import call
 
-SCRIPT = "import sys; from experiments.entry.command import main; sys.exit(main())"
+SCRIPT = "from experiments.entry.command import script; script()"
 """What an installed script does; as with one, no folder but the checkout is searched."""
 
 
@@ -104,6 +105,12 @@ def test_a_folder_with_packages_of_the_same_names_does_no_harm(tmp_path: Path):
     found = script("plan", "opt-125m", cwd=tmp_path)
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.startswith("opt-125m on a100-pcie-80gb, zo2: fits")
+
+
+def test_a_plan_that_ends_at_once_has_said_all_and_keeps_its_exit_code():
+    found = script("plan", "opt-125m", "--device-memory", "1GB", "--json", "-")
+    assert (found.returncode, found.stderr) == (3, "")
+    assert json.loads(found.stdout)["fits"] is False
 
 
 @pytest.mark.parametrize(("package", "extra"), [("torch", "rt"), ("jinja2", "report")])
