@@ -1,11 +1,10 @@
 """The model that a command line names, of whatever kind: known, written to a file, or traced."""
 
-import contextlib
-import gc
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
+from experiments.entry.loading import loading
 from zo2sim.checks import shown
 from zo2sim.models.config import name_of
 from zo2sim.models.presets import foreign_config, resolve
@@ -25,13 +24,11 @@ def model_of(text: str) -> Model:
 
 def _traced(config: Mapping[str, object], name: str) -> Model:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the import, which reads it
-    with _uncollected():
-        trace = _tracer(config, name)
-        gc.freeze()  # one look at all that this has loaded takes a quarter of the whole
-        return trace(config, name=name)
+    with loading():
+        return _trace(config, name)
 
 
-def _tracer(config: Mapping[str, object], name: str) -> Callable[..., Model]:
+def _trace(config: Mapping[str, object], name: str) -> Model:
     try:
         from zo2rt.tracing.tracing import trace  # the only import of the runtime in a plan
     except ModuleNotFoundError as error:
@@ -41,17 +38,4 @@ def _tracer(config: Mapping[str, object], name: str) -> Callable[..., Model]:
             f"must be traced, which needs {error.name}: install 'zo2sim[rt]', or give the file "
             f"that plan --write-model FILE wrote where it is installed"
         ) from None
-    return trace
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Inside, nobody looks for cycles among what is loaded and built, nearly all of which stays:
-    that would take a sixth of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
+    return trace(config, name=name)

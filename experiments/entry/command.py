@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from experiments.entry.loading import loading
 from experiments.entry.unloaded import asks_for_help, keep_unloaded
 from experiments.entry.verbs import GROUPS, VERBS
 from zo2sim import __version__
@@ -60,21 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, words: list[str]) -> int:
-    """What is loaded stays, so nobody looks there for what is not needed any more: that would take
-    a tenth of the time of a prediction."""
     if asks_for_help(words):
         keep_unloaded()
-    gc.disable()
     try:
-        module = importlib.import_module(f"experiments.{verb}")
+        with loading():
+            module = importlib.import_module(f"experiments.{verb}")
+            cli = importlib.import_module("experiments.cli")
     except ModuleNotFoundError as error:
         if (extra := _EXTRAS.get(str(error.name).partition(".")[0])) is None:
             raise
         return _fail(f"zo2sim {verb} needs {error.name}: pip install 'zo2sim[{extra}]'")
-    cli = importlib.import_module("experiments.cli")
-    gc.freeze()
     gc.set_threshold(_OBJECTS)
-    gc.enable()
     return cli.run(module.main, module.Config, words, prog=f"zo2sim {verb}")
 
 

@@ -16,11 +16,7 @@ from analysis.fits.machine import START_S
 from experiments import calibrate, report, validate
 from experiments.campaign import host as calibration_rows
 from experiments.campaign import references as reference
-from experiments.campaign.designs import (
-    integer_runs,
-    opt,
-    recipe,
-)
+from experiments.campaign.designs import integer_runs, opt, recipe
 from experiments.comparison import memory as memory_check
 from tests.calibrated import calibrated_host, referenced_host
 from tests.commands import call

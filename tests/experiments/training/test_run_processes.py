@@ -13,11 +13,11 @@ from experiments import run
 from experiments.training import history
 from tests.commands import call
 from tests.experiments.training.kills.killed_runs import (
-    OF_THE_CALL,
     Death,
     die,
     exit_code,
     started,
+    summary_in,
 )
 from tests.tiny_causal import save
 from zo2rt.journal import read
@@ -89,9 +89,8 @@ _TAKEN = {"wall_s", "exposed_s"}
 
 def told(out: Path) -> tuple[list[dict[str, object]], dict[str, object]]:
     """Lines and summary, without what depends on the clock."""
-    summary = json.loads((out / "summary.json").read_text())
-    same = {k: v for k, v in summary.items() if k not in OF_THE_CALL and "energy" not in k}
-    return [{k: v for k, v in line.items() if k not in _TAKEN} for line in lines(out)], same
+    own = [{k: v for k, v in line.items() if k not in _TAKEN} for line in lines(out)]
+    return own, summary_in(out)
 
 
 def test_kills_between_a_record_and_its_line_change_nothing_that_is_told(

@@ -42,11 +42,10 @@ KILLS_PER_RUN = 4
 """All but the first while it resumes."""
 
 _CLOCK = {"wall_s", "exposed_s"}
-OF_THE_CALL = (
+_OF_THE_CALL = (
     *("step_s", "first_step_s", "tokens_per_s", "exposed_share"),
     *("predicted", "host_rss_bytes", "run_id"),
 )
-"""What of a summary depends on the clock, or on the process."""
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"}
 WRITES = os.O_WRONLY | os.O_RDWR
 
@@ -157,13 +156,18 @@ class Undisturbed:
     took_s: float
 
 
+def summary_in(out: Path) -> dict[str, Any]:
+    """A run's summary, without what depends on the clock, or on the process."""
+    summary = json.loads((out / "summary.json").read_text())
+    return {k: v for k, v in summary.items() if k not in _OF_THE_CALL and "energy" not in k}
+
+
 def left_in(out: Path) -> dict[str, Any]:
     """All that a run tells, clock and folder apart, and a digest of every file of its journal."""
     lines = [json.loads(line) for line in (out / "steps.jsonl").read_text().split("\n")[:-1]]
-    summary = json.loads((out / "summary.json").read_text())
     return {
         "history": [{k: v for k, v in line.items() if k not in _CLOCK} for line in lines],
-        "summary": {k: v for k, v in summary.items() if k not in OF_THE_CALL and "energy" not in k},
+        "summary": summary_in(out),
         "journal": {
             str(path.relative_to(out)): sha256(path.read_bytes()).hexdigest()
             for path in sorted((out / "journal").rglob("*"))
