@@ -17,7 +17,7 @@ test: $(STAMP)  ## the test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 thorough: $(STAMP)  ## the same tests with eight times the examples, over whole spaces
-	THOROUGH=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	THOROUGH=1 $(BIN)/python -m pytest -n 2 --dist worksteal -o faulthandler_timeout=3000
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ There is one such server for each process of pytest: what it is told to import i
 first. So all that fork say it here.
 """
 
+import faulthandler
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -11,9 +12,13 @@ from functools import cache
 from multiprocessing.context import ForkServerContext
 from typing import ParamSpec, TypeVar
 
+from tests.thorough import THOROUGH
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _WARMED = "tests.warmed"
+_HANGS_S = 2400.0 if THOROUGH else 240.0
+"""Less than pytest's own patience with the test that waits for it."""
 
 
 @cache
@@ -22,6 +27,16 @@ def server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([_WARMED])
     return context
+
+
+def limited() -> None:
+    """From now on this process ends after `_HANGS_S`, and says on stderr where it stood."""
+    faulthandler.dump_traceback_later(_HANGS_S, exit=True, file=2)
+
+
+def patient() -> None:
+    """From now on it may wait."""
+    faulthandler.cancel_dump_traceback_later()
 
 
 def apart(function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:

@@ -4,6 +4,7 @@ A run of the command, one of an engine that ranks have part in, and one of a fol
 shard: of transformers' patterns of names alone a process compiles a thousand at its first load.
 """
 
+import os
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from experiments import run
 from tests.commands import call
 from tests.experiments.training.kills.killed_runs import Material
+from tests.forked import limited
 from tests.zo2rt.engine.engine_runs import recipe
 from tests.zo2rt.exchange.rank_jobs import Task, alone
 from zo2sim.plan.choices import Plan
@@ -31,3 +33,4 @@ def _warm() -> None:
 
 _warm()
 assert active_count() == 1, "a process is forked from one thread"
+os.register_at_fork(after_in_child=limited)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tests.forked import server
+from tests.forked import limited, patient, server
 from zo2rt.exchange import Patience, beside
 
 Job = Callable[..., Any]
@@ -26,7 +26,9 @@ IMPATIENT = Patience(least_s=2.0, once_s=60.0)
 
 def _main(rank: int, folder: str, pipe: Connection) -> None:
     torch.set_num_threads(1)
+    patient()
     while (asked := pipe.recv()) is not None:
+        limited()
         number, size, job, arguments = asked
         try:
             with beside(Path(folder) / f"store-{number}", rank, size, IMPATIENT) as exchange:
@@ -34,6 +36,7 @@ def _main(rank: int, folder: str, pipe: Connection) -> None:
         except Exception as error:
             found = error
         pipe.send(found)
+        patient()
 
 
 class Company:
