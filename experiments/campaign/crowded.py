@@ -12,13 +12,14 @@ from scipy.optimize import least_squares
 
 from analysis.fits.machine import with_constants
 from experiments.campaign.recorded_run import case_of
-from experiments.campaign.references import References
+from experiments.campaign.references import References, excess, misfit_ratio
 from zo2rt.measure.runs import MeasuredRun
 from zo2sim.machines.machine import Machine
 from zo2sim.machines.quantity import Quantity
 from zo2sim.predict.predict import Prediction, predict
 
 _KEYS = ("cpu.crowded_ratio", "cpu.crowded_launch_ratio")
+_MISFIT = "cpu.crowded_misfit_ratio"
 _START = (1.2, 2.0)
 _MOST = 10.0
 _STEP = 0.05  # relative: a simulated step is no smooth function
@@ -29,7 +30,8 @@ _NEAR = 1e-3
 
 def with_crowded(machine: Machine, runs: Sequence[MeasuredRun], source: str) -> Machine:
     """The machine with the ratios under which the runs' steps are nearest to their prediction, by
-    least squares of relative errors. ``runs`` are of several devices, and two at the least."""
+    least squares of relative errors, and with what these leave. ``runs`` are of several devices,
+    and two at the least; two are met by two ratios, and leave nothing that tells."""
     first = _crowded(machine, _START, source)
     references = References.of(first, [run.turns for run in runs])
     measured_s = [references.calm_step(_predicted(first, run), run.turns).step_s for run in runs]
@@ -43,7 +45,16 @@ def with_crowded(machine: Machine, runs: Sequence[MeasuredRun], source: str) -> 
     found = least_squares(
         errors, _START, bounds=ends, diff_step=_STEP, xtol=_NEAR, ftol=_NEAR, max_nfev=_LOOKS
     )
-    return _crowded(machine, found.x.tolist(), source)
+    return _with_misfit(_crowded(machine, found.x.tolist(), source), runs, source)
+
+
+def _with_misfit(machine: Machine, runs: Sequence[MeasuredRun], source: str) -> Machine:
+    """How far other runs will be from their prediction: each fitted ratio has hidden one run's."""
+    free = len(runs) - len(_KEYS)
+    if free < 1:
+        return machine
+    squares = [len(runs) / free * square for square in excess(machine, runs)]
+    return with_constants(machine, {_MISFIT: Quantity(misfit_ratio(squares), "fitted", source)})
 
 
 def _crowded(machine: Machine, ratios: Sequence[float], source: str) -> Machine:

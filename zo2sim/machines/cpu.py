@@ -105,6 +105,8 @@ class Cpu:
     None: not measured, as if devices that are parts of these cores did not slow each other."""
     crowded_launch_ratio: Quantity | None = field(default=None, metadata=within(1.0, 1e2))
     """The same of what is there each time, as launches are, which one interpreter makes for all."""
+    crowded_misfit_ratio: Quantity | None = field(default=None, metadata=within(1e-6, 1e1))
+    """`misfit_ratio` of runs whose devices are parts of these cores; None: not measured."""
     misfit_ratio: Quantity = field(metadata=within(1e-6, 1e1))
     """Relative standard deviation of runs' steps around what a fit without them predicts."""
     jitter_ratio: Quantity = field(metadata=within(1e-6, 1e1))

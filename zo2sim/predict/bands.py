@@ -339,7 +339,8 @@ def _misfit(case: Case) -> float:
     cpu = case.cost.setting.cpu
     if cpu is None:
         return case.cost.setting.kernels.gemm.errors["main"].log_sigma
-    return cpu.misfit_ratio.value
+    told = None if case.plan.devices == 1 else cpu.crowded_misfit_ratio
+    return (cpu.misfit_ratio if told is None else told).value
 
 
 def _jitter(machine: Machine) -> float:

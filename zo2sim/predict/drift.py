@@ -15,7 +15,7 @@ from zo2sim.predict.predict import Prediction, predict
 
 _NO_COSTS = (
     *("misfit_ratio", "jitter_ratio", "together_ratio"),
-    *("crowded_ratio", "crowded_launch_ratio"),
+    *("crowded_ratio", "crowded_launch_ratio", "crowded_misfit_ratio"),
     *("large_reference_s", "small_reference_s"),
 )
 """No amount is multiplied by these."""

@@ -173,7 +173,7 @@ def test_a_fit_starts_within_the_range_of_every_number_of_a_machine():
     starts = {key: seconds_per(key, start_s) for key, start_s in START_S.items() if key in LIMITS}
     assert {key for key in LIMITS if key.startswith("cpu.")} - starts.keys() == {
         *("cpu.misfit_ratio", "cpu.jitter_ratio", "cpu.together_ratio"),
-        *("cpu.crowded_ratio", "cpu.crowded_launch_ratio"),
+        *("cpu.crowded_ratio", "cpu.crowded_launch_ratio", "cpu.crowded_misfit_ratio"),
         *("cpu.large_reference_s", "cpu.small_reference_s"),
     }
     outside = [
