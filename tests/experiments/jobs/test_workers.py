@@ -67,10 +67,13 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    from dask import config
     from distributed import LocalCluster
 
+    # A scheduler that has not seen a worker die looks for it 30 s long.
+    impatient: Any = config.set({"distributed.comm.timeouts.connect": "3s"})
     local: Any = LocalCluster(n_workers=0, processes=True, dashboard_address=":0")
-    with local as scheduler:
+    with impatient, local as scheduler:
         found = Cluster(scheduler.scheduler_address)
         command = [sys.executable, "-m", "distributed.cli.dask_worker", found.address]
         flags = ["--nthreads", "1", "--no-dashboard", "--no-nanny"]
