@@ -45,7 +45,7 @@ def test_a_pipe_that_is_written_to_is_read_to_its_end():
         with os.fdopen(begin, "w") as file:
             file.write("a" * (1 << 20))
 
-    thread = Thread(target=write)
+    thread = Thread(target=write, daemon=True)
     thread.start()
     assert len(read_text(Path(f"/dev/fd/{end}"))) == 1 << 20
     thread.join()

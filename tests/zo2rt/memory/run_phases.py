@@ -81,9 +81,11 @@ def peak(
 
     thread = Thread(target=look)
     thread.start()
-    yield
-    over.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()  # or the process would wait for it at its end
+        thread.join()
     found[phase] = max(most) - start
 
 
