@@ -34,7 +34,11 @@ def run(kind: str, size: Size, tier: Any, folder: Path) -> dict[str, int]:
     plan, model = Plan(tier=tier), KINDS[kind][0](size)
     model.save_pretrained(folder / "from")
     needed = account(described(model, kind), plan, HOW).without(AROUND_A_RUN)
-    found = {"account": needed.on_one_memory.host_bytes, "weights": 4 * model.num_parameters()}
+    found = {
+        "account": needed.on_one_memory.host_bytes,
+        "weights": 4 * model.num_parameters(),
+        "largest": 4 * max(parameter.numel() for parameter in model.parameters()),
+    }
     load, data = partial(type(model).from_pretrained, folder / "from"), batch("llama")
     del model
     give_back_freed()

@@ -24,7 +24,7 @@ def test_no_phase_takes_more_than_the_account(kind: str, tier: str, tmp_path: Pa
     found = measured(kind, tier, str(tmp_path))
     assert above(found) == [], found
     for phase in ("save", "close") if kind != "mixtral" else ():  # whose experts are saved apart
-        most = found["training"] + 0.2 * found["weights"]
+        most = found["training"] + 0.2 * found["weights"] + found["largest"]
         assert found[phase] < most, f"{phase} copies the model"
 
 
