@@ -1,5 +1,6 @@
 """The trace of a real run in Kineto's form: the tool that reads it finds what we find."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from zo2sim.simulate.trace import Window, breakdown
 def test_a_measured_trace_is_read_with_the_same_shares(tmp_path: Path):
     trace = run("opt", Plan(), recipe()).trace
     analysis = opened(trace, tmp_path)
-    own = breakdown(trace, Window(0.0, trace.losses_s[-1]))
+    ended = tuple(span for span in trace.spans if span.step < len(trace.losses_s))  # as it does
+    own = breakdown(replace(trace, spans=ended), Window(0.0, trace.losses_s[-1]))
     assert shares(analysis) == pytest.approx(
         {
             "computing": own.busy_s[Stream.COMPUTE] / own.length_s,
