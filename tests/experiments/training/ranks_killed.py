@@ -87,7 +87,10 @@ def killed_run(random: Random, number: int) -> int:
 def _attempt(
     random: Random, task: Task, size: int, folder: Path, after_s: float | None
 ) -> list[Any] | None:
-    """What the ranks left, or None where one was killed in time; None: nobody kills."""
+    """What the ranks left, or None where one was killed, ``after_s``, in time.
+
+    Where ``after_s`` is None nobody is killed, and the ranks are waited for.
+    """
     with _beginning(task, size, folder) as company:
         sleep(after_s or 0.0)
         if after_s is None or all(company.has_answered(rank) for rank in range(size)):
