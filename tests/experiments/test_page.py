@@ -17,6 +17,8 @@ from tests.commands import call
 from zo2sim.models.shapes import Model
 
 CARD = "rtx-3090-24gb"
+ALONE = "rtx-3060-12gb"
+"""Of which no machine has two."""
 
 
 def test_a_page_is_written(tmp_path: Path):
@@ -31,7 +33,7 @@ def test_a_page_is_written(tmp_path: Path):
 def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
     """Words of a command that was interrupted at its second model, and the models asked for."""
     out, made, asked = tmp_path / "page.html", page.stored_model, list[str]()
-    words = ["--models", "opt-125m", "gpt2", "--machines", CARD, "--jobs", "1", "--out", str(out)]
+    words = ["--models", "opt-125m", "gpt2", "--machines", ALONE, "--jobs", "1", "--out", str(out)]
 
     def stored(model: Model, *more: Any) -> StoredModel:
         asked.append(model.name)

@@ -15,7 +15,7 @@ import pytest
 from experiments import plan
 from experiments.entry.arguments import parse
 from tests.browser import opened, started
-from tests.experiments.planner.pages import MACHINES, MODELS, small_page
+from tests.experiments.planner.pages import COMPUTERS, MACHINES, MODELS, small_page
 from tests.thorough import THOROUGH
 from zo2sim.machines.file import named as resolve_machine
 from zo2sim.machines.machine import Machine
@@ -66,7 +66,7 @@ MOVE = """async ([inputs, checked]) => {
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(small_page(), encoding="utf-8")
+    path.write_text(small_page(MODELS, COMPUTERS), encoding="utf-8")
     return path
 
 
