@@ -3,7 +3,7 @@
 What a prediction must lie in to agree stands in `plausible_setups.toml`, written down before it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +100,11 @@ def _copy(way: Resource) -> Work:
 
 
 def _speedup_row(one: Mapping[str, Any]) -> Row:
-    found = [_speedup(one, count) for count in one["devices"]]
+    found, alike = zip(*(_speedups(one, count) for count in one["devices"]), strict=True)
+    said = (
+        f"tokens per second over one card's: {_each(one, found)}; with as many microbatches on one "
+        f"card: {_each(one, alike)}; {one['why']}"
+    )
     agrees = one["low"] <= found[0] <= one["high"]
     return Row(
         claim=one["claim"],
@@ -110,32 +114,27 @@ def _speedup_row(one: Mapping[str, Any]) -> Row:
         published=value(one["claim"], one["value"]),
         predicted=found[0],
         agrees=agrees,
-        why=_said(one, found) if agrees else f"{_said(one, found)}; {_LESS}",
+        why=said if agrees else f"{said}; {_LESS}",
         low=min(found),
         high=max(found),
     )
 
 
-def _said(one: Mapping[str, Any], found: list[float]) -> str:
-    alike = [_speedup(one, count, alike=True) for count in one["devices"]]
-    return (
-        f"tokens per second over one card's: {_each(one, found)}; with as many microbatches on one "
-        f"card: {_each(one, alike)}; {one['why']}"
-    )
-
-
-def _each(one: Mapping[str, Any], found: list[float]) -> str:
+def _each(one: Mapping[str, Any], found: Sequence[float]) -> str:
     pairs = zip(one["devices"], found, strict=True)
     return ", ".join(f"{count} cards {speedup:.2f}" for count, speedup in pairs)
 
 
-def _speedup(one: Mapping[str, Any], count: int, *, alike: bool = False) -> float:
-    """Tokens per second of so many devices over those of one with one microbatch, or with as
+def _speedups(one: Mapping[str, Any], count: int) -> tuple[float, float]:
+    """Tokens per second of so many devices over those of one with one microbatch, and with as
     many."""
     model, machine = preset(one["model"]), named(one["machine"])
     groups = one.get("lane_groups", 1)
     plan = Plan(devices=count, placement=one["placement"], lane_groups=groups)
     recipe = replace(Recipe(), microbatches=plan.lane_parts)
-    many = asked(model, machine, plan, recipe)
-    alone = asked(model, machine, Plan(), recipe if alike else Recipe())
-    return predict(many).tokens_per_s / predict(alone).tokens_per_s
+    many = predict(asked(model, machine, plan, recipe)).tokens_per_s
+    one_each, alike = (
+        many / predict(asked(model, machine, Plan(), own)).tokens_per_s
+        for own in (Recipe(), recipe)
+    )
+    return one_each, alike
