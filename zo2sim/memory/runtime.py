@@ -307,7 +307,8 @@ def _written_bytes(model: Model, recipe: Recipe) -> int:
     if not recipe.storage_dtype.is_integer:
         return model.elements * recipe.storage_dtype.bytes
     about = (recipe.lora_rank, recipe.storage_dtype)
-    return sum(sum(b.beside(*about)) for b in model.blocks) * recipe.plain_dtype.bytes
+    first = {b: sum(model.blocks[b].beside(*about)) for b in set(model.first_alike)}
+    return sum(first[b] for b in model.first_alike) * recipe.plain_dtype.bytes
 
 
 def _streaming_items(model: Model, plan: Plan, recipe: Recipe) -> tuple[Item, ...]:
