@@ -20,6 +20,7 @@ from experiments.entry.unloaded import HEAVY
 from experiments.entry.verbs import VERBS
 from tests import ROOT
 from tests.commands import call
+from tests.thorough import some_of
 
 SCRIPT = "from experiments.entry.command import script; script()"
 """What an installed script does; as with one, no folder but the checkout is searched."""
@@ -54,7 +55,7 @@ def test_help_lists_the_commands(words: tuple[str, ...], capsys: pytest.CaptureF
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("word", ["help", "--version", "completion"])
+@pytest.mark.parametrize("word", some_of(["help", "--version", "completion"], every=3))
 def test_a_reader_who_stops_reading_sees_no_traceback(word: str):
     reader, writer = os.pipe()
     os.close(reader)
@@ -140,9 +141,10 @@ def letters(text: str) -> str:
 
 _EACH = f"""
 import os, sys
+import rich.console, rich.progress, rich.table, tyro, zo2sim.predict.predict  # light, of many
 from experiments.entry.command import main
 
-for verb in sys.argv[1:]:  # each in a process in which nothing else is loaded
+for verb in sys.argv[1:]:  # each in a process in which no other command is loaded
     if os.fork() == 0:
         print("help of", verb)
         try:
