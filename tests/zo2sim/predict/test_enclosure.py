@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.calibrated import calibrated_host
+from tests.thorough import THOROUGH, some_of
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
 from zo2sim.machines.machine import Machine
@@ -17,7 +18,8 @@ from zo2sim.predict.predict import Prediction, predict
 from zo2sim.simulate.bounds import DEPENDENCIES
 
 MODEL = resolve("opt-125m")
-MACHINES = tuple(map(named, ("a100-pcie-80gb", "rtx-4090-24gb", "gh200-96gb", "t4-16gb")))
+CARDS = ("a100-pcie-80gb", "rtx-4090-24gb", "gh200-96gb", "t4-16gb")
+MACHINES = tuple(map(named, CARDS if THOROUGH else CARDS[:2]))
 PLANS = (
     Plan(policy=Policy.RESIDENT),
     Plan(num_slots=1),
@@ -27,7 +29,7 @@ PLANS = (
     Plan(tier="nvme"),
     Plan(tier="nvme", num_slots=1),
 )
-NODES = tuple(map(named, ("4x-rtx-4090", "8x-a100", "8x-l40s", "8x-h100")))
+NODES = tuple(map(named, some_of(("4x-rtx-4090", "8x-l40s", "8x-a100", "8x-h100"), every=2)))
 SHARED = (
     Plan(devices=4, policy=Policy.RESIDENT),
     Plan(devices=4, num_slots=1),
@@ -38,7 +40,9 @@ SHARED = (
 )
 ADAPTERS = Recipe(trainable="lora:4", storage_dtype=Dtype.INT4)
 RECIPES = (Recipe(), ADAPTERS)
-COMPUTERS = {"a device": (PLANS, MACHINES, (1, 4)), "several": (SHARED, NODES, (4, 16))}
+MOST = 16 if THOROUGH else 8
+"""Microbatches of several devices."""
+COMPUTERS = {"a device": (PLANS, MACHINES, (1, 4)), "several": (SHARED, NODES, (4, MOST))}
 Computers = tuple[tuple[Plan, ...], tuple[Machine, ...], tuple[int, ...]]
 
 

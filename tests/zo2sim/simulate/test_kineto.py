@@ -12,6 +12,7 @@ from tests.holistic import CALLS, POINT, opened, shares
 from tests.machines import costs, rates
 from zo2sim.machines.file import named
 from zo2sim.models.presets import preset
+from zo2sim.models.shapes import deeper
 from zo2sim.plan.choices import Plan, Recipe
 from zo2sim.policies import Shape, build
 from zo2sim.predict.case import Case
@@ -78,7 +79,7 @@ def test_a_copy_bears_its_bytes_where_they_are_known(trace: Trace):
 
 @pytest.fixture(scope="module")
 def prediction() -> Prediction:
-    model, machine = preset("opt-1.3b"), named("rtx-4090-24gb")
+    model, machine = deeper(preset("opt-1.3b"), 6), named("rtx-4090-24gb")
     return predict(Case(model=model, machine=machine, plan=Plan(), recipe=Recipe()))
 
 
