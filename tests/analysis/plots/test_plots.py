@@ -87,7 +87,7 @@ def lines(figure: Figure, panel: int = 0) -> dict[str, list[float]]:
 
 @every_plot
 def test_same_input_gives_the_same_bytes(name: str):
-    assert svg_text(drawn(name)) == written(name) == svg_text(PLOTS[name]())
+    assert written(name) == svg_text(PLOTS[name]())
 
 
 @every_plot
