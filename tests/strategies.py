@@ -16,6 +16,7 @@ from analysis.report.document import (
     Section,
     TableBlock,
 )
+from tests.thorough import THOROUGH
 from zo2sim.baselines import Method, Training
 from zo2sim.dtypes import Dtype
 from zo2sim.machines.file import named
@@ -32,6 +33,8 @@ from zo2sim.schedule.ops import Buffer, Kind, Op, Schedule, Stream
 from zo2sim.search.space import SEARCHED, PlanSpace
 
 MAX_BLOCKS = 3
+_MOST_AXES = 4 if THOROUGH else 3
+"""Of a space, every plan of which is simulated."""
 
 
 def shapes(max_blocks: int = MAX_BLOCKS) -> st.SearchStrategy[Shape]:
@@ -280,7 +283,7 @@ def spaces(draw: st.DrawFn) -> PlanSpace:
         "overlap": (True, False),
     }
     axes = {}
-    for name in draw(st.lists(st.sampled_from([*choices]), unique=True, max_size=4)):
+    for name in draw(st.lists(st.sampled_from([*choices]), unique=True, max_size=_MOST_AXES)):
         some = st.lists(st.sampled_from(choices[name]), min_size=1, max_size=3, unique=True)
         firm = ("write_back_every", "wire_dtype")  # else all may be refused
         always = (choices[name][0],) if name in firm else ()

@@ -55,7 +55,7 @@ def test_an_error_is_one_line_where_the_terminal_has_no_box_characters():
 
 def test_a_reader_that_goes_away_is_no_error():
     pipe = subprocess.Popen(
-        [sys.executable, "-m", "experiments.verify", "--blocks", "2000", "--text"],
+        [sys.executable, "-m", "experiments.verify", "--blocks", "400", "--text"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -11,12 +11,15 @@ from experiments import plan
 from experiments.answer.largest import on_every_machine
 from experiments.case.spec import Spec
 from tests.commands import call
+from tests.thorough import THOROUGH
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Recipe
 
 MACHINE = ("--machine", "rtx-4090-24gb")
 HOST = (("host.memory_bytes", 64e9),)
 SMALL = ("--model", "opt-125m", *MACHINE)
+FEW = () if THOROUGH else ("--scratch-copies", "1", "--write-back-every", "1")
+"""Leaves few plans to search."""
 
 
 def answer(*arguments: str) -> Any:
@@ -24,19 +27,19 @@ def answer(*arguments: str) -> Any:
 
 
 def test_a_target_has_the_least_of_everything():
-    found = answer(*SMALL, "--target-tokens-per-s", "20000")["target"]
+    asked = (*SMALL, *FEW, "--target-tokens-per-s", "20000")
+    found = answer(*asked)["target"]
     device = found["device_memory"]
     assert device["tokens_per_s"] >= 20000 > device["below_at_most_tokens_per_s"]
     limited = ("--device-memory", str(device["bytes"]))
-    assert answer(*SMALL, *limited, "--target-tokens-per-s", "20000")["target"]["device_memory"][
-        "bytes"
-    ] == pytest.approx(device["bytes"])
+    again = answer(*asked, *limited)["target"]["device_memory"]
+    assert again["bytes"] == pytest.approx(device["bytes"])
     assert found["host_memory"]["bytes"] > 0
     assert found["link"]["ruled_out_up_to_factor"] is None
 
 
 def test_a_target_out_of_reach_is_the_answer_no():
-    outcome = call(plan, *SMALL, "--target-tokens-per-s", "1e9", "--json", "-")
+    outcome = call(plan, *SMALL, *FEW, "--target-tokens-per-s", "1e9", "--json", "-")
     assert outcome.code == 3
     assert outcome.json["target"]["link"]["factor"] is None
     assert outcome.json["target"]["device_memory"]["at_most_tokens_per_s"] < 1e9
@@ -104,7 +107,7 @@ def test_the_cheapest_machine_of_a_table(tmp_path: Path):
     """The T4 costs least and has no room; the A100 is faster, but not for its price."""
     file = tmp_path / "prices.toml"
     file.write_text(PRICES)
-    asked = ("--model", "opt-125m", "--cheapest", str(file), "--tokens", "1e9")
+    asked = ("--model", "opt-125m", *FEW, "--cheapest", str(file), "--tokens", "1e9")
     found = answer(*asked)["cheapest"]
     rows = {row["machine"]: row for row in found["machines"]}
     assert found["cheapest"] == "rtx-4090-24gb"
@@ -154,7 +157,7 @@ def test_a_run_has_hours_and_energy_where_the_power_is_known():
 
 def test_answers_fit_the_screen(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "80")
-    out = call(plan, *SMALL, "--target-tokens-per-s", "20000", "--largest-model").out
+    out = call(plan, *SMALL, *FEW, "--target-tokens-per-s", "20000", "--largest-model").out
     assert re.search(r"device memory +[\d.]+ GiB +[\d,]+ tokens/s \(90 %: ", out)
     assert re.search(r"[\w.-]+ +[\d.]+ B +fits", out)
     assert max(map(len, out.splitlines())) <= 80

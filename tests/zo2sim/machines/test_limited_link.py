@@ -11,6 +11,7 @@ from analysis.validation.op_errors import LIMIT, op_errors
 from experiments.campaign.designs import held_out_runs
 from experiments.campaign.recorded_run import case_of
 from tests.calibrated import calibrated_host
+from tests.thorough import examples
 from zo2sim.machines.file import dump, load, named
 from zo2sim.machines.machine import PARTS, Machine
 from zo2sim.machines.quantity import quantities_of
@@ -54,7 +55,7 @@ def reworded(machine: Machine, text: str) -> Machine:
 # What a machine says in words
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     name=st.sampled_from(tuple(MACHINES)),
     words=st.tuples(st.text(max_size=9), st.text(max_size=9)).map(" limited to ".join),
