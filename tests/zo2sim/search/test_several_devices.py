@@ -52,7 +52,7 @@ def test_no_bound_exceeds_what_it_bounds():
 def test_no_plan_takes_less_than_is_said_of_its_kind(policy: Policy, placement: Placement):
     plan = Plan(policy=policy, placement=placement, devices=4, num_slots=4)
     base = replace(space().base, machine=named("8x-a100"), plan=plan)
-    residents = some_of(range(13), every=6)
+    residents = tuple(some_of(range(13), every=6))
     candidates = Candidates.of(PlanSpace(base=base, axes={"resident_blocks": residents}))
     ledger = Ledger(candidates, work(candidates, "tokens"))
     ledger.look_closer(0)
