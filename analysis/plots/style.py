@@ -81,7 +81,8 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
     def under_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context(RC):  # pyright: ignore[reportArgumentType]
             figure = plot(*args, **kwargs)
-            figure.draw_without_rendering()
+            if (layout := figure.get_layout_engine()) is not None:
+                layout.execute(figure)
             figure.set_layout_engine("none")
         return figure
 

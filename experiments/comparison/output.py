@@ -54,10 +54,12 @@ def write_validation(
     """
     source = provenance(seed=settings["seed"], machines=[settings["machine"]])
     claim(out, "validate")
+    timelines: dict[str, str] = {}
     for number, one in enumerate(found):
         folder = out / f"{number:02d}"
         write_recorded(folder, one.run, metadata=source)
-        write_file(folder / "timelines.svg", svg_text(_timelines(one)).encode())
+        text = timelines[one.run.spec.name] = svg_text(_timelines(one))
+        write_file(folder / "timelines.svg", text.encode())
     scores, residuals = scores_of(found), _residuals(settings["machine"])
     extrapolated = {one.run.spec.name: _short(one) for one in found if one.extrapolated}
     findings = Findings(
@@ -70,10 +72,7 @@ def write_validation(
         extra={"beyond calibration": extrapolated} if extrapolated else {},
         memory=memory,
     )
-    by_name = {one.run.spec.name: one for one in found}
-    steps = {
-        f"timelines-{which}": _timelines(by_name[c.name]) for which, c in drawn(scores).items()
-    }
+    steps = {f"timelines-{which}": timelines[c.name] for which, c in drawn(scores).items()}
     run = Run(
         verb="validate",
         config=settings,

@@ -19,11 +19,11 @@ def figures(
     Every engine has a backend of its own. Raises ``RuntimeError`` where there is no card.
     """
     with ExitStack() as stack:
+        idle = stack.enter_context(backend())  # where there is no card, no model is made
         resident, offloaded = (
             stack.enter_context(opened(replace(spec, plan=plan), backend))
             for plan in (RESIDENT, OFFLOADED)
         )
-        idle = stack.enter_context(backend())
         measures = {
             "mezo": mezo_loop(spec, resident.batch, resident.backend.device),
             "resident": partial(step_s, resident),

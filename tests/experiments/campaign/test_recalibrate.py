@@ -11,6 +11,7 @@ from experiments.campaign.designs import opt, recipe
 from experiments.campaign.recorded_run import case_of, read_recorded, write_recorded
 from tests.calibrated import calibrated_host
 from tests.commands import call
+from tests.experiments.training.undrawn import undraw
 from tests.tiny_causal import save
 from zo2rt.measure.runs import MeasuredRun, RunSpec
 from zo2sim.machines.file import dump, resolve
@@ -32,6 +33,12 @@ def fine_tuned(folder: Path, *flags: str) -> Path:
     outcome = call(run, *words, *small, *flags, "--out", str(folder / "run"))
     assert (outcome.code, outcome.err) == (0, "")
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with three slots, which no test changes."""
+    return fine_tuned(tmp_path_factory.mktemp("tuned"), "--num-slots", "3")
 
 
 def simulated(folder: Path, machine: Machine, plan: Plan, recipe: Recipe) -> Path:
@@ -71,28 +78,27 @@ def test_a_run_changes_the_constants_that_it_tells_and_no_others(tmp_path: Path)
     assert done.json["warnings"], "one shape cannot tell everything"
 
 
-def test_the_folder_says_what_ran(tmp_path: Path):
-    folder = fine_tuned(tmp_path, "--num-slots", "3")
-    recorded = read_recorded(folder)
-    settings = json.loads((folder / "config.json").read_text())["settings"]
+def test_the_folder_says_what_ran(tuned: Path):
+    recorded = read_recorded(tuned)
+    settings = json.loads((tuned / "config.json").read_text())["settings"]
     assert recorded.spec.plan.num_slots == settings["plan"]["num_slots"] == 3
     assert recorded.spec.config["hidden_size"] == 16
     assert set(range(8)) <= {span.step for span in recorded.trace.spans}
 
 
-def test_a_run_samples_what_the_machine_did(tmp_path: Path):
-    folder = fine_tuned(tmp_path)
-    samples = pd.read_parquet(folder / "samples.parquet")
+def test_a_run_samples_what_the_machine_did(tuned: Path):
+    samples = pd.read_parquet(tuned / "samples.parquet")
     assert len(samples) >= 2
     assert samples["host_rss_bytes"].notna().to_numpy().all()
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((tuned / "summary.json").read_text())
     assert summary["host_rss_bytes"] == samples["host_rss_bytes"].max()
     assert (summary["energy_per_step_j"], summary["sampling_notes"]) == (None, [])
-    assert (folder / "figures" / "machine.svg").stat().st_size > 1000
-    assert 'key": "machine"' in (folder / "report.json").read_text()
+    assert (tuned / "figures" / "machine.svg").stat().st_size > 1000
+    assert 'key": "machine"' in (tuned / "report.json").read_text()
 
 
-def test_virtual_time_calibrates_nothing(tmp_path: Path):
+def test_virtual_time_calibrates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    undraw(monkeypatch.setattr)
     folder = fine_tuned(tmp_path, "--backend", "virtual")
     with pytest.raises(ValueError, match=r"must be a run's folder with model.json, plan.toml"):
         read_recorded(folder)

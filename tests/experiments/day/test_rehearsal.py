@@ -7,6 +7,7 @@ import gc
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from experiments.day.parts import WHOLE_S, Deadline, Outcome, Part
 from tests.commands import Outcome as Called
 from tests.commands import call
 from tests.zo2rt.backends.fake_accelerator import FakeAccelerator
-from zo2rt.measure import host_work, timing
+from zo2rt.measure import disk, host_work, timing
 from zo2rt.measure.card import CardSpecs
 from zo2rt.measure.timing import Effort
 from zo2rt.sampling.host import HostProbe
@@ -105,12 +106,14 @@ _RUN = parts._run
 def rehearsal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Rehearsal:
     made = Rehearsal(FakeAccelerator().install(monkeypatch), tmp_path / "card")
     monkeypatch.setattr(parts, "_run", made.part)
-    monkeypatch.setattr(sizes, "CARD", sizes.REHEARSAL)
+    monkeypatch.setattr(sizes, "CARD", replace(sizes.REHEARSAL, load_s=0.05))
+    monkeypatch.setattr(day, "_SAMPLED_EVERY_S", 0.01)
     monkeypatch.setattr(day, "read_card", lambda: H100)
     monkeypatch.setattr(day, "open_nvml", lambda _: HostProbe())
     monkeypatch.setattr(day, "identity", lambda: {"cpu": "any"})  # asks programs, for seconds
     monkeypatch.setattr(Campaign, "rounds", Effort(rounds=1, budget_s=1e-6, least=2))
     monkeypatch.setattr(host_work, "ELEMENTS", (2048,))
+    monkeypatch.setattr(disk, "_PIECE_BYTES", 1 << 16)
     monkeypatch.setattr(timing, "_FAR_BYTES", 0.0)  # two of each, however near
     monkeypatch.setattr(runs, "_TURNS", 2)
     monkeypatch.setattr(runs, "_MOST_STEPS", 1)

@@ -27,6 +27,7 @@ from experiments.jobs.workers import Crew
 from tests import ROOT
 from tests.commands import Outcome, call
 from tests.experiments.jobs.dying_worker import FLAG, die_once
+from tests.thorough import THOROUGH
 from zo2sim.plan.choices import Plan, Recipe
 
 AXES = ("model=opt-125m", "num-slots=1,2", "batch=1,2,3", "scratch-copies=1,2")
@@ -36,6 +37,8 @@ CASE = Job(
     label="zo2",
     spec=Spec(model="opt-125m", machine="a100-pcie-80gb", plan=Plan(), recipe=Recipe()),
 )
+
+undisturbed = pytest.mark.skipif(not THOROUGH, reason="others have the same of which one dies")
 
 
 def sweep_grid(out: Path, *arguments: str) -> Outcome:
@@ -88,6 +91,7 @@ def cluster() -> Iterator[Cluster]:
             worker.wait(timeout=20)
 
 
+@undisturbed
 def test_a_pool_of_processes_gives_the_same_bytes(whole: dict[str, bytes], tmp_path: Path):
     assert sweep_grid(tmp_path, "--jobs", "2").code == 0
     assert contents(tmp_path) == whole
@@ -105,6 +109,7 @@ def test_an_interrupted_sweep_gives_the_same_bytes(whole: dict[str, bytes], tmp_
     assert contents(tmp_path) == whole
 
 
+@undisturbed
 def test_two_workers_of_a_dask_cluster_give_the_same_bytes(
     whole: dict[str, bytes], cluster: Cluster, tmp_path: Path
 ):

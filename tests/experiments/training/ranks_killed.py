@@ -25,8 +25,8 @@ from tests.zo2rt.exchange.rank_jobs import Left, Task, alone, begun, digests
 from zo2rt.exchange import RankGone
 from zo2sim.plan.choices import Plan, Policy
 
-STEPS = 10
-_MOST_KILLS = 12
+STEPS = 7
+MOST_KILLS = 12
 """Of one run, which is left alone then: on a machine that became slow it would never end."""
 _AT_ONCE = 3
 """Runs beside each other: most of the time somebody waits to see whether another one is alive."""
@@ -40,28 +40,34 @@ _HOW = recipe(samples=2, microbatches=2)
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What one process leaves, its folder, and how long two ranks take that nobody kills."""
+    """What one process leaves, and its folder."""
 
     left: Left
     files: dict[str, str]
-    took_s: float
 
 
 @cache
 def undisturbed(number: int) -> Undisturbed:
     """Of a plan."""
     with TemporaryDirectory() as name:
-        folder = Path(name)
-        left = alone(Task(PLANS[number], _HOW, folder / "run", steps=STEPS))
-        files = digests(folder / "run")
-        with _beginning(Task(PLANS[number], _HOW, folder / "two", steps=STEPS), 2, folder) as two:
+        folder = Path(name) / "run"
+        left = alone(Task(PLANS[number], _HOW, folder, steps=STEPS))
+        return Undisturbed(left, digests(folder))
+
+
+@cache
+def took_s() -> float:
+    """How long two ranks take that nobody kills."""
+    with TemporaryDirectory() as name:
+        task = Task(PLANS[0], _HOW, Path(name) / "run", steps=STEPS)
+        with _beginning(task, 2, Path(name)) as two:
             start_s = perf_counter()
-            assert [two.answer(rank) for rank in range(2)] == [left] * 2
-            return Undisturbed(left, files, perf_counter() - start_s)
+            assert [two.answer(rank) for rank in range(2)] == [undisturbed(0).left] * 2
+            return perf_counter() - start_s
 
 
-def killed_run(random: Random, number: int) -> int:
-    """Kill ranks of a run until it comes to its end; how many there were.
+def killed_run(random: Random, number: int, most: int) -> int:
+    """Kill ranks of a run until it comes to its end, ``most`` at most; how many there were.
 
     Raises ``AssertionError`` where it differs from one that nobody stopped.
     """
@@ -71,7 +77,7 @@ def killed_run(random: Random, number: int) -> int:
         task = Task(PLANS[number], _HOW, Path(folder) / "run", steps=STEPS)
         while True:
             size = random.choice([n for n in (1, 2, 3, 4) if n != size])
-            after_s = random.uniform(0, 1.5 * alone_is.took_s) if kills < _MOST_KILLS else None
+            after_s = random.uniform(0, 1.5 * took_s()) if kills < most else None
             found = _attempt(random, task, size, Path(folder), after_s)
             if found is not None:
                 break
@@ -124,15 +130,22 @@ def _beginning(task: Task, size: int, folder: Path) -> Iterator[Company]:
         company.close()
 
 
-def main(kills: int, seed: int = 0, tell: Callable[[str], None] = print) -> int:
-    """Kill ranks of runs with every plan in turn until there were ``kills``."""
+def main(
+    kills: int, seed: int = 0, tell: Callable[[str], None] = print, most: int = MOST_KILLS
+) -> int:
+    """Kill ranks of runs with every plan in turn, ``most`` of one, until there were ``kills``."""
+
+    def one(n: int) -> int:
+        return killed_run(Random(f"{seed} {n}"), n % len(PLANS), most)
+
     done, count, start_s = 0, 0, perf_counter()
     for number in range(len(PLANS)):
         undisturbed(number)
+    took_s()
     while done < kills:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             runs = range(count, count + _AT_ONCE)
-            done += sum(pool.map(lambda n: killed_run(Random(f"{seed} {n}"), n % len(PLANS)), runs))
+            done += sum(pool.map(one, runs))
         count += _AT_ONCE
         tell(
             f"{done} ranks killed in {count} runs, all of them ended as if nobody had; "

@@ -7,6 +7,7 @@ import socket
 
 from experiments import run
 from experiments.cli import run as command
+from tests.experiments.training.undrawn import undraw
 from zo2rt.exchange import Exchange
 
 
@@ -22,6 +23,7 @@ def runs(exchange: Exchange, port: int, flags: tuple[str, ...]) -> tuple[int, st
     who = {"RANK": str(exchange.rank), "WORLD_SIZE": str(exchange.size)}
     out, err, cores = io.StringIO(), io.StringIO(), os.sched_getaffinity(0)
     os.environ.update(where | who)
+    undraw()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = command(run.main, run.Config, flags)

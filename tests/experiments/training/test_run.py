@@ -18,6 +18,7 @@ from experiments.training.batches import Batches
 from experiments.training.jsonl import read_task
 from experiments.training.settings import RECIPE, Config, resumed
 from tests.commands import Outcome, call
+from tests.experiments.training.undrawn import undraw
 from tests.tiny_causal import POSITIONS, save
 from zo2rt.memory import room
 from zo2rt.tensor_file import weights_sha256
@@ -64,9 +65,8 @@ def whole(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(autouse=True)
 def undrawn(whole: Path, monkeypatch: pytest.MonkeyPatch):
-    """``whole`` has its figures; to draw those of other runs takes as long as their steps."""
-    for plot in ("learning", "machine_use", "timeline"):
-        monkeypatch.setattr(run_output, plot, lambda *_, **__: "<svg/>")
+    """``whole`` alone has its figures."""
+    undraw(monkeypatch.setattr)
 
 
 def summary(folder: Path) -> dict[str, Any]:

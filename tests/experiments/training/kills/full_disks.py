@@ -9,7 +9,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +53,16 @@ class Full:
         sys.addaudithook(refuse)
 
 
-def refused_run(material: Material, case: str, place: Path, full: Full) -> None:
-    """Run without room for a file, then with it; raises ``AssertionError`` as `full_run` does."""
-    out = place / "run"
-    code = exit_code(again(material, case, out), out, full)
-    _check(code, out.with_suffix(".log").read_text(), out)
-    _goes_on(material, case, out)
+def refused_run(material: Material, case: str, place: Path, lacking: Sequence[Full]) -> None:
+    """Run without room for one file after the other, then with it.
+
+    Raises ``AssertionError`` as `full_run` does.
+    """
+    for number, full in enumerate(lacking):
+        out, log = place / "run", place / f"{number}.log"
+        code = exit_code(again(material, case, out), out, full)
+        _check(code, out.with_suffix(".log").rename(log).read_text(), out)
+    _goes_on(material, case, place / "run")
 
 
 @contextmanager
