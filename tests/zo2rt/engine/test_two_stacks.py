@@ -61,7 +61,7 @@ def trained(blocks: str | None, policy: Policy) -> tuple[dict[str, Tensor], int]
             optimizer=OPTIMIZER,
         ) as engine,
     ):
-        for seed in range(3):
+        for seed in range(2):
             engine.step(rows(seed))
         number = engine.units.num_blocks
     return {name: p.detach().clone() for name, p in model.named_parameters()}, number
@@ -170,7 +170,7 @@ def test_every_stack_that_runs_is_streamed(
                 optimizer=OPTIMIZER,
             ) as engine,
         ):
-            found.append([engine.step(batch).loss or 0.0 for _ in range(3)])
+            found.append([engine.step(batch).loss or 0.0 for _ in range(2)])
             assert engine.units.num_blocks == number
     assert found[0] == found[1]
-    assert len(set(found[0])) == 3
+    assert len(set(found[0])) == 2
