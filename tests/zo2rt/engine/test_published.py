@@ -158,8 +158,10 @@ def test_every_plan_has_the_published_bits(
     check(ours(case, MORE_PLANS[name], backend), published(case))
 
 
-@pytest.mark.parametrize("reference", UPDATES)
-@pytest.mark.parametrize("frozen", ["embed_positions", "final_layer_norm", "bias"])
+@pytest.mark.parametrize(
+    ("frozen", "reference"),
+    crossed(["embed_positions", "final_layer_norm", "bias"], [*UPDATES]),
+)
 def test_what_is_frozen_has_no_noise(frozen: str, reference: str):
     """OPT registers its last norm before its blocks, which have norms of that name too."""
     case = Case("opt", reference, frozen=frozen)

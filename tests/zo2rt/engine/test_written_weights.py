@@ -53,7 +53,7 @@ def plans(draw: st.DrawFn) -> Plan:
     plan=plans(),
     dtype=st.sampled_from([*TORCH]),
     size=st.sampled_from([(16, 24), (64, 128), *[(256, 704)] * THOROUGH]),
-    layers=st.integers(2, 6),
+    layers=st.integers(2, 6 if THOROUGH else 3),
     shard_bytes=st.sampled_from([1, 1 << 18, snapshot.SHARD_BYTES]),
 )
 @settings(max_examples=examples(40))
