@@ -46,7 +46,9 @@ PLANS = {
 BACKENDS = (HostBackend, VirtualBackend)
 
 
-@pytest.mark.parametrize(("family", "every", "backend"), crossed([*FAMILIES], [2, 1], BACKENDS))
+@pytest.mark.parametrize(
+    ("family", "every", "backend"), crossed(some_of([*FAMILIES], every=2), [2, 1], BACKENDS)
+)
 def test_every_family_streams_with_the_bits_of_resident(
     family: str, every: int, backend: Callable[[], Backend]
 ):
@@ -68,7 +70,7 @@ SEEDS = st.integers(0, 10_000)
 
 
 @given(family=st.sampled_from([*FAMILIES]), choice=executed(), seed=SEEDS)
-@settings(max_examples=examples(100) if THOROUGH else 8)
+@settings(max_examples=examples(100) if THOROUGH else 6)
 def test_any_legal_order_has_the_same_bits(family: str, choice: tuple[Plan, Recipe], seed: int):
     """Random interleavings: families x policies x slots x write-back x lanes x noise."""
     plan, how = choice
