@@ -35,6 +35,8 @@ from zo2sim.search.space import SEARCHED, PlanSpace
 MAX_BLOCKS = 3
 _MOST_AXES = 4 if THOROUGH else 3
 """Of a space, every plan of which is simulated."""
+_SOME = 3 if THOROUGH else 2
+"""Microbatches of a step that is executed, and steps from one write-back to the next."""
 
 
 def shapes(max_blocks: int = MAX_BLOCKS) -> st.SearchStrategy[Shape]:
@@ -125,12 +127,12 @@ def executed(draw: st.DrawFn) -> tuple[Plan, Recipe]:
         policy=policy,
         num_slots=draw(st.integers(1, 4)),
         scratch_copies=draw(st.integers(1, 2)),
-        write_back_every=draw(st.sampled_from((1, 3))) if policy is Policy.ZO2 else 1,
+        write_back_every=draw(st.sampled_from((1, _SOME))) if policy is Policy.ZO2 else 1,
         resident_blocks=draw(st.integers(0, 2)),
         deferred_update=policy is not Policy.ZO2 or draw(st.booleans()),
     )
     recipe = Recipe(
-        microbatches=draw(st.sampled_from((1, 3))),
+        microbatches=draw(st.sampled_from((1, _SOME))),
         samples=draw(st.integers(1, 2)),
         storage_dtype=dtype,
         wire_dtype=wire,
@@ -151,12 +153,12 @@ def encoded(draw: st.DrawFn) -> tuple[Plan, Recipe]:
         policy=policy,
         num_slots=draw(st.integers(1, 4)),
         scratch_copies=draw(st.integers(1, 2)),
-        write_back_every=draw(st.sampled_from((1, 3))) if policy is Policy.ZO2 else 1,
+        write_back_every=draw(st.sampled_from((1, _SOME))) if policy is Policy.ZO2 else 1,
         resident_blocks=draw(st.integers(0, 2)),
         tier=draw(st.sampled_from(("ram", "nvme") if on_disk else ("ram",))),
     )
     recipe = Recipe(
-        microbatches=draw(st.sampled_from((1, 3))),
+        microbatches=draw(st.sampled_from((1, _SOME))),
         samples=draw(st.integers(1, 2)),
         trainable=draw(st.sampled_from(("lora:2", "scales"))),
         storage_dtype=draw(st.sampled_from((Dtype.INT8, Dtype.INT4, Dtype.INT4_ASYM))),

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from tests.families import BLOCKS
+from tests.thorough import THOROUGH
 from tests.zo2rt.engine.engine_runs import recipe
 from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
@@ -61,3 +62,7 @@ CASES = {
     "host_update, narrow wire": Case(Plan(policy=Policy.HOST_UPDATE), _NARROW),
     **DEVICES,
 }
+
+_CROSSED = ("ring of two, write-back every 2", "ring of two, host_update", "whole on four")
+TRIED = {name: CASES[name] for name in CASES if THOROUGH or name not in _CROSSED}
+"""Less what combines two others, where not all are wanted."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.families import batch, build
+from tests.thorough import THOROUGH
 from zo2rt.backends import Backend, HostBackend
 from zo2rt.checkpoint import Checkpoint
 from zo2rt.engine.engine import Engine, MezoSgd, Objective
@@ -21,7 +22,7 @@ from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.simulate.trace import Trace
 
-NUM_STEPS = 4
+NUM_STEPS = 4 if THOROUGH else 3
 OPTIMIZER = MezoSgd(lr=1e-2, eps=1e-3, weight_decay=0.1, seed=7)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from tests.families import build
+from tests.thorough import THOROUGH
 from tests.zo2rt.engine.test_trainer import STEPS, Tokens, arguments, same, trainer, weights
 from zo2rt.engine.engine import Engine
 from zo2sim.plan.choices import Plan, Policy
@@ -31,7 +32,7 @@ class Reads(TrainerCallback):
         self.seen[state.global_step, event] = weights(self.model)
 
 
-@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("every", [1, 4] if THOROUGH else [4])
 def test_a_callback_sees_the_step_that_was_made(tmp_path: Path, every: int):
     args: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 2}
     args |= {"save_strategy": "steps", "save_steps": 3}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -52,6 +53,14 @@ def another_number(model: Any) -> None:
     model.model.norm.variance_epsilon = 0.5
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that made a step, which no test changes."""
+    folder = tmp_path_factory.mktemp("begun")
+    assert steps(partly_frozen(), folder) == 1
+    return folder
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -63,15 +72,19 @@ def another_number(model: Any) -> None:
     ],
 )
 def test_what_differs_is_named_and_the_run_stays_as_it_was(
-    change: Callable[[Any], None], name: str, tmp_path: Path
+    change: Callable[[Any], None], name: str, begun: Path
 ):
-    assert steps(partly_frozen(), tmp_path) == 1
-    before = (tmp_path / "journal.jsonl").read_bytes()
+    before = (begun / "journal.jsonl").read_bytes()
     other = partly_frozen()
     change(other)
     with pytest.raises(ValueError, match=rf"by; forward\.{name} is '\w+' in the journal and"):
-        steps(other, tmp_path)
-    assert (tmp_path / "journal.jsonl").read_bytes() == before
+        steps(other, begun)
+    assert (begun / "journal.jsonl").read_bytes() == before
+
+
+def test_the_same_model_goes_on(begun: Path, tmp_path: Path):
+    """Also where others were refused."""
+    copytree(begun, tmp_path, dirs_exist_ok=True)
     assert steps(partly_frozen(), tmp_path) == 2
 
 

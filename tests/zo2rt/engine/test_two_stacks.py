@@ -27,6 +27,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from tests.thorough import some_of
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, recipe
 from zo2rt.backends import HostBackend
 from zo2rt.engine.engine import Engine, Objective
@@ -61,7 +62,7 @@ def trained(blocks: str | None, policy: Policy) -> tuple[dict[str, Tensor], int]
             optimizer=OPTIMIZER,
         ) as engine,
     ):
-        for seed in range(3):
+        for seed in range(2):
             engine.step(rows(seed))
         number = engine.units.num_blocks
     return {name: p.detach().clone() for name, p in model.named_parameters()}, number
@@ -148,8 +149,9 @@ def llava() -> tuple[nn.Module, dict[str, Tensor]]:
 
 @pytest.mark.parametrize(
     ("make", "number"),
-    [(bart, 5), (whisper, 5), (deberta, 3), (electra, 3), (distilbert, 3), (llava, 5)],
-    ids=("bart", "whisper", "deberta", "electra", "distilbert", "llava"),
+    some_of(
+        [(bart, 5), (whisper, 5), (deberta, 3), (electra, 3), (llava, 5), (distilbert, 3)], every=2
+    ),
 )
 def test_every_stack_that_runs_is_streamed(
     make: Callable[[], tuple[nn.Module, dict[str, Tensor]]], number: int
@@ -170,7 +172,7 @@ def test_every_stack_that_runs_is_streamed(
                 optimizer=OPTIMIZER,
             ) as engine,
         ):
-            found.append([engine.step(batch).loss or 0.0 for _ in range(3)])
+            found.append([engine.step(batch).loss or 0.0 for _ in range(2)])
             assert engine.units.num_blocks == number
     assert found[0] == found[1]
-    assert len(set(found[0])) == 3
+    assert len(set(found[0])) == 2

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.families import batch, build
-from tests.thorough import examples
+from tests.thorough import THOROUGH, examples
 from tests.zo2rt.engine.engine_runs import engine, recipe
 from zo2rt.engine.engine import Engine
 from zo2rt.journal import DamageError, snapshot
@@ -52,8 +52,8 @@ def plans(draw: st.DrawFn) -> Plan:
 @given(
     plan=plans(),
     dtype=st.sampled_from([*TORCH]),
-    size=st.sampled_from([(16, 24), (64, 128), (256, 704)]),
-    layers=st.integers(2, 6),
+    size=st.sampled_from([(16, 24), (64, 128), *[(256, 704)] * THOROUGH]),
+    layers=st.integers(2, 6 if THOROUGH else 3),
     shard_bytes=st.sampled_from([1, 1 << 18, snapshot.SHARD_BYTES]),
 )
 @settings(max_examples=examples(40))

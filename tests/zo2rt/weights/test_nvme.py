@@ -15,7 +15,7 @@ from zo2sim.plan.choices import Plan, Policy
 
 PLANS = (
     Plan(tier="nvme"),
-    Plan(tier="nvme", num_slots=1, write_back_every=3),
+    Plan(tier="nvme", num_slots=1, write_back_every=2),
     Plan(tier="nvme", num_slots=4, resident_blocks=1),
     Plan(tier="nvme", policy=Policy.DUAL),
 )
