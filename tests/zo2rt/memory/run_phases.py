@@ -37,7 +37,9 @@ def phases(kind: str, size: Size, tier: Any, folder: Path, shard_bytes: int) -> 
 def write_files_of(shard_bytes: int) -> None:
     """From now on, where this process writes weights; the account knows it."""
     runtime.SHARD_BYTES = shard_bytes
-    snapshot.write.__kwdefaults__["shard_bytes"] = shard_bytes
+    snapshot.write.__kwdefaults__ = dict(
+        snapshot.write.__kwdefaults__ or {}, shard_bytes=shard_bytes
+    )
     Contents.write.__defaults__ = (shard_bytes,)
 
 
