@@ -6,15 +6,15 @@ from threading import Event
 
 import pytest
 
+from tests.thorough import THOROUGH
 from tests.zo2rt.journal import kill_server, toy_run
 from tests.zo2rt.journal.kill_server import killed_after_operations, killed_after_time
 from tests.zo2rt.journal.lossy_disk import LossyDisk
 from zo2rt.journal import read
 from zo2rt.journal.durable import Disk, FileSystem
 
-STEPS = 150
+STEPS, KILLS = (150, 30) if THOROUGH else (40, 8)
 SAVE_EVERY = 10
-KILLS = 30
 
 
 def train(fs: FileSystem, folder: Path) -> None:
@@ -60,7 +60,7 @@ def stand_still(fs: FileSystem, folder: Path) -> None:
 
 
 def test_a_workload_that_stands_still_is_no_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kill_server, "_STILL_S", 0.5)
+    monkeypatch.setattr(kill_server, "_STILL_S", 0.1)
     with pytest.raises(RuntimeError, match=r"must go on; it took no CPU time"):
         killed_after_operations(stand_still, tmp_path, 1)
 

@@ -1,7 +1,7 @@
 """Models of six kinds with random fp32 weights, from tiny ones to some of hundreds of megabytes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import (
@@ -100,6 +100,11 @@ KINDS: dict[str, tuple[Callable[[Size], PreTrainedModel], Size]] = {
     "t5": (_t5, Size(hidden=768, wide=3072, blocks=5, vocab=8192)),
 }
 """How a kind is built, and the size at which it is measured."""
+
+
+def smaller(size: Size) -> Size:
+    """About half the weights, in matrices that still are too large to be kept when freed."""
+    return replace(size, wide=size.hidden, vocab=min(size.vocab, 2048))
 
 
 def described(model: PreTrainedModel, kind: str) -> Model:

@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.forked import apart
-from tests.zo2rt.memory.models import KINDS
+from tests.zo2rt.memory.models import KINDS, smaller
 from tests.zo2rt.memory.run_phases import phases
-from zo2sim.memory.account import MIB
+from zo2sim.memory.account import MIB, SHARD_BYTES
 
 TIERS = ("ram", "nvme")
 MOST = 1.03
@@ -27,9 +27,15 @@ _PHASES = ("loading", "training", "evaluation", "snapshot", "save", "close", "re
 _COLUMNS = ("weights", "account", *_PHASES)
 
 
-def measured(kind: str, tier: str, folder: str) -> dict[str, int]:
-    """Bytes by phase, and of the account and the weights."""
-    return apart(phases, kind, tier, Path(folder))
+def measured(kind: str, tier: str, folder: str, *, small: bool = False) -> dict[str, int]:
+    """Bytes by phase, and of the account and the weights.
+
+    Those of a ``small`` one are in files so small that any phase which holds them all is above it.
+    """
+    size, shard_bytes = KINDS[kind][1], SHARD_BYTES
+    if small:
+        size, shard_bytes = smaller(size), SHARD_BYTES // 8
+    return apart(phases, kind, size, tier, Path(folder), shard_bytes)
 
 
 def above(found: Mapping[str, int]) -> list[str]:

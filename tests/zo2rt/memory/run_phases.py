@@ -17,17 +17,30 @@ from tests.zo2rt.engine.engine_runs import OPTIMIZER, recipe
 from tests.zo2rt.memory.models import KINDS, TINY, Size, described
 from zo2rt.backends import HostBackend
 from zo2rt.backends.buffers import give_back_freed
+from zo2rt.engine.contents import Contents
 from zo2rt.engine.engine import Engine, Objective
+from zo2rt.journal import snapshot
+from zo2sim.memory import runtime
 from zo2sim.memory.runtime import AROUND_A_RUN, account
 from zo2sim.plan.choices import Plan
 
 HOW = recipe(batch=2, sequence=8)
 
 
-def phases(kind: str, tier: Any, folder: Path) -> dict[str, int]:
+def phases(kind: str, size: Size, tier: Any, folder: Path, shard_bytes: int) -> dict[str, int]:
     torch.manual_seed(0)
+    write_files_of(shard_bytes)
     run(kind, TINY, tier, folder / "warm")  # what libraries take once
-    return run(kind, KINDS[kind][1], tier, folder / "run")
+    return run(kind, size, tier, folder / "run")
+
+
+def write_files_of(shard_bytes: int) -> None:
+    """From now on, where this process writes weights; the account knows it."""
+    runtime.SHARD_BYTES = shard_bytes
+    snapshot.write.__kwdefaults__ = dict(
+        snapshot.write.__kwdefaults__ or {}, shard_bytes=shard_bytes
+    )
+    Contents.write.__defaults__ = (shard_bytes,)
 
 
 def run(kind: str, size: Size, tier: Any, folder: Path) -> dict[str, int]:

@@ -21,7 +21,7 @@ MEASURED = [*product(KINDS, TIERS)] if THOROUGH else [("opt", "ram"), ("llama", 
 
 @pytest.mark.parametrize(("kind", "tier"), MEASURED)
 def test_no_phase_takes_more_than_the_account(kind: str, tier: str, tmp_path: Path):
-    found = measured(kind, tier, str(tmp_path))
+    found = measured(kind, tier, str(tmp_path), small=not THOROUGH)
     assert above(found) == [], found
     for phase in ("save", "close") if kind != "mixtral" else ():  # whose experts are saved apart
         most = found["training"] + 0.2 * found["weights"] + found["largest"]

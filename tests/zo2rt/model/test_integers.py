@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests.thorough import examples
 from zo2rt.model.codec import TORCH_DTYPES, decode, encode, encoded, write
 from zo2rt.model.integers import Encoded
 from zo2rt.model.layout import WireLayout
@@ -105,7 +106,7 @@ def test_bytes_of_a_tensor_stand_where_the_specification_says():
     dtype=st.sampled_from(INTEGERS),
     scale=st.sampled_from(FLOATS),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_no_weight_is_further_than_half_a_step(values: list[float], dtype: Dtype, scale: Dtype):
     """Half a step of its group's, and what rounding to the wanted format adds."""
     weights = torch.tensor([values])
@@ -131,7 +132,7 @@ def test_no_weight_is_further_than_half_a_step(values: list[float], dtype: Dtype
     scale=st.sampled_from(FLOATS),
     size=st.sampled_from([1e-9, 1e-3, 1.0, 1e3]),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_what_was_decoded_is_encoded_to_the_same_bytes(
     seed: int, dtype: Dtype, scale: Dtype, size: float
 ):

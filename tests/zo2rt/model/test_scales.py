@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from tests.families import batch, build
 from tests.thorough import crossed
 from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of
-from tests.zo2rt.engine.test_encoded_blocks import FAMILIES, INTEGERS, PLANS, fresh, trained
+from tests.zo2rt.engine.test_encoded_blocks import (
+    FAMILIES,
+    INTEGERS,
+    PLANS,
+    fresh,
+    resident,
+    trained,
+)
 from zo2rt import noise
 from zo2rt.engine.engine import Engine
 from zo2rt.journal.durable import Disk
@@ -24,7 +31,7 @@ from zo2rt.model.scales import SCALES
 from zo2rt.model.units import UnitParameter
 from zo2rt.noise import Extent
 from zo2sim.dtypes import Dtype, TensorFormat
-from zo2sim.plan.choices import Plan, Policy, Recipe
+from zo2sim.plan.choices import Plan, Recipe
 
 pytestmark = [  # PEFT 0.21 with transformers 5.24
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning"),
@@ -99,7 +106,7 @@ def _loss(
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_scales_train_alike_with_every_plan(plan: Plan):
-    got, want = trained("llama", plan, HOW), trained("llama", Plan(policy=Policy.RESIDENT), HOW)
+    got, want = trained("llama", plan, HOW), resident("llama", HOW)
     assert (got.losses, got.evaluation) == (want.losses, want.evaluation)
     assert [k for k, v in got.weights.items() if not torch.equal(v, want.weights[k])] == []
     assert got.afterwards == got.evaluation, "the model comes back with the weights it ran with"

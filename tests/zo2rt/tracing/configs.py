@@ -1,9 +1,13 @@
 """Tiny configs of many kinds of models, and the real models that transformers makes of them."""
 
+from functools import cache
 from typing import Any
 
 import transformers
 from transformers import AutoConfig, PreTrainedModel
+
+from zo2rt.tracing.tracing import trace
+from zo2sim.models.shapes import Model
 
 Config = dict[str, Any]
 
@@ -81,7 +85,14 @@ CONFIGS: dict[str, Config] = {
         linear_key_head_dim=16,
         linear_value_head_dim=16,
     ),
-    "mamba": _decoder("mamba", "MambaForCausalLM", state_size=8, expand=2, time_step_rank=4),
+    "mamba": _decoder(
+        "mamba",
+        "MambaForCausalLM",
+        num_hidden_layers=1,
+        state_size=8,
+        expand=2,
+        time_step_rank=4,
+    ),
     "mamba2": _decoder(
         "mamba2",
         "Mamba2ForCausalLM",
@@ -174,6 +185,12 @@ CONFIGS: dict[str, Config] = {
 def real(case: str) -> PreTrainedModel:
     """`model_of` one of these."""
     return model_of(CONFIGS[case])
+
+
+@cache
+def traced(case: str) -> Model:
+    """What is traced of one of these."""
+    return trace(CONFIGS[case], name="it")
 
 
 def model_of(config: Config) -> PreTrainedModel:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.by_shard import BY_SHARD
-from tests.zo2rt.tracing.configs import CONFIGS, Config, model_of, real
+from tests.zo2rt.tracing.configs import CONFIGS, Config, model_of, real, traced
 from tests.zo2sim.models.test_config import TINY
 from zo2rt.model.units import find_units
 from zo2rt.tracing.attention import Kept, kept
@@ -24,11 +24,6 @@ from zo2sim.models.config import from_config
 from zo2sim.models.shapes import Attention, Gemm, Model, Unit
 
 LENGTH = 64
-
-
-@cache
-def traced(case: str) -> Model:
-    return trace(CONFIGS[case], name=case)
 
 
 @cache
@@ -281,4 +276,4 @@ def test_what_hangs_on_a_value_is_said_to():
 def test_code_that_comes_with_a_known_model_is_not_run(monkeypatch: pytest.MonkeyPatch):
     """The class of transformers is taken; where the code would be is not even looked up."""
     remote = {"auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}}
-    assert trace(CONFIGS["phi3"] | remote, name="phi3") == traced("phi3")
+    assert trace(CONFIGS["phi3"] | remote, name="it") == traced("phi3")
