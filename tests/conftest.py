@@ -8,6 +8,7 @@ import atexit
 import gc
 import os
 import shutil
+from collections.abc import Iterator
 from tempfile import mkdtemp
 
 # Test processes share few cores, and a BLAS whose threads spin stalls the others. It reads this
@@ -36,6 +37,14 @@ def pytest_collection_finish() -> None:
     that measures itself looks before it begins."""
     gc.freeze()
     gc.unfreeze = lambda: None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kept() -> Iterator[None]:
+    """The same of what a file's tests keep for others: every Trainer looks for garbage twice."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)

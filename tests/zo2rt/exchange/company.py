@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tests.forked import limited, patient, server
-from zo2rt.exchange import Patience, beside, gloo
+from zo2rt.exchange import Patience, beside
 
 Job = Callable[..., Any]
 """What a rank does: given its exchange and arguments, it returns what can be sent."""
@@ -26,7 +26,6 @@ IMPATIENT = Patience(least_s=2.0, once_s=60.0)
 
 def _main(rank: int, folder: str, pipe: Connection) -> None:
     torch.set_num_threads(1)
-    gloo._LOOK_S, gloo._SIGN_S = 0.1, 1.0  # who is gone is known in half the time
     patient()
     while (asked := pipe.recv()) is not None:
         limited()

@@ -34,7 +34,7 @@ from zo2sim.dtypes import Dtype
 from zo2sim.plan.choices import Plan, Policy, Recipe
 
 SAMPLED = range(16) if THOROUGH else (0, 2, 5, 12)
-"""Of what is drawn: each of the policies, both tiers and formats, two ranks and four."""
+"""Of what is drawn: ``zo2`` and ``host_update``, both tiers and formats, two ranks and four."""
 HOW = recipe(samples=2, microbatches=2)
 
 
