@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.fits.law import Fit
 from zo2sim.cost.cpu import seconds_per
+from zo2sim.machines.keys import LIMITS
 from zo2sim.machines.machine import PARTS, Machine
 from zo2sim.machines.quantity import Quantity, constants_of
 from zo2sim.predict.bands import drawn_sigma, step_slopes
@@ -145,7 +146,8 @@ def together_ratio(fit: Fit, cases: Iterable[Case]) -> float:
     """The spread of the cases' steps by the fit's covariance, over that of independent constants.
 
     The cases are on the fitted machine; both spreads are root mean squares over them. 1 where a
-    hasty fit tells no constant well enough to draw it.
+    hasty fit tells no constant well enough to draw it, and no more than a machine file may say
+    where it tells next to none.
     """
     joint = independent = 0.0
     for case in cases:
@@ -154,4 +156,6 @@ def together_ratio(fit: Fit, cases: Iterable[Case]) -> float:
         sigmas = np.array([drawn_sigma(case.machine, k) if k in found else 0.0 for k in fit.keys])
         joint += float(slopes @ fit.covariance @ slopes)
         independent += float(((slopes * sigmas) ** 2).sum())
-    return (joint / independent) ** 0.5 if independent > 0.0 else 1.0
+    if independent <= 0.0:
+        return 1.0
+    return min((joint / independent) ** 0.5, LIMITS["cpu.together_ratio"][1])

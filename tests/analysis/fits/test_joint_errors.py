@@ -63,3 +63,9 @@ def test_errors_that_cancel_and_errors_that_do_not():
 
 def test_where_nothing_is_drawn_nothing_is_scaled():
     assert together_ratio(fit_of(resident(), 0.0), [resident(None)]) == 1.0
+
+
+def test_a_fit_that_tells_next_to_nothing_gives_what_a_machine_file_may_say():
+    one = resident()
+    fit = fit_of(one, 0.0)
+    assert together_ratio(replace(fit, covariance=1e6 * fit.covariance), [one]) == 100.0
