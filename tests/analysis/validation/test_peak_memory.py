@@ -14,6 +14,7 @@ from experiments.campaign.designs import llama, memory_runs, recipe
 from experiments.comparison import memory as memory_check
 from tests.analysis.validation.test_scores import comparison
 from tests.calibrated import calibrated_host
+from tests.thorough import THOROUGH
 from zo2rt.measure.footprint import Footprint, footprint_apart
 from zo2rt.measure.runs import RunSpec
 from zo2sim.memory.account import CACHED, CONTEXT, Item, MemoryAccount, MemoryPlace
@@ -106,6 +107,7 @@ def test_every_run_of_the_design_is_large_and_takes_memory_in_its_own_way():
     assert all(fit.fits for c in checks for fit in compared(c.account, calibrated_host())[:1])
 
 
+@pytest.mark.skipif(not THOROUGH, reason="`validate --quick` in .ci/smoke does it twice")
 def test_a_process_holds_what_is_accounted():
     """Four lanes of a long sequence: what a lane kept of every block would be a tenth more."""
     spec = RunSpec(

@@ -16,7 +16,7 @@ from tests.zo2rt.memory.models import KINDS
 from tests.zo2rt.memory.phases_of_models import TIERS, above, measured
 from zo2sim.plan.choices import Plan, Policy
 
-MEASURED = [*product(KINDS, TIERS)] if THOROUGH else [("opt", "ram"), ("llama", "nvme")]
+MEASURED = [*product(KINDS, TIERS)] if THOROUGH else [("llama", "ram")]
 
 
 @pytest.mark.parametrize(("kind", "tier"), MEASURED)
