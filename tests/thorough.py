@@ -15,9 +15,14 @@ _FEWEST = 10
 _T = TypeVar("_T")
 
 
-def examples(usual: int) -> int:
-    """How many examples are drawn where ``usual`` would be enough to trust a change of its code."""
-    return 2 * usual if THOROUGH else min(usual, max(usual // 4, _FEWEST))
+def examples(usual: int, *, ordinary: int | None = None) -> int:
+    """How many examples are drawn where ``usual`` would be enough to trust a change of its code.
+
+    ``ordinary`` are fewer than an ordinary run draws otherwise: of what takes long.
+    """
+    if THOROUGH:
+        return 2 * usual
+    return ordinary or min(usual, max(usual // 4, _FEWEST))
 
 
 def some_of(everything: Sequence[_T], *, every: int) -> Sequence[_T]:

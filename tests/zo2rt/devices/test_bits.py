@@ -48,7 +48,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases(), st.sampled_from(["opt", "llama"]), st.integers(0, 2**32))
-@settings(max_examples=examples(16) if THOROUGH else 6)
+@settings(max_examples=examples(16, ordinary=6))
 def test_no_plan_of_several_devices_changes_a_bit(case: Case, family: str, seed: int):
     """In any order that its schedule allows."""
     backend = partial(VirtualBackend, seed, devices=case.plan.devices)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tests.families import SEQUENCE, batch, build
 from tests.strategies import encoded
-from tests.thorough import THOROUGH, crossed, examples
+from tests.thorough import crossed, examples
 from tests.zo2rt.engine.adapted_models import adapted
 from tests.zo2rt.engine.engine_runs import engine, losses_of
 from tests.zo2rt.engine.test_trainer import arguments, trainer
@@ -96,7 +96,7 @@ SEEDS = st.integers(0, 10_000)
 
 
 @given(family=st.sampled_from(FAMILIES), choice=encoded(), seed=SEEDS)
-@settings(max_examples=examples(40) if THOROUGH else 6)
+@settings(max_examples=examples(40, ordinary=6))
 def test_any_legal_order_has_the_same_bits(family: str, choice: tuple[Plan, Recipe], seed: int):
     """Policies x slots x write-back x residency x tiers x lanes x formats."""
     plan, how = choice

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.families import BLOCKS, FAMILIES, batch, build
 from tests.strategies import executed
-from tests.thorough import THOROUGH, crossed, examples, some_of
+from tests.thorough import crossed, examples, some_of
 from tests.zo2rt.engine.engine_runs import (
     NUM_STEPS,
     OPTIMIZER,
@@ -70,7 +70,7 @@ SEEDS = st.integers(0, 10_000)
 
 
 @given(family=st.sampled_from([*FAMILIES]), choice=executed(), seed=SEEDS)
-@settings(max_examples=examples(100) if THOROUGH else 6)
+@settings(max_examples=examples(100, ordinary=6))
 def test_any_legal_order_has_the_same_bits(family: str, choice: tuple[Plan, Recipe], seed: int):
     """Random interleavings: families x policies x slots x write-back x lanes x noise."""
     plan, how = choice

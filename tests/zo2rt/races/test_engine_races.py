@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.families import batch, build
-from tests.thorough import THOROUGH, crossed, examples
+from tests.thorough import crossed, examples
 from tests.zo2rt.engine.engine_cases import CASES, TRIED, Case
 from zo2rt.backends import Backend, HostBackend, StreamFailed, VirtualBackend
 from zo2rt.engine import engine as engine_module
@@ -183,7 +183,7 @@ def is_predicted(program: Program) -> bool:
 
 
 @given(st.sampled_from(deleted_edges()))
-@settings(max_examples=examples(12) if THOROUGH else 5)
+@settings(max_examples=examples(12, ordinary=5))
 def test_what_a_deleted_edge_lets_race_is_reported(deleted: tuple[str, str, str]):
     """Whenever the verifier predicts it. The pair that is named may be a later one on the same
     buffer: an update without a record touches nothing."""
