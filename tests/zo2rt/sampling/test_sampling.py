@@ -340,4 +340,4 @@ def test_panels_are_those_that_the_machine_tells():
         table = sample_frame([Sample(float(t), reading) for t in range(4)])
         figure = machine_use(table)
         assert [axes.get_ylabel() for axes in figure.axes] == labels
-    assert svg_text(figure) == svg_text(machine_use(table))
+        assert svg_text(figure) == svg_text(machine_use(table))
