@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import active_count
+from time import perf_counter, sleep
 
 from tqdm import tqdm
 
@@ -21,6 +22,8 @@ from tests.zo2rt.engine.engine_runs import recipe
 from tests.zo2rt.exchange.rank_jobs import Task, alone
 from zo2sim.plan.choices import Plan
 
+_PATIENCE_S = 30.0
+
 
 def _warm() -> None:
     tqdm.monitor_interval = 0  # by a thread of its own
@@ -31,6 +34,25 @@ def _warm() -> None:
     alone(Task(Plan(), recipe(), None, steps=1))
 
 
+def _threads() -> int:
+    """Those that Python knows nothing of, too."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def _until_ended(before: int) -> None:
+    """A thread that was joined may not have ended yet.
+
+    While it ends, MKL holds the locks of all threads, and a process that is forked meanwhile waits
+    for good at its first product.
+    """
+    patience = perf_counter() + _PATIENCE_S
+    while _threads() > before:
+        assert perf_counter() < patience, f"{_threads()} threads go on, of which {before} were here"
+        sleep(0.001)
+
+
+_before = _threads()
 _warm()
+_until_ended(_before)
 assert active_count() == 1, "a process is forked from one thread"
 os.register_at_fork(after_in_child=limited)
