@@ -23,6 +23,10 @@ from zo2sim.plan.choices import Plan, Policy, Recipe
 from zo2sim.simulate.trace import Trace
 
 NUM_STEPS = 4 if THOROUGH else 3
+DEFERRED = Plan(write_back_every=NUM_STEPS - 1)
+"""After its first write-back a step is left over."""
+LANES = 2 if THOROUGH else 1
+"""Pairs of losses of a step, where one shows what is asked."""
 OPTIMIZER = MezoSgd(lr=1e-2, eps=1e-3, weight_decay=0.1, seed=7)
 
 

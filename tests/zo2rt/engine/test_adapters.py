@@ -10,7 +10,7 @@ import torch
 from tests.families import batch, build
 from tests.thorough import crossed
 from tests.zo2rt.engine.adapted_models import RANK, adapted
-from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, losses_of, recipe
+from tests.zo2rt.engine.engine_runs import NUM_STEPS, OPTIMIZER, engine, losses_of, recipe
 from zo2rt.backends import Backend, HostBackend, VirtualBackend
 from zo2sim.dtypes import Dtype
 from zo2sim.memory.account import MemoryPlace
@@ -26,7 +26,7 @@ LORA = recipe(trainable=f"lora:{RANK}", sequence=8)
 
 def trained(family: str, plan: Plan, how: Recipe, backend: Any = HostBackend) -> Any:
     model = adapted(family)
-    data = [batch(family, seed=s) for s in range(2)]
+    data = [batch(family, seed=s) for s in range(NUM_STEPS - 1)]
     with engine(model, plan, how, data[0], backend) as running:
         losses = losses_of(running, data)
     return losses, dict(model.state_dict())

@@ -14,6 +14,7 @@ from tests.thorough import THOROUGH
 from tests.zo2rt.backends.fake_accelerator import Call, FakeAccelerator
 from tests.zo2rt.backends.promised_order import PromisedOrder
 from tests.zo2rt.engine.engine_cases import CASES, TRIED, Case
+from tests.zo2rt.engine.engine_runs import NUM_STEPS
 from zo2rt.backends import CudaBackend, Work
 from zo2rt.backends.cuda import DEVICE_STREAMS
 from zo2rt.backends.threads import Action, StreamThread
@@ -23,7 +24,6 @@ from zo2rt.model.loss import LossFn, model_loss
 from zo2sim.schedule.ops import Kind, Program
 from zo2sim.schedule.unroll import Unrolled, unroll
 
-NUM_STEPS = 3
 OPTIMIZER = MezoSgd(lr=1e-2)
 WITH_HOST = ("zo2", "zo2, blocks on NVMe", "host_update", "ring of four, in groups")
 """What waits for other threads than a device's, in each of the ways."""

@@ -15,6 +15,8 @@ from tests.families import BLOCKS, FAMILIES, batch, build
 from tests.strategies import executed
 from tests.thorough import crossed, examples, some_of
 from tests.zo2rt.engine.engine_runs import (
+    DEFERRED,
+    LANES,
     NUM_STEPS,
     OPTIMIZER,
     engine,
@@ -35,7 +37,7 @@ PLANS = {
     "zo2": Plan(),
     "one slot": Plan(num_slots=1),
     "four slots, both at once": Plan(num_slots=4, scratch_copies=2),
-    "write-back every 2": Plan(write_back_every=2),
+    "write-back deferred": DEFERRED,
     "one block resident": Plan(resident_blocks=1),
     "dual": Plan(policy=Policy.DUAL),
     "no overlap": Plan(overlap=False),
@@ -52,8 +54,8 @@ BACKENDS = (HostBackend, VirtualBackend)
 def test_every_family_streams_with_the_bits_of_resident(
     family: str, every: int, backend: Callable[[], Backend]
 ):
-    plan = Plan(write_back_every=every)
-    same(run(family, plan, recipe(), backend), resident(family, recipe()))
+    plan, how = Plan(write_back_every=every), recipe(microbatches=LANES)
+    same(run(family, plan, how, backend), resident(family, how))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_every_family_streams_with_the_bits_of_resident(
 def test_every_plan_has_the_bits_of_resident(
     name: str, dtype: Dtype, backend: Callable[[], Backend]
 ):
-    how = recipe(dtype, noise="rademacher")
+    how = recipe(dtype, samples=LANES, noise="rademacher")
     same(run("llama-tied", PLANS[name], how, backend), resident("llama-tied", how))
 
 
@@ -108,8 +110,7 @@ def test_one_step_is_the_textbook_s():
 @pytest.mark.parametrize("after", range(NUM_STEPS - 1))
 def test_a_flush_in_the_middle_changes_nothing(after: int):
     """Whether updates of some steps wait for it, or of one."""
-    plan = Plan(write_back_every=NUM_STEPS - 1)
-    same(run("opt", plan, recipe(), flush_after=after), resident("opt", recipe()))
+    same(run("opt", DEFERRED, recipe(), flush_after=after), resident("opt", recipe()))
 
 
 def test_a_trace_has_every_operation_of_every_step():
@@ -216,14 +217,14 @@ def twice(model: nn.Module, one: dict[str, Tensor]) -> Tensor:
 
 @cache
 def losses_of_twice(plan: Plan, backend: Callable[[], Backend]) -> list[tuple[float, ...]]:
-    """Of two steps, and of an evaluation, which a forward must confirm."""
+    """Of some steps, and of an evaluation, which a forward must confirm."""
     model, data = build("opt"), batch("opt")
     objective = Objective(example=data, loss_fn=twice)
     with (
         backend() as place,
         Engine(model, plan, recipe(), objective, backend=place, optimizer=OPTIMIZER) as trained,
     ):
-        found = losses_of(trained, [data] * 2)
+        found = losses_of(trained, [data] * (NUM_STEPS - 1))
         found.append((trained.evaluate(data),))
         assert trained.divergence is None
     assert found[-1] == (float(twice(model, data).detach()),)
@@ -232,7 +233,7 @@ def losses_of_twice(plan: Plan, backend: Callable[[], Backend]) -> list[tuple[fl
 
 @pytest.mark.parametrize(
     ("name", "backend"),
-    crossed(some_of([name for name in PLANS if name != "write-back every 2"], every=2), BACKENDS),
+    crossed(some_of([name for name in PLANS if name != "write-back deferred"], every=2), BACKENDS),
 )
 def test_a_loss_may_run_the_model_twice(name: str, backend: Callable[[], Backend]):
     want = losses_of_twice(Plan(policy=Policy.RESIDENT), HostBackend)
@@ -241,9 +242,9 @@ def test_a_loss_may_run_the_model_twice(name: str, backend: Callable[[], Backend
 
 def test_a_loss_with_two_forwards_needs_every_write_back():
     objective = Objective(example=batch("opt"), loss_fn=twice)
-    plan = PLANS["write-back every 2"]
-    with HostBackend() as place, pytest.raises(ValueError, match="use write_back_every=1; got 2"):
-        Engine(build("opt"), plan, recipe(), objective, backend=place, optimizer=OPTIMIZER)
+    wanted = f"use write_back_every=1; got {DEFERRED.write_back_every}"
+    with HostBackend() as place, pytest.raises(ValueError, match=wanted):
+        Engine(build("opt"), DEFERRED, recipe(), objective, backend=place, optimizer=OPTIMIZER)
 
 
 def test_in_place_takes_one_forward():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.families import batch, build
-from tests.zo2rt.engine.engine_runs import OPTIMIZER, engine, recipe
+from tests.zo2rt.engine.engine_runs import DEFERRED, NUM_STEPS, OPTIMIZER, engine, recipe
 from zo2rt.engine.engine import MezoSgd
 from zo2rt.journal.durable import Disk
 from zo2rt.journal.replay import weights_at
@@ -62,7 +62,7 @@ def test_the_outcome_shows_g_and_the_record_what_was_applied():
     assert draw.g == (1.0 if outcome.g > 0 else -1.0)
 
 
-@pytest.mark.parametrize("plan", [Plan(), Plan(write_back_every=2), Plan(policy=Policy.DUAL)])
+@pytest.mark.parametrize("plan", [Plan(), DEFERRED, Plan(policy=Policy.DUAL)])
 def test_sparse_mezo_trains_small_weights_only(plan: Plan, tmp_path: Path):
     optimizer = replace(OPTIMIZER, sparsity=0.75)
     weights: list[dict[str, torch.Tensor]] = []
@@ -72,10 +72,12 @@ def test_sparse_mezo_trains_small_weights_only(plan: Plan, tmp_path: Path):
         with engine(
             model, one, recipe(), batch("llama"), optimizer=optimizer, folder=folder
         ) as trained:
-            for seed in range(3):
+            for seed in range(NUM_STEPS):
                 trained.step(batch("llama", seed=seed))
         weights.append({n: p.detach() for n, p in model.named_parameters()})
-        assert all(torch.equal(v, weights[-1][k]) for k, v in weights_at(Disk(), folder, 3).items())
+        assert all(
+            torch.equal(v, weights[-1][k]) for k, v in weights_at(Disk(), folder, NUM_STEPS).items()
+        )
     assert all(torch.equal(v, weights[1][k]) for k, v in weights[0].items())
     for name, before in build("llama").named_parameters():
         if before.dim() > 1:

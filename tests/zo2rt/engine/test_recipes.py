@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 from tests.families import batch, build
 from tests.thorough import crossed
-from tests.zo2rt.engine.engine_runs import OPTIMIZER, Run, engine, recipe, resident, run, same
+from tests.zo2rt.engine.engine_runs import (
+    DEFERRED,
+    LANES,
+    OPTIMIZER,
+    Run,
+    engine,
+    recipe,
+    resident,
+    run,
+    same,
+)
 from zo2rt.backends import Backend, HostBackend, VirtualBackend
 from zo2rt.engine.engine import MezoSgd
 from zo2sim.dtypes import Dtype
@@ -41,7 +51,7 @@ def compared(family: str, plan: Plan, how: Recipe, backend: type[Backend] = Virt
 def test_in_place_streams_with_the_bits_of_resident(
     name: str, family: str, backend: type[Backend], noise: Any
 ):
-    how = recipe(perturbation="in_place", noise=noise)
+    how = recipe(perturbation="in_place", noise=noise, microbatches=LANES)
     compared(family, IN_PLACE[name], how, backend)
 
 
@@ -74,13 +84,13 @@ def test_a_narrow_wire_changes_every_block_alike(
     dtypes: tuple[Dtype, Dtype], copies: int, resident_blocks: int, backend: type[Backend]
 ):
     wire, compute = dtypes
-    how = Recipe(storage_dtype=Dtype.FP32, wire_dtype=wire, compute_dtype=compute)
+    how = replace(recipe(), wire_dtype=wire, compute_dtype=compute, samples=LANES)
     both = replace(HOST, scratch_copies=copies, resident_blocks=resident_blocks)
     got = compared("llama-tied", both, how, backend)
-    assert got.losses != resident("llama-tied", recipe()).losses
+    assert got.losses != resident("llama-tied", recipe(samples=LANES)).losses
 
 
-@pytest.mark.parametrize("plan", [Plan(), Plan(write_back_every=2), HOST], ids=str)
+@pytest.mark.parametrize("plan", [Plan(), DEFERRED, HOST], ids=str)
 def test_masters_may_be_wider_than_what_computes(plan: Plan):
     how = Recipe(storage_dtype=Dtype.FP32, wire_dtype=Dtype.FP32, compute_dtype=Dtype.BF16)
     compared("gpt2", plan, how)
