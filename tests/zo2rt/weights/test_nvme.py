@@ -1,12 +1,15 @@
 """Blocks on NVMe: the same bits as in memory, and two whole versions on disk."""
 
+from collections.abc import Callable
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from tests.families import batch, build
+from tests.families import BLOCKS, batch, build
 from tests.thorough import crossed
 from tests.zo2rt.engine.engine_runs import NUM_STEPS, engine, losses_of, recipe, resident
 from zo2rt.backends import HostBackend, VirtualBackend
@@ -57,6 +60,37 @@ def test_a_write_leaves_the_version_before_it_whole(tmp_path: Path):
         assert torch.equal(target, second)
         with pytest.raises(RuntimeError, match="block 0 must be version 8; it says 'unit 0"):
             store.read(0, target, 8)
+
+
+@pytest.mark.parametrize(
+    ("every", "written"), [(1, [[0, 0, 1, 2, 3]]), (2, [[0, 0, 2, 3], [0, 1, 3]])]
+)
+def test_a_block_s_version_is_how_many_steps_it_has(
+    every: int, written: list[list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As it is stored, after each step that writes it back, and in the end; and as it is read."""
+    told: list[tuple[str, int, int]] = []
+
+    def telling(name: str) -> Callable[..., None]:
+        does = getattr(BlockStore, name)
+
+        def told_of(store: BlockStore, unit: int, block: Tensor, version: int) -> None:
+            told.append((name, unit, version))
+            does(store, unit, block, version)
+
+        return told_of
+
+    for name in ("read", "write"):
+        monkeypatch.setattr(BlockStore, name, telling(name))
+    plan = Plan(tier="nvme", write_back_every=every)
+    with engine(build("opt"), plan, recipe(), batch("opt"), folder=tmp_path) as trained:
+        losses_of(trained, [batch("opt")] * 3)
+        trained.flush()
+    for unit in range(BLOCKS):
+        mine = [(name, version) for name, number, version in told if number == unit]
+        assert [version for name, version in mine if name == "write"] == written[unit % every]
+        for before, (name, version) in pairwise(mine):
+            assert name == "write" or version == before[1], "another than the latest write's"
 
 
 def test_a_run_needs_a_place_for_its_blocks():
