@@ -167,6 +167,13 @@ def test_every_room_says_what_it_is_for():
     assert [named(path) for path in silent] == []
 
 
+@pytest.mark.parametrize("package", ARROWS)
+def test_the_map_of_contributors_has_every_room(package: str):
+    lines = (ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines()
+    (there,) = (line for line in lines if line.startswith(f"    {package}/"))
+    assert set(rooms(package)) - set(re.findall(r"\w+", there)) == set()
+
+
 def test_only_the_simulator_knows_simpy():
     users = {named(path) for p in PACKAGES for path in sources(p) if "simpy" in imports(path)}
     assert users == {"zo2sim/simulate/events.py", "zo2sim/simulate/fabric.py"}
