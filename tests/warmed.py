@@ -4,6 +4,7 @@ A run of the command, one of an engine that ranks have part in, and one of a fol
 shard: of transformers' patterns of names alone a process compiles a thousand at its first load.
 """
 
+import gc
 import os
 from contextlib import redirect_stderr
 from io import StringIO
@@ -55,4 +56,6 @@ _before = _threads()
 _warm()
 _until_ended(_before)
 assert active_count() == 1, "a process is forked from one thread"
+gc.collect()
+gc.freeze()  # or each would look for garbage among all of it, and copy the pages
 os.register_at_fork(after_in_child=limited)
