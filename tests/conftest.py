@@ -38,7 +38,8 @@ def pytest_collectstart() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Nor later: it takes a second, and a run that measures itself looks before it begins."""
+    """Nobody looks among it later, either: it takes a second, and a run that measures itself does
+    it before it begins."""
     gc.freeze()
     gc.unfreeze = lambda: None
     gc.enable()
