@@ -8,7 +8,7 @@ import atexit
 import gc
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from tempfile import mkdtemp
 
 # Test processes share few cores, and a BLAS whose threads spin stalls the others. It reads this
@@ -22,6 +22,7 @@ os.environ["XDG_CACHE_HOME"] = mkdtemp(prefix="zo2sim-tests-")
 import pytest
 from hypothesis import HealthCheck, settings
 
+from experiments.entry.loading import loading
 from tests.thorough import examples
 
 _RELAXED = {
@@ -31,19 +32,15 @@ _RELAXED = {
 }
 
 
-def pytest_collectstart() -> None:
-    """What is imported stays: to look for garbage meanwhile takes a third of the time."""
-    gc.disable()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """Nobody looks among it later, either: it takes a second, and a run that measures itself does
-    it before it begins."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays: to look for garbage among it takes a third of the time,
+    a second later, and a run that measures itself looks before it begins."""
+    with loading():
+        collected = yield
     gc.unfreeze = lambda: None
-    gc.enable()
     gc.set_threshold(20_000, 10, 10)  # of 700 new objects nearly all are in use still
+    return collected
 
 
 @pytest.fixture(scope="module", autouse=True)

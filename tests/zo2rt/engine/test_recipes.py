@@ -84,7 +84,7 @@ def test_a_narrow_wire_changes_every_block_alike(
     dtypes: tuple[Dtype, Dtype], copies: int, resident_blocks: int, backend: type[Backend]
 ):
     wire, compute = dtypes
-    how = replace(recipe(), wire_dtype=wire, compute_dtype=compute, samples=LANES)
+    how = Recipe(storage_dtype=Dtype.FP32, wire_dtype=wire, compute_dtype=compute, samples=LANES)
     both = replace(HOST, scratch_copies=copies, resident_blocks=resident_blocks)
     got = compared("llama-tied", both, how, backend)
     assert got.losses != resident("llama-tied", recipe(samples=LANES)).losses
